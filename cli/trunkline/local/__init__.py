@@ -1,0 +1,1 @@
+"""Trunkline on one machine: a nats-server child, the services, and a pool of worker processes."""

@@ -1,0 +1,1 @@
+"""The coordinator's decisions; no I/O and no clock."""

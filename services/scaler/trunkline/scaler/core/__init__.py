@@ -1,0 +1,1 @@
+"""The scaler's decisions; no I/O and no clock."""

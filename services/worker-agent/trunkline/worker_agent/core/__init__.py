@@ -1,0 +1,1 @@
+"""The worker agent's decisions; no I/O and no clock."""

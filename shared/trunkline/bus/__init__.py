@@ -1,0 +1,1 @@
+"""NATS and JetStream: connections, acknowledged publishes, standing pulls, tables and tails."""

@@ -1,0 +1,230 @@
+"""What the services see of NATS: the shapes, without the library.
+
+A service takes these Protocols, never nats-py. `connection`, `pulls`, `publishing`, `tables` and
+`tails` implement them on a real server.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A core message as it came in."""
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str] = {}
+    reply: str = ""
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that a stream holds."""
+
+    subject: str
+    data: bytes
+    sequence: int
+    headers: Mapping[str, str] = {}
+    at_ns: int = 0
+    """When the server stored it, wall clock of the server."""
+
+
+class Acked(msgspec.Struct, frozen=True, kw_only=True):
+    """The server's word that a publish is stored."""
+
+    stream: str
+    sequence: int
+    duplicate: bool = False
+    """Whether a message with this Msg-Id was stored before."""
+
+
+class Delivery(Protocol):
+    """One message of a work queue in this process's hands, to be settled once."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def sequence(self) -> int:
+        """In the stream."""
+        ...
+
+    @property
+    def delivered(self) -> int:
+        """How often it was delivered, as the server believes: a hint, reset by a server crash."""
+        ...
+
+    @property
+    def current(self) -> bool:
+        """False once the connection was lost since receipt: drop it unless it is being worked on."""
+        ...
+
+    async def ack(self) -> None:
+        """Take it off the queue; not waited for, and lost if the connection is: it comes again."""
+        ...
+
+    async def nak(self, delay_s: float = 0.0) -> None:
+        """Give it back."""
+        ...
+
+    async def renew(self) -> bool:
+        """Extend the lease by ack_wait; return False when the consumer is gone (job cancelled)."""
+        ...
+
+
+class Connection(Protocol):
+    """One connection, in one account. It reconnects for ever."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    @property
+    def max_payload(self) -> int: ...
+
+    @property
+    def violations(self) -> int:
+        """How many subjects the server has refused: anything but 0 is a fault of ours."""
+        ...
+
+    async def publish(
+        self, subject: str, data: bytes, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Send without waiting; raise UnavailableError when disconnected (nothing is buffered)."""
+        ...
+
+    async def request(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        timeout_s: float = 5.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> Message:
+        """Return the first answer.
+
+        Raises:
+            UnavailableError: none came in time, nobody listens, or the connection is away.
+            PermissionViolationError: at once, when the server refuses the subject.
+        """
+        ...
+
+    async def serve(self, subject: str, handler: Callable[[Message], Awaitable[None]]) -> None:
+        """Call `handler` for each message on the subject, one at a time, while connected."""
+        ...
+
+    def on_reconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back after each reconnect; return what ends that."""
+        ...
+
+    async def last(self, stream: str, subject: str) -> Stored | None:
+        """Return a stream's last message on exactly this subject (direct get), or None.
+
+        Raises:
+            UnavailableError: the server did not answer.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Return once the server has everything that was published; UnavailableError if not."""
+        ...
+
+    async def closed(self) -> None:
+        """Return once the connection is closed for good: the process should end then."""
+        ...
+
+
+class Publisher(Protocol):
+    """Acknowledged publishes, up to a window of them at once; more wait their turn."""
+
+    async def put(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        msg_id: str = "",
+        expected_last: int | None = None,
+        timeout_s: float = 30.0,
+    ) -> Acked:
+        """Return once the message is stored.
+
+        With a Msg-Id an unanswered publish is repeated (also over a reconnect) until `timeout_s`;
+        without one it is repeated only if `expected_last` or the stream makes that harmless: the
+        caller says so by `msg_id`, or it publishes on subjects that hold one message.
+
+        Args:
+            subject: Where to.
+            data: The message.
+            msg_id: Nats-Msg-Id; a second message with it inside the window is a duplicate.
+            expected_last: Nats-Expected-Last-Subject-Sequence (0: there must be none).
+            timeout_s: After which UnavailableError is raised; whether it is stored is unknown then.
+
+        Raises:
+            RefusedError: the server did not store it; `code` says why.
+            UnavailableError: no answer in time.
+        """
+        ...
+
+
+class Pull(Protocol):
+    """A standing pull on one consumer: messages come by themselves, up to what is asked for."""
+
+    def want(self, count: int) -> None:
+        """Let up to this many further messages come (an absolute number, not an increment)."""
+        ...
+
+    async def stop(self) -> list[Delivery]:
+        """Ask for no more; return what arrived and was not handed out."""
+        ...
+
+
+class Entry(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
+    """A record in a bucket; `value` is None where it was deleted."""
+
+    key: str
+    value: R | None
+    revision: int
+
+
+class Table(Protocol[R]):
+    """A key-value bucket of one kind of record, with compare-and-set."""
+
+    async def get(self, key: str) -> Entry[R] | None:
+        """Return the record, or None; raise UnavailableError if the server does not answer."""
+        ...
+
+    async def create(self, key: str, value: R) -> int:
+        """Store a record that is not there (or was deleted); return its revision.
+
+        Raises:
+            AlreadyExistsError: there is one. UnavailableError: unknown whether it was stored.
+        """
+        ...
+
+    async def update(self, key: str, value: R, revision: int) -> int:
+        """Replace the record at this revision; return the new one; ConflictError if it moved."""
+        ...
+
+    async def put(self, key: str, value: R) -> int:
+        """Store without a check; only where one writer alone has the key."""
+        ...
+
+    async def delete(self, key: str, revision: int | None = None) -> None:
+        """Delete the record (at this revision); nothing happens if it is not there."""
+        ...
+
+    async def all(self, prefix: str = "") -> list[Entry[R]]:
+        """Return all live records whose key starts with the prefix, sorted by key."""
+        ...
+
+    def watch(self) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Entry[R]]]]:
+        """Follow the bucket: first a batch of all that is there, then batches of changes.
+
+        Survives reconnects and server restarts: after one, changes that were missed come first.
+        A first batch may be empty.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""What all services agree on: names, subjects, messages, records, states and errors."""

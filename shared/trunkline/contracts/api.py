@@ -1,0 +1,195 @@
+"""Requests to the coordinator on `subjects.api(...)`, and its replies.
+
+Request-reply in JSON, so that `nats request` works. Every reply is a `Reply`: either `ok`, or a
+`code` with all problems, each with a JSON path (empty where none applies). Lists are paged: `after`
+is the last key of the page before.
+
+| verb | request | result |
+|---|---|---|
+| pipeline.apply | the spec, JSON or YAML | records.Pipeline |
+| pipeline.delete | Named | records.Pipeline |
+| pipeline.get | Named | PipelineView |
+| pipeline.list | Page | list of PipelineView |
+| repo.create | RepoCreate | records.Repo |
+| repo.list | Page | list of RepoView |
+| repo.get | Named | RepoView |
+| repo.delete | Named | records.Repo |
+| branch.create | BranchCreate | records.Branch |
+| branch.get | BranchNamed | records.Branch |
+| commit.finish | CommitFinish | records.Commit |
+| commit.get | CommitNamed | records.Commit |
+| commit.list | Page (key: `<repo>`) | list of records.Commit |
+| job.get | JobNamed | records.Job |
+| job.list | Page (key: a pipeline, or empty) | list of records.Job |
+| job.stop | JobNamed | records.Job |
+| datum.list | DatumPage | list of DatumView |
+| log.page | LogPage | list of LogEntry |
+| event.list | Page (key: a pipeline, or empty) | list of messages.Event |
+| worker.list | Page (key: a pipeline, or empty) | list of records.Scaling |
+| nodes.set | NodesSet | records.Nodes |
+| nodes.get | - | records.Nodes |
+| status | - | Status |
+"""
+
+import msgspec
+
+from trunkline.contracts import messages, records
+from trunkline.contracts.states import DatumState
+
+PAGE_MAX = 500
+"""Entries of one page; a reply stays far below NATS' 1 MiB."""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What every request is answered with."""
+
+    ok: bool
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    code: str = ""
+    """`invalid`, `not-found`, `exists`, `conflict`, `unavailable` or `internal`."""
+    problems: tuple[tuple[str, str], ...] = ()
+    more: bool = False
+    """Whether there is a next page."""
+
+
+class Named(msgspec.Struct, frozen=True, kw_only=True):
+    """The thing itself."""
+
+    name: str
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One page of a list."""
+
+    key: str = ""
+    after: str = ""
+    limit: int = 100
+
+
+class RepoCreate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A new repo, with the branch `master`."""
+
+    name: str
+    description: str = ""
+
+
+class BranchNamed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A branch of a repo."""
+
+    repo: str
+    branch: str = "master"
+
+
+class BranchCreate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A new branch, empty or at a commit."""
+
+    repo: str
+    branch: str
+    head: str = ""
+
+
+class CommitNamed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A commit by id, or the head of a branch by its name."""
+
+    repo: str
+    ref: str = "master"
+
+
+class CommitFinish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A new commit whose bytes and manifest are in the store already.
+
+    Refused with `conflict` when the branch's head is not `parent` any more: merge again on the new
+    head and repeat. Repeating it with the same id is answered like the first time.
+    """
+
+    repo: str
+    branch: str
+    id: str
+    """Random, made by the client; repeating a request whose answer was lost is then safe."""
+    parent: str
+    manifest: str
+    files: int
+    size: int
+
+
+class JobNamed(msgspec.Struct, frozen=True, kw_only=True):
+    """A job."""
+
+    pipeline: str
+    id: str
+
+
+class DatumPage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One page of a job's datums, by index."""
+
+    pipeline: str
+    job: str
+    after: int = -1
+    limit: int = 100
+    states: tuple[str, ...] = ()
+    """Only these; empty for all."""
+
+
+class DatumView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One datum as it is shown. Without an outcome it is `WAITING` or `RUNNING`."""
+
+    index: int
+    state: str
+    outcome: messages.Outcome | None = None
+    attempts: msgspec.Raw = msgspec.Raw(b"null")
+    """The ledger, where there is one."""
+
+
+class LogPage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A page of the log stream, by stream sequence."""
+
+    pipeline: str
+    job: str = ""
+    index: int | None = None
+    after: int = 0
+    limit: int = 200
+
+
+class LogEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One log message with where it stands."""
+
+    sequence: int
+    job: str
+    line: messages.LogLine
+
+
+class NodesSet(msgspec.Struct, frozen=True, kw_only=True):
+    """How many logical nodes there are."""
+
+    count: int
+
+
+class PipelineView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A pipeline with what the scaler says of it and its last job."""
+
+    pipeline: records.Pipeline
+    scaling: records.Scaling | None = None
+    last_job: records.Job | None = None
+
+
+class RepoView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A repo with its branches."""
+
+    repo: records.Repo
+    branches: tuple[records.Branch, ...] = ()
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the installation is and promises."""
+
+    version: str
+    durability: str
+    """Such as `file R1`: what an acknowledged message survives."""
+    store: str
+    server: str
+    """Version of the NATS server."""
+    ready: bool = True
+    problems: tuple[str, ...] = ()
+
+
+DATUM_STATES_SHOWN = ("WAITING", "RUNNING", *DatumState)

@@ -1,0 +1,160 @@
+"""Tries of a datum: the ledger, who is charged for what, and the verdict before the next start.
+
+The first delivery of a datum is free of any record. From then on the ledger of the datum (the last
+message on `subjects.attempts`, changed by compare-and-set only) holds one entry per attempt:
+
+1. A worker that gets a datum that may have been delivered before (delivery count over 1, or a
+   message of a later round) reads the ledger, asks `verdict`, and if that is `Run`, adds a started
+   attempt of its own and waits for the PubAck before it starts the command.
+2. A worker whose attempt ends badly adds or closes its attempt with the cause, then naks.
+3. When a worker's connection is gone without good-bye, the reaper closes (or adds) the attempt of
+   each datum that the worker's claim says was *executing*, with cause `worker-lost` and the time;
+   then it naks. The unbegun ones are naked without a record.
+4. A worker that comes back (same incarnation) within CHARGE_AFTER_S withdraws those entries.
+
+So at each step a crash leaves a ledger that charges at most one attempt too few: a started attempt
+without an end is taken as lost once its worker is known to be gone, and a datum that always kills
+its worker comes to its end after `tries` charged attempts. A charge for a lost worker is
+provisional for CHARGE_AFTER_S seconds; a verdict against the datum that rests on it waits that long.
+Nothing here rests on JetStream's delivery count, which a server crash resets.
+"""
+
+import msgspec
+
+from trunkline.contracts.states import Cause, DatumState
+
+CHARGE_AFTER_S = 10.0
+"""Seconds in which a worker that lost its connection may come back and be charged nothing."""
+
+FREE_BOUND = 20
+"""How many attempts that charge nobody a datum may use up before it is quarantined all the same."""
+
+CHARGED = frozenset({Cause.USER_EXIT, Cause.USER_TIMEOUT, Cause.OOM, Cause.WORKER_LOST})
+"""Causes that count against `datum_tries`."""
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt at a datum by one worker incarnation."""
+
+    worker: str
+    incarnation: str
+    started_ns: int
+    """Wall clock of the worker, nanoseconds since the epoch; to show, never to decide."""
+    ended_ns: int = 0
+    """Wall clock of whoever ended it; 0 while it is not known to have ended."""
+    cause: Cause | None = None
+    exit_code: int | None = None
+    detail: str = ""
+    """One sentence for people: the last lines of stderr, or what the reaper saw."""
+
+
+class Ledger(msgspec.Struct, frozen=True, kw_only=True, tag="attempt-ledger.v1"):
+    """All recorded attempts at one datum, oldest first.
+
+    Written by workers and by the reaper on `subjects.attempts` with the expected last sequence of
+    that subject; read by workers before a start and by the coordinator to show them.
+    """
+
+    attempts: tuple[Attempt, ...] = ()
+    generation: int = 1
+
+
+class Run(msgspec.Struct, frozen=True):
+    """The datum may be started: record the attempt first."""
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """A charge is still provisional: nak with this delay and look again."""
+
+    delay_s: float
+
+
+class GiveUp(msgspec.Struct, frozen=True):
+    """The datum is at the end of its tries: publish this outcome, with the ledger."""
+
+    state: DatumState
+    reason: str
+
+
+Verdict = Run | Wait | GiveUp
+
+
+def charged(ledger: Ledger) -> list[Attempt]:
+    """Return the attempts that count against `datum_tries`.
+
+    An attempt without an end counts as a lost worker: whoever asks has the datum in hand, so its
+    former holder has lost it.
+    """
+    return [each for each in ledger.attempts if each.cause is None or each.cause in CHARGED]
+
+
+def verdict(ledger: Ledger, tries: int, now_ns: int) -> Verdict:
+    """Return what is to be done about a datum with this ledger that was delivered once more.
+
+    Args:
+        ledger: What is recorded about the datum.
+        tries: The spec's `datum_tries`, at least 1.
+        now_ns: Wall clock, nanoseconds since the epoch.
+    """
+    counted = charged(ledger)
+    if len(counted) >= tries:
+        provisional = [
+            CHARGE_AFTER_S - (now_ns - each.ended_ns) / 1e9
+            for each in counted
+            if each.cause is Cause.WORKER_LOST
+        ]
+        open_for = max(provisional, default=0.0)
+        if 0 < open_for <= CHARGE_AFTER_S:
+            return Wait(delay_s=open_for)
+        last = counted[-1]
+        lost = last.cause is None or last.cause is Cause.WORKER_LOST
+        state = DatumState.QUARANTINED if lost else DatumState.FAILED
+        return GiveUp(state=state, reason=_told(counted, tries))
+    if len(ledger.attempts) - len(counted) >= FREE_BOUND:
+        reason = f"given up after {FREE_BOUND} attempts that were no fault of the datum's"
+        return GiveUp(state=DatumState.QUARANTINED, reason=reason)
+    return Run()
+
+
+def started(ledger: Ledger, attempt: Attempt) -> Ledger:
+    """Return the ledger with a new attempt; told twice by one incarnation, it stands once."""
+    own = (each for each in ledger.attempts if each.incarnation == attempt.incarnation)
+    if any(each.ended_ns == 0 for each in own):
+        return ledger
+    return msgspec.structs.replace(ledger, attempts=(*ledger.attempts, attempt))
+
+
+def ended(ledger: Ledger, attempt: Attempt) -> Ledger:
+    """Return the ledger with the open attempt of this incarnation closed, or with it added."""
+    attempts = list(ledger.attempts)
+    for position, each in enumerate(attempts):
+        if each.incarnation == attempt.incarnation and each.ended_ns == 0:
+            attempts[position] = msgspec.structs.replace(attempt, started_ns=each.started_ns)
+            break
+    else:
+        attempts.append(attempt)
+    return msgspec.structs.replace(ledger, attempts=tuple(attempts))
+
+
+def withdrawn(ledger: Ledger, incarnation: str) -> Ledger:
+    """Return the ledger after an incarnation came back: its last lost attempt charges nobody."""
+    attempts = list(ledger.attempts)
+    for position in range(len(attempts) - 1, -1, -1):
+        each = attempts[position]
+        if each.incarnation == incarnation and each.cause is Cause.WORKER_LOST:
+            attempts[position] = msgspec.structs.replace(
+                each, cause=Cause.SERVER_RESTART, detail="the worker came back"
+            )
+            break
+    return msgspec.structs.replace(ledger, attempts=tuple(attempts))
+
+
+def _told(counted: list[Attempt], tries: int) -> str:
+    causes = ", ".join(_cause(each) for each in counted)
+    return f"gave up after {len(counted)} of {tries} tries: {causes}"
+
+
+def _cause(attempt: Attempt) -> str:
+    cause = attempt.cause or Cause.WORKER_LOST
+    code = "" if attempt.exit_code is None else f" {attempt.exit_code}"
+    return f"{cause}{code} on {attempt.worker}"

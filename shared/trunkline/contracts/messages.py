@@ -1,0 +1,255 @@
+"""Wire messages of the account DATA, and what the CLI asks of the coordinator.
+
+Each message says who sends it, who takes it, and when it is settled. A field is only ever added,
+with a default; a changed meaning is a new tag. Everything is JSON, so that `nats sub` shows it.
+Messages hold references: bytes of files lie in the object store.
+"""
+
+from typing import TypeVar
+
+import msgspec
+
+from trunkline.contracts import errors
+from trunkline.contracts.spec import Transform
+from trunkline.contracts.states import DatumState
+
+T = TypeVar("T")
+
+MESSAGE_MAX_BYTES = 32 * 1024
+"""A datum or outcome message never grows over this: what is larger is an object."""
+
+INLINE_FILES = 16
+"""How many files a datum or outcome message names itself; more are a run in the object store."""
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """One file and where its bytes lie: an entry of a manifest. A small one shares an object."""
+
+    path: str
+    """In its repo, with a leading slash."""
+    size: int
+    sha256: str
+    """Of the contents, 64 hex digits."""
+    object: str = ""
+    """Key in the store; empty for a file without bytes."""
+    offset: int = 0
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """A range of entries of a manifest, by position."""
+
+    first: int
+    count: int
+
+
+class DatumInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one input of the pipeline gives to one datum."""
+
+    name: str
+    """The directory under /pfs, and the environment variable."""
+    path: str
+    """What the glob matched: a file, a directory, or `/`."""
+    commit: str
+    files: tuple[File, ...] | None = None
+    """The files themselves, where they are few; None: read `span` of `manifest`."""
+    manifest: str = ""
+    span: Span | None = None
+
+
+class DatumTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="datum-task.v1"):
+    """One datum to process.
+
+    Sent by the coordinator on `subjects.datums` with Msg-Id `<job>/<index>/<generation>.<round>`;
+    taken by one worker agent, which acks it once its outcome is stored.
+    """
+
+    pipeline: str
+    job: str
+    index: int
+    """Position in the job's full listing, before skipping; with the job it names the outcome."""
+    datum: str
+    """`names.datum_id`: the same datum has the same id in every job."""
+    fingerprint: str
+    """`names.fingerprint`, 32 hex digits."""
+    inputs: tuple[DatumInput, ...]
+    generation: int = 1
+    round: int = 1
+    """Raised when the coordinator puts a datum back whose message was lost."""
+
+
+class JobTicket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that a worker must know of a job to work on its datums."""
+
+    job: str
+    version: int
+    code_hash: str
+    transform: Transform
+    datum_tries: int = 3
+    datum_timeout_s: float | None = None
+    output_branch: str = "master"
+    input_commits: tuple[tuple[str, str], ...] = ()
+    """(input name, commit id) pairs, for the user's environment."""
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True, tag="assignment.v1"):
+    """The jobs of one pipeline whose datums may be pulled, oldest first.
+
+    Sent by the coordinator on `subjects.assignments` whenever it changes, and level-triggered after
+    its restart; read by workers at start, after a reconnect, when it is published and with each
+    lease renewal. A job that is no longer listed is ended or cancelled: a worker kills what still
+    runs for it and publishes no outcome.
+    """
+
+    pipeline: str
+    jobs: tuple[JobTicket, ...]
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """One delivered and not yet settled datum."""
+
+    job: str
+    """Also the name of the consumer."""
+    sequence: int
+    """In the pipeline's datum stream."""
+    index: int
+    generation: int
+    executing: bool
+    since_ns: int = 0
+    """When the command was started, wall clock; 0 if it was not."""
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True, tag="claim.v1"):
+    """What one worker incarnation holds right now; also its sign of life and its answer to a drain.
+
+    Sent by worker agents on `subjects.claims`: on each receipt *before* the datum is begun, when one
+    is begun, when it has become idle, and every `HEARTBEAT_S`. Heard by the scaler, which is the
+    reaper: it never trusts a claim for another pipeline than the authenticated user's, and it builds
+    ack subjects itself. Never waited for by the sender (no PubAck).
+    """
+
+    worker: str
+    incarnation: str
+    """Random for each process start."""
+    code_hash: str
+    slots: int
+    held: tuple[Held, ...] = ()
+    draining: bool = False
+    """True once it pulls no more; with nothing held it may be deleted."""
+    closing: bool = False
+    """The last claim of a clean exit: what follows is no loss."""
+    pulled_ns: int = 0
+    """When its first pull request was sent, wall clock; 0 before."""
+    at_ns: int = 0
+
+
+HEARTBEAT_S = 5.0
+"""Seconds between claims of a worker to which nothing happens, and between lease renewals."""
+
+ACK_WAIT_S = 15.0
+"""Seconds after which JetStream redelivers a datum whose lease was not renewed."""
+
+
+class Drain(msgspec.Struct, frozen=True, kw_only=True, tag="drain.v1"):
+    """Tell one worker to pull no more, give back what it has not begun, finish the rest, say so.
+
+    Sent by the scaler on `subjects.control`, repeated until the worker's claim says `draining`.
+    One way: a drained worker never resumes.
+    """
+
+    incarnation: str
+    """Of the claim that the decision rests on; empty for whichever it is."""
+    reason: str = ""
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one attempt took. Seconds and bytes."""
+
+    wait_s: float = 0.0
+    """From receipt to the start of staging."""
+    download_s: float = 0.0
+    process_s: float = 0.0
+    upload_s: float = 0.0
+    download_bytes: int = 0
+    upload_bytes: int = 0
+    cpu_s: float = 0.0
+    peak_rss_bytes: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="outcome.v1"):
+    """The one record of how a datum ended in a job; the truth about it.
+
+    Sent by worker agents on `subjects.outcome`, which refuses a second one; folded by the
+    coordinator, which checks it against the job. Only after its PubAck is the datum acked.
+    """
+
+    pipeline: str
+    job: str
+    index: int
+    generation: int
+    datum: str
+    fingerprint: str
+    state: DatumState
+    worker: str
+    incarnation: str
+    files: tuple[File, ...] | None = None
+    """The output, sorted by path, where it is few; None: read the run `manifest`."""
+    manifest: str = ""
+    output_files: int = 0
+    output_bytes: int = 0
+    reason: str = ""
+    """For people: why it failed, with the exit code."""
+    exit_code: int | None = None
+    log_tail: str = ""
+    """The last lines that the command printed; at most 4 KiB."""
+    attempts: int = 1
+    """How many attempts were made in all, this one included."""
+    figures: Figures = Figures()
+    ended_ns: int = 0
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="log.v1"):
+    """A piece of what a datum's command printed: whole lines, at most some 16 KiB.
+
+    Sent by worker agents on `subjects.logs` without waiting; kept for a while, bounded in bytes.
+    """
+
+    worker: str
+    datum: str
+    index: int
+    stream: str
+    """`stdout`, `stderr`, or `agent` for what Trunkline itself has to say."""
+    text: str
+    at_ns: int
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="event.v1"):
+    """Why something happened: stored on `subjects.event` or `subjects.worker_event`, never read back
+    to decide anything.
+    """
+
+    kind: str
+    """Such as `spec-refused`, `job-changed`, `scaled`, `attempt`, `reaped`, `repaired`."""
+    pipeline: str
+    at_ns: int
+    source: str
+    """`coordinator`, `scaler`, or the worker's name."""
+    text: str
+    """One sentence for people."""
+    job: str = ""
+    index: int | None = None
+    worker: str = ""
+    facts: dict[str, msgspec.Raw] = {}
+    """The inputs of a decision, JSON each."""
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """Return the message as JSON."""
+    return msgspec.json.encode(message)
+
+
+def decode(subject: str, data: bytes, kind: type[T]) -> T:
+    """Return the message that `data` holds, or raise MalformedMessageError naming the subject."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise errors.MalformedMessageError(subject, str(error)) from error

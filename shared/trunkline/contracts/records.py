@@ -1,0 +1,200 @@
+"""Records in the key-value buckets of the account CTL: the state of an installation.
+
+Each is JSON under a key that `subjects` documents, and is changed by compare-and-set on its
+revision. All memory of the services is a cache of these.
+"""
+
+import msgspec
+
+from trunkline.contracts import spec
+from trunkline.contracts.states import JobState, PipelineState
+
+
+class Repo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A named set of files with branches."""
+
+    name: str
+    created_ns: int
+    description: str = ""
+    pipeline: bool = False
+    """Whether a pipeline of the same name owns it; nobody else commits to it then."""
+
+
+class Branch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A moving name for the newest commit."""
+
+    repo: str
+    name: str
+    head: str = ""
+    """Id of a commit; empty while there is none."""
+    moved_ns: int = 0
+
+
+class Commit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An immutable snapshot of a repo. The whole chain of one change over the DAG shares its id."""
+
+    id: str
+    repo: str
+    branch: str
+    manifest: str
+    """Key of a run of `messages.File`, sorted by path."""
+    files: int
+    size: int
+    """Bytes of all files."""
+    created_ns: int
+    parent: str = ""
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the last published spec of a pipeline was refused."""
+
+    problems: tuple[tuple[str, str], ...]
+    at_ns: int
+
+
+class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A pipeline at its newest version; or, in state REFUSED without a spec, one that never was."""
+
+    name: str
+    state: PipelineState
+    version: int = 0
+    spec: spec.PipelineSpec | None = None
+    salt: str = ""
+    """The spec's salt, or one made when the pipeline was created; kept over updates."""
+    set_id: str = ""
+    """Id of the job set that this version itself sets off on the inputs that are there."""
+    created_ns: int = 0
+    updated_ns: int = 0
+    refusal: Refusal | None = None
+    ignored: tuple[str, ...] = ()
+    """Fields of the spec that have no effect in this installation, for `inspect` to show."""
+
+
+class JobInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One input of a job."""
+
+    name: str
+    repo: str
+    branch: str
+    commit: str = ""
+    """Empty while the upstream job of the same set has not committed."""
+    upstream: bool = False
+    """Whether a job of the same set makes this commit."""
+
+
+class Skipped(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Datums of one listing window that an earlier job had done: a run of outcomes by index."""
+
+    run: str
+    count: int
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Datums of a job by how they ended."""
+
+    processed: int = 0
+    skipped: int = 0
+    recovered: int = 0
+    failed: int = 0
+    quarantined: int = 0
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One run of one pipeline version over its input commits."""
+
+    pipeline: str
+    id: str
+    version: int
+    code_hash: str
+    spec: spec.PipelineSpec
+    """Pinned: an updated pipeline does not touch a job that is there."""
+    salt: str
+    order: int
+    """Position among the pipeline's jobs; they finish in this order."""
+    inputs: tuple[JobInput, ...]
+    state: JobState
+    created_ns: int
+    started_ns: int = 0
+    ended_ns: int = 0
+    reason: str = ""
+    done_revision: int = 0
+    """The done index's revision that skipping is decided against, for all of the job's life."""
+    done_runs: tuple[str, ...] = ()
+    """The runs of the done index at that revision."""
+    listed_to: int = 0
+    """All datums before this index are published (PubAck seen) or skipped."""
+    total: int | None = None
+    """How many datums there are; known once listing has ended."""
+    skipped: tuple[Skipped, ...] = ()
+    generations: dict[str, int] = {}
+    """Index -> generation, where `restart datum` has raised it above 1."""
+    round: int = 1
+    """Rounds of repair: how often missing datums were put back."""
+    counts: Counts = Counts()
+    """Exact once the job has ended; before that they lag behind."""
+    duplicates: int = 0
+    output: str = ""
+    """Id of the output commit (the job's own id), once it is there."""
+    outcomes: str = ""
+    """Key of the run of all outcomes by index, once they are compacted."""
+    compacted: bool = False
+    """Whether outcomes are in the store and the streams are free of the job."""
+
+
+class DoneIndex(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The runs (fingerprint -> outcome) that say what a pipeline has done, oldest first."""
+
+    runs: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
+    """The last jobs whose outcomes went in, so that a repeated append is none."""
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One node as the scaler sees it."""
+
+    name: str
+    eligible: bool = True
+    why_not: str = ""
+
+
+class Nodes(msgspec.Struct, frozen=True, kw_only=True):
+    """The logical nodes of an installation without Kubernetes."""
+
+    count: int
+
+
+class WorkerView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One worker as the scaler sees it."""
+
+    name: str
+    phase: str
+    """`starting`, `idle`, `busy`, `draining` or `gone`."""
+    code_hash: str = ""
+    held: int = 0
+    job: str = ""
+    """What it executes: the job, and the datum's index."""
+    index: int | None = None
+    since_ns: int = 0
+    pulled_ns: int = 0
+    created_ns: int = 0
+
+
+class Scaling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the scaler made of a pipeline in its last round that changed anything."""
+
+    pipeline: str
+    cap: int
+    want: int
+    have: int
+    ready: int
+    busy: int
+    pending: int
+    """Datums that wait, and those in flight."""
+    in_flight: int
+    reason: str
+    """One sentence: why this many."""
+    nodes: tuple[Node, ...] = ()
+    workers: tuple[WorkerView, ...] = ()
+    problem: str = ""
+    """Why workers cannot be started, where they cannot."""
+    at_ns: int = 0

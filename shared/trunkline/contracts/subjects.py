@@ -1,0 +1,195 @@
+"""Every subject, stream, consumer, bucket and inbox prefix that Trunkline uses on NATS.
+
+No other file spells `trunkline.` on the wire. The name of a pipeline is always a whole token, since
+NATS wildcards (and so permissions) match whole tokens only. What lives in which account:
+
+    USERS  (imports two services of CTL)
+    CTL    TL_COMMANDS, TL_EVENTS; buckets pipelines, repos, commits, branches, jobs, done, nodes,
+           scaling
+    DATA   TL_DATUMS_<pipeline> each; TL_OUTCOMES, TL_ATTEMPTS, TL_CLAIMS, TL_ASSIGNMENTS, TL_LOGS,
+           TL_WORKER_EVENTS
+    SYS    the server's own events
+"""
+
+from trunkline.contracts import names
+
+ROOT = "trunkline"
+
+# --- account CTL: streams -------------------------------------------------------------------------
+
+COMMANDS_STREAM = "TL_COMMANDS"
+"""Specs that were published; a work queue that the coordinator empties."""
+EVENTS_STREAM = "TL_EVENTS"
+"""Why anything happened: refused specs, job changes, scale decisions. Limited by age."""
+
+APPLY = f"{ROOT}.pipelines.apply"
+"""The durable way in: a pipeline spec, as JSON or YAML, published by anybody in USERS."""
+API = f"{ROOT}.api.>"
+"""All requests; see `api`."""
+
+COMMANDS_CONSUMER = "coordinator"
+"""The durable consumer on COMMANDS_STREAM."""
+
+# --- account CTL: key-value buckets ---------------------------------------------------------------
+
+PIPELINES = "trunkline_pipelines"
+"""`<pipeline>` -> records.Pipeline (all its versions' heads; history in `<pipeline>.<version>`)."""
+REPOS = "trunkline_repos"
+"""`<repo>` -> records.Repo."""
+BRANCHES = "trunkline_branches"
+"""`<repo>.<branch>` -> records.Branch; its head moves by compare-and-set only."""
+COMMITS = "trunkline_commits"
+"""`<repo>.<commit>` -> records.Commit; created once, never changed."""
+JOBS = "trunkline_jobs"
+"""`<pipeline>.<id>` -> records.Job."""
+DONE = "trunkline_done"
+"""`<pipeline>` -> records.DoneIndex: the runs that the done index consists of."""
+NODES = "trunkline_nodes"
+"""`local` -> records.Nodes: the logical nodes of an installation without Kubernetes."""
+SCALING = "trunkline_scaling"
+"""`<pipeline>` -> records.Scaling: what the scaler wants, has and why."""
+
+BUCKETS = (PIPELINES, REPOS, BRANCHES, COMMITS, JOBS, DONE, NODES, SCALING)
+
+# --- account DATA ---------------------------------------------------------------------------------
+
+OUTCOMES_STREAM = "TL_OUTCOMES"
+"""The truth about datums: one message per subject, the first wins, a second is refused for ever."""
+ATTEMPTS_STREAM = "TL_ATTEMPTS"
+"""The ledger of attempts that were not plain first ones: the last message per subject holds all."""
+CLAIMS_STREAM = "TL_CLAIMS"
+"""Who holds what: the last message per worker. A help, never the truth."""
+ASSIGNMENTS_STREAM = "TL_ASSIGNMENTS"
+"""Which jobs a pipeline's workers may pull from: the last message per pipeline."""
+LOGS_STREAM = "TL_LOGS"
+"""The user's stdout and stderr; limited by age and bytes."""
+WORKER_EVENTS_STREAM = "TL_WORKER_EVENTS"
+"""Attempts with their causes and what the reaper did; limited by age."""
+
+DISCONNECTS = "$SYS.ACCOUNT.DATA.DISCONNECT"
+"""The server's word that a client of DATA is gone; imported from SYS, heard by the scaler only."""
+CONNECTS = "$SYS.ACCOUNT.DATA.CONNECT"
+"""The server's word that a client of DATA came (back); heard by the scaler only."""
+
+
+def api(verb: str) -> str:
+    """Return the subject of one request, such as `api("pipeline.apply")`."""
+    return f"{ROOT}.api.{verb}"
+
+
+def event(pipeline: str, kind: str) -> str:
+    """Return the subject on which one kind of CTL event about a pipeline is stored."""
+    return f"{ROOT}.events.{names.pipeline(pipeline)}.{kind}"
+
+
+def worker_event(pipeline: str, kind: str) -> str:
+    """Return the subject on which one kind of DATA event about a pipeline is stored."""
+    return f"{ROOT}.worker-events.{names.pipeline(pipeline)}.{kind}"
+
+
+def datums_stream(pipeline: str) -> str:
+    """Return the name of the work-queue stream that holds a pipeline's waiting datums."""
+    return f"TL_DATUMS_{names.pipeline(pipeline)}"
+
+
+def datums(pipeline: str, job: str) -> str:
+    """Return the subject on which one job's datums wait for a worker."""
+    return f"{ROOT}.datums.{names.pipeline(pipeline)}.{names.commit(job)}"
+
+
+def datums_of(pipeline: str) -> str:
+    """Return the filter for all datums of a pipeline."""
+    return f"{ROOT}.datums.{names.pipeline(pipeline)}.*"
+
+
+def job_consumer(job: str) -> str:
+    """Return the name of the durable pull consumer of a job on its pipeline's datum stream."""
+    return names.commit(job)
+
+
+def outcome(pipeline: str, job: str, index: int, generation: int) -> str:
+    """Return the subject that holds the one outcome of a datum."""
+    return (
+        f"{ROOT}.outcomes.{names.pipeline(pipeline)}.{names.commit(job)}.{index:d}.{generation:d}"
+    )
+
+
+def outcomes_of(pipeline: str, job: str) -> str:
+    """Return the filter for all outcomes of a job."""
+    return f"{ROOT}.outcomes.{names.pipeline(pipeline)}.{names.commit(job)}.>"
+
+
+OUTCOMES = f"{ROOT}.outcomes.*.*.*.*"
+
+
+def attempts(pipeline: str, job: str, index: int) -> str:
+    """Return the subject whose last message is a datum's attempt ledger."""
+    return f"{ROOT}.attempts.{names.pipeline(pipeline)}.{names.commit(job)}.{index:d}"
+
+
+def attempts_of(pipeline: str, job: str) -> str:
+    """Return the filter for all attempt ledgers of a job."""
+    return f"{ROOT}.attempts.{names.pipeline(pipeline)}.{names.commit(job)}.*"
+
+
+ATTEMPTS = f"{ROOT}.attempts.*.*.*"
+
+
+def claims(pipeline: str, worker: str) -> str:
+    """Return the subject whose last message says what a worker holds."""
+    return f"{ROOT}.claims.{names.pipeline(pipeline)}.{names.worker(worker)}"
+
+
+CLAIMS = f"{ROOT}.claims.*.*"
+
+
+def assignments(pipeline: str) -> str:
+    """Return the subject whose last message says which jobs a pipeline's workers may pull from."""
+    return f"{ROOT}.assignments.{names.pipeline(pipeline)}"
+
+
+ASSIGNMENTS = f"{ROOT}.assignments.*"
+
+
+def control(pipeline: str, worker: str) -> str:
+    """Return the subject on which one worker is told to drain."""
+    return f"{ROOT}.control.{names.pipeline(pipeline)}.{names.worker(worker)}"
+
+
+def logs(pipeline: str, job: str, index: int) -> str:
+    """Return the subject of what a datum's command printed."""
+    return f"{ROOT}.logs.{names.pipeline(pipeline)}.{names.commit(job)}.{index:d}"
+
+
+def logs_of(pipeline: str, job: str | None = None) -> str:
+    """Return the filter for the logs of a pipeline, or of one of its jobs."""
+    if job is None:
+        return f"{ROOT}.logs.{names.pipeline(pipeline)}.>"
+    return f"{ROOT}.logs.{names.pipeline(pipeline)}.{names.commit(job)}.>"
+
+
+def ack(pipeline: str, job: str, sequence: int) -> str:
+    """Return the subject that settles a delivery on its holder's behalf; the reaper's tool.
+
+    The server looks at the stream sequence only; the other numbers need to be plausible, and are
+    fixed here so that permissions can name them.
+    """
+    stream = datums_stream(pipeline)
+    return f"$JS.ACK.{stream}.{job_consumer(job)}.1.{sequence:d}.1.1.0"
+
+
+# --- inboxes: each role has its own prefix, and may subscribe to nothing of another's -------------
+
+
+def user_inbox(user: str) -> str:
+    """Return the inbox prefix of our own CLI; any other NATS client may use `_INBOX`."""
+    return f"_INBOX.{names.user(user)}"
+
+
+COORDINATOR_INBOX = "_I.coordinator"
+SCALER_INBOX = "_I.scaler"
+
+
+def worker_inbox(pipeline: str, worker: str) -> str:
+    """Return the inbox prefix of one worker."""
+    return f"_I.worker.{names.pipeline(pipeline)}.{names.worker(worker)}"

@@ -1,0 +1,63 @@
+"""Logs: one JSON line per event when piped, readable lines on a terminal.
+
+A message is a constant phrase; what varies goes into `extra`. The same key means the same thing
+everywhere: `pipeline job datum index worker attempt`.
+"""
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import TextIO
+
+import msgspec
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per record: `at`, `level`, `service`, `message`, and what `extra` brought."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self.service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, object] = {
+            "at": at,
+            "level": record.levelname.lower(),
+            "service": self.service,
+            "message": record.getMessage(),
+            **_extra(record),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+class Readable(logging.Formatter):
+    """A line for people: time, service, phrase, and `key=value` of what `extra` brought."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self.service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of text."""
+        at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S.%f")[:-3]
+        extra = " ".join(f"{key}={value}" for key, value in _extra(record).items())
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        text = f"{at} {self.service:<12} {level}{record.getMessage()}  {extra}".rstrip()
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
+def configure(service: str, *, level: int = logging.INFO, stream: TextIO = sys.stderr) -> None:
+    """Send all logs of this process to the stream, as JSON lines unless it is a terminal."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(Readable(service) if stream.isatty() else JsonLines(service))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def _extra(record: logging.LogRecord) -> dict[str, object]:
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD}

@@ -1,0 +1,1 @@
+"""The object store: content-addressed objects, packs of small files, sorted runs and manifests."""
