@@ -1,0 +1,99 @@
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trunkline.contracts import attempts
+from trunkline.contracts.states import Cause, DatumState
+
+NOW = 1_000_000_000_000
+
+
+def attempt(
+    cause: Cause | None = None,
+    *,
+    by: str = "w1",
+    ended_ns: int | None = None,
+    code: int | None = None,
+) -> attempts.Attempt:
+    end = (0 if cause is None else 1) if ended_ns is None else ended_ns
+    return attempts.Attempt(
+        worker=by, incarnation=by, started_ns=1, ended_ns=end, cause=cause, exit_code=code
+    )
+
+
+def ledger(*entries: attempts.Attempt) -> attempts.Ledger:
+    return attempts.Ledger(attempts=entries)
+
+
+def test_an_empty_ledger_lets_the_datum_run():
+    assert attempts.verdict(ledger(), tries=1, now_ns=NOW) == attempts.Run()
+
+
+def test_user_errors_up_to_the_tries_fail_the_datum_and_name_every_cause():
+    verdict = attempts.verdict(
+        ledger(attempt(Cause.USER_EXIT, code=3), attempt(Cause.USER_TIMEOUT, by="w2")),
+        tries=2,
+        now_ns=NOW,
+    )
+    assert isinstance(verdict, attempts.GiveUp)
+    assert verdict.state is DatumState.FAILED
+    assert "user-exit 3 on w1" in verdict.reason
+    assert "user-timeout on w2" in verdict.reason
+
+
+def test_a_datum_that_loses_its_workers_is_quarantined_once_the_charges_are_final():
+    early = NOW - int(2e9)
+    lost = ledger(*(attempt(Cause.WORKER_LOST, ended_ns=early) for _ in range(3)))
+    wait = attempts.verdict(lost, tries=3, now_ns=NOW)
+    assert isinstance(wait, attempts.Wait)
+    assert 7.9 < wait.delay_s <= 8.0
+    later = attempts.verdict(lost, tries=3, now_ns=NOW + int(9e9))
+    assert isinstance(later, attempts.GiveUp)
+    assert later.state is DatumState.QUARANTINED
+
+
+def test_an_attempt_without_an_end_counts_as_a_lost_worker():
+    assert len(attempts.charged(ledger(attempt(None)))) == 1
+
+
+def test_drains_and_restarts_charge_nobody_but_are_bounded():
+    free = [attempt(Cause.DRAINED), attempt(Cause.SERVER_RESTART)]
+    assert attempts.verdict(ledger(*free), tries=1, now_ns=NOW) == attempts.Run()
+    many = ledger(*(attempt(Cause.EVICTED) for _ in range(attempts.FREE_BOUND)))
+    assert isinstance(attempts.verdict(many, tries=1, now_ns=NOW), attempts.GiveUp)
+
+
+def test_a_worker_that_comes_back_is_charged_nothing():
+    lost = attempts.ended(ledger(attempt(None)), attempt(Cause.WORKER_LOST, ended_ns=NOW))
+    assert len(attempts.charged(lost)) == 1
+    assert attempts.charged(attempts.withdrawn(lost, "w1")) == []
+
+
+def test_starting_twice_by_one_incarnation_is_one_attempt():
+    once = attempts.started(ledger(), attempt(None))
+    assert attempts.started(once, attempt(None)) == once
+
+
+def test_an_end_without_a_recorded_start_is_recorded_too():
+    closed = attempts.ended(ledger(), attempt(Cause.USER_EXIT, code=1))
+    assert [each.cause for each in closed.attempts] == [Cause.USER_EXIT]
+
+
+@given(
+    st.lists(st.sampled_from([None, *Cause]), max_size=40),
+    st.integers(min_value=1, max_value=10),
+)
+def test_no_ledger_lets_a_datum_run_for_ever(causes, tries):
+    """Each entry charges or counts as free, so some 20 + tries entries always end in a verdict."""
+    entries = ledger(*(attempt(cause) for cause in causes))
+    verdict = attempts.verdict(entries, tries, NOW * 1000)
+    charged = len(attempts.charged(entries))
+    if charged >= tries or len(causes) - charged >= attempts.FREE_BOUND:
+        assert isinstance(verdict, attempts.GiveUp)
+    else:
+        assert verdict == attempts.Run()
+
+
+def test_a_ledger_survives_the_wire():
+    entries = ledger(attempt(Cause.OOM, code=137))
+    assert msgspec.json.decode(msgspec.json.encode(entries), type=attempts.Ledger) == entries
