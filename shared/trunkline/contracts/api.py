@@ -2,7 +2,8 @@
 
 Request-reply in JSON, so that `nats request` works. Every reply is a `Reply`: either `ok`, or a
 `code` with all problems, each with a JSON path (empty where none applies). Lists are paged: `after`
-is the last key of the page before.
+is what the page before said in `next` (its last key: a name; a commit's id; `<pipeline>.<id>` of a
+job; a datum's index; a stream sequence of a log line or an event).
 
 | verb | request | result |
 |---|---|---|
@@ -50,6 +51,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     problems: tuple[tuple[str, str], ...] = ()
     more: bool = False
     """Whether there is a next page."""
+    next: str = ""
+    """What to ask for in `after` to get it (as a number where `after` is one)."""
 
 
 class Named(msgspec.Struct, frozen=True, kw_only=True):
