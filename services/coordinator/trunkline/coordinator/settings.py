@@ -1,0 +1,32 @@
+"""What the coordinator is told by its environment."""
+
+import msgspec
+
+from trunkline.contracts import messages
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Each field is read from `TRUNKLINE_<FIELD>`."""
+
+    ctl_url: str
+    """NATS, with the credentials of the user `coordinator` of the account CTL."""
+    data_url: str
+    """NATS, with the credentials of the user `coordinator-data` of the account DATA."""
+    store: str
+    """URL of the object store, such as `file:///var/lib/trunkline/store`."""
+    local: bool = True
+    """Whether workers are plain processes: logical nodes can be set, images have no effect."""
+    replicas: int = 1
+    """Copies that JetStream keeps of each stream and bucket: 1 or 3."""
+    ack_wait_s: float = messages.ACK_WAIT_S
+    """Seconds after which a datum whose lease was not renewed goes to another worker."""
+    max_ack_pending: int = 50_000
+    """Datums of one job that may be in flight at once, over all workers."""
+    resync_s: float = 10.0
+    """Seconds between rounds when nothing happens; bounds the cost of a lost event."""
+    repair_quiet_s: float = 3.0
+    """Seconds between the two looks that must both find a job's queue empty before a repair."""
+    requests: int = 64
+    """API requests that are worked on at once; more wait their turn."""
+    request_timeout_s: float = 10.0
+    """Seconds after which a request is answered with `unavailable`."""

@@ -1,0 +1,44 @@
+"""The buckets that the coordinator keeps its state in, typed, and the keys in them."""
+
+from dataclasses import dataclass
+
+from trunkline.bus.ports import Table
+from trunkline.contracts import names, records
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All buckets of the account CTL. The coordinator alone writes them, but for `scaling`."""
+
+    pipelines: Table[records.Pipeline]
+    repos: Table[records.Repo]
+    branches: Table[records.Branch]
+    commits: Table[records.Commit]
+    jobs: Table[records.Job]
+    done: Table[records.DoneIndex]
+    nodes: Table[records.Nodes]
+    scaling: Table[records.Scaling]
+
+
+NODES_KEY = "local"
+"""The one key of the bucket of logical nodes."""
+
+
+def version_key(pipeline: str, version: int) -> str:
+    """Return the key of one version in a pipeline's history."""
+    return f"{names.pipeline(pipeline)}.{version:d}"
+
+
+def branch_key(repo: str, branch: str) -> str:
+    """Return the key of a branch."""
+    return f"{names.repo(repo)}.{names.branch(branch)}"
+
+
+def commit_key(repo: str, commit: str) -> str:
+    """Return the key of a commit."""
+    return f"{names.repo(repo)}.{names.commit(commit)}"
+
+
+def job_key(pipeline: str, job: str) -> str:
+    """Return the key of a job."""
+    return f"{names.pipeline(pipeline)}.{names.commit(job)}"
