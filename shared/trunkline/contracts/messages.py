@@ -223,8 +223,9 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="event.v1"):
-    """Why something happened: stored on `subjects.event` or `subjects.worker_event`, never read back
-    to decide anything.
+    """Why something happened; never read back to decide anything.
+
+    Stored on `subjects.event` or `subjects.worker_event`.
     """
 
     kind: str

@@ -76,6 +76,20 @@ def path(value: str) -> str:
     return text
 
 
+def path_key(value: str) -> bytes:
+    """Return what a path is sorted by in a manifest.
+
+    The separator sorts before everything else, so the files below one directory lie side by side:
+    `/a`, `/a/x`, `/a-b` (as plain text `/a-b` would come in between).
+    """
+    return value.encode().replace(b"/", b"\0")
+
+
+def path_of_key(key: bytes) -> str:
+    """Return the path that `path_key` made the key of."""
+    return key.replace(b"\0", b"/").decode()
+
+
 def datum_id(inputs: Iterable[tuple[str, str]]) -> str:
     """Return the id of a datum (32 hex digits) from its inputs' (name, path) pairs, in order."""
     return _digest(part for pair in inputs for part in pair)

@@ -1,0 +1,274 @@
+"""Globs over the files of a repo: which paths a pattern matches, in time linear in the path.
+
+The language is Pachyderm's: the pattern is cleaned (`urls/*` is `/urls/*`, `/urls/` is `/urls`), `/`
+separates, `*` and `?` stay inside a part, `**` crosses parts, `[a-c]`, `[!x]`, `[^x]` and
+`[[:alpha:]]` are classes (none of them accepts the separator), `{a,b}` are alternatives, and a
+backslash takes the next character as it is. The pattern `/` alone matches the root, and nothing else
+does. A match is a file or a directory; a directory stands for all files below it.
+
+Matching simulates a position automaton (Glushkov's): each character-consuming node of the pattern is
+a bit, a set of states is an integer, and one step is a few operations on integers. Nothing ever
+backtracks. Sets that come up are remembered as the states of a deterministic automaton, up to a bound,
+so that a step over usual paths is one look-up. Groups that capture can be added by noting on a
+position's way in and out which group it enters and leaves.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from trunkline.contracts import glob_syntax
+from trunkline.contracts.glob_syntax import Chars, Choice, Literal, Node, Repeat
+
+_MAX_REMEMBERED = 20_000
+"""Steps of the deterministic automaton that one glob keeps; a usual glob needs some hundred."""
+
+
+@dataclass(slots=True, eq=False)
+class State:
+    """Where a match stands after some prefix of a path; opaque to all but the glob that made it."""
+
+    positions: int
+    accepting: bool
+    steps: "dict[str, State]" = field(default_factory=dict)
+
+
+class Glob:
+    """A compiled pattern; made by `compile`. It may be shared, also between threads."""
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = glob_syntax.clean(pattern)
+        nodes = glob_syntax.parse(self.pattern)
+        self.literal_prefix = _literal_prefix(nodes)
+        """What every match begins with: a listing may start there and end where it ends."""
+        self.is_root = self.pattern == "/"
+        self._positions = _Positions(nodes)
+        self._states: dict[int, State] = {}
+        self._remembered = 0
+        self.start = State(positions=1, accepting=False)
+        """The state before the first character."""
+
+    def __repr__(self) -> str:
+        return f"Glob({self.pattern!r})"
+
+    def matches(self, path: str) -> bool:
+        """Return whether this path of a file or directory (`/a/b`, or `/` for the root) matches."""
+        if path == "/" or self.is_root:
+            return path == "/" and self.is_root
+        return self.step(self.start, path).accepting
+
+    def step(self, state: State, text: str) -> State:
+        """Return where the match stands after more text: what `matches` does in one go.
+
+        Of the root's special case it knows nothing; `Walk` and `matches` see to that.
+        """
+        for char in text:
+            state = state.steps.get(char) or self._advance(state, char)
+            if not state.positions:
+                break
+        return state
+
+    def _advance(self, state: State, char: str) -> State:
+        positions = self._positions.after(state.positions, char)
+        found = self._states.get(positions)
+        if found is None:
+            found = State(positions, bool(positions & self._positions.last))
+            self._states[positions] = found
+        self._remembered += 1
+        if self._remembered > _MAX_REMEMBERED:
+            for each in self._states.values():
+                each.steps.clear()
+            self.start.steps.clear()
+            self._states.clear()
+            self._remembered = 0
+        else:
+            state.steps[char] = found
+        return found
+
+
+def compile(pattern: str) -> Glob:  # noqa: A001 - reads as `globs.compile`, like `re.compile`
+    """Return the glob of a pattern, or raise InvalidGlobError saying what is wrong with it."""
+    return Glob(pattern)
+
+
+def _literal_prefix(nodes: tuple[Node, ...]) -> str:
+    prefix = []
+    for node in nodes:
+        if not isinstance(node, Literal):
+            break
+        prefix.append(node.char)
+    return "".join(prefix)
+
+
+class _Positions:
+    """The position automaton: bit 0 is the start, each further bit one node that takes a character.
+
+    A step from a set goes to all that may follow its members and accept the character. Most positions
+    are followed by the next one or by themselves, which shifts do for all of them at once; only the
+    others are looked at one by one.
+    """
+
+    def __init__(self, nodes: tuple[Node, ...]) -> None:
+        self._follow: list[int] = [0]
+        self._tests: list[tuple[int, Chars]] = []
+        self._literals: dict[str, int] = {}
+        nullable, first, last = self._sequence(nodes)
+        self._link(1, first)
+        self.last = last | (1 if nullable else 0)
+        self._to_next = self._to_self = self._elsewhere = 0
+        for position, follow in enumerate(self._follow):
+            bit = 1 << position
+            if follow & (bit << 1):
+                self._to_next |= bit
+            if follow & bit:
+                self._to_self |= bit
+            if follow & ~(bit | bit << 1):
+                self._elsewhere |= bit
+        self._accepting: dict[str, int] = {}
+
+    def after(self, positions: int, char: str) -> int:
+        """Return the set that a step over the character leads to; 0 when nothing matches any more."""
+        reached = ((positions & self._to_next) << 1) | (positions & self._to_self)
+        rest = positions & self._elsewhere
+        while rest:
+            low = rest & -rest
+            reached |= self._follow[low.bit_length() - 1]
+            rest ^= low
+        return reached & self._accept(char)
+
+    def _accept(self, char: str) -> int:
+        mask = self._accepting.get(char)
+        if mask is None:
+            mask = self._literals.get(char, 0)
+            for bit, test in self._tests:
+                if test.accepts(char):
+                    mask |= bit
+            if len(self._accepting) >= _MAX_REMEMBERED:
+                self._accepting.clear()
+            self._accepting[char] = mask
+        return mask
+
+    def _sequence(self, nodes: tuple[Node, ...]) -> tuple[bool, int, int]:
+        """Add the nodes one after the other; return (matches nothing too, first set, last set)."""
+        nullable, first, last = True, 0, 0
+        for node in nodes:
+            inner_nullable, inner_first, inner_last = self._node(node)
+            self._link(last, inner_first)
+            first |= inner_first if nullable else 0
+            last = inner_last | (last if inner_nullable else 0)
+            nullable = nullable and inner_nullable
+        return nullable, first, last
+
+    def _node(self, node: Node) -> tuple[bool, int, int]:
+        match node:
+            case Literal(char):
+                bit = self._position()
+                self._literals[char] = self._literals.get(char, 0) | bit
+                return False, bit, bit
+            case Chars():
+                bit = self._position()
+                self._tests.append((bit, node))
+                return False, bit, bit
+            case Repeat(inner):
+                _, first, last = self._node(inner)
+                self._link(last, first)
+                return True, first, last
+            case Choice(alternatives):
+                parts = [self._sequence(each) for each in alternatives]
+                first = last = 0
+                for _, inner_first, inner_last in parts:
+                    first, last = first | inner_first, last | inner_last
+                return any(nullable for nullable, _, _ in parts), first, last
+
+    def _position(self) -> int:
+        self._follow.append(0)
+        return 1 << (len(self._follow) - 1)
+
+    def _link(self, last: int, first: int) -> None:
+        while last:
+            low = last & -last
+            self._follow[low.bit_length() - 1] |= first
+            last ^= low
+
+
+@dataclass(slots=True)
+class Match:
+    """What a glob matched: a file, or a directory with `count` files from position `first` on."""
+
+    path: str
+    first: int
+    count: int
+
+
+@dataclass(slots=True)
+class _Directory:
+    name: str
+    state: State
+    match: Match | None
+
+
+class Walk:
+    """The matches in a stream of file paths, in the order of `names.path_key`.
+
+    Feed it each path; it returns what is complete then: a file that matches at once, a directory
+    that matches when the first path after it comes, or at `finish`. So matches come by where they
+    end, inner ones before outer ones, and the memory is that of one path's ancestors. Where no match
+    lies in another that is the order of their paths.
+    """
+
+    def __init__(self, glob: Glob, first: int = 0) -> None:
+        """Start before the file at position `first`; all files of a match must be fed."""
+        self._glob = glob
+        self._at = first
+        root = Match("/", first, 0) if glob.is_root else None
+        self._stack = [_Directory("", glob.start, root)]
+
+    @property
+    def open(self) -> list[Match]:
+        """Directories that match and that the last path lies in, outermost first; they grow."""
+        return [each.match for each in self._stack if each.match is not None]
+
+    def feed(self, path: str) -> list[Match]:
+        """Take the next file's path; return the matches that are complete now."""
+        parts = path.split("/")
+        name = parts.pop()
+        stack = self._stack
+        common, most = 1, min(len(parts), len(stack))
+        while common < most and stack[common].name == parts[common]:
+            common += 1
+        done = self._close(common)
+        if not self._glob.is_root:
+            self._enter(parts, common)
+            state = self._glob.step(stack[-1].state, f"/{name}")
+            if state.accepting:
+                done.append(Match(path, self._at, 1))
+        self._at += 1
+        return done
+
+    def finish(self) -> list[Match]:
+        """Return the matches that end where the files end."""
+        return self._close(0)
+
+    def _enter(self, parts: list[str], common: int) -> None:
+        state = self._stack[-1].state
+        for depth in range(common, len(parts)):
+            state = self._glob.step(state, f"/{parts[depth]}")
+            found = Match("/".join(parts[: depth + 1]), self._at, 0) if state.accepting else None
+            self._stack.append(_Directory(parts[depth], state, found))
+
+    def _close(self, depth: int) -> list[Match]:
+        done = []
+        while len(self._stack) > depth:
+            match = self._stack.pop().match
+            if match is not None:
+                match.count = self._at - match.first
+                if match.count:
+                    done.append(match)
+        return done
+
+
+def find(glob: Glob, paths: Iterable[str], first: int = 0) -> Iterator[Match]:
+    """Yield the matches in a sorted stream of file paths; see `Walk`, which takes one at a time."""
+    walk = Walk(glob, first)
+    for path in paths:
+        yield from walk.feed(path)
+    yield from walk.finish()
