@@ -147,6 +147,8 @@ class _Parser:
         return tuple(nodes)
 
     def element(self, char: str, depth: int) -> Node:
+        if char in "()":
+            self.fail(f"groups in parentheses are not supported; escape it: `\\{char}`")
         match char:
             case "\\":
                 return Literal(self.take("it ends in a backslash"))
@@ -158,8 +160,6 @@ class _Parser:
                 return self.char_class()
             case "{":
                 return self.choice(depth + 1)
-            case "(" | ")":
-                self.fail(f"groups in parentheses are not supported; escape it: `\\{char}`")
             case _:
                 return Literal(char)
 
