@@ -1,0 +1,73 @@
+# Everything that is done with this tree. A machine needs python3 (3.11 or newer) and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# uv makes the locks and checks them; nothing else needs it.
+UV ?= $(shell command -v uv || { test -x $(BIN)/uv && echo $(BIN)/uv; })
+# How many tests run at once, and what else pytest is told.
+JOBS ?= 2
+ARGS ?=
+# Where the demo keeps its state, and what it counts: some hundreds of files, or `all`.
+DEMO_HOME ?= .demo
+DEMO_FILES ?= 400
+
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE := pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+  --no-emit-find-links --no-annotate --no-header --python-version 3.11
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo clean-demo test test-slow check lock lock-check docs clean
+
+help:  ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; name one by PYTHON=...")'
+	$(PYTHON) -m venv $(VENV) || { echo "no venv could be made (Debian: apt-get install python3-venv)" >&2; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.local: requirements/build.txt requirements/local.txt pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r requirements/build.txt -r requirements/local.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.local
+	$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+venv: $(VENV)/.dev  ## Make the virtual environment with all that development needs
+
+demo: $(VENV)/.local  ## Count words on an embedded installation, with a worker killed on the way
+	@$(BIN)/python -m trunkline.cli.demo --home $(DEMO_HOME) --files $(DEMO_FILES)
+
+clean-demo:  ## Remove the demo's state
+	rm -rf $(DEMO_HOME)
+
+test: $(VENV)/.dev  ## Run the tests, against a real nats-server
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/.dev  ## Run the tests that take longer, too
+	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+check: $(VENV)/.dev lock-check  ## Check style, types, the rules between rooms, spelling and locks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/python -m tests.support.subjects_table --check
+
+lock:  ## Lock the requirements anew, after a change of pyproject.toml (needs uv)
+	@test -n "$(UV)" || { echo "uv is needed; name it by UV=..." >&2; exit 1; }
+	$(UV) $(COMPILE) pyproject.toml --extra local -o requirements/local.txt
+	$(UV) $(COMPILE) pyproject.toml --extra local --group dev -o requirements/dev.txt
+	$(UV) $(COMPILE) requirements/build.in -o requirements/build.txt
+
+lock-check:
+	@if test -n "$(UV)"; then UV="$(UV)" COMPILE="$(COMPILE)" sh requirements/check; else echo "no uv: locks not checked"; fi
+
+docs: $(VENV)/.dev  ## Write the tables in docs/ that are made from the code
+	$(BIN)/python -m tests.support.subjects_table --write
+
+clean: clean-demo  ## Remove what was made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

@@ -1,0 +1,82 @@
+"""What all verbs share: where to connect, how to print, and names in singular or plural."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Asked(NamedTuple):
+    """What every verb that asks an installation is told."""
+
+    home: str | None
+    output: str
+    """`table`, `json` or `yaml`."""
+    limit: int = 0
+    """Entries of a list; 0 for all."""
+
+
+class Nouns(click.Group):
+    """A group whose commands are plural nouns; the singular is understood too."""
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Return the command of this name, or of its plural."""
+        return super().get_command(context, name) or super().get_command(context, name + "s")
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command under its own name, whichever form was typed."""
+        _, command, rest = super().resolve_command(context, args)
+        return command.name if command else None, command, rest
+
+
+home = click.option(
+    "--home", metavar="DIR", help="State directory; TRUNKLINE_HOME or ~/.trunkline by default."
+)
+_output = click.option(
+    "--output",
+    "-o",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="Form of the answer.",
+)
+_limit = click.option(
+    "--limit", type=click.IntRange(0), default=0, metavar="N", help="So many entries; 0 for all."
+)
+
+
+def asking(verb: F) -> F:
+    """Give a verb its first argument, `Asked`, from the options that all such verbs take."""
+
+    @functools.wraps(verb)
+    def called(home: str | None, output: str, **arguments: Any) -> Any:  # noqa: ANN401 - click's
+        return verb(Asked(home=home, output=output), **arguments)
+
+    return home(_output(called))  # type: ignore[return-value]
+
+
+def listing(verb: F) -> F:
+    """Do as `asking`, with a limit."""
+
+    @functools.wraps(verb)
+    def called(home: str | None, output: str, limit: int, **arguments: Any) -> Any:  # noqa: ANN401
+        return verb(Asked(home=home, output=output, limit=limit), **arguments)
+
+    return home(_output(_limit(called)))  # type: ignore[return-value]
+
+
+def both(first: click.Group, second: click.Group, name: str) -> Callable[[F], click.Command]:
+    """Make one command of two groups."""
+
+    def made(verb: F) -> click.Command:
+        command = click.command(name)(verb)
+        first.add_command(command)
+        second.add_command(command)
+        return command
+
+    return made

@@ -1,0 +1,113 @@
+"""How jobs that run are shown: live bars on a terminal, a line per change when piped."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import click
+
+from trunkline.cli import render
+from trunkline.contracts import records
+from trunkline.contracts.states import JobState
+
+
+class Progress(Protocol):
+    """What shows jobs."""
+
+    def show(self, jobs: Sequence[records.Job]) -> None:
+        """Show them as they stand now."""
+        ...
+
+    def tell(self, text: str) -> None:
+        """Say a line beside them."""
+        ...
+
+
+@contextmanager
+def shown(*, terminal: bool | None = None) -> Iterator[Progress]:
+    """Yield what shows jobs: bars if stderr is a terminal, so that stdout stays clean."""
+    if sys.stderr.isatty() if terminal is None else terminal:
+        yield from _bars()
+    else:
+        yield _Lines()
+
+
+def done(job: records.Job) -> int:
+    """Return how many datums of a job have ended."""
+    counts = job.counts
+    return counts.processed + counts.skipped + counts.recovered + counts.failed + counts.quarantined
+
+
+def summary(job: records.Job) -> str:
+    """Return what became of a job, in one line."""
+    counts = job.counts
+    parts = [
+        f"{number} {word}"
+        for number, word in (
+            (counts.processed, "processed"),
+            (counts.skipped, "skipped"),
+            (counts.recovered, "recovered"),
+            (counts.failed, "failed"),
+            (counts.quarantined, "quarantined"),
+        )
+        if number
+    ]
+    total = "?" if job.total is None else job.total
+    took = render.took(job.started_ns, job.ended_ns)
+    text = (
+        f"{job.pipeline}@{job.id[:12]} {job.state}: {', '.join(parts) or 'none'} of {total} datums"
+    )
+    return f"{text} in {took}" + (f"; {job.reason}" if job.reason else "")
+
+
+class _Lines:
+    """A line when a job changes its state, and one for each tenth of its datums."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[JobState, int]] = {}
+
+    def show(self, jobs: Sequence[records.Job]) -> None:
+        for job in jobs:
+            tenth = 10 * done(job) // job.total if job.total else 0
+            if self._last.get(job.pipeline) != (job.state, tenth):
+                self._last[job.pipeline] = (job.state, tenth)
+                total = f"{job.listed_to}+" if job.total is None else job.total
+                text = f"{job.pipeline}@{job.id[:12]} {job.state} {done(job)}/{total}"
+                click.echo(text, err=True)
+
+    def tell(self, text: str) -> None:
+        click.echo(text, err=True)
+
+
+def _bars() -> Iterator[Progress]:
+    from rich import console  # noqa: PLC0415 - a terminal's only
+    from rich import progress as bars  # noqa: PLC0415
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[state]}"),
+        bars.TimeElapsedColumn(),
+    )
+    with bars.Progress(*columns, console=console.Console(stderr=True)) as progress:
+        tasks: dict[str, bars.TaskID] = {}
+
+        class Bars:
+            """One bar per job."""
+
+            def show(self, jobs: Sequence[records.Job]) -> None:
+                for job in jobs:
+                    if job.pipeline not in tasks:
+                        tasks[job.pipeline] = progress.add_task(job.pipeline, state="", total=None)
+                    progress.update(
+                        tasks[job.pipeline], completed=done(job), total=job.total, state=job.state
+                    )
+                    if job.state.ended:
+                        progress.stop_task(tasks[job.pipeline])
+
+            def tell(self, text: str) -> None:
+                progress.console.print(text, highlight=False)
+
+        yield Bars()

@@ -1,0 +1,142 @@
+"""How answers look: aligned columns when piped, a coloured table on a terminal, JSON, YAML.
+
+JSON and YAML hold the records as `api` describes them; tables are for people and may change.
+"""
+
+import sys
+from collections.abc import AsyncIterable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from trunkline.cli.options import Asked
+from trunkline.runtime.clock import SystemClock
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_COLOURS = {
+    **dict.fromkeys(("SUCCESS", "PROCESSED", "RUNNING", "busy"), "green"),
+    **dict.fromkeys(("FAILURE", "FAILED", "QUARANTINED", "REFUSED", "UNRUNNABLE"), "red"),
+    **dict.fromkeys(("KILLED", "KILLING", "STOPPED", "RECOVERED", "draining"), "yellow"),
+    **dict.fromkeys(("SKIPPED", "STANDBY", "WAITING", "idle", "starting"), "dim"),
+}
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under their headings."""
+    texts = [[_cell(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _rich_table(headings, texts)
+        return
+    widths = [
+        max([len(heading), *(len(row[column]) for row in texts)])
+        for column, heading in enumerate(headings)
+    ]
+    for row in ([heading.upper() for heading in headings], *texts):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo(line.rstrip())
+
+
+def records(asked: Asked, found: Sequence[msgspec.Struct]) -> bool:
+    """Print a list as JSON or YAML if that was asked for; return whether it was."""
+    if asked.output == "table":
+        return False
+    _print(asked, [_plain(each) for each in found])
+    return True
+
+
+def record(asked: Asked, found: object) -> None:
+    """Print one thing: JSON or YAML, and for people YAML too."""
+    _print(asked, _plain(found))
+
+
+def done(asked: Asked, found: object, sentence: str) -> None:
+    """Say what a verb did: a sentence for people, else the record."""
+    if asked.output == "table":
+        click.echo(sentence)
+    else:
+        record(asked, found)
+
+
+def warn(text: str) -> None:
+    """Tell people something that stops nothing."""
+    click.echo(f"warning: {text}", err=True)
+
+
+async def gathered(asked: Asked, source: AsyncIterable[T]) -> list[T]:
+    """Return what a list yields, up to the limit; say so where there would be more."""
+    found: list[T] = []
+    async for each in source:
+        if asked.limit and len(found) == asked.limit:
+            warn(f"there are more than {asked.limit}; --limit 0 shows all")
+            break
+        found.append(each)
+    return found
+
+
+def age(at_ns: int) -> str:
+    """Return how long ago something was, as one number with its unit."""
+    return "-" if at_ns == 0 else duration((SystemClock().wall_ns() - at_ns) / 1e9)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it: 0.3s, 42s, 5m, 3h, 2d."""
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.1f}s"
+    for unit, size, most in (("s", 1, 120), ("m", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < most:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds / 86_400:.0f}d"
+
+
+def took(began_ns: int, ended_ns: int) -> str:
+    """Return how long something takes that began, and may have ended."""
+    if began_ns == 0:
+        return "-"
+    return duration(((ended_ns or SystemClock().wall_ns()) - began_ns) / 1e9)
+
+
+def size(count: int) -> str:
+    """Return bytes as people say them."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def _rich_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    from rich import box, console, text  # noqa: PLC0415 - a terminal's only
+    from rich import table as tables  # noqa: PLC0415
+
+    shown = tables.Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading in headings:
+        shown.add_column(heading, overflow="fold")
+    for row in rows:
+        shown.add_row(*(text.Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+    console.Console().print(shown)
+
+
+def _print(asked: Asked, plain: object) -> None:
+    if asked.output == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode(plain), indent=2))
+        return
+    import yaml  # noqa: PLC0415 - JSON and tables do without
+
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
+    click.echo(text, nl=False)
+
+
+def _plain(found: object) -> Any:  # noqa: ANN401 - what JSON can hold
+    """Return records as what JSON can hold, raw parts included."""
+    return msgspec.json.decode(msgspec.json.encode(found))
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None | "":
+            return "-"
+        case _:
+            return " ".join(str(value).split())

@@ -1,0 +1,130 @@
+"""How a verb's body runs: connected to an installation, its errors turned into one line and a code.
+
+| code | when |
+|---|---|
+| 0 | done |
+| 1 | refused, or failed |
+| 2 | wrong usage (click's own) |
+| 3 | not reachable, or no answer in time |
+| 4 | what was waited for ended in another state than SUCCESS |
+| 5 | not found |
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from trunkline.cli.options import Asked
+from trunkline.client import client as clients
+from trunkline.client.client import Client
+from trunkline.contracts import errors
+from trunkline.local import home as homes
+
+T = TypeVar("T")
+
+FAILED = 1
+UNREACHABLE = 3
+UNSUCCESSFUL = 4
+NOT_FOUND = 5
+
+
+class UnsuccessfulError(errors.TrunklineError):
+    """What was waited for ended in another state than SUCCESS."""
+
+    def __init__(self, jobs: Sequence[str]) -> None:
+        super().__init__(f"not successful: {', '.join(jobs)}")
+        self.jobs = jobs
+
+
+def run(asked: Asked, body: Callable[[Client], Awaitable[T]]) -> T:
+    """Connect to the installation, run the body, and leave with its code."""
+
+    async def connected() -> T:
+        async with connect(asked) as client:
+            return await body(client)
+
+    with reporting():
+        return asyncio.run(connected())
+
+
+@contextlib.asynccontextmanager
+async def connect(asked: Asked) -> AsyncIterator[Client]:
+    """Yield a client of the installation that the options and the environment name."""
+    context = where(asked.home)
+    async with clients.connect(context.url, context.store) as client:
+        yield client
+
+
+def where(home: str | None) -> homes.Context:
+    """Return how to reach the installation: --home first, then URLs, then the state directory."""
+    url, store = os.environ.get("TRUNKLINE_URL"), os.environ.get("TRUNKLINE_STORE")
+    if home is None and url and store:
+        return homes.Context(url=url, store=store)
+    return home_of(home).read_context()
+
+
+def home_of(home: str | None) -> homes.Home:
+    """Return the state directory that the options and the environment name."""
+    return homes.Home(Path(home) if home else homes.default_root(os.environ))
+
+
+@contextlib.contextmanager
+def reporting() -> Iterator[None]:
+    """Turn our errors into lines on stderr and an exit code; a fault of ours keeps its traceback."""
+    logging.basicConfig(level=logging.ERROR, format="trunkline: %(message)s", force=True)
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error = _only(group)
+        if not isinstance(error, _TOLD):
+            raise
+        leave(error)
+    except _TOLD as error:
+        leave(error)
+
+
+_TOLD = (errors.TrunklineError, OSError, TimeoutError, KeyboardInterrupt)
+
+
+def leave(error: BaseException) -> None:
+    """Say what went wrong on stderr, and end with the code that stands for it."""
+    code = FAILED
+    lines = [str(error)]
+    match error:
+        case KeyboardInterrupt():
+            code, lines = 130, ["interrupted"]
+        case BrokenPipeError():
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, sys.stdout.fileno())
+            raise SystemExit(141)
+        case errors.RequestRefusedError():
+            code = _REFUSALS.get(error.code, FAILED)
+            lines = [f"{path}: {text}" if path else text for path, text in error.problems]
+        case errors.NotFoundError():
+            code = NOT_FOUND
+        case UnsuccessfulError():
+            code = UNSUCCESSFUL
+        case errors.UnavailableError() | homes.NotRunningError() | TimeoutError():
+            code = UNREACHABLE
+        case _:
+            pass
+    for line in lines or [type(error).__name__]:
+        click.echo(f"trunkline: {line}", err=True)
+    raise SystemExit(code)
+
+
+_REFUSALS = {"not-found": NOT_FOUND, "unavailable": UNREACHABLE}
+
+
+def _only(error: BaseException) -> BaseException:
+    """Return the one error in a group of groups; the first, where there are more."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

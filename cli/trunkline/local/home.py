@@ -1,0 +1,133 @@
+"""The state directory of an installation on one machine: where what lies, and how to reach it.
+
+`~/.trunkline` unless `TRUNKLINE_HOME` or `--home` says otherwise. All of it is the user's alone
+(mode 0700); `context.json` holds a password and is 0600.
+
+| path | what |
+|---|---|
+| context.json | how a client reaches the installation: URL of NATS, URL of the store |
+| lock | held by the supervisor while it runs; its text is the supervisor's process id |
+| nats/ | the server's configuration, credentials and JetStream's files |
+| store/ | objects: bytes of files, manifests, runs |
+| workers/<name>/ | private directories of worker processes |
+| pool.sock | the process pool's socket |
+| pids/<service>.pid | which process is which, to clear up after a killed supervisor |
+| logs/<service>.log | what each service wrote on stderr |
+"""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from trunkline.contracts import errors
+
+
+class NotRunningError(errors.TrunklineError):
+    """A state directory holds no installation that a client could reach."""
+
+    def __init__(self, root: Path, reason: str) -> None:
+        super().__init__(
+            f"no installation in {str(root)!r}: {reason}; start one with `trunkline up`, or name"
+            " another by --home, TRUNKLINE_HOME, or TRUNKLINE_URL and TRUNKLINE_STORE"
+        )
+        self.root, self.reason = root, reason
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """How a client reaches an installation."""
+
+    url: str
+    """Of NATS, with the user's name and password."""
+    store: str
+    """Of the object store."""
+
+
+class Home:
+    """Paths in one state directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+
+    @property
+    def context(self) -> Path:
+        """How a client reaches the installation."""
+        return self.root / "context.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the supervisor while it runs."""
+        return self.root / "lock"
+
+    @property
+    def nats(self) -> Path:
+        """The server's directory."""
+        return self.root / "nats"
+
+    @property
+    def store(self) -> Path:
+        """The object store's directory."""
+        return self.root / "store"
+
+    @property
+    def store_url(self) -> str:
+        """The object store's URL."""
+        return self.store.as_uri()
+
+    @property
+    def workers(self) -> Path:
+        """Where each worker process has its private directory."""
+        return self.root / "workers"
+
+    @property
+    def pool_socket(self) -> Path:
+        """Where the process pool listens."""
+        return self.root / "pool.sock"
+
+    @property
+    def pids(self) -> Path:
+        """One file per service that runs."""
+        return self.root / "pids"
+
+    @property
+    def logs(self) -> Path:
+        """One file per service."""
+        return self.root / "logs"
+
+    def make(self) -> None:
+        """Create the directories that are missing, for this user alone."""
+        for path in (self.root, self.nats, self.store, self.workers, self.pids, self.logs):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def read_context(self) -> Context:
+        """Return how to reach the installation, or raise NotRunningError."""
+        try:
+            return msgspec.json.decode(self.context.read_bytes(), type=Context)
+        except FileNotFoundError:
+            raise NotRunningError(self.root, "nothing was ever started there") from None
+        except (OSError, msgspec.DecodeError) as error:
+            raise NotRunningError(self.root, f"context.json cannot be read ({error})") from error
+
+    def write_context(self, context: Context) -> None:
+        """Replace context.json as a whole; a reader sees the old one or the new one."""
+        write_private(self.context, msgspec.json.format(msgspec.json.encode(context)))
+
+
+def default_root(environ: Mapping[str, str]) -> Path:
+    """Return the state directory that the environment names, or `~/.trunkline`."""
+    return Path(environ.get("TRUNKLINE_HOME") or "~/.trunkline").expanduser()
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that nobody else may read, as a whole: beside it first, then renamed."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        beside.replace(path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            beside.unlink()

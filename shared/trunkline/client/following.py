@@ -1,0 +1,106 @@
+"""Following jobs to their end: looks at them again and again, since the API is request-reply.
+
+A look costs the coordinator one read of its memory. What is missed between two looks is only ever
+a state on the way; the state in which a job ended stays.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+from trunkline.client.client import Client
+from trunkline.contracts import api, errors, records, spec
+
+LOOK_S = 0.2
+"""Between two looks: what a person sees as live."""
+
+APPEAR_S = 20.0
+"""How long a commit's jobs may take to appear; they are created with it, or by the next resync."""
+
+
+async def follow(
+    client: Client, jobs: Iterable[tuple[str, str]], *, look_s: float = LOOK_S
+) -> AsyncIterator[Sequence[records.Job]]:
+    """Yield these jobs as they stand, time and again, in the order given; end with all ended.
+
+    Args:
+        client: Whom to ask.
+        jobs: (pipeline, id) each.
+        look_s: Seconds between two looks.
+
+    Raises:
+        RequestRefusedError: one of them does not exist (any more).
+    """
+    named = list(jobs)
+    seen: dict[tuple[str, str], records.Job] = {}
+    while True:
+        for pipeline, identifier in named:
+            before = seen.get((pipeline, identifier))
+            if before is None or not before.state.ended:
+                request = api.JobNamed(pipeline=pipeline, id=identifier)
+                seen[pipeline, identifier] = await client.call("job.get", request, records.Job)
+        snapshot = [seen[each] for each in named]
+        yield snapshot
+        if all(job.state.ended for job in snapshot):
+            return
+        await asyncio.sleep(look_s)
+
+
+async def job_set(client: Client, repo: str, commit: str) -> list[tuple[str, str]]:
+    """Return the jobs that a commit sets off, upstream first, as soon as they are all there.
+
+    The commit may also be a job's output; then its own job comes first.
+
+    Raises:
+        UnavailableError: some did not appear within APPEAR_S.
+    """
+    pipelines = [
+        view.pipeline
+        async for view in client.every("pipeline.list", api.PipelineView, page=100)
+        if view.pipeline.spec is not None
+    ]
+    branch = (
+        await client.call("commit.get", api.CommitNamed(repo=repo, ref=commit), records.Commit)
+    ).branch
+    wanted = closure([each.spec for each in pipelines if each.spec is not None], repo, branch)
+    found = []
+    try:
+        async with asyncio.timeout(APPEAR_S):
+            for pipeline in wanted:
+                await _appeared(client, pipeline, commit)
+                found.append((pipeline, commit))
+    except TimeoutError:
+        what = f"a job of {', '.join(wanted[len(found) :])} for commit {commit}"
+        raise errors.UnavailableError(what, f"none after {APPEAR_S:g} s") from None
+    return found
+
+
+def closure(specs: Sequence[spec.PipelineSpec], repo: str, branch: str) -> list[str]:
+    """Return the pipelines that a commit on a branch sets off, each after those that it reads."""
+    moved = {(repo, branch)}
+    order = []
+    waiting = list(specs)
+    while True:
+        reached = [
+            each
+            for each in waiting
+            if any((leaf.repo, leaf.branch) in moved for leaf in spec.inputs(each.input))
+        ]
+        if not reached:
+            return order
+        for each in reached:
+            waiting.remove(each)
+            moved.add((each.name, each.output_branch))
+            order.append(each.name)
+
+
+async def _appeared(client: Client, pipeline: str, identifier: str) -> None:
+    request = api.JobNamed(pipeline=pipeline, id=identifier)
+    while True:
+        try:
+            await client.call("job.get", request, records.Job)
+        except errors.RequestRefusedError as error:
+            if error.code != "not-found":
+                raise
+        else:
+            return
+        await asyncio.sleep(LOOK_S)
