@@ -62,12 +62,16 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     salt: str = ""
     """The spec's salt, or one made when the pipeline was created; kept over updates."""
     set_id: str = ""
-    """Id of the job set that this version itself sets off on the inputs that are there."""
+    """Id of the job set that this version itself sets off on the inputs that were there when it was
+    applied; empty if one was missing, since the commit that brings it sets off the first job then."""
     created_ns: int = 0
     updated_ns: int = 0
     refusal: Refusal | None = None
     ignored: tuple[str, ...] = ()
     """Fields of the spec that have no effect in this installation, for `inspect` to show."""
+    command: int = 0
+    """Sequence in the command stream of the newest published spec that is taken into account: an
+    older one that is delivered again must not undo what came after it."""
 
 
 class JobInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
