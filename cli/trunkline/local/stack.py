@@ -1,0 +1,236 @@
+"""An installation on one machine: a nats-server, the services and the pool, kept running.
+
+    locked -> leftovers cleared -> credentials and configuration written -> context.json written
+           -> all services started at once -> the API answers -> nodes set -> up
+    up     -> (a service dies -> started again at once, then with back-off) -> up
+    up     -> stopped: scaler, coordinator, pool (its workers drain), nats-server -> unlocked
+
+The order of the stop lets each service still reach those that it needs: the scaler makes no more
+workers, workers finish or give back what they hold, and the server goes last.
+
+What a crash of the supervisor between any two lines leaves behind: the lock is the kernel's and
+goes with the process; children are told by the kernel (see `children`) or cleared at the next
+start; configuration and context are whole files, replaced by rename; everything else is the
+services' own state, which survives kill -9 of any of them. A second supervisor on the same state
+directory is refused while the first one lives.
+"""
+
+import asyncio
+import fcntl
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from trunkline.client import client as clients
+from trunkline.client.client import Client
+from trunkline.contracts import api, errors, records
+from trunkline.local import children, layout
+from trunkline.local.children import Child
+from trunkline.local.home import Context, Home
+
+READY_S = 30.0
+"""How long a start may take before it is called failed; it takes about two seconds."""
+
+STOP_ORDER = ("scaler", "coordinator", "pool", "nats-server")
+
+
+class AlreadyRunningError(errors.TrunklineError):
+    """Another supervisor has this state directory."""
+
+    def __init__(self, root: Path, pid: str) -> None:
+        super().__init__(
+            f"an installation runs in {str(root)!r} already, as process {pid or '?'}; stop it with"
+            " `trunkline down`, or choose another directory with --home"
+        )
+        self.root, self.pid = root, pid
+
+
+class StartError(errors.TrunklineError):
+    """The services did not come up in time."""
+
+    def __init__(self, reason: str, logs: Mapping[str, str]) -> None:
+        lines = "".join(f"\n  {name}: {line}" for name, line in logs.items())
+        super().__init__(f"the installation did not come up: {reason}{lines}")
+        self.reason, self.logs = reason, logs
+
+
+class Stack:
+    """An installation that is up."""
+
+    def __init__(self, home: Home, context: Context, services: Mapping[str, Child]) -> None:
+        self.home = home
+        self.context = context
+        self.services = services
+
+    @property
+    def url(self) -> str:
+        """URL of NATS for users, with a password."""
+        return self.context.url
+
+    @property
+    def store(self) -> str:
+        """URL of the object store."""
+        return self.context.store
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process id of each service that runs now."""
+        return {name: child.pid for name, child in self.services.items() if child.pid}
+
+    def kill(self, service: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a service a signal; the supervisor starts it again if it ends by that."""
+        self.services[service].kill(number)
+
+    async def restarted(self, service: str, *, after: int) -> int:
+        """Return the process id once the service was started more than `after` times."""
+        return await self.services[service].started(after)
+
+    def starts(self, service: str) -> int:
+        """Return how often a service was started."""
+        return self.services[service].starts
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        """Yield a client of this installation."""
+        async with clients.connect(self.url, self.store) as client:
+            yield client
+
+
+@asynccontextmanager
+async def running(
+    home: Home | Path,
+    *,
+    nodes: int | None = None,
+    port: int | None = None,
+    settings: Mapping[str, str] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+    ready_s: float = READY_S,
+) -> AsyncIterator[Stack]:
+    """Run an installation; yield it once its API answers, and stop it at the end.
+
+    Args:
+        home: The state directory; made if it is not there.
+        nodes: Logical nodes; None keeps what was set before (at first: one per processor).
+        port: Of NATS on loopback; None takes the last one, or 4222, or any that is free; 0 any.
+        settings: Environment of the services beside their own, such as TRUNKLINE_ACK_WAIT_S.
+        tell: Takes a line for people when a service dies.
+        ready_s: Within which the API must answer.
+
+    Raises:
+        AlreadyRunningError: another supervisor runs in this directory.
+        StartError: the API did not answer in time.
+    """
+    home = home if isinstance(home, Home) else Home(home)
+    home.make()
+    with _locked(home):
+        for name in await children.clear_leftovers(home.pids):
+            tell(f"{name} was left from a supervisor that was killed; stopped")
+        plan = layout.prepare(home, port=port, settings=settings or {})
+        home.write_context(plan.context)
+        services = {
+            each.name: Child(each, pids=home.pids, logs=home.logs, tell=tell)
+            for each in plan.services
+        }
+        stack = Stack(home, plan.context, services)
+        async with asyncio.TaskGroup() as tasks:
+            runs = {
+                name: tasks.create_task(child.run(), name=name) for name, child in services.items()
+            }
+            try:
+                await _ready(stack, nodes, ready_s)
+                yield stack
+            finally:
+                for name in STOP_ORDER:
+                    services[name].stop()
+                    await asyncio.wait({runs[name]})
+
+
+async def serve(
+    home: Home,
+    *,
+    nodes: int | None = None,
+    port: int | None = None,
+    settings: Mapping[str, str] | None = None,
+    tell: Callable[[str], None],
+) -> None:
+    """Run an installation until cancelled; say when it is up and what a user needs to know."""
+    began = time.monotonic()
+    async with running(home, nodes=nodes, port=port, settings=settings, tell=tell) as stack:
+        tell(f"up in {time.monotonic() - began:.1f} s; state in {home.root}")
+        tell(f"NATS:  {stack.url}")
+        tell(f"store: {stack.store}")
+        await asyncio.Event().wait()
+
+
+def supervisor(home: Home) -> int | None:
+    """Return the process id of the supervisor that has this state directory now, if one has."""
+    try:
+        with home.lock.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read().strip() or 0) or None
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+@contextmanager
+def _locked(home: Home) -> Iterator[None]:
+    """Hold the state directory; the kernel lets go of it when this process ends in any way."""
+    with home.lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise AlreadyRunningError(home.root, file.read().strip()) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+async def _ready(stack: Stack, nodes: int | None, ready_s: float) -> None:
+    """Return once the API answers and there are nodes."""
+    reason = "no answer"
+    try:
+        async with asyncio.timeout(ready_s), stack.client() as client:
+            while True:
+                try:
+                    status = await client.call("status", None, api.Status)
+                except errors.UnavailableError as error:
+                    reason = str(error)
+                    continue
+                if status.ready:
+                    break
+                reason = "; ".join(status.problems) or "not ready"
+                await asyncio.sleep(0.05)
+            await _set_nodes(client, nodes)
+    except (TimeoutError, errors.UnavailableError) as error:
+        if isinstance(error, errors.UnavailableError):
+            reason = str(error)
+        logs = {
+            name: lines[-1]
+            for name in stack.services
+            if (lines := children.last_lines(stack.home.logs / f"{name}.log"))
+        }
+        raise StartError(reason, logs) from error
+
+
+async def _set_nodes(client: Client, nodes: int | None) -> None:
+    """Set the number of logical nodes; the first time, to one per processor."""
+    if nodes is None:
+        try:
+            if (await client.call("nodes.get", None, records.Nodes)).count > 0:
+                return
+        except errors.RequestRefusedError as error:
+            if error.code != "not-found":
+                raise
+        nodes = os.cpu_count() or 1
+    await client.call("nodes.set", api.NodesSet(count=nodes), records.Nodes)
