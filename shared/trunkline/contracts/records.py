@@ -90,6 +90,7 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Datums of one listing window that an earlier job had done: a run of outcomes by index."""
 
     run: str
+    """Empty where the window has none."""
     count: int
 
 
@@ -130,6 +131,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     total: int | None = None
     """How many datums there are; known once listing has ended."""
     skipped: tuple[Skipped, ...] = ()
+    """One for each window that was listed, in order."""
     generations: dict[str, int] = {}
     """Index -> generation, where `restart datum` has raised it above 1."""
     round: int = 1
@@ -137,10 +139,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     counts: Counts = Counts()
     """Exact once the job has ended; before that they lag behind."""
     duplicates: int = 0
+    committing: bool = False
+    """Whether the output is complete and being committed: from here on the job is not killed."""
     output: str = ""
     """Id of the output commit (the job's own id), once it is there."""
     outcomes: str = ""
-    """Key of the run of all outcomes by index, once they are compacted."""
+    """Key of the run of the job's own outcomes by index, once they are compacted; those of skipped
+    datums stay in the runs of `skipped`."""
     compacted: bool = False
     """Whether outcomes are in the store and the streams are free of the job."""
 
