@@ -6,7 +6,7 @@ before: it hands over a function of the record, which is called again whenever t
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -65,14 +65,14 @@ class JobStore:
         """Return a job as far as it is known here, without asking the server."""
         return self.mirror.get(job_key(pipeline, job))
 
-    def of(self, pipeline: str = "") -> list[records.Job]:
+    def list(self, pipeline: str = "") -> Sequence[records.Job]:
         """Return the jobs (of one pipeline), in order."""
         found = self.mirror.values()
         if pipeline:
             found = [job for job in found if job.pipeline == pipeline]
         return sorted(found, key=_place)
 
-    def unsettled(self, pipeline: str = "") -> Iterable[records.Job]:
+    def unsettled(self, pipeline: str = "") -> Sequence[records.Job]:
         """Return the jobs (of one pipeline) for which something is left to be done, in order."""
         pipelines = [pipeline] if pipeline else list(self._open)
         found = (job for name in pipelines for job in self._open.get(name, {}).values())
@@ -126,11 +126,11 @@ class JobStore:
 
         return await self.change(pipeline, job, killed)
 
-    async def until(self, pipeline: str, condition: Callable[[list[records.Job]], bool]) -> None:
+    async def until(self, pipeline: str, condition: Callable[[Sequence[records.Job]], bool]) -> None:
         """Return once the condition holds for the pipeline's unsettled jobs."""
         while True:
             event = self._waiters.setdefault(pipeline, asyncio.Event())
-            if condition(list(self.unsettled(pipeline))):
+            if condition(self.unsettled(pipeline)):
                 return
             await event.wait()
 
