@@ -88,4 +88,6 @@ class Cause(enum.StrEnum):
     CONTAINER_LOST = "user-container-lost"
     STORE_ERROR = "store-error"
     """The object store was away or full: ours, not the datum's."""
+    NO_RESOURCES = "no-resources"
+    """The command could not be started for want of memory or processes: ours, not the datum's."""
     CANCELLED = "cancelled"
