@@ -1,26 +1,250 @@
-"""Repos, branches and commits: create, list, finish, and the move of a branch."""
+"""Repos, branches and commits.
 
-import asyncio
+A commit is made in this order: its record is created (create-only), then the branch's head is moved
+by compare-and-set, then the jobs that it sets off are created. The move is the commit point:
+
+- killed before it, there is a record that no branch leads to. Whoever made the commit was not
+  answered, repeats itself with the same id, finds its own record and goes on; if nobody does, the
+  record is of no consequence.
+- killed after it, the jobs are missing: the round at the next start derives them, before any other
+  commit is taken. An output's job finds its own commit at the head and takes it for done.
+
+A repo is created the other way round, its branch before its record: only the record makes it exist.
+It goes in the same order, record last.
+"""
+
+import msgspec
 
 from trunkline.bus.ports import Entry
-from trunkline.contracts import errors, records
+from trunkline.contracts import api, errors, names, records
+from trunkline.coordinator.catalog import Catalog
+from trunkline.coordinator.core import pipelines as cores
 from trunkline.coordinator.tables import Tables, branch_key, commit_key
 from trunkline.runtime.clock import Clock
 
+MASTER = "master"
+"""The branch that every repo has."""
+
+ANCESTORS_MAX = 1000
+"""How far back a repeated commit is looked for."""
+
+
+async def store_commit(tables: Tables, commit: records.Commit) -> None:
+    """Create a commit's record; one that says the same is fine.
+
+    Raises:
+        AlreadyExistsError: there is another commit of this id.
+    """
+    key = commit_key(commit.repo, commit.id)
+    try:
+        await tables.commits.create(key, commit)
+    except errors.AlreadyExistsError:
+        found = await tables.commits.get(key)
+        if found is None or found.value is None or not same(found.value, commit):
+            raise errors.AlreadyExistsError("commit", commit.id) from None
+
+
+def same(one: records.Commit, other: records.Commit) -> bool:
+    """Return whether two commits differ at most in when they were made."""
+    return msgspec.structs.replace(one, created_ns=0) == msgspec.structs.replace(
+        other, created_ns=0
+    )
+
+
+async def is_ancestor(tables: Tables, repo: str, commit: str, head: str) -> bool:
+    """Return whether a commit is the head or one of the last ANCESTORS_MAX before it."""
+    current = head
+    for _ in range(ANCESTORS_MAX):
+        if current in (commit, ""):
+            return current == commit
+        entry = await tables.commits.get(commit_key(repo, current))
+        current = entry.value.parent if entry and entry.value else ""
+    return False
+
+
+class Repos:
+    """Repos and branches, as users make and delete them."""
+
+    def __init__(self, catalog: Catalog, clock: Clock) -> None:
+        self._catalog, self._clock = catalog, clock
+
+    async def create(self, name: str, description: str = "") -> records.Repo:
+        """Create a repo with an empty branch `master`, or raise AlreadyExistsError."""
+        async with self._catalog.graph:
+            if names.repo(name) in self._catalog.repos or self._pipeline(name) is not None:
+                raise errors.AlreadyExistsError("repo", name)
+            await self.ensure_branch(name, MASTER)
+            record = records.Repo(
+                name=name, created_ns=self._clock.wall_ns(), description=description[:1000]
+            )
+            return await self._catalog.repos.create(name, record)
+
+    async def ensure_branch(self, repo: str, branch: str) -> records.Branch:
+        """Return a branch, created empty if it is not there."""
+        record = records.Branch(repo=repo, name=branch)
+        return await self._catalog.branches.ensure(branch_key(repo, branch), record)
+
+    async def ensure_output(self, pipeline: str, branch: str) -> None:
+        """See that a pipeline's output repo and branch are there."""
+        await self.ensure_branch(pipeline, branch)
+        record = records.Repo(name=pipeline, created_ns=self._clock.wall_ns(), pipeline=True)
+        await self._catalog.repos.ensure(pipeline, record)
+
+    async def create_branch(self, request: api.BranchCreate) -> records.Branch:
+        """Create a branch, empty or at a commit that the repo has.
+
+        Raises:
+            NotFoundError: there is no such repo or commit.
+            AlreadyExistsError: there is such a branch.
+        """
+        async with self._catalog.graph:
+            repo = self.owned_by_user(request.repo)
+            key = branch_key(repo.name, request.branch)
+            if request.head:
+                await self.commit(repo.name, request.head)
+            record = records.Branch(
+                repo=repo.name,
+                name=request.branch,
+                head=request.head,
+                moved_ns=self._clock.wall_ns() if request.head else 0,
+            )
+            return await self._catalog.branches.create(key, record)
+
+    async def delete(self, name: str) -> records.Repo:
+        """Delete a repo with its branches and commits; the bytes are left to the collector.
+
+        Raises:
+            ConflictError: a pipeline reads it, or owns it.
+        """
+        async with self._catalog.graph:
+            repo = self.repo(name)
+            if self._pipeline(name) is not None:
+                raise InUseError("repo", name, f"pipeline {name!r} owns it", "delete that first")
+            if readers := cores.readers(name, self._catalog.heads_of_pipelines()):
+                told = ", ".join(readers)
+                raise InUseError(
+                    "repo", name, f"it is read by {told}", "delete what reads it first"
+                )
+            await self.remove(name)
+            return repo
+
+    async def remove(self, name: str) -> None:
+        """Remove commits, branches and then the repo itself; repeatable."""
+        for entry in await self._catalog.tables.commits.all(f"{names.repo(name)}."):
+            await self._catalog.tables.commits.delete(entry.key)
+        for branch in self._catalog.branches_of(name):
+            await self._catalog.branches.delete(branch_key(name, branch.name))
+        await self._catalog.repos.delete(name)
+
+    def repo(self, name: str) -> records.Repo:
+        """Return a repo, or raise NotFoundError."""
+        found = self._catalog.repos.get(names.repo(name))
+        if found is None:
+            raise errors.NotFoundError(
+                "repo", name, f"create it with `trunkline create repo {name}`"
+            )
+        return found
+
+    def owned_by_user(self, name: str) -> records.Repo:
+        """Return a repo that users commit to, or raise NotFoundError or InUseError."""
+        repo = self.repo(name)
+        if repo.pipeline:
+            reason = "it is a pipeline's output repo"
+            raise InUseError("repo", name, reason, "only its pipeline commits to it")
+        return repo
+
+    def branch(self, repo: str, branch: str) -> records.Branch:
+        """Return a branch, or raise NotFoundError."""
+        found = self._catalog.branches.get(branch_key(self.repo(repo).name, branch))
+        if found is None:
+            raise errors.NotFoundError("branch", f"{repo}@{branch}")
+        return found
+
+    async def commit(self, repo: str, ref: str) -> records.Commit:
+        """Return a commit by its id, or the head of a branch; NotFoundError if there is none."""
+        self.repo(repo)
+        key = branch_key(repo, ref)
+        branch = self._catalog.branches.get(key)
+        identifier = branch.head if branch else ref
+        if branch is not None and not branch.head:
+            raise errors.NotFoundError("commit", f"{repo}@{ref}", "nothing was committed there yet")
+        try:
+            entry = await self._catalog.tables.commits.get(commit_key(repo, identifier))
+        except errors.InvalidNameError:
+            entry = None
+        if entry is None or entry.value is None:
+            raise errors.NotFoundError("commit", f"{repo}@{ref}")
+        return entry.value
+
+    async def repair(self) -> None:
+        """See that each repo has what the one who created it may have been killed before."""
+        for repo in self._catalog.repos.values():
+            if not repo.pipeline:
+                await self.ensure_branch(repo.name, MASTER)
+
+    def _pipeline(self, name: str) -> records.Pipeline | None:
+        found = self._catalog.pipelines.get(name)
+        return found if found is not None and found.spec is not None else None
+
+
+class InUseError(errors.TrunklineError):
+    """Something cannot be changed or deleted because of who uses it."""
+
+    def __init__(self, kind: str, name: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{kind} {name!r} cannot be changed: {reason}; {remedy}")
+        self.kind, self.name, self.reason, self.remedy = kind, name, reason, remedy
+
 
 class Committer:
-    """Makes commits and moves branches to them."""
+    """Makes the output commits of jobs."""
 
     def __init__(self, tables: Tables, clock: Clock) -> None:
-        self.tables, self.clock = tables, clock
+        self._tables, self._clock = tables, clock
 
     async def commit_output(
         self, job: records.Job, manifest: str, files: int, size: int
     ) -> records.Commit:
         """Commit a job's output and move its branch there; the same again changes nothing.
 
+        Only the job that is next to finish calls this, so that nobody else moves the branch.
+
         Raises:
-            ConflictError: the branch was moved to something that is not this job's to replace.
+            AlreadyExistsError: the repo has another commit of this id.
+            ConflictError: the branch was moved meanwhile; call again.
             UnavailableError: unknown how far it came; call again.
         """
-        raise NotImplementedError
+        key = branch_key(job.pipeline, job.spec.output_branch)
+        branch = await self._branch(key, job)
+        assert branch.value is not None  # `_branch` has seen to it
+        parent = branch.value.head
+        if parent == job.id:
+            return await self._own(job)
+        commit = records.Commit(
+            id=job.id,
+            repo=job.pipeline,
+            branch=job.spec.output_branch,
+            manifest=manifest,
+            files=files,
+            size=size,
+            created_ns=self._clock.wall_ns(),
+            parent=parent,
+        )
+        await store_commit(self._tables, commit)
+        moved = msgspec.structs.replace(branch.value, head=job.id, moved_ns=self._clock.wall_ns())
+        await self._tables.branches.update(key, moved, branch.revision)
+        return commit
+
+    async def _branch(self, key: str, job: records.Job) -> Entry[records.Branch]:
+        """Return the output branch, made again if it is gone."""
+        entry = await self._tables.branches.get(key)
+        if entry is None or entry.value is None:
+            branch = records.Branch(repo=job.pipeline, name=job.spec.output_branch)
+            revision = await self._tables.branches.create(key, branch)
+            return Entry(key=key, value=branch, revision=revision)
+        return entry
+
+    async def _own(self, job: records.Job) -> records.Commit:
+        entry = await self._tables.commits.get(commit_key(job.pipeline, job.id))
+        if entry is None or entry.value is None:
+            raise errors.NotFoundError("commit", f"{job.pipeline}@{job.id}")
+        return entry.value

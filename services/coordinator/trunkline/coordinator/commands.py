@@ -1,0 +1,96 @@
+"""Specs that were published: taken one by one, in their order, from the command stream.
+
+A spec is acked once all that follows from it is stored: the pipeline's record, or its refusal. What
+cannot be used, random bytes as much as a spec with a missing repo, is refused and acked all the same:
+only a store that does not answer lets a message come again, after a pause.
+
+Killed before the ack, the same message comes again. Then its sequence is not above the one in the
+pipeline's record (`Pipeline.command`), or the spec is the one that is in force, or the refusal is
+written again: each time the second taking changes nothing, nor does it undo a newer spec. The events
+carry a Msg-Id made of the sequence.
+
+If the stream itself was lost and made again, its sequences begin anew, below those in the records:
+what a record holds above the stream's last one at the start is of the lost stream, and forgotten.
+"""
+
+import asyncio
+import logging
+
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.ports import Delivery
+from trunkline.bus.pulls import StandingPull
+from trunkline.contracts import errors, spec_parsing, subjects
+from trunkline.coordinator.core import pipelines as core
+from trunkline.coordinator.events import Events
+from trunkline.coordinator.pipelines import Pipelines
+from trunkline.runtime import backoff
+
+log = logging.getLogger(__name__)
+
+
+class Commands:
+    """Takes published specs."""
+
+    def __init__(self, ctl: NatsConnection, pipelines: Pipelines, events: Events) -> None:
+        self._ctl, self._pipelines, self._events = ctl, pipelines, events
+
+    async def run(self) -> None:
+        """Take specs for ever."""
+        info = await self._ctl.js_api(f"STREAM.INFO.{subjects.COMMANDS_STREAM}")
+        await self._pipelines.forget_commands(above=info["state"]["last_seq"])
+        waiting: asyncio.Queue[Delivery] = asyncio.Queue()
+        pull = StandingPull(
+            self._ctl, subjects.COMMANDS_STREAM, subjects.COMMANDS_CONSUMER, waiting.put_nowait
+        )
+        pull.start()
+        failures = 0
+        try:
+            while True:
+                if waiting.empty():
+                    pull.want(1)
+                delivery = await waiting.get()
+                if not delivery.current:
+                    continue
+                try:
+                    await self._take(delivery)
+                except errors.UnavailableError as error:
+                    failures += 1
+                    delay_s = backoff.delay_s(failures)
+                    log.warning("spec must wait", extra={"reason": str(error), "delay_s": delay_s})
+                    await asyncio.sleep(delay_s)
+                    await delivery.nak()
+                else:
+                    failures = 0
+                    await delivery.ack()
+        finally:
+            await pull.stop()
+
+    async def _take(self, delivery: Delivery) -> None:
+        document: object = None
+        try:
+            document = spec_parsing.load(delivery.data)
+            wanted = spec_parsing.convert(document)
+            await self._pipelines.apply(wanted, delivery.sequence)
+        except errors.InvalidSpecError as error:
+            await self._refuse(document, delivery, tuple(error.problems))
+
+    async def _refuse(self, document: object, delivery: Delivery, problems: core.Problems) -> None:
+        name = core.name_in(document)
+        kept = core.bounded(problems)
+        log.warning(
+            "spec refused",
+            extra={
+                "pipeline": name or core.UNNAMED,
+                "sequence": delivery.sequence,
+                "why": kept[:5],
+            },
+        )
+        if name is not None:
+            await self._pipelines.refuse(name, kept, delivery.sequence)
+        await self._events.tell(
+            "spec-refused",
+            name or core.UNNAMED,
+            str(errors.InvalidSpecError(kept)),
+            facts={"problems": kept, "sequence": delivery.sequence},
+            msg_id=f"spec-refused/{delivery.sequence}",
+        )

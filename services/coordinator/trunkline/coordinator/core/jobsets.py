@@ -1,0 +1,345 @@
+"""Which jobs there must be: the closure of every commit over the DAG of pipelines.
+
+`derive` looks at all that is there (pipelines, branch heads, jobs) and returns the jobs that are
+missing, upstream ones first. It holds no memory: applied in part and derived again, it gives the
+rest, so a crash between any two creations is repaired by the next round. Two rules, per pipeline:
+
+*Roots.* A pipeline's current version must have seen every head that it reads.
+
+1. A version that found all its inputs there when it was applied has a job set of its own
+   (`set_id`), on the heads of that moment or newer ones.
+2. A head that no job of this version reads gets a job whose id is the head's: so the commit and all
+   that it sets off share one id. Where an older version has taken that id already (its job was
+   created before the update, and waited for this commit), the id is made from the head, the
+   pipeline, its version and salt: the same in every round.
+
+*Closure.* While a job has not ended badly and its output is still to come, everything downstream of
+it has a job of the same id: WAITING, with `upstream` inputs that are filled in when they come. A
+diamond's end so gets one job per set, since the id is the key.
+
+An input that is made in the set is taken from the set; one that another job of the set reads is
+taken at the same commit; all others at the head of their branch. Where there is no head, there is no
+job yet: the commit that brings it is the root that makes one.
+
+A job leaves WAITING only after a round in which all that `derive` said was created; so a set that
+has begun is complete, except for pipelines that came later.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from trunkline.contracts import records, spec
+from trunkline.contracts.states import JobState, PipelineState
+
+Heads = Mapping[tuple[str, str], str]
+"""(repo, branch) -> commit id; branches without a head are not in it."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A pipeline that makes jobs, as far as the DAG is concerned."""
+
+    name: str
+    version: int
+    inputs: tuple[spec.PfsInput, ...]
+    output_branch: str = "master"
+    set_id: str = ""
+    salt: str = ""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A job that must be created."""
+
+    pipeline: str
+    id: str
+    order: int
+    inputs: tuple[records.JobInput, ...]
+
+
+def node(pipeline: records.Pipeline) -> Node | None:
+    """Return the pipeline's place in the DAG, or None if it makes no jobs now."""
+    if pipeline.spec is None or pipeline.state in (PipelineState.STOPPED, PipelineState.DELETING):
+        return None
+    return Node(
+        name=pipeline.name,
+        version=pipeline.version,
+        inputs=spec.inputs(pipeline.spec.input),
+        output_branch=pipeline.spec.output_branch,
+        set_id=pipeline.set_id,
+        salt=pipeline.salt,
+    )
+
+
+def record(wanted: Wanted, pipeline: records.Pipeline, now_ns: int) -> records.Job:
+    """Return the job's record as it is created, with everything that it pins."""
+    assert pipeline.spec is not None  # `node` left the others out
+    return records.Job(
+        pipeline=wanted.pipeline,
+        id=wanted.id,
+        version=pipeline.version,
+        code_hash=spec.code_hash(pipeline.spec.transform),
+        spec=pipeline.spec,
+        salt=pipeline.salt,
+        order=wanted.order,
+        inputs=wanted.inputs,
+        state=JobState.WAITING,
+        created_ns=now_ns,
+    )
+
+
+def derive(nodes: Iterable[Node], heads: Heads, jobs: Iterable[records.Job]) -> list[Wanted]:
+    """Return the jobs that are missing, in the order in which to create them."""
+    plan = _Plan(nodes, heads, jobs)
+    for each in upstream_first(plan.nodes):
+        plan.add_roots(each)
+        plan.add_closure(each)
+    return plan.wanted
+
+
+def upstream_first(nodes: Mapping[str, Node]) -> list[Node]:
+    """Return the nodes, each after all that it reads from; by name where that leaves a choice.
+
+    What lies on a cycle or behind one is left out: no spec that closes one is ever accepted.
+    """
+    waits = {
+        name: {leaf.repo for leaf in each.inputs} & nodes.keys() for name, each in nodes.items()
+    }
+    ordered: list[Node] = []
+    while free := sorted(name for name, upstream in waits.items() if not upstream):
+        ordered += [nodes[name] for name in free]
+        for name in free:
+            del waits[name]
+        for upstream in waits.values():
+            upstream.difference_update(free)
+    return ordered
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A job that is there or wanted."""
+
+    pipeline: str
+    id: str
+    version: int
+    order: int
+    inputs: tuple[records.JobInput, ...]
+    output_branch: str
+    state: JobState
+
+    @property
+    def to_come(self) -> bool:
+        return not self.state.ended and self.state is not JobState.KILLING
+
+    @property
+    def broken(self) -> bool:
+        return not self.to_come and self.state is not JobState.SUCCESS
+
+
+class _Plan:
+    """One derivation: what is there, and what is added to it."""
+
+    def __init__(self, nodes: Iterable[Node], heads: Heads, jobs: Iterable[records.Job]) -> None:
+        self.nodes = {each.name: each for each in nodes}
+        self.heads = heads
+        self.wanted: list[Wanted] = []
+        self._jobs: dict[str, dict[str, _Known]] = {}
+        self._sets: dict[str, list[_Known]] = {}
+        self._last: dict[str, int] = {}
+        for job in jobs:
+            self._know(_known(job))
+
+    def add_roots(self, reader: Node) -> None:
+        """Let the reader's version see each head that it reads."""
+        if reader.set_id and reader.set_id not in self._jobs.get(reader.name, {}):
+            self._want(reader, reader.set_id, self._own_inputs(reader))
+        for leaf in reader.inputs:
+            head = self.heads.get((leaf.repo, leaf.branch))
+            if not head or (leaf.repo, leaf.branch, head) in self._consumed(reader):
+                continue
+            if head in self._jobs.get(reader.name, {}):
+                self._want(reader, _late_id(reader, head), self._own_inputs(reader))
+            else:
+                self._want(reader, head, self._inputs(reader, head, leaf))
+
+    def add_closure(self, reader: Node) -> None:
+        """Give the reader a job for each job upstream whose output is still to come."""
+        for leaf in reader.inputs:
+            upstream = self._jobs.get(leaf.repo, {}).values()
+            makers = [
+                each for each in upstream if each.to_come and each.output_branch == leaf.branch
+            ]
+            for job in sorted(makers, key=lambda each: (each.order, each.id)):
+                self._want(reader, job.id, self._inputs(reader, job.id))
+
+    def _want(
+        self, reader: Node, identifier: str, inputs: tuple[records.JobInput, ...] | None
+    ) -> None:
+        if inputs is None or identifier in self._jobs.get(reader.name, {}):
+            return
+        order = self._last.get(reader.name, 0) + 1
+        self.wanted.append(Wanted(reader.name, identifier, order, inputs))
+        self._know(
+            _Known(
+                pipeline=reader.name,
+                id=identifier,
+                version=reader.version,
+                order=order,
+                inputs=inputs,
+                output_branch=reader.output_branch,
+                state=JobState.WAITING,
+            )
+        )
+
+    def _know(self, job: _Known) -> None:
+        self._jobs.setdefault(job.pipeline, {})[job.id] = job
+        self._sets.setdefault(job.id, []).append(job)
+        self._last[job.pipeline] = max(self._last.get(job.pipeline, 0), job.order)
+
+    def _consumed(self, reader: Node) -> set[tuple[str, str, str]]:
+        """Return what jobs of the reader's version read; an output to come bears the job's id."""
+        return {
+            (each.repo, each.branch, each.commit or job.id)
+            for job in self._jobs.get(reader.name, {}).values()
+            if job.version == reader.version
+            for each in job.inputs
+        }
+
+    def _own_inputs(self, reader: Node) -> tuple[records.JobInput, ...] | None:
+        """Return the inputs of a set that begins here: the heads, or None if one is missing."""
+        found = [self._at_head(leaf) for leaf in reader.inputs]
+        complete = tuple(each for each in found if each is not None)
+        return complete if len(complete) == len(found) else None
+
+    def _inputs(
+        self, reader: Node, identifier: str, root: spec.PfsInput | None = None
+    ) -> tuple[records.JobInput, ...] | None:
+        """Return the inputs of the reader's job in a set; None if there can be no such job."""
+        found: list[records.JobInput] = []
+        for leaf in reader.inputs:
+            maker = self._jobs.get(leaf.repo, {}).get(identifier)
+            one: records.JobInput | None
+            if leaf is root or maker is None or maker.output_branch != leaf.branch:
+                one = self._in_set(leaf, identifier) or self._at_head(leaf)
+            elif maker.broken:
+                one = None
+            else:
+                made = maker.state is JobState.SUCCESS
+                one = _input(leaf, identifier if made else "", upstream=True)
+            if one is None:
+                return None
+            found.append(one)
+        return tuple(found)
+
+    def _in_set(self, leaf: spec.PfsInput, identifier: str) -> records.JobInput | None:
+        """Return the leaf at the commit at which another job of the set reads its branch."""
+        for job in self._sets.get(identifier, []):
+            for each in job.inputs:
+                if (each.repo, each.branch) == (leaf.repo, leaf.branch) and not each.upstream:
+                    return _input(leaf, each.commit)
+        return None
+
+    def _at_head(self, leaf: spec.PfsInput) -> records.JobInput | None:
+        head = self.heads.get((leaf.repo, leaf.branch))
+        return _input(leaf, head) if head else None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """All inputs are committed: the job may start with them."""
+
+    inputs: tuple[records.JobInput, ...]
+
+
+@dataclass(frozen=True)
+class Waits:
+    """An input is still to come."""
+
+
+@dataclass(frozen=True)
+class Unrunnable:
+    """An input will never come."""
+
+    reason: str
+
+
+def advance(
+    job: records.Job, jobs: Mapping[tuple[str, str], records.Job]
+) -> Ready | Waits | Unrunnable:
+    """Return what is to become of a WAITING job.
+
+    Args:
+        job: The job.
+        jobs: All jobs by (pipeline, id).
+    """
+    inputs: list[records.JobInput] = []
+    waits = False
+    for each in job.inputs:
+        if not each.upstream or each.commit:
+            inputs.append(each)
+            continue
+        maker = jobs.get((each.repo, job.id))
+        if maker is None:
+            return Unrunnable(f"the upstream job {each.repo}@{job.id} was deleted")
+        if maker.state is JobState.SUCCESS:
+            inputs.append(msgspec.structs.replace(each, commit=job.id))
+        elif maker.state.ended:
+            told = f": {maker.reason}" if maker.reason else ""
+            return Unrunnable(f"the upstream job {each.repo}@{job.id} is {maker.state}{told}"[:500])
+        else:
+            waits = True
+    return Waits() if waits else Ready(tuple(inputs))
+
+
+def find_cycle(name: str, reads: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a cycle through `name`, beginning and ending with it; empty if there is none.
+
+    Args:
+        name: The pipeline that would close it.
+        reads: Which repos each pipeline reads; a repo that no pipeline owns leads nowhere.
+    """
+    came_from: dict[str, str] = {}
+    todo = [name]
+    while todo:
+        current = todo.pop()
+        for upstream in reads.get(current, ()):
+            if upstream == name:
+                path = [name, current]
+                while path[-1] != name:
+                    path.append(came_from[path[-1]])
+                return path
+            if upstream not in came_from:
+                came_from[upstream] = current
+                todo.append(upstream)
+    return []
+
+
+def _late_id(reader: Node, head: str) -> str:
+    """Return the id of a job on a head whose own id an older version's job has."""
+    parts = (head, reader.name, str(reader.version), reader.salt)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def _known(job: records.Job) -> _Known:
+    return _Known(
+        pipeline=job.pipeline,
+        id=job.id,
+        version=job.version,
+        order=job.order,
+        inputs=job.inputs,
+        output_branch=job.spec.output_branch,
+        state=job.state,
+    )
+
+
+def _input(leaf: spec.PfsInput, commit: str, *, upstream: bool = False) -> records.JobInput:
+    return records.JobInput(
+        name=leaf.name or leaf.repo,
+        repo=leaf.repo,
+        branch=leaf.branch,
+        commit=commit,
+        upstream=upstream,
+    )

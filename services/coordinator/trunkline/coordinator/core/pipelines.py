@@ -1,0 +1,197 @@
+"""Whether a spec is taken, given all that is there: the checks that no parser can make.
+
+A spec that parsed is taken unless its name belongs to a repo of somebody else's, an input repo does
+not exist, or it would close a cycle. All reasons are told at once, with their JSON paths. The same
+spec once more changes nothing but clears a refusal.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from trunkline.contracts import names, records, spec
+from trunkline.contracts.errors import InvalidNameError
+from trunkline.contracts.states import PipelineState
+from trunkline.coordinator.core import jobsets
+
+Problems = tuple[tuple[str, str], ...]
+
+UNNAMED = "unnamed"
+"""Events about specs in which no name can be read stand under this name; no pipeline may have it."""
+
+PROBLEMS_MAX = 100
+PROBLEM_MAX_CHARS = 500
+
+LOCALLY_IGNORED = ("image", "user")
+"""Fields of `transform` that need a container: without Kubernetes they have no effect."""
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """Values that the edge made, in case they are needed."""
+
+    set_id: str
+    salt: str
+    now_ns: int
+    command: int = 0
+    """Sequence of the published spec in the command stream; 0 for a request."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What is there."""
+
+    pipelines: Mapping[str, records.Pipeline]
+    repos: Mapping[str, records.Repo]
+    heads: jobsets.Heads
+    local: bool
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A new pipeline or a new version of one."""
+
+    record: records.Pipeline
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """The pipeline has this spec already; `record` differs in what is kept beside it, if at all."""
+
+    record: records.Pipeline
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The spec was not taken."""
+
+    problems: Problems
+
+
+def accept(
+    wanted: spec.PipelineSpec, installed: Installed, fresh: Fresh
+) -> Accepted | Unchanged | Refused:
+    """Decide about a spec that parsed."""
+    current = installed.pipelines.get(wanted.name)
+    if problems := _problems(wanted, current, installed):
+        return Refused(bounded(problems))
+    ignored = _ignored(wanted) if installed.local else ()
+    if current is not None and current.spec == wanted:
+        kept = msgspec.structs.replace(
+            current,
+            refusal=None,
+            ignored=ignored,
+            command=max(current.command, fresh.command),
+        )
+        return Unchanged(kept)
+    base = current or records.Pipeline(
+        name=wanted.name, state=PipelineState.RUNNING, created_ns=fresh.now_ns
+    )
+    stopped = base.state is PipelineState.STOPPED
+    return Accepted(
+        msgspec.structs.replace(
+            base,
+            state=PipelineState.STOPPED if stopped else PipelineState.RUNNING,
+            version=base.version + 1,
+            spec=wanted,
+            salt=wanted.salt or base.salt or fresh.salt,
+            set_id=fresh.set_id if _all_there(wanted, installed.heads) else "",
+            created_ns=base.created_ns or fresh.now_ns,
+            updated_ns=fresh.now_ns,
+            refusal=None,
+            ignored=ignored,
+            command=max(base.command, fresh.command),
+        )
+    )
+
+
+def refuse(
+    name: str, current: records.Pipeline | None, problems: Problems, fresh: Fresh
+) -> records.Pipeline:
+    """Return the record that shows a refusal; the spec that works is not touched by it."""
+    base = current or records.Pipeline(
+        name=name, state=PipelineState.REFUSED, created_ns=fresh.now_ns
+    )
+    refusal = records.Refusal(problems=bounded(problems), at_ns=fresh.now_ns)
+    command = max(base.command, fresh.command)
+    return msgspec.structs.replace(base, refusal=refusal, command=command)
+
+
+def name_in(document: object) -> str | None:
+    """Return the valid name of a pipeline that a refused document bears, or None."""
+    if not isinstance(document, Mapping):
+        return None
+    inner = document.get("pipeline")
+    name = inner.get("name") if isinstance(inner, Mapping) else document.get("name")
+    if not isinstance(name, str) or name == UNNAMED:
+        return None
+    try:
+        return names.pipeline(name)
+    except InvalidNameError:
+        return None
+
+
+def readers(repo: str, pipelines: Mapping[str, records.Pipeline]) -> list[str]:
+    """Return the names of the pipelines that read a repo, sorted."""
+    return sorted(name for name, reads in _reads(pipelines).items() if repo in reads)
+
+
+def bounded(problems: Problems) -> Problems:
+    """Return problems that fit into a record and a reply, however hostile the spec was."""
+    kept = tuple((path[:200], text[:PROBLEM_MAX_CHARS]) for path, text in problems[:PROBLEMS_MAX])
+    if (more := len(problems) - len(kept)) > 0:
+        kept += (("$", f"and {more} more problems"),)
+    return kept
+
+
+def _problems(
+    wanted: spec.PipelineSpec, current: records.Pipeline | None, installed: Installed
+) -> Problems:
+    found: list[tuple[str, str]] = []
+    name, at = wanted.name, "$.pipeline.name"
+    repo = installed.repos.get(name)
+    if name == UNNAMED:
+        found.append((at, f"{UNNAMED!r} is reserved; choose another name"))
+    if current is not None and current.state is PipelineState.DELETING:
+        found.append((at, f"pipeline {name!r} is being deleted; apply it again once it is gone"))
+    if repo is not None and not repo.pipeline:
+        text = f"{name!r} is the name of a repo; a pipeline owns the repo of its own name, so"
+        found.append((at, f"{text} choose another name"))
+    for path, leaf in zip(_paths(wanted), spec.inputs(wanted.input), strict=True):
+        if leaf.repo == name:
+            continue
+        owner = installed.pipelines.get(leaf.repo)
+        made = owner is not None and owner.spec is not None
+        if owner is not None and owner.state is PipelineState.DELETING:
+            found.append((path, f"pipeline {leaf.repo!r}, whose output it is, is being deleted"))
+        elif leaf.repo not in installed.repos and not made:
+            remedy = "create it, or apply the pipeline of that name, and apply this spec again"
+            found.append((path, f"repo {leaf.repo!r} does not exist; {remedy}"))
+    reads = _reads(installed.pipelines)
+    reads[name] = [leaf.repo for leaf in spec.inputs(wanted.input)]
+    if cycle := jobsets.find_cycle(name, reads):
+        found.append(("$.input", f"it would close a cycle: {' -> '.join(cycle)}"))
+    return tuple(found)
+
+
+def _paths(wanted: spec.PipelineSpec) -> list[str]:
+    """Return the JSON path of each input's repo, in the order of `spec.inputs`."""
+    return ["$.input.pfs.repo" for _ in spec.inputs(wanted.input)]
+
+
+def _reads(pipelines: Mapping[str, records.Pipeline]) -> dict[str, list[str]]:
+    return {
+        name: [leaf.repo for leaf in spec.inputs(each.spec.input)]
+        for name, each in pipelines.items()
+        if each.spec is not None and each.state is not PipelineState.DELETING
+    }
+
+
+def _all_there(wanted: spec.PipelineSpec, heads: jobsets.Heads) -> bool:
+    return all(heads.get((leaf.repo, leaf.branch)) for leaf in spec.inputs(wanted.input))
+
+
+def _ignored(wanted: spec.PipelineSpec) -> tuple[str, ...]:
+    fields = (f for f in LOCALLY_IGNORED if getattr(wanted.transform, f))
+    return tuple(f"transform.{field}" for field in fields)

@@ -1,0 +1,96 @@
+"""Creates the jobs that must be there and moves the waiting ones on; what decides is in `core`.
+
+A round is level-triggered: `create_missing`, then `advance`. Only after the first has come through
+does the second let a job begin, so that a set that has begun is complete.
+"""
+
+import logging
+from typing import assert_never
+
+import msgspec
+
+from trunkline.contracts import records
+from trunkline.contracts.states import JobState, PipelineState
+from trunkline.coordinator import beginning
+from trunkline.coordinator.catalog import Catalog
+from trunkline.coordinator.core import jobsets
+from trunkline.coordinator.events import Events
+from trunkline.runtime.clock import Clock
+
+log = logging.getLogger(__name__)
+
+
+class JobSets:
+    """Keeps the jobs of all sets complete, and begins those whose inputs are there."""
+
+    def __init__(self, catalog: Catalog, events: Events, clock: Clock) -> None:
+        self._catalog, self._events, self._clock = catalog, events, clock
+
+    async def create_missing(self) -> int:
+        """Create the jobs that are missing, upstream ones first; return how many.
+
+        Called with the lock on the graph held.
+        """
+        catalog = self._catalog
+        pipelines = catalog.heads_of_pipelines()
+        wanted = jobsets.derive(catalog.nodes(), catalog.heads(), catalog.jobs.of())
+        for each in wanted:
+            job = jobsets.record(each, pipelines[each.pipeline], self._clock.wall_ns())
+            await catalog.jobs.create(job)
+            log.info("job created", extra={"pipeline": job.pipeline, "job": job.id})
+            text = f"job {job.pipeline}@{job.id} waits for its inputs"
+            await self._events.mention("job-created", job.pipeline, text, job=job.id)
+        return len(wanted)
+
+    async def advance(self) -> None:
+        """Let each WAITING job begin whose inputs are committed, and end each whose never will be."""
+        jobs = {(each.pipeline, each.id): each for each in self._catalog.jobs.of()}
+        for job in list(self._catalog.jobs.unsettled()):
+            if job.state is not JobState.WAITING or self._held(job):
+                continue
+            match jobsets.advance(job, jobs):
+                case jobsets.Waits():
+                    continue
+                case jobsets.Ready(inputs):
+                    if not beginning.may_begin(job, self._catalog.jobs.unsettled(job.pipeline)):
+                        continue
+                    changed = await beginning.begin(
+                        self._catalog.jobs,
+                        self._catalog.tables.done,
+                        job,
+                        inputs,
+                        self._clock.wall_ns(),
+                    )
+                case jobsets.Unrunnable(reason):
+                    changed = await self._end(job, reason)
+                case other:
+                    assert_never(other)
+            jobs[job.pipeline, job.id] = changed
+            log.info(
+                "job changed",
+                extra={"pipeline": job.pipeline, "job": job.id, "state": changed.state},
+            )
+            text = f"job {job.pipeline}@{job.id} is {changed.state} {changed.reason}".rstrip()
+            await self._events.mention("job-changed", job.pipeline, text, job=job.id)
+
+    def _held(self, job: records.Job) -> bool:
+        """Whether the pipeline lets none of its jobs begin now."""
+        pipeline = self._catalog.pipelines.get(job.pipeline)
+        return pipeline is None or pipeline.state in (
+            PipelineState.STOPPED,
+            PipelineState.DELETING,
+        )
+
+    async def _end(self, job: records.Job, reason: str) -> records.Job:
+        def unrunnable(old: records.Job) -> records.Job | None:
+            if old.state is not JobState.WAITING:
+                return None
+            return msgspec.structs.replace(
+                old,
+                state=JobState.UNRUNNABLE,
+                reason=reason,
+                ended_ns=self._clock.wall_ns(),
+                compacted=True,
+            )
+
+        return await self._catalog.jobs.change(job.pipeline, job.id, unrunnable)

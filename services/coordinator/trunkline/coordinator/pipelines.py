@@ -1,0 +1,210 @@
+"""Pipelines: apply, refuse, delete.
+
+*Apply.* The record of the pipeline is written first, by compare-and-set: that is the point from which
+the pipeline exists. What follows from it is then made, each step idempotent, in this order: the
+version's entry in the history, the output branch, the output repo, the datum stream, the missing
+jobs. Killed between any two of them, the round at the next start makes the rest (`ensure`, then
+`JobSets.create_missing`), before any request is answered. A repeated request finds the same spec and
+does the same.
+
+*Refuse.* Nothing is written but the `refusal` beside what works, and only for a spec that was
+published: whoever asked has the problems in the reply.
+
+*Delete.* State DELETING first; from then on no job is made and no spec may read it. Then each round
+does what is not done yet: jobs are killed; once all are put away, the datum stream goes, then the
+records of the jobs, the done index, the history, an output repo in which nothing was ever committed,
+and the pipeline's own record last. An output repo with commits stays, and belongs to nobody: its
+files can be read, it can be deleted, and a pipeline of the same name takes it over.
+"""
+
+import logging
+import secrets
+
+import msgspec
+
+from trunkline.bus import topology
+from trunkline.bus.connection import NatsConnection
+from trunkline.contracts import errors, names, records, spec
+from trunkline.contracts.states import PipelineState
+from trunkline.coordinator.catalog import Catalog
+from trunkline.coordinator.core import pipelines as core
+from trunkline.coordinator.events import Events
+from trunkline.coordinator.jobs import settled
+from trunkline.coordinator.jobsets import JobSets
+from trunkline.coordinator.repos import InUseError, Repos
+from trunkline.coordinator.tables import job_key, version_key
+from trunkline.runtime.clock import Clock
+
+log = logging.getLogger(__name__)
+
+TRIES = 5
+"""How often a change is decided again when its compare-and-set fails."""
+
+
+class Pipelines:
+    """Changes pipelines; `data` is the connection in the account DATA."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        repos: Repos,
+        jobsets: JobSets,
+        data: NatsConnection,
+        events: Events,
+        clock: Clock,
+    ) -> None:
+        self._catalog, self._repos, self._jobsets = catalog, repos, jobsets
+        self._data, self._events, self._clock = data, events, clock
+
+    async def apply(self, wanted: spec.PipelineSpec, command: int = 0) -> records.Pipeline:
+        """Take a spec that parsed; return the pipeline's record.
+
+        Args:
+            wanted: The spec.
+            command: Its sequence in the command stream, if it was published.
+
+        Raises:
+            InvalidSpecError: it does not fit what is there; nothing was changed.
+            UnavailableError: unknown how far it came; repeat it.
+        """
+        async with self._catalog.graph:
+            decision = await self._store(wanted, command)
+            if isinstance(decision, core.Refused):
+                raise errors.InvalidSpecError(decision.problems)
+            pipeline = decision.record
+            await self.ensure(pipeline)
+            await self._jobsets.create_missing()
+        if isinstance(decision, core.Accepted):
+            await self._tell(pipeline)
+        return pipeline
+
+    async def refuse(
+        self, name: str, problems: core.Problems, command: int
+    ) -> records.Pipeline | None:
+        """Show a refusal in the pipeline's record, which is made if there is none.
+
+        One that is older than what was taken since changes nothing.
+        """
+        async with self._catalog.graph:
+            for _ in range(TRIES):
+                current = self._catalog.pipelines.get(name)
+                if current is not None and command <= current.command:
+                    return current
+                record = core.refuse(name, current, problems, self._fresh(command))
+                try:
+                    return await self._catalog.pipelines.replace(name, record)
+                except errors.ConflictError:
+                    continue
+        raise errors.UnavailableError("the pipeline's record", "it changes all the time")
+
+    async def forget_commands(self, *, above: int) -> None:
+        """Forget which published spec was taken last where its sequence cannot be."""
+        async with self._catalog.graph:
+            for pipeline in self._catalog.all_pipelines():
+                if pipeline.command > above:
+                    record = msgspec.structs.replace(pipeline, command=0)
+                    await self._catalog.pipelines.replace(pipeline.name, record)
+
+    async def delete(self, name: str) -> records.Pipeline:
+        """Have a pipeline deleted; rounds do the rest.
+
+        Raises:
+            NotFoundError: there is none.
+            InUseError: another pipeline reads its output.
+        """
+        async with self._catalog.graph:
+            current = self._catalog.pipelines.get(names.pipeline(name))
+            if current is None:
+                raise errors.NotFoundError("pipeline", name)
+            if readers := core.readers(name, self._catalog.heads_of_pipelines()):
+                told = ", ".join(readers)
+                reason = f"its output is read by {told}"
+                raise InUseError("pipeline", name, reason, "delete what reads it first")
+            going = msgspec.structs.replace(current, state=PipelineState.DELETING)
+            await self._catalog.pipelines.replace(name, going)
+        self._catalog.woken.set()
+        await self._events.mention("pipeline-deleting", name, f"pipeline {name} is being deleted")
+        return going
+
+    async def ensure(self, pipeline: records.Pipeline) -> None:
+        """Make what follows from a pipeline's record and is not there yet."""
+        if pipeline.spec is None or pipeline.state is PipelineState.DELETING:
+            return
+        key = version_key(pipeline.name, pipeline.version)
+        kept = msgspec.structs.replace(pipeline, refusal=None, command=0)
+        await self._catalog.pipelines.ensure(key, kept)
+        await self._repos.ensure_output(pipeline.name, pipeline.spec.output_branch)
+        await topology.declare_pipeline(self._data, pipeline.name)
+
+    async def ensure_all(self) -> None:
+        """Make what follows from each pipeline's record and is not there yet."""
+        for pipeline in self._catalog.all_pipelines():
+            await self.ensure(pipeline)
+
+    async def advance_deletions(self) -> None:
+        """Go on with each deletion as far as it goes now."""
+        for pipeline in self._catalog.deleting():
+            await self._advance_deletion(pipeline.name)
+
+    async def _advance_deletion(self, name: str) -> None:
+        jobs = self._catalog.jobs
+        for job in list(jobs.unsettled(name)):
+            if not job.state.ended:
+                await jobs.kill(name, job.id, "the pipeline was deleted")
+        if not all(settled(job) for job in jobs.of(name)):
+            return
+        async with self._catalog.graph:
+            await topology.delete_pipeline(self._data, name)
+            for job in jobs.of(name):
+                await jobs.mirror.delete(job_key(name, job.id))
+            await self._catalog.tables.done.delete(name)
+            for key in list(self._catalog.pipelines):
+                if key.startswith(f"{name}."):
+                    await self._catalog.pipelines.delete(key)
+            repo = self._catalog.repos.get(name)
+            branches = self._catalog.branches_of(name)
+            if repo is not None and repo.pipeline and not any(each.head for each in branches):
+                await self._repos.remove(name)
+            await self._catalog.pipelines.delete(name)
+        log.info("pipeline deleted", extra={"pipeline": name})
+        await self._events.mention("pipeline-deleted", name, f"pipeline {name} is gone")
+
+    async def _store(
+        self, wanted: spec.PipelineSpec, command: int
+    ) -> core.Accepted | core.Unchanged | core.Refused:
+        """Decide, and write the record; again if somebody else wrote it meanwhile."""
+        for _ in range(TRIES):
+            installed = self._catalog.installed()
+            current = installed.pipelines.get(wanted.name)
+            if current is not None and 0 < command <= current.command:
+                return core.Unchanged(current)
+            decision = core.accept(wanted, installed, self._fresh(command))
+            if isinstance(decision, core.Refused):
+                return decision
+            try:
+                await self._catalog.pipelines.replace(wanted.name, decision.record)
+            except errors.ConflictError:
+                continue
+            return decision
+        raise errors.UnavailableError("the pipeline's record", "it changes all the time")
+
+    def _fresh(self, command: int) -> core.Fresh:
+        return core.Fresh(
+            set_id=secrets.token_hex(16),
+            salt=secrets.token_hex(16),
+            now_ns=self._clock.wall_ns(),
+            command=command,
+        )
+
+    async def _tell(self, pipeline: records.Pipeline) -> None:
+        where = {"pipeline": pipeline.name, "version": pipeline.version}
+        log.info("spec accepted", extra=where)
+        text = f"version {pipeline.version} of {pipeline.name} is accepted"
+        await self._events.mention("spec-accepted", pipeline.name, text)
+        if pipeline.ignored:
+            fields = ", ".join(pipeline.ignored)
+            log.warning(
+                "fields have no effect without Kubernetes", extra={**where, "fields": fields}
+            )
+            text = f"without Kubernetes these fields have no effect: {fields}"
+            await self._events.mention("spec-ignored", pipeline.name, text)
