@@ -1,0 +1,171 @@
+"""From what is wanted and what is seen to what is to be done, for one pipeline.
+
+    (create) --> starting --first claim--> idle <--> busy
+                    |                        |         |
+                    +---------- drain <------+---------+     one way
+                                  |
+                 says so and holds nothing, or is gone --> delete --> no longer listed
+
+The cap counts the workers that are to stay. One that drains still finishes its datum and is not
+counted, so when more are wanted again, new ones start at once. Each code version has a share of the
+want; the shares of versions that only finish their old jobs shrink with those jobs. A worker is
+never touched because a number around it has changed: only surplus workers are.
+"""
+
+import enum
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+
+
+class Phase(enum.StrEnum):
+    """Where a worker stands."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    DRAINING = "draining"
+    GONE = "gone"
+    """It drains and holds nothing any more: to be deleted."""
+    STOPPING = "stopping"
+    """It was told to end, and still has its name."""
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker, from what the cluster lists and what the worker claims."""
+
+    name: str
+    code_hash: str
+    phase: Phase
+    since_ns: int = 0
+    """When the datum that it executes was begun."""
+    incarnation: str = ""
+    cordoned: bool = False
+    """Whether its node is to be emptied."""
+    misplaced: bool = False
+    """Whether its node is gone, or does not count any more."""
+
+
+class Create(msgspec.Struct, frozen=True):
+    """Start a worker."""
+
+    name: str
+    code_hash: str
+
+
+class Drain(msgspec.Struct, frozen=True):
+    """Tell a worker to finish what it has begun and take no more."""
+
+    name: str
+    incarnation: str
+    reason: str
+
+
+class Delete(msgspec.Struct, frozen=True):
+    """End a worker that holds nothing."""
+
+    name: str
+    reason: str
+
+
+Change = Create | Drain | Delete
+
+
+def shares(want: int, current: str, old: Mapping[str, int]) -> dict[str, int]:
+    """Return how many workers each code version gets of the want; the sum is the want.
+
+    Jobs finish in order, so the versions of older jobs come first; but the current one always gets
+    a worker where there are two.
+
+    Args:
+        want: Workers in all.
+        current: Code hash of the newest version.
+        old: Code hash -> workers that its live jobs need, oldest first; without `current`.
+    """
+    given: dict[str, int] = {}
+    left = want
+    for code_hash, need in old.items():
+        given[code_hash] = min(need, max(0, left - 1) if want > 1 else left)
+        left -= given[code_hash]
+    return {**given, current: left}
+
+
+def plan(pipeline: str, wants: Mapping[str, int], seen: Sequence[Seen]) -> list[Change]:
+    """Return what is to be done, in order. Planned again before it is done, it is the same.
+
+    Args:
+        pipeline: Its name.
+        wants: Code hash -> workers; a code hash that is not in it wants none.
+        seen: All workers of the pipeline that are there, or are being made.
+    """
+    changes: list[Change] = [
+        Delete(each.name, "it has drained") for each in seen if each.phase is Phase.GONE
+    ]
+    staying = [each for each in seen if each.phase in _STAYING]
+    changes += [
+        Drain(each.name, each.incarnation, "its node is cordoned")
+        for each in staying
+        if each.cordoned
+    ]
+    taken = {each.name for each in seen}
+    for code_hash in sorted({*wants, *(each.code_hash for each in staying)}):
+        want = wants.get(code_hash, 0)
+        have = [each for each in staying if each.code_hash == code_hash and not each.cordoned]
+        changes += _fewer(have, want, "its code was replaced" if code_hash not in wants else "")
+        for _ in range(want - len(have)):
+            name = free_name(pipeline, code_hash, taken)
+            taken.add(name)
+            changes.append(Create(name, code_hash))
+    return changes
+
+
+def free_name(pipeline: str, code_hash: str, taken: Collection[str]) -> str:
+    """Return the first free name of a worker: `<pipeline>-<8 digits of the code>-<ordinal>`.
+
+    The same view gives the same name, so a worker that is made twice is refused the second time.
+    """
+    ordinal = 0
+    while (name := _name(pipeline, code_hash, ordinal)) in taken:
+        ordinal += 1
+    return name
+
+
+_STAYING = (Phase.STARTING, Phase.IDLE, Phase.BUSY)
+
+
+def _fewer(have: Sequence[Seen], want: int, reason: str) -> list[Change]:
+    surplus = len(have) - want
+    if surplus <= 0:
+        return []
+    victims = sorted(have, key=_last_to_keep)[:surplus]
+    why = reason or f"{want} of {len(have)} workers are wanted"
+    return [Drain(each.name, each.incarnation, why) for each in victims]
+
+
+def _last_to_keep(each: Seen) -> tuple[bool, bool, bool, int, int, str]:
+    """Order workers by who goes first: never a busy one before an idle one.
+
+    Among equals those whose node is gone, then those that have not begun, then those that began
+    last (the least is lost if they should die on the way), then the highest ordinal.
+    """
+    ordinal = each.name.rpartition("-")[2]
+    return (
+        each.phase is Phase.BUSY,
+        not each.misplaced,
+        each.phase is not Phase.STARTING,
+        -each.since_ns,
+        -int(ordinal) if ordinal.isdigit() else 0,
+        each.name,
+    )
+
+
+_NAME_MAX = 63
+
+
+def _name(pipeline: str, code_hash: str, ordinal: int) -> str:
+    name = f"{pipeline}-{code_hash[:8]}-{ordinal}"
+    if len(name) <= _NAME_MAX:
+        return name
+    digest = hashlib.sha256(pipeline.encode()).hexdigest()[:8]
+    return f"{pipeline[:30]}-{digest}-{code_hash[:8]}-{ordinal}"

@@ -1,0 +1,361 @@
+"""Who holds what, who is gone, and what is done about it: the reaper's decisions.
+
+Per worker (named by pipeline and name; the pipeline is the authenticated user's word, never the
+worker's) there is at most one living incarnation:
+
+    unknown --claim--> living --closing claim--------------------------> closed
+                         |  ^                                              ^
+       connection lost,  |  | claim of the same incarnation within         |
+       or silent and     |  | CHARGE_AFTER_S: all is withdrawn             |
+       not listed        v  |                                              |
+                        lost --the cluster says that its process is gone--> dead
+
+    living --its process is gone, or another incarnation claims the name--> dead
+
+On the way to `lost` or `dead`: what the worker had not begun is naked at once; what it was executing
+is charged first (an entry in the ledger), then naked; then an empty claim is stored in its name, so
+that nobody reaps it again. A worker whose last claim was `closing` left on purpose and is charged
+nothing.
+
+What a death of the reaper between any two effects leaves: leases without a nak (the sweep of its
+successor finds the claim still standing, and ack_wait is the net below), or a charge whose nak is
+missing (the same). Everything is safe to repeat: a nak of what is settled or purged does nothing,
+a charge finds its own entry, a withdrawal finds nothing to withdraw.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from trunkline.contracts.attempts import CHARGE_AFTER_S
+from trunkline.contracts.messages import HEARTBEAT_S, Claim, Held
+
+Key = tuple[str, str]
+"""(pipeline, worker)."""
+
+SILENT_S = HEARTBEAT_S + 1.0
+"""Seconds without a claim after which a worker that is neither listed nor connected is swept."""
+FORGET_S = 60.0
+"""Seconds after which a worker that is gone is no longer remembered."""
+
+SERVER_STOPS = frozenset({"Server Shutdown", "Cluster Name Conflict", "Kicked"})
+"""Reasons of a disconnect that say nothing about the worker."""
+
+UNKNOWN = "connection lost"
+
+
+@dataclass(frozen=True)
+class ClaimHeard:
+    """A worker said what it holds; or its last claim was read from the stream."""
+
+    key: Key
+    claim: Claim
+    now_s: float
+
+
+@dataclass(frozen=True)
+class Connected:
+    """The server has a new connection with this worker's name."""
+
+    key: Key
+    connection: str
+    """`<server>/<client id>`: what tells two connections apart."""
+    now_s: float
+
+
+@dataclass(frozen=True)
+class Disconnected:
+    """The server lost a connection of this worker's."""
+
+    key: Key
+    connection: str
+    reason: str
+    now_s: float
+    looked_up: bool = False
+    """Whether the last stored claim was read already."""
+
+
+@dataclass(frozen=True)
+class ProcessGone:
+    """The cluster says that the worker's process is gone: it will not come back."""
+
+    key: Key
+    reason: str
+    now_s: float
+
+
+@dataclass(frozen=True)
+class Reconnected:
+    """Our own connection is back: events were missed, and connections are counted afresh."""
+
+    now_s: float
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time has passed."""
+
+    now_s: float
+    listed: Collection[Key] | None
+    """The workers that the cluster lists; None while it does not answer."""
+
+
+Event = ClaimHeard | Connected | Disconnected | ProcessGone | Reconnected | Tick
+
+
+@dataclass(frozen=True)
+class Nak:
+    """Give one datum back to the queue."""
+
+    pipeline: str
+    held: Held
+
+
+@dataclass(frozen=True)
+class Charge:
+    """Enter a lost attempt into the datum's ledger, then give the datum back."""
+
+    pipeline: str
+    held: Held
+    worker: str
+    incarnation: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Withdraw:
+    """Take back the charge: the worker is there again."""
+
+    pipeline: str
+    held: Held
+    worker: str
+    incarnation: str
+
+
+@dataclass(frozen=True)
+class Close:
+    """Store an empty claim in the name of a worker that is gone."""
+
+    pipeline: str
+    claim: Claim
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """Read the worker's last claim from the stream, then tell `event` again."""
+
+    event: Disconnected
+
+
+@dataclass(frozen=True)
+class Reaped:
+    """Tell people what was done."""
+
+    pipeline: str
+    worker: str
+    incarnation: str
+    reason: str
+    given_back: int
+    charged: int
+
+
+Effect = Nak | Charge | Withdraw | Close | LookUp | Reaped
+
+
+@dataclass
+class _Known:
+    """One worker, as far as it was heard of."""
+
+    heard_s: float
+    claim: Claim | None = None
+    """The last one of the incarnation that lives; None once that is lost, dead or closed."""
+    connections: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """An incarnation that is gone for now."""
+
+    held: tuple[Held, ...]
+    at_s: float
+    dead: bool
+
+
+class Reaping:
+    """The state of the reaper: a cache of claims and of who was reaped lately.
+
+    Invariant: an incarnation is living or among the gone, never both; so nothing that it held is
+    given back twice.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Key, _Known] = {}
+        self._gone: dict[tuple[Key, str], _Lost] = {}
+        """By worker and incarnation."""
+
+    def claim(self, key: Key) -> Claim | None:
+        """Return the last claim of a living worker."""
+        known = self._known.get(key)
+        return known.claim if known else None
+
+    def heard_s(self, key: Key) -> float | None:
+        """Return when a living worker was last heard of."""
+        known = self._known.get(key)
+        return known.heard_s if known and known.claim else None
+
+    def living(self) -> list[tuple[Key, Claim]]:
+        """Return all workers that live, with their last claims."""
+        return [(key, known.claim) for key, known in self._known.items() if known.claim]
+
+    def handle(self, event: Event) -> list[Effect]:
+        """Take one event into account and return what is to be done about it, in order."""
+        match event:
+            case ClaimHeard():
+                return self._heard(event)
+            case Connected():
+                return self._connected(event)
+            case Disconnected():
+                return self._disconnected(event)
+            case ProcessGone():
+                return self._process_gone(event)
+            case Reconnected():
+                return self._reconnected(event)
+            case Tick():
+                return self._tick(event)
+            case _:
+                assert_never(event)
+
+    def _heard(self, event: ClaimHeard) -> list[Effect]:
+        key, claim, now_s = event.key, event.claim, event.now_s
+        if is_mark(claim):
+            return []
+        effects: list[Effect] = []
+        known = self._known.setdefault(key, _Known(heard_s=now_s))
+        if known.claim is not None and known.claim.incarnation != claim.incarnation:
+            effects += self._lose(key, known, "another process has its name", now_s, dead=True)
+        gone = self._gone.get((key, claim.incarnation))
+        if gone is not None and gone.dead:
+            late = tuple(each for each in claim.held if each not in gone.held)
+            self._gone[key, claim.incarnation] = replace(gone, held=gone.held + late)
+            return [*effects, *_reap(key, claim, late, "a last claim of a dead process")]
+        if gone is not None:
+            del self._gone[key, claim.incarnation]
+            if now_s - gone.at_s <= CHARGE_AFTER_S:
+                effects += [
+                    Withdraw(key[0], held, claim.worker, claim.incarnation)
+                    for held in gone.held
+                    if held.executing
+                ]
+        known.heard_s = now_s
+        if not claim.closing:
+            known.claim = claim
+            return effects
+        known.claim = None
+        self._gone[key, claim.incarnation] = _Lost(claim.held, now_s, dead=True)
+        return [*effects, *(Nak(key[0], held) for held in claim.held)]
+
+    def _connected(self, event: Connected) -> list[Effect]:
+        """A worker that reconnects drops what it has not begun: give that back for it."""
+        known = self._known.setdefault(event.key, _Known(heard_s=event.now_s))
+        known.connections.add(event.connection)
+        if known.claim is None:
+            return []
+        dropped = [held for held in known.claim.held if not held.executing]
+        begun = tuple(held for held in known.claim.held if held.executing)
+        known.claim = _holding(known.claim, begun)
+        return [Nak(event.key[0], held) for held in dropped]
+
+    def _disconnected(self, event: Disconnected) -> list[Effect]:
+        known = self._known.get(event.key)
+        if known is not None:
+            known.connections.discard(event.connection)
+        if event.reason in SERVER_STOPS:
+            return []
+        if known is None or known.claim is None:
+            heard = any(key == event.key for key, _ in self._gone)
+            return [] if heard or event.looked_up else [LookUp(replace(event, looked_up=True))]
+        if known.connections:
+            return []  # it has a newer connection, and its claims will say what that means
+        return self._lose(event.key, known, event.reason or UNKNOWN, event.now_s, dead=False)
+
+    def _process_gone(self, event: ProcessGone) -> list[Effect]:
+        for (key, incarnation), gone in self._gone.items():
+            if key == event.key:
+                self._gone[key, incarnation] = replace(gone, dead=True)
+        known = self._known.get(event.key)
+        if known is None or known.claim is None:
+            return []
+        return self._lose(event.key, known, event.reason, event.now_s, dead=True)
+
+    def _reconnected(self, event: Reconnected) -> list[Effect]:
+        """Give everybody the time to come back that a silent worker is given."""
+        for known in self._known.values():
+            known.connections.clear()
+            known.heard_s = max(known.heard_s, event.now_s)
+        return []
+
+    def _tick(self, event: Tick) -> list[Effect]:
+        effects: list[Effect] = []
+        for which, gone in list(self._gone.items()):
+            if event.now_s - gone.at_s > (FORGET_S if gone.dead else CHARGE_AFTER_S):
+                del self._gone[which]
+        for key, known in list(self._known.items()):
+            silent_s = event.now_s - known.heard_s
+            if known.claim is None:
+                if silent_s > FORGET_S and not known.connections:
+                    del self._known[key]
+            elif known.connections or event.listed is None or key in event.listed:
+                continue
+            elif silent_s > SILENT_S:
+                effects += self._lose(key, known, "no sign of life", event.now_s, dead=False)
+        return effects
+
+    def _lose(
+        self, key: Key, known: _Known, reason: str, now_s: float, *, dead: bool
+    ) -> list[Effect]:
+        claim = known.claim
+        assert claim is not None
+        known.claim = None
+        self._gone[key, claim.incarnation] = _Lost(claim.held, now_s, dead)
+        return _reap(key, claim, claim.held, reason)
+
+
+def mark(claim: Claim, at_ns: int) -> Claim:
+    """Return the empty claim that the reaper stores in the name of a worker that is gone."""
+    return Claim(
+        worker=claim.worker,
+        incarnation=claim.incarnation,
+        code_hash=claim.code_hash,
+        slots=0,
+        draining=True,
+        closing=True,
+        at_ns=at_ns,
+    )
+
+
+def is_mark(claim: Claim) -> bool:
+    """Return whether a claim is the reaper's own, which says nothing new to it."""
+    return claim.closing and claim.slots == 0
+
+
+def _reap(key: Key, claim: Claim, held: Collection[Held], reason: str) -> list[Effect]:
+    pipeline, worker = key
+    unbegun = [Nak(pipeline, each) for each in held if not each.executing]
+    begun = [
+        Charge(pipeline, each, worker, claim.incarnation, reason) for each in held if each.executing
+    ]
+    told = Reaped(pipeline, worker, claim.incarnation, reason, len(unbegun), len(begun))
+    return [*unbegun, *begun, Close(pipeline, claim), told]
+
+
+def _holding(claim: Claim, held: tuple[Held, ...]) -> Claim:
+    return Claim(
+        worker=claim.worker,
+        incarnation=claim.incarnation,
+        code_hash=claim.code_hash,
+        slots=claim.slots,
+        held=held,
+        draining=claim.draining,
+        pulled_ns=claim.pulled_ns,
+        at_ns=claim.at_ns,
+    )

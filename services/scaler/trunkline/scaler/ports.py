@@ -1,0 +1,114 @@
+"""What the scaler sees of the cluster that runs its workers: a pool of processes, or Kubernetes."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import msgspec
+
+from trunkline.contracts import errors, spec
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One node of the cluster."""
+
+    name: str
+    eligible: bool = True
+    """Whether it counts for a coefficient."""
+    why_not: str = ""
+    """Such as `cordoned` or `not ready`."""
+    cordoned: bool = False
+    """Whether the workers on it are to drain."""
+
+
+class Worker(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker as the cluster lists it: what has ended is not listed."""
+
+    name: str
+    pipeline: str
+    code_hash: str
+    node: str = ""
+    instance: str = ""
+    """Differs between two workers that had the same name one after the other."""
+    created_ns: int = 0
+    """Wall clock of the cluster."""
+    running: bool = True
+    """False while its process is not there yet (image pull, scheduling)."""
+    stopping: bool = False
+    """Whether it was told to end."""
+
+
+class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is there, at one moment."""
+
+    nodes: tuple[Node, ...]
+    workers: tuple[Worker, ...]
+
+
+class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker that is to be."""
+
+    name: str
+    pipeline: str
+    code_hash: str
+    spec: spec.PipelineSpec
+    """Of the pipeline version that the worker is for."""
+
+
+class Gone(msgspec.Struct, frozen=True, kw_only=True):
+    """The cluster's word that a worker has ended, and how."""
+
+    worker: Worker
+    reason: str
+    """Such as `killed by SIGKILL` or `exit code 1`."""
+    clean: bool = False
+    """Whether it ended with exit code 0."""
+    lived_s: float = 0.0
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    """Something else is different: look again."""
+
+
+ClusterEvent = Gone | Changed
+
+
+class ClusterUnavailableError(errors.TrunklineError):
+    """The cluster did not answer; whether the request took effect is unknown."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what} is not available: {reason}")
+        self.what, self.reason = what, reason
+
+
+class WorkerRefusedError(errors.TrunklineError):
+    """The cluster does not start a worker, and says why: back off, and tell."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"worker {name!r} was refused: {reason}")
+        self.name, self.reason = name, reason
+
+
+class Cluster(Protocol):
+    """Where workers run. All of it is safe to repeat."""
+
+    async def look(self) -> ClusterView:
+        """Return what is there; raise ClusterUnavailableError."""
+        ...
+
+    async def create(self, worker: WorkerSpec) -> None:
+        """Start a worker.
+
+        Raises:
+            AlreadyExistsError: one of that name is not gone yet.
+            WorkerRefusedError: it cannot be started; trying at once again would not help.
+            ClusterUnavailableError: unknown whether it was started.
+        """
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Tell a worker to end, and end it after its grace; none of that name is no error."""
+        ...
+
+    def watch(self) -> AsyncIterator[ClusterEvent]:
+        """Tell what happens from now on, for ever; what was missed is told as `Changed`."""
+        ...
