@@ -82,9 +82,27 @@ def event(pipeline: str, kind: str) -> str:
     return f"{ROOT}.events.{names.pipeline(pipeline)}.{kind}"
 
 
+EVENTS = f"{ROOT}.events.>"
+"""The filter for all events of CTL."""
+
+
+def events_of(pipeline: str) -> str:
+    """Return the filter for all CTL events about a pipeline."""
+    return f"{ROOT}.events.{names.pipeline(pipeline)}.>"
+
+
 def worker_event(pipeline: str, kind: str) -> str:
     """Return the subject on which one kind of DATA event about a pipeline is stored."""
     return f"{ROOT}.worker-events.{names.pipeline(pipeline)}.{kind}"
+
+
+WORKER_EVENTS = f"{ROOT}.worker-events.>"
+"""The filter for all events of DATA."""
+
+
+def worker_events_of(pipeline: str) -> str:
+    """Return the filter for all DATA events of a pipeline."""
+    return f"{ROOT}.worker-events.{names.pipeline(pipeline)}.>"
 
 
 def datums_stream(pipeline: str) -> str:
@@ -140,6 +158,11 @@ def claims(pipeline: str, worker: str) -> str:
     return f"{ROOT}.claims.{names.pipeline(pipeline)}.{names.worker(worker)}"
 
 
+def claims_of(pipeline: str) -> str:
+    """Return the filter for the claims of all workers of a pipeline."""
+    return f"{ROOT}.claims.{names.pipeline(pipeline)}.*"
+
+
 CLAIMS = f"{ROOT}.claims.*.*"
 
 
@@ -154,6 +177,16 @@ ASSIGNMENTS = f"{ROOT}.assignments.*"
 def control(pipeline: str, worker: str) -> str:
     """Return the subject on which one worker is told to drain."""
     return f"{ROOT}.control.{names.pipeline(pipeline)}.{names.worker(worker)}"
+
+
+def control_of(pipeline: str) -> str:
+    """Return the filter for what all workers of a pipeline are told."""
+    return f"{ROOT}.control.{names.pipeline(pipeline)}.*"
+
+
+CONTROL = f"{ROOT}.control.*.*"
+LOGS = f"{ROOT}.logs.>"
+DATUMS = f"{ROOT}.datums.*.*"
 
 
 def logs(pipeline: str, job: str, index: int) -> str:
@@ -188,6 +221,11 @@ def user_inbox(user: str) -> str:
 
 COORDINATOR_INBOX = "_I.coordinator"
 SCALER_INBOX = "_I.scaler"
+
+
+def worker_inboxes(pipeline: str) -> str:
+    """Return the filter for the inboxes of all workers of a pipeline."""
+    return f"_I.worker.{names.pipeline(pipeline)}.>"
 
 
 def worker_inbox(pipeline: str, worker: str) -> str:
