@@ -24,7 +24,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -38,7 +38,11 @@ STEADY_S = 10.0
 
 _PROLOGUE = """\
 import os, signal, sys
-parent, program = int(sys.argv[1]), sys.argv[2:]
+parent, files, program = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+if files:
+    import resource
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 if sys.platform == "linux":
     import ctypes
     ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
@@ -59,6 +63,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """Added to the supervisor's own environment."""
     stop_s: float = 10.0
     """How long it may take to end after SIGTERM."""
+    many_files: bool = False
+    """Whether it gets as many file descriptors as the system lets us give: a nats-server needs one
+    for each stream and each connection."""
 
 
 class Child:
@@ -118,7 +125,7 @@ class Child:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-I", "-S", "-c", _PROLOGUE, str(os.getpid())),
+                *("-I", "-S", "-c", _PROLOGUE, str(os.getpid()), f"{self.service.many_files:d}"),
                 *self.service.command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=descriptor,
@@ -207,11 +214,6 @@ def _recorded(path: Path) -> int | None:
     except (OSError, ValueError):
         return None
     return number if started and start_time(number) == started else None
-
-
-def environment(values: Mapping[str, object]) -> dict[str, str]:
-    """Return the settings of a service as its environment, `TRUNKLINE_<FIELD>` each."""
-    return {f"TRUNKLINE_{key.upper()}": str(value) for key, value in values.items()}
 
 
 def python(module: str, *arguments: str) -> tuple[str, ...]:

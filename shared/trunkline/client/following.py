@@ -5,7 +5,7 @@ a state on the way; the state in which a job ended stays.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors, records, spec
@@ -19,7 +19,7 @@ APPEAR_S = 20.0
 
 async def follow(
     client: Client, jobs: Iterable[tuple[str, str]], *, look_s: float = LOOK_S
-) -> AsyncIterator[Sequence[records.Job]]:
+) -> AsyncGenerator[Sequence[records.Job], None]:
     """Yield these jobs as they stand, time and again, in the order given; end with all ended.
 
     Args:
@@ -77,7 +77,7 @@ async def job_set(client: Client, repo: str, commit: str) -> list[tuple[str, str
 def closure(specs: Sequence[spec.PipelineSpec], repo: str, branch: str) -> list[str]:
     """Return the pipelines that a commit on a branch sets off, each after those that it reads."""
     moved = {(repo, branch)}
-    order = []
+    order: list[str] = []
     waiting = list(specs)
     while True:
         reached = [

@@ -1,0 +1,176 @@
+"""Verbs on files: put, get, ls, cat. Bytes go straight to and from the store."""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+import click
+
+from trunkline.cli import refs, render, session
+from trunkline.cli.options import Asked
+from trunkline.client import files
+from trunkline.client.client import Client
+from trunkline.client.files import Source
+from trunkline.contracts import errors, glob_syntax, names
+from trunkline.contracts.messages import File
+
+
+class UsageError(errors.TrunklineError):
+    """What was asked for has no one meaning."""
+
+
+def put(asked: Asked, text: str, given: tuple[str, ...], *, recursive: bool, replace: bool) -> None:
+    """Put local files, directories or stdin into a branch, as one commit."""
+
+    async def body(client: Client) -> None:
+        place = refs.place(text)
+        with _sources(place.path, given, recursive=recursive) as sources, _bar() as progress:
+            commit = await files.put(
+                client, place.repo, place.ref, sources, replace=replace, progress=progress
+            )
+        size = render.size(commit.size)
+        sentence = f"commit {place.repo}@{commit.id}: {commit.files} files, {size} in all"
+        render.done(asked, commit, sentence)
+
+    session.run(asked, body)
+
+
+@contextmanager
+def _sources(at: str, given: tuple[str, ...], *, recursive: bool) -> Iterator[list[Source]]:
+    """Yield what is to be put; stdin is kept in a file until it is."""
+    found: list[Source] = []
+    with tempfile.TemporaryFile() as piped:
+        for name in given:
+            path = Path(name)
+            if name == "-":
+                found.append(_piped(at, piped))
+            elif path.is_dir() and not recursive:
+                message = f"{name} is a directory; put it with -r"
+                raise UsageError(message)
+            else:
+                # Several files go into a directory, as `cp` has it.
+                several = len(given) > 1 and not path.is_dir()
+                found += files.sources(path, f"{at.rstrip('/')}/" if several else at)
+        yield found
+
+
+def _piped(at: str, piped: BinaryIO) -> Source:
+    if not at or at.endswith("/"):
+        message = "stdin has no name: give it one, as in `put repo@branch:path -f -`"
+        raise UsageError(message)
+    while data := sys.stdin.buffer.read(1 << 20):
+        piped.write(data)
+    return Source(names.path(at), piped, piped.tell())
+
+
+@contextmanager
+def _bar() -> Iterator[files.Progress | None]:
+    """Yield what shows how far a put is, on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich import console, progress  # noqa: PLC0415 - a terminal's only
+
+    columns = (
+        progress.TextColumn("put"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+    )
+    out = console.Console(stderr=True)
+    with progress.Progress(*columns, console=out, transient=True) as shown:
+        task = shown.add_task("put", total=None)
+
+        def advance(done: int, total: int, _size: int) -> None:
+            shown.update(task, completed=done, total=total)
+
+        yield advance
+
+
+def ls(asked: Asked, text: str) -> None:
+    """List what lies directly in a directory, or what a glob matches."""
+
+    async def body(client: Client) -> None:
+        place = refs.place(text)
+        found = files.ls(client, place.repo, place.ref, f"/{place.path}")
+        if asked.output != "table":
+            render.records(asked, await render.gathered(asked, found))
+            return
+        if _is_plain(f"/{place.path}"):
+            rows = await _directory([file async for file in found], place.path)
+        else:
+            rows = [(file.path, render.size(file.size)) async for file in found]
+        if not rows and place.path:
+            raise errors.NotFoundError("file", text)
+        render.table(("path", "size"), rows)
+
+    session.run(asked, body)
+
+
+def _is_plain(pattern: str) -> bool:
+    """Return whether a pattern holds nothing that a glob gives a meaning to."""
+    nodes = glob_syntax.parse(glob_syntax.clean(pattern))
+    return all(isinstance(node, glob_syntax.Literal) for node in nodes)
+
+
+async def _directory(found: list[File], path: str) -> list[tuple[str, str]]:
+    """Return a line per file directly in the directory, and one per directory in it."""
+    prefix = f"/{path.rstrip('/')}/" if path.strip("/") else "/"
+    sizes: dict[str, int] = {}
+    for file in found:
+        head, slash, _ = file.path.removeprefix(prefix).partition("/")
+        name = prefix + head + slash if file.path.startswith(prefix) else file.path
+        sizes[name] = sizes.get(name, 0) + file.size
+    return [(name, render.size(size)) for name, size in sizes.items()]
+
+
+def cat(asked: Asked, text: str) -> None:
+    """Write the contents of all files that a glob matches."""
+
+    async def body(client: Client) -> None:
+        place = refs.place(text)
+        async for piece in files.cat(client, place.repo, place.ref, f"/{place.path}"):
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+
+    session.run(asked, body)
+
+
+def get_file(asked: Asked, text: str, target: str, *, recursive: bool) -> None:
+    """Download one file, or with `recursive` all files below a directory (or that a glob matches)."""
+
+    async def body(client: Client) -> None:
+        place = refs.place(text)
+        if target == "-":
+            async for piece in files.cat(client, place.repo, place.ref, f"/{place.path}"):
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+            return
+        listed = files.ls(client, place.repo, place.ref, f"/{place.path}")
+        found = [file async for file in listed]
+        if not found:
+            raise errors.NotFoundError("file", text)
+        if len(found) > 1 and not recursive:
+            message = f"{text} is {len(found)} files; get them with -r"
+            raise UsageError(message)
+        for file in found:
+            await files.get(client, file, await asyncio.to_thread(_local, file, place, target))
+        click.echo(f"{len(found)} file{'s' * (len(found) != 1)}", err=True)
+
+    session.run(asked, body)
+
+
+def _local(file: File, place: refs.Place, target: str) -> Path:
+    """Return where a file goes: at or in the target, below what was asked for."""
+    inside = PurePosixPath(file.path)
+    if file.path == f"/{place.path}":
+        given = Path(target or ".")
+        return given / inside.name if not target or given.is_dir() else given
+    folder = PurePosixPath("/", place.path)
+    below = inside.is_relative_to(folder)
+    relative = inside.relative_to(folder) if below else inside.relative_to("/")
+    return Path(target or (folder.name if below else "")) / relative

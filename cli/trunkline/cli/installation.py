@@ -1,0 +1,99 @@
+"""Verbs on an installation as a whole: up, down, status."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import click
+
+from trunkline.cli import render, session
+from trunkline.cli.options import Asked
+from trunkline.client.client import Client
+from trunkline.contracts import api, errors
+from trunkline.local import home as homes
+from trunkline.local import stack
+from trunkline.runtime import stopping
+
+DOWN_S = 60.0
+"""How long an installation may take to stop: its workers finish what they are at."""
+
+
+class NoStartError(errors.TrunklineError):
+    """A detached supervisor ended before it was up."""
+
+
+class NoStopError(errors.UnavailableError):
+    """A supervisor did not stop in time."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__("the end of the installation", f"process {pid} runs on after {DOWN_S:g} s")
+
+
+def up(home: str | None, *, nodes: int | None, port: int | None, detach: bool) -> None:
+    """Run an installation until Ctrl-C, or leave it running."""
+    place = session.home_of(home)
+    with session.reporting():
+        if detach:
+            _detached(place, nodes, port)
+        else:
+            stopping.run(stack.serve(place, nodes=nodes, port=port, tell=_tell))
+
+
+def _detached(home: homes.Home, nodes: int | None, port: int | None) -> None:
+    """Start a supervisor that outlives this process, and wait until it is up."""
+    pid = stack.supervisor(home)
+    if pid:
+        raise stack.AlreadyRunningError(home.root, str(pid))
+    home.make()
+    command = [sys.executable, "-m", "trunkline.local", "--home", str(home.root)]
+    command += [] if nodes is None else ["--nodes", str(nodes)]
+    command += [] if port is None else ["--port", str(port)]
+    log = home.logs / "supervisor.log"
+    begin = log.stat().st_size if log.exists() else 0
+    with log.open("ab") as out:
+        process = subprocess.Popen(  # noqa: S603 - our own module
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
+    while process.poll() is None:
+        with log.open("rb") as told:
+            told.seek(begin)
+            if b"store: " in told.read():
+                context = home.read_context()
+                _tell(f"up as process {process.pid}; state in {home.root}")
+                _tell(f"NATS:  {context.url}")
+                return
+        time.sleep(0.05)
+    with log.open("rb") as told:
+        told.seek(begin)
+        raise NoStartError(told.read().decode(errors="replace").strip())
+
+
+def down(home: str | None) -> None:
+    """Stop the installation in a state directory, and wait until it is gone."""
+    place = session.home_of(home)
+    with session.reporting():
+        pid = stack.supervisor(place)
+        if pid is None:
+            raise errors.NotFoundError("a running installation in", str(place.root))
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + DOWN_S
+        while stack.supervisor(place) == pid:
+            if time.monotonic() > deadline:
+                raise NoStopError(pid)
+            time.sleep(0.05)
+        _tell("stopped")
+
+
+def status(asked: Asked) -> None:
+    """Show what the installation says of itself."""
+
+    async def body(client: Client) -> None:
+        render.record(asked, await client.call("status", None, api.Status))
+
+    session.run(asked, body)
+
+
+def _tell(text: str) -> None:
+    click.echo(text, err=True)

@@ -1,0 +1,80 @@
+"""What an installation on one machine consists of: which processes, told what."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from trunkline.local import children, credentials, server
+from trunkline.local.children import Service
+from trunkline.local.home import Context, Home
+
+SERVER_STOP_S = 30.0
+"""The server needs some 10 ms per consumer to stop."""
+POOL_STOP_S = 15.0
+"""Over the grace that the pool gives its workers."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to run, and how users reach it."""
+
+    context: Context
+    services: tuple[Service, ...]
+
+
+def prepare(home: Home, *, port: int | None, settings: Mapping[str, str]) -> Plan:
+    """Write the server's configuration and credentials; return what is to run.
+
+    Args:
+        home: The state directory, with its directories made.
+        port: Of NATS; see `credentials.prepare`.
+        settings: Environment of all services, beside what is their own.
+    """
+    made = credentials.prepare(home.nats, port=port)
+    binary = server.find_binary({**os.environ, **settings})
+    store = {"TRUNKLINE_STORE": home.store_url}
+    place = {"TRUNKLINE_HOME": str(home.root)}
+    return Plan(
+        context=Context(url=made.url("user"), store=home.store_url),
+        services=(
+            Service(
+                name="nats-server",
+                command=server.command(binary, home.nats),
+                stop_s=SERVER_STOP_S,
+                many_files=True,
+            ),
+            Service(
+                name="pool",
+                command=children.python("trunkline.local.pool"),
+                env={**settings, **place, **store},
+                stop_s=POOL_STOP_S,
+            ),
+            Service(
+                name="coordinator",
+                command=children.python("trunkline.coordinator"),
+                env={
+                    **settings,
+                    **store,
+                    **_urls(made, "coordinator", "coordinator-data"),
+                    "TMPDIR": str(_spool(home)),
+                },
+            ),
+            Service(
+                name="scaler",
+                command=children.python("trunkline.local.scaler"),
+                env={**settings, **place, **store, **_urls(made, "scaler", "scaler-data")},
+            ),
+        ),
+    )
+
+
+def _urls(made: credentials.Credentials, control: str, data: str) -> dict[str, str]:
+    return {"TRUNKLINE_CTL_URL": made.url(control), "TRUNKLINE_DATA_URL": made.url(data)}
+
+
+def _spool(home: Home) -> Path:
+    """Return where the coordinator sorts what does not fit into its memory."""
+    path = home.root / "spool"
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path

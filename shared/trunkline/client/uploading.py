@@ -1,0 +1,112 @@
+"""Bytes of files into the store: small ones side by side in one object, large ones alone."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+from trunkline.contracts import errors
+from trunkline.contracts.messages import File
+from trunkline.storage.store import Store
+
+SMALL_BYTES = 256 * 1024
+"""Files up to this size share an object: a request each would cost more than their bytes."""
+
+BUNDLE_BYTES = 4 * 1024 * 1024
+"""An object of small files is written when it is this large; so much of them is in memory."""
+
+
+class UnreadableSourceError(errors.TrunklineError):
+    """Something that was to be put is no file that can be read."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"cannot put {os.fspath(path)!r}: {reason}")
+        self.path, self.reason = path, reason
+
+
+async def upload(
+    store: Store, contents: Iterable[tuple[str, Path | BinaryIO]]
+) -> AsyncIterator[File]:
+    """Store each file's contents; yield the files in the order given, once their bytes are there.
+
+    Args:
+        store: Where to.
+        contents: Path in the repo and what is to be read, each; an open file is read to its end.
+
+    Raises:
+        UnreadableSourceError: one cannot be read.
+    """
+    bundle: list[tuple[str, bytes]] = []
+    held = 0
+    for path, content in contents:
+        data = await asyncio.to_thread(_small, content)
+        if data is None:
+            for file in await _bundled(store, bundle):
+                yield file
+            bundle, held = [], 0
+            yield await _large(store, path, content)
+            continue
+        bundle.append((path, data))
+        held += len(data)
+        if held >= BUNDLE_BYTES:
+            for file in await _bundled(store, bundle):
+                yield file
+            bundle, held = [], 0
+    for file in await _bundled(store, bundle):
+        yield file
+
+
+async def _bundled(store: Store, bundle: list[tuple[str, bytes]]) -> list[File]:
+    """Write one object with these contents side by side; those without bytes have no object."""
+    key = await store.put(b"".join(data for _, data in bundle)) if any(d for _, d in bundle) else ""
+    files = []
+    offset = 0
+    for path, data in bundle:
+        files.append(
+            File(
+                path=path,
+                size=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
+                object=key if data else "",
+                offset=offset if data else 0,
+            )
+        )
+        offset += len(data)
+    return files
+
+
+async def _large(store: Store, path: str, content: Path | BinaryIO) -> File:
+    if isinstance(content, Path):
+        with await asyncio.to_thread(_opened, content) as source:
+            stored = await store.put_stream(source)
+    else:
+        stored = await store.put_stream(content)
+    return File(path=path, size=stored.size, sha256=stored.sha256, object=stored.key)
+
+
+def _small(content: Path | BinaryIO) -> bytes | None:
+    """Return what there is to be read if that is little; an open file is then at its beginning."""
+    try:
+        if isinstance(content, Path):
+            with content.open("rb") as source:
+                data = source.read(SMALL_BYTES + 1)
+        else:
+            content.seek(0)
+            data = content.read(SMALL_BYTES + 1)
+    except OSError as error:
+        raise _unreadable(content, error) from error
+    return data if len(data) <= SMALL_BYTES else None
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(content: Path | BinaryIO, error: OSError) -> UnreadableSourceError:
+    name = content if isinstance(content, Path) else "the input"
+    return UnreadableSourceError(name, error.strerror or str(error))
