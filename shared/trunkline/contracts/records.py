@@ -6,7 +6,7 @@ revision. All memory of the services is a cache of these.
 
 import msgspec
 
-from trunkline.contracts import spec
+from trunkline.contracts import spec as specs
 from trunkline.contracts.states import JobState, PipelineState
 
 
@@ -58,7 +58,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     state: PipelineState
     version: int = 0
-    spec: spec.PipelineSpec | None = None
+    spec: specs.PipelineSpec | None = None
     salt: str = ""
     """The spec's salt, or one made when the pipeline was created; kept over updates."""
     set_id: str = ""
@@ -111,7 +111,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     version: int
     code_hash: str
-    spec: spec.PipelineSpec
+    spec: specs.PipelineSpec
     """Pinned: an updated pipeline does not touch a job that is there."""
     salt: str
     order: int

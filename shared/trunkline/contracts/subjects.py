@@ -211,6 +211,40 @@ def ack(pipeline: str, job: str, sequence: int) -> str:
     return f"$JS.ACK.{stream}.{job_consumer(job)}.1.{sequence:d}.1.1.0"
 
 
+def bucket_stream(bucket: str) -> str:
+    """Return the name of the stream that holds a key-value bucket, as NATS' own KV names it."""
+    return f"KV_{bucket}"
+
+
+_STREAMS = {
+    "pipelines": COMMANDS_STREAM,
+    "events": EVENTS_STREAM,
+    "outcomes": OUTCOMES_STREAM,
+    "attempts": ATTEMPTS_STREAM,
+    "claims": CLAIMS_STREAM,
+    "assignments": ASSIGNMENTS_STREAM,
+    "logs": LOGS_STREAM,
+    "worker-events": WORKER_EVENTS_STREAM,
+}
+
+
+def stream_of(subject: str) -> str:
+    """Return the name of the stream that stores what is published on a subject of ours.
+
+    Raises:
+        ValueError: no stream stores it.
+    """
+    root, kind, *rest = subject.split(".")
+    if root == "$KV":
+        return bucket_stream(kind)
+    if root == ROOT and kind == "datums" and rest:
+        return datums_stream(rest[0])
+    if root == ROOT and kind in _STREAMS:
+        return _STREAMS[kind]
+    message = f"no stream stores {subject!r}"
+    raise ValueError(message)
+
+
 # --- inboxes: each role has its own prefix, and may subscribe to nothing of another's -------------
 
 

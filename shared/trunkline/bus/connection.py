@@ -1,0 +1,463 @@
+"""One connection to NATS, in one account: publish, request, serve, and read streams directly.
+
+A connection is *connected* or *away*; it goes back and forth until it is closed for good. While it
+is away nothing is sent and nothing is kept to be sent later. Each loss fails every request that is
+waiting, at once, with UnavailableError (whether it took effect is unknown), and raises `epoch`:
+what was received in an earlier epoch may be somebody else's by now. After a reconnect nats-py has
+subscribed again before anything else is sent; then the `on_reconnect` callbacks run.
+
+Requests share one subscription on an inbox of this connection's own, below its role's prefix. A
+subject that the server refuses fails the requests on it with PermissionViolationError, at once.
+
+Reading requests (`last`, `scan`, `js_api`: every API verb we use is idempotent) are repeated until
+their time is over, so that a server's restart is no event for who reads. Writing ones are not: see
+`publishing` for what makes a repeated publish harmless.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import nats.errors
+from nats.aio.msg import Msg
+from nats.nuid import NUID
+
+from trunkline.bus import headers as header_block
+from trunkline.bus import jetstream
+from trunkline.bus.ports import Message, Stored
+from trunkline.bus.wire import Handler, Violation, Wire
+from trunkline.contracts import errors
+
+log = logging.getLogger(__name__)
+
+PING_S = 5
+"""Seconds between pings; the third unanswered one ends the connection."""
+RECONNECT_S = 0.05, 0.5
+"""Seconds between tries to connect: at first, and at most."""
+TRY_S = 2.0
+"""Seconds after which a request that may be repeated is repeated, though nothing was lost."""
+SWEEP_S = 0.1
+"""Seconds between looks for requests whose time is over; how exact time-outs are."""
+SCAN_BATCH = 1000
+
+
+class _Waiting:
+    """A request without its answer; with `parts`, one whose answer has many."""
+
+    __slots__ = ("deadline", "future", "parts", "subject")
+
+    def __init__(
+        self, subject: str, deadline: float, future: asyncio.Future[Message], *, many: bool
+    ) -> None:
+        self.subject, self.deadline, self.future = subject, deadline, future
+        self.parts: list[Message] | None = [] if many else None
+
+    def fail(self, error: errors.TrunklineError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class NatsConnection:
+    """See `ports.Connection`. Made by `connect`."""
+
+    def __init__(self, name: str, inbox: str) -> None:
+        self.name = name
+        self.epoch = 0
+        """How often the connection was lost."""
+        self._nuid = NUID()
+        self._inbox = f"{inbox}.{self.unique()}"
+        self._wire = Wire(on_lost=self._lost, on_violation=self._violated)
+        self._waiting: dict[str, _Waiting] = {}
+        self._next_token = 0
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._violations = 0
+        self._refused: set[str] = set()
+        self._violation_callbacks: set[Callable[[Violation], None]] = set()
+        self._loss_callbacks: set[Callable[[], None]] = set()
+        self._reconnect_callbacks: set[Callable[[], None]] = set()
+        self._up = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._failed_tries = 0
+
+    # --- what ports.Connection promises -----------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a server on the other side, as far as is known."""
+        return self._wire.is_connected
+
+    @property
+    def max_payload(self) -> int:
+        """The most bytes that one message may have, headers included."""
+        return self._wire.max_payload
+
+    @property
+    def violations(self) -> int:
+        """How many subjects the server has refused."""
+        return self._violations
+
+    async def publish(
+        self, subject: str, data: bytes, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Send without waiting, unless very much waits for the socket already."""
+        self._wire.send(subject, data, headers=header_block.encode(headers) if headers else b"")
+        if self._wire.crowded:
+            await self.flush()
+
+    async def request(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        timeout_s: float = 5.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> Message:
+        """Return the first answer; see ports.Connection for what is raised."""
+        block = header_block.encode(headers) if headers else b""
+        return await self.ask(subject, data, block, timeout_s=timeout_s)
+
+    async def serve(self, subject: str, handler: Callable[[Message], Awaitable[None]]) -> None:
+        """Call the handler for each message, one at a time; return once the server has it.
+
+        It goes on until the connection is closed. An error of the handler is logged and ends
+        nothing: a message from outside must not.
+
+        Raises:
+            PermissionViolationError: this connection may not subscribe to the subject.
+        """
+
+        async def take(raw: Msg) -> None:
+            message = Message(
+                subject=raw.subject, data=raw.data, headers=raw.headers or {}, reply=raw.reply
+            )
+            try:
+                await handler(message)
+            except Exception:  # the outermost loop of whatever the message asks for
+                log.exception("handler failed", extra={"subject": subject})
+
+        self._refused.discard(subject.lower())
+        await self._wire.subscribe(subject, cb=take)
+        while not await self._wire.barrier():
+            await self.until_connected()
+        if subject.lower() in self._refused:
+            raise errors.PermissionViolationError(subject)
+
+    def on_reconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back after each reconnect; return what ends that."""
+        return _register(self._reconnect_callbacks, callback)
+
+    async def last(self, stream: str, subject: str, *, timeout_s: float = 5.0) -> Stored | None:
+        """Return a stream's last message on exactly this subject, or None."""
+        answer = await self._ask_again(
+            f"{jetstream.API}.DIRECT.GET.{stream}.{subject}", b"", timeout_s=timeout_s
+        )
+        if answer.headers.get("Status") == "404":
+            return None
+        return _stored(answer)
+
+    async def flush(self) -> None:
+        """Return once the server has everything that was published."""
+        if not await self._wire.barrier():
+            raise errors.UnavailableError("NATS", "the connection was lost")
+
+    async def closed(self) -> None:
+        """Return once the connection is closed for good."""
+        await self._closed.wait()
+
+    # --- what the rest of the bus builds on -------------------------------------------------------
+
+    def unique(self) -> str:
+        """Return a token that nobody else makes."""
+        return bytes(self._nuid.next()).decode()
+
+    def send(self, subject: str, data: bytes, *, reply: str = "", headers: bytes = b"") -> None:
+        """Hand a message to the socket, or raise UnavailableError."""
+        self._wire.send(subject, data, reply=reply, headers=headers)
+
+    def listen(self, handler: Handler) -> tuple[str, int]:
+        """Subscribe to a fresh inbox; return its subject, and what `unlisten` takes."""
+        subject = f"{self._inbox}.p.{self.unique()}"
+        return subject, self._wire.listen(subject, handler)
+
+    def unlisten(self, sid: int) -> asyncio.Future[bool]:
+        """Unsubscribe; the future is done when nothing more can come."""
+        return self._wire.unlisten(sid)
+
+    def leave(self, sid: int) -> None:
+        """Unsubscribe, whatever still comes."""
+        self._wire.unlisten(sid).add_done_callback(lambda _: None)
+
+    def on_loss(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back at the instant of each loss, once `connected` is False."""
+        return _register(self._loss_callbacks, callback)
+
+    def on_violation(self, callback: Callable[[Violation], None]) -> Callable[[], None]:
+        """Call back for each refused subject; return what ends that."""
+        return _register(self._violation_callbacks, callback)
+
+    async def until_connected(self) -> None:
+        """Return once connected; raise UnavailableError when closed for good."""
+        await self._up.wait()
+        if self._closed.is_set():
+            raise errors.UnavailableError("NATS", "the connection is closed")
+
+    async def ask(
+        self, subject: str, data: bytes, headers: bytes = b"", *, timeout_s: float
+    ) -> Message:
+        """Return the answer to a request, sent once."""
+        waiting = await self._ask(subject, data, headers, timeout_s=timeout_s, many=False)
+        return waiting.future.result()
+
+    async def js_api(
+        self, verb: str, payload: Mapping[str, Any] | None = None, *, timeout_s: float = 5.0
+    ) -> dict[str, Any]:
+        """Return the answer to a request to JetStream's API, such as `STREAM.INFO.TL_EVENTS`.
+
+        Raises:
+            JetStreamError: the server answered with an error that will not pass by itself.
+            UnavailableError: there was no answer in time.
+        """
+        data = msgspec.json.encode(payload) if payload else b""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            rest = deadline - asyncio.get_running_loop().time()
+            answer = await self._ask_again(f"{jetstream.API}.{verb}", data, timeout_s=rest)
+            try:
+                return jetstream.decode_answer(verb, answer.data)
+            except jetstream.JetStreamError as error:
+                if error.err_code not in jetstream.NOT_NOW:
+                    raise
+                if rest < TRY_S / 10:
+                    raise errors.UnavailableError(f"JetStream for {verb}", str(error)) from error
+            await asyncio.sleep(TRY_S / 10)
+
+    async def scan(self, stream: str, subject_filter: str) -> list[Stored]:
+        """Return the last message of every subject that matches the filter, by sequence.
+
+        What changes meanwhile is in it, in its old form or its new one.
+
+        Raises:
+            UnavailableError: the server did not answer.
+        """
+        found: dict[str, Stored] = {}
+        subject = f"{jetstream.API}.DIRECT.GET.{stream}"
+        first = 1
+        while True:
+            query = {"batch": SCAN_BATCH, "seq": first, "next_by_subj": subject_filter}
+            parts = await self._ask_many(subject, msgspec.json.encode(query))
+            for part in parts:
+                stored = _stored(part)
+                found.pop(stored.subject, None)  # so that the order is that of the sequences
+                found[stored.subject] = stored
+                first = stored.sequence + 1
+            if len(parts) < SCAN_BATCH:
+                return list(found.values())
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    async def _ask(
+        self, subject: str, data: bytes, headers: bytes, *, timeout_s: float, many: bool
+    ) -> _Waiting:
+        loop = asyncio.get_running_loop()
+        self._next_token += 1
+        token = f"{self._next_token:x}"
+        self._wire.send(subject, data, reply=f"{self._inbox}.{token}", headers=headers)
+        waiting = _Waiting(subject, loop.time() + timeout_s, loop.create_future(), many=many)
+        self._waiting[token] = waiting
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+        try:
+            await waiting.future
+        finally:
+            self._waiting.pop(token, None)
+        return waiting
+
+    async def _ask_again(self, subject: str, data: bytes, *, timeout_s: float) -> Message:
+        """Return the answer to a request that may be repeated, within the time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while True:
+            try:
+                return await self.ask(
+                    subject, data, timeout_s=min(TRY_S, max(deadline - loop.time(), SWEEP_S))
+                )
+            except errors.UnavailableError as error:
+                await self.before_repeat(error, deadline)
+
+    async def _ask_many(self, subject: str, data: bytes, timeout_s: float = 10.0) -> list[Message]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while True:
+            try:
+                waiting = await self._ask(subject, data, b"", timeout_s=timeout_s, many=True)
+            except errors.UnavailableError as error:
+                await self.before_repeat(error, deadline)
+            else:
+                return waiting.parts or []
+
+    async def before_repeat(self, error: errors.UnavailableError, deadline: float) -> None:
+        """Wait until repeating may help; raise the error if it cannot before the deadline."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= deadline or self._closed.is_set():
+            raise error
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self.until_connected()
+                if isinstance(error, jetstream.NoRespondersError):
+                    await asyncio.sleep(SWEEP_S)  # a server that has just come up
+        except TimeoutError:
+            raise error from None
+
+    def _answered(self, subject: str, reply: str, data: bytes, block: bytes | None) -> None:
+        waiting = self._waiting.get(subject.rpartition(".")[2])
+        if waiting is None or waiting.future.done():
+            return
+        values = header_block.decode(block)
+        status, description = header_block.status(block)
+        if status == 503 and not data:
+            waiting.fail(jetstream.NoRespondersError(waiting.subject))
+            return
+        if status:
+            values["Status"], values["Description"] = str(status), description
+        message = Message(subject=subject, data=data, headers=values, reply=reply)
+        if waiting.parts is not None and not status:
+            waiting.parts.append(message)
+        else:
+            waiting.future.set_result(message)
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for waiting in self._waiting.values():
+            if waiting.deadline <= now:
+                waiting.fail(errors.UnavailableError(waiting.subject, "no answer in time"))
+        self._sweeper = loop.call_later(SWEEP_S, self._sweep) if self._waiting else None
+
+    # --- events of the wire -----------------------------------------------------------------------
+
+    def _lost(self) -> None:
+        self.epoch += 1
+        self._up.clear()
+        if not self._closed.is_set():
+            log.warning("connection lost", extra={"connection": self.name})
+        for waiting in self._waiting.values():
+            waiting.fail(errors.UnavailableError(waiting.subject, "the connection was lost"))
+        for callback in tuple(self._loss_callbacks):
+            callback()
+
+    def _violated(self, violation: Violation) -> None:
+        self._violations += 1
+        log.error(
+            "permission violation",
+            extra={"connection": self.name, "kind": violation.kind, "subject": violation.subject},
+        )
+        if violation.kind == "subscription":
+            self._refused.add(violation.subject)
+        inbox = violation.subject.startswith(self._inbox.lower())
+        for waiting in self._waiting.values():
+            if inbox or waiting.subject.lower() == violation.subject:
+                waiting.fail(errors.PermissionViolationError(waiting.subject))
+        for callback in tuple(self._violation_callbacks):
+            callback(violation)
+
+    async def _on_error(self, error: Exception) -> None:
+        if self._wire.is_connected or self._wire.is_closed:
+            log.warning("nats: %s", error, extra={"connection": self.name})
+            return
+        self._failed_tries += 1
+        first, most = RECONNECT_S
+        self._wire.options["reconnect_time_wait"] = min(
+            most, first * 2 ** min(self._failed_tries, 9)
+        )
+        if self._failed_tries % 20 == 1:
+            log.warning(
+                "cannot connect, trying on", extra={"connection": self.name, "reason": str(error)}
+            )
+
+    async def _on_reconnected(self) -> None:
+        self._came_up()
+        for callback in tuple(self._reconnect_callbacks):
+            callback()
+
+    async def _on_closed(self) -> None:
+        self._closed.set()
+        self._up.set()
+
+    def _came_up(self) -> None:
+        self._failed_tries = 0
+        self._wire.options["reconnect_time_wait"] = RECONNECT_S[0]
+        self._up.set()
+        log.info("connected", extra={"connection": self.name})
+
+    async def open(self, url: str) -> None:
+        """Connect, however long that takes."""
+        await self._wire.connect(
+            url,
+            name=self.name,
+            inbox_prefix=self._inbox,
+            error_cb=self._on_error,
+            reconnected_cb=self._on_reconnected,
+            closed_cb=self._on_closed,
+            ping_interval=PING_S,
+            max_outstanding_pings=2,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=RECONNECT_S[0],  # type: ignore[arg-type]
+            pending_size=0,
+        )
+        self._wire.listen(f"{self._inbox}.*", self._answered)
+        self._came_up()
+
+    async def close(self) -> None:
+        """Let the server take what was sent, if it does so soon, and close."""
+        if self._wire.is_connected:
+            await asyncio.wait([self._wire.barrier()], timeout=1.0)
+        self._closed.set()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        try:
+            async with asyncio.timeout(1.0):
+                await self._wire.close()
+        except TimeoutError:
+            self._wire.abort()
+        self._up.set()
+
+
+@contextlib.asynccontextmanager
+async def connect(url: str, *, name: str, inbox: str) -> AsyncIterator[NatsConnection]:
+    """Connect to a server, waiting for one that is not up or does not know the user yet.
+
+    Args:
+        url: `nats://user:password@host:port`.
+        name: What the server shows, and tells others when the connection is gone.
+        inbox: The prefix below which this role may subscribe.
+    """
+    if not urlsplit(url).hostname:
+        raise nats.errors.Error(f"{url!r} is no NATS url")
+    connection = NatsConnection(name, inbox)
+    await connection.open(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def _register(
+    callbacks: set[Callable[..., None]], callback: Callable[..., None]
+) -> Callable[[], None]:
+    callbacks.add(callback)
+    return lambda: callbacks.discard(callback)
+
+
+def _stored(answer: Message) -> Stored:
+    values = answer.headers
+    return Stored(
+        subject=values[header_block.STREAM_SUBJECT],
+        data=answer.data,
+        sequence=int(values[header_block.STREAM_SEQUENCE]),
+        headers=values,
+        at_ns=jetstream.parse_time(values[header_block.TIME_STAMP]),
+    )

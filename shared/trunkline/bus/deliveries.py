@@ -1,0 +1,73 @@
+"""One message of a work queue in this process's hands."""
+
+from trunkline.bus import jetstream
+from trunkline.bus.connection import NatsConnection
+from trunkline.contracts import errors
+
+ACK = b"+ACK"
+NAK = b"-NAK"
+PROGRESS = b"+WPI"
+
+
+class PulledDelivery:
+    """See `ports.Delivery`.
+
+    JetStream does not fence: a stale holder's ack deletes the message, which is harmless once its
+    outcome is stored, but its nak would take the message from whoever holds it now. So a delivery
+    that is not `current` any more is acked, but never naked: the reaper gives it back, or ack_wait.
+    """
+
+    __slots__ = ("_connection", "_epoch", "_reply", "data", "delivered", "sequence", "subject")
+
+    def __init__(self, connection: NatsConnection, subject: str, reply: str, data: bytes) -> None:
+        place = jetstream.parse_ack(reply)
+        self.subject = subject
+        self.data = data
+        self.sequence = place.stream_sequence
+        self.delivered = place.delivered
+        self._connection, self._epoch, self._reply = connection, connection.epoch, reply
+
+    @property
+    def current(self) -> bool:
+        """Whether the connection has held since receipt."""
+        return self._connection.connected and self._epoch == self._connection.epoch
+
+    async def ack(self) -> None:
+        """Take it off the queue, if the connection is there."""
+        self._tell(ACK)
+
+    async def nak(self, delay_s: float = 0.0) -> None:
+        """Give it back, to be delivered again after the delay, if it is still ours."""
+        if self.current:
+            delay_ns = int(delay_s * jetstream.SECOND_NS)
+            self._tell(NAK + b' {"delay": %d}' % delay_ns if delay_ns > 0 else NAK)
+
+    async def renew(self) -> bool:
+        """Extend the lease; return False when the consumer is gone.
+
+        Raises:
+            UnavailableError: the server did not answer; ask again.
+        """
+        try:
+            await self._connection.ask(self._reply, PROGRESS, timeout_s=5.0)
+        except jetstream.NoRespondersError:
+            return await self._consumer_exists()
+        return True
+
+    async def _consumer_exists(self) -> bool:
+        """Tell a consumer that is gone from a server that is only coming up."""
+        tokens = self._reply.split(".")
+        stream, consumer = tokens[-7:-5] if len(tokens) == 9 else tokens[4:6]
+        try:
+            await self._connection.js_api(f"CONSUMER.INFO.{stream}.{consumer}")
+        except jetstream.JetStreamError as error:
+            if error.err_code in (jetstream.CONSUMER_NOT_FOUND, jetstream.STREAM_NOT_FOUND):
+                return False
+            raise errors.UnavailableError(self._reply, str(error)) from error
+        return True
+
+    def _tell(self, payload: bytes) -> None:
+        try:
+            self._connection.send(self._reply, payload)
+        except errors.UnavailableError:
+            return  # it comes again, to us or to somebody else

@@ -1,0 +1,138 @@
+"""Key-value buckets: records in a stream `KV_<bucket>`, laid out as NATS' own KV is.
+
+A key is a subject `$KV.<bucket>.<key>`, its revision the sequence of its last message, a deletion a
+message with `KV-Operation: DEL`; so `nats kv` shows the same. Every write is a compare-and-set by
+the subject's expected last sequence, checked by the server, and carries a Msg-Id of its own: one
+whose answer was lost is repeated, and a refusal of the repeat is checked against what is stored
+(see `publishing`), so that a writer never meets itself as the one who was faster.
+"""
+
+import contextlib
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Generic
+
+from trunkline.bus import headers as header_block
+from trunkline.bus import tails
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.ports import Entry, R, Stored
+from trunkline.bus.publishing import Window
+from trunkline.contracts import errors, messages, subjects
+
+_KEY = re.compile(r"[A-Za-z0-9_=/-]+(\.[A-Za-z0-9_=/-]+)*")
+WRITE_S = 10.0
+"""Seconds after which a write without an answer is given up."""
+
+
+class KvTable(Generic[R]):
+    """See `ports.Table`."""
+
+    def __init__(self, connection: NatsConnection, bucket: str, record: type[R]) -> None:
+        self._connection, self._record = connection, record
+        self._window = Window(connection)
+        self._stream = subjects.bucket_stream(bucket)
+        self._root = f"$KV.{bucket}."
+        self._kind = record.__name__.lower()
+
+    async def get(self, key: str) -> Entry[R] | None:
+        """Return the record, or None."""
+        stored = await self._connection.last(self._stream, self._subject(key))
+        entry = self._entry(stored) if stored is not None else None
+        return entry if entry is not None and entry.value is not None else None
+
+    async def create(self, key: str, value: R) -> int:
+        """Store a record that is not there (or was deleted); return its revision."""
+        subject, data = self._subject(key), messages.encode(value)
+        expected = 0
+        while True:
+            try:
+                return await self._write(subject, data, expected=expected)
+            except errors.RefusedError as error:
+                if error.code != errors.RefusedError.WRONG_LAST_SEQUENCE:
+                    raise
+            stored = await self._connection.last(self._stream, subject)
+            if stored is not None and not _is_deletion(stored):
+                raise errors.AlreadyExistsError(self._kind, key)
+            expected = stored.sequence if stored is not None else 0
+
+    async def update(self, key: str, value: R, revision: int) -> int:
+        """Replace the record at this revision; return the new one."""
+        return await self._set(key, messages.encode(value), revision)
+
+    async def put(self, key: str, value: R) -> int:
+        """Store without a check."""
+        return await self._write(self._subject(key), messages.encode(value), expected=None)
+
+    async def delete(self, key: str, revision: int | None = None) -> None:
+        """Delete the record (at this revision); nothing happens if it is not there."""
+        if await self.get(key) is None:
+            return
+        await self._set(key, b"", revision, {header_block.KV_OPERATION: "DEL"})
+
+    async def all(self, prefix: str = "") -> list[Entry[R]]:
+        """Return all live records whose key starts with the prefix, sorted by key."""
+        tokens = prefix.rpartition(".")[0]
+        found = await self._connection.scan(
+            self._stream, f"{self._root}{tokens}.>" if tokens else f"{self._root}>"
+        )
+        entries = [self._entry(stored) for stored in found]
+        live = [e for e in entries if e.value is not None and e.key.startswith(prefix)]
+        return sorted(live, key=lambda entry: entry.key)
+
+    @contextlib.asynccontextmanager
+    async def watch(self) -> AsyncIterator[AsyncIterator[Sequence[Entry[R]]]]:
+        """Follow the bucket: first a batch of all that is there, then batches of changes."""
+        async with tails.tail(
+            self._connection, self._stream, [f"{self._root}>"], last_per_subject=True
+        ) as batches:
+            yield self._entries(batches)
+
+    async def _entries(
+        self, batches: AsyncIterator[Sequence[Stored]]
+    ) -> AsyncIterator[Sequence[Entry[R]]]:
+        first = True
+        async for batch in batches:
+            entries = [self._entry(stored) for stored in batch]
+            yield [entry for entry in entries if entry.value is not None] if first else entries
+            first = False
+
+    async def _set(
+        self, key: str, data: bytes, revision: int | None, headers: dict[str, str] | None = None
+    ) -> int:
+        try:
+            return await self._write(self._subject(key), data, expected=revision, headers=headers)
+        except errors.RefusedError as error:
+            if error.code == errors.RefusedError.WRONG_LAST_SEQUENCE:
+                raise errors.ConflictError(self._kind, key) from error
+            raise
+
+    async def _write(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        expected: int | None,
+        headers: dict[str, str] | None = None,
+    ) -> int:
+        acked = await self._window.put(
+            subject, data, expected_last=expected, headers=headers, timeout_s=WRITE_S
+        )
+        return acked.sequence
+
+    def _subject(self, key: str) -> str:
+        if not _KEY.fullmatch(key):
+            raise errors.InvalidNameError("key", key, "tokens of A-Z a-z 0-9 _ - joined by dots")
+        return self._root + key
+
+    def _entry(self, stored: Stored) -> Entry[R]:
+        key = stored.subject.removeprefix(self._root)
+        if _is_deletion(stored):
+            return Entry(key=key, value=None, revision=stored.sequence)
+        value = messages.decode(stored.subject, stored.data, self._record)
+        return Entry(key=key, value=value, revision=stored.sequence)
+
+
+def _is_deletion(stored: Stored) -> bool:
+    return stored.headers.get(header_block.KV_OPERATION) in ("DEL", "PURGE") or (
+        "Nats-Marker-Reason" in stored.headers
+    )

@@ -1,0 +1,283 @@
+"""The streams, buckets and consumers that we declare, as data, and what makes the server follow.
+
+Declaring is level-triggered: what is missing is made, what differs is changed, and doing it again
+changes nothing. Whoever needs a stream that is not there waits for it.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from trunkline.bus import jetstream
+from trunkline.bus.connection import NatsConnection
+from trunkline.contracts import subjects
+
+DAY_S = 24 * 3600
+MINUTE_S = 60
+GIB = 1 << 30
+
+PIPELINE_MAX_CONSUMERS = 100_000
+"""Jobs of one pipeline that may live at once: the server's own default is 1,000."""
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream as we declare it. What is not said is the server's default."""
+
+    name: str
+    subjects: tuple[str, ...]
+    retention: Literal["limits", "workqueue"] = "limits"
+    one_per_subject: bool = False
+    """Keep the newest message of each subject only."""
+    refuse_second: bool = False
+    """With `one_per_subject`: keep the first message instead, and refuse all others for ever."""
+    max_age_s: float = 0.0
+    max_bytes: int = -1
+    max_consumers: int = -1
+    duplicate_window_s: float = 2 * MINUTE_S
+    """How long Msg-Ids are remembered: longer than any publish is repeated."""
+
+    def config(self, *, replicas: int, storage: str) -> dict[str, Any]:
+        """Return the stream's configuration in JetStream's words."""
+        return {
+            "name": self.name,
+            "subjects": list(self.subjects),
+            "retention": self.retention,
+            "storage": storage,
+            "num_replicas": replicas,
+            "discard": "new" if self.refuse_second else "old",
+            "discard_new_per_subject": self.refuse_second,
+            "max_msgs_per_subject": 1 if self.one_per_subject else -1,
+            "max_age": _ns(self.max_age_s),
+            "max_bytes": self.max_bytes,
+            "max_consumers": self.max_consumers,
+            "duplicate_window": _ns(self.duplicate_window_s),
+            "allow_direct": True,  # single messages are read without a consumer
+        }
+
+
+class Bucket(msgspec.Struct, frozen=True, kw_only=True):
+    """A key-value bucket as we declare it."""
+
+    name: str
+    history: int = 1
+
+    def config(self, *, replicas: int, storage: str) -> dict[str, Any]:
+        """Return the configuration of the bucket's stream, as NATS' KV clients make it."""
+        return {
+            "name": subjects.bucket_stream(self.name),
+            "subjects": [f"$KV.{self.name}.>"],
+            "retention": "limits",
+            "storage": storage,
+            "num_replicas": replicas,
+            "discard": "new",
+            "max_msgs_per_subject": self.history,
+            "duplicate_window": _ns(2 * MINUTE_S),
+            "allow_direct": True,
+            "allow_rollup_hdrs": True,
+            "deny_delete": True,
+        }
+
+
+CTL_STREAMS = (
+    # Specs wait here while no coordinator is up; taken means gone.
+    Stream(name=subjects.COMMANDS_STREAM, subjects=(subjects.APPLY,), retention="workqueue"),
+    # To be read by people, never to decide anything: so it may forget.
+    Stream(
+        name=subjects.EVENTS_STREAM,
+        subjects=(subjects.EVENTS,),
+        max_age_s=30 * DAY_S,
+        max_bytes=GIB,
+    ),
+)
+
+CTL_BUCKETS = tuple(
+    # The versions of a pipeline are worth a look back; all other records are what they are now.
+    Bucket(name=name, history=16 if name == subjects.PIPELINES else 1)
+    for name in subjects.BUCKETS
+)
+
+DATA_STREAMS = (
+    # The truth. No limit of age or bytes: a lost outcome would be a datum done twice, or never.
+    Stream(
+        name=subjects.OUTCOMES_STREAM,
+        subjects=(subjects.OUTCOMES,),
+        one_per_subject=True,
+        refuse_second=True,
+    ),
+    # Ledgers change by compare-and-set: the newest holds all. Purged with their job.
+    Stream(name=subjects.ATTEMPTS_STREAM, subjects=(subjects.ATTEMPTS,), one_per_subject=True),
+    # A help for the reaper; a claim that is a day old is nobody's.
+    Stream(
+        name=subjects.CLAIMS_STREAM,
+        subjects=(subjects.CLAIMS,),
+        one_per_subject=True,
+        max_age_s=DAY_S,
+    ),
+    Stream(
+        name=subjects.ASSIGNMENTS_STREAM, subjects=(subjects.ASSIGNMENTS,), one_per_subject=True
+    ),
+    # A user's printing must never fill the disk, nor stop anybody: the oldest goes.
+    Stream(
+        name=subjects.LOGS_STREAM,
+        subjects=(subjects.LOGS,),
+        max_age_s=7 * DAY_S,
+        max_bytes=4 * GIB,
+    ),
+    Stream(
+        name=subjects.WORKER_EVENTS_STREAM,
+        subjects=(subjects.WORKER_EVENTS,),
+        max_age_s=30 * DAY_S,
+        max_bytes=GIB,
+    ),
+)
+
+
+def datums_of(pipeline: str) -> Stream:
+    """Return the work queue of one pipeline: a stream of its own, so that permissions can name it.
+
+    Its window is longer than a listing takes to come to the same datum again after a crash.
+    """
+    return Stream(
+        name=subjects.datums_stream(pipeline),
+        subjects=(subjects.datums_of(pipeline),),
+        retention="workqueue",
+        max_consumers=PIPELINE_MAX_CONSUMERS,
+        duplicate_window_s=10 * MINUTE_S,
+    )
+
+
+COMMANDS_ACK_WAIT_S = 5.0
+"""After which a spec whose taker died is given to the next one."""
+
+
+class Gauge(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a job waits, and how much is in somebody's hands."""
+
+    pending: int
+    in_flight: int
+
+
+async def declare_ctl(conn: NatsConnection, *, replicas: int = 1, storage: str = "file") -> None:
+    """Make the server have everything of the account CTL."""
+    declarations: tuple[Stream | Bucket, ...] = (*CTL_STREAMS, *CTL_BUCKETS)
+    for declared in declarations:
+        await _declare(conn, declared.config(replicas=replicas, storage=storage))
+    await _declare_consumer(
+        conn,
+        subjects.COMMANDS_STREAM,
+        {
+            "durable_name": subjects.COMMANDS_CONSUMER,
+            "filter_subject": subjects.APPLY,
+            "ack_policy": "explicit",
+            "ack_wait": _ns(COMMANDS_ACK_WAIT_S),
+            "max_ack_pending": 1,  # specs are taken one after the other, in order
+        },
+    )
+
+
+async def declare_data(conn: NatsConnection, *, replicas: int = 1, storage: str = "file") -> None:
+    """Make the server have everything of the account DATA that no single pipeline owns."""
+    for declared in DATA_STREAMS:
+        await _declare(conn, declared.config(replicas=replicas, storage=storage))
+
+
+async def declare_pipeline(
+    conn: NatsConnection, pipeline: str, *, replicas: int = 1, storage: str = "file"
+) -> None:
+    """Make the server have a pipeline's work queue."""
+    await _declare(conn, datums_of(pipeline).config(replicas=replicas, storage=storage))
+
+
+async def delete_pipeline(conn: NatsConnection, pipeline: str) -> None:
+    """Make the server have no work queue of the pipeline, nor anything of it in other streams."""
+    await _delete(conn, f"STREAM.DELETE.{subjects.datums_stream(pipeline)}")
+    await purge(conn, subjects.ASSIGNMENTS_STREAM, subjects.assignments(pipeline))
+    await purge(conn, subjects.CLAIMS_STREAM, subjects.claims_of(pipeline))
+
+
+async def ensure_job_consumer(
+    conn: NatsConnection, pipeline: str, job: str, *, ack_wait_s: float, max_ack_pending: int
+) -> None:
+    """Make the server have the consumer of a job, with this ack wait and this share.
+
+    Both may be changed while workers pull. There is no `max_deliver`: JetStream keeps a message
+    that is over it for ever, unseen; the attempt ledger bounds the tries.
+
+    Raises:
+        JetStreamError: there is no work queue of the pipeline, among others.
+    """
+    await _declare_consumer(
+        conn,
+        subjects.datums_stream(pipeline),
+        {
+            "durable_name": subjects.job_consumer(job),
+            "filter_subject": subjects.datums(pipeline, job),
+            "ack_policy": "explicit",
+            "ack_wait": _ns(ack_wait_s),
+            "max_ack_pending": max_ack_pending,
+            "max_waiting": 16384,  # pull requests of all workers together
+        },
+    )
+
+
+async def delete_job_consumer(conn: NatsConnection, pipeline: str, job: str) -> None:
+    """Make the server have no consumer of the job; its datums stay until they are purged."""
+    await _delete(
+        conn, f"CONSUMER.DELETE.{subjects.datums_stream(pipeline)}.{subjects.job_consumer(job)}"
+    )
+
+
+async def purge(conn: NatsConnection, stream: str, subject_filter: str) -> None:
+    """Remove all messages that match, taken or not; a stream that is not there has none."""
+    try:
+        await conn.js_api(f"STREAM.PURGE.{stream}", {"filter": subject_filter}, timeout_s=30.0)
+    except jetstream.JetStreamError as error:
+        if error.err_code != jetstream.STREAM_NOT_FOUND:
+            raise
+
+
+async def gauge(conn: NatsConnection, pipeline: str, job: str) -> Gauge | None:
+    """Return how much of a job is left, or None when it has no consumer."""
+    stream, consumer = subjects.datums_stream(pipeline), subjects.job_consumer(job)
+    try:
+        info = await conn.js_api(f"CONSUMER.INFO.{stream}.{consumer}")
+    except jetstream.JetStreamError as error:
+        if error.err_code in (jetstream.CONSUMER_NOT_FOUND, jetstream.STREAM_NOT_FOUND):
+            return None
+        raise
+    return Gauge(pending=info["num_pending"], in_flight=info["num_ack_pending"])
+
+
+async def _declare(conn: NatsConnection, config: dict[str, Any]) -> None:
+    """Create, which the server takes as a no-op if it is there just so; else change it."""
+    name = config["name"]
+    try:
+        await conn.js_api(f"STREAM.CREATE.{name}", config)
+    except jetstream.JetStreamError as error:
+        if error.err_code != jetstream.STREAM_NAME_IN_USE:
+            raise
+        present = (await conn.js_api(f"STREAM.INFO.{name}"))["config"]
+        # storage cannot be changed: what is there stays there
+        await conn.js_api(
+            f"STREAM.UPDATE.{name}", {**present, **config, "storage": present["storage"]}
+        )
+
+
+async def _declare_consumer(conn: NatsConnection, stream: str, config: dict[str, Any]) -> None:
+    name = config["durable_name"]
+    await conn.js_api(
+        f"CONSUMER.CREATE.{stream}.{name}.{config['filter_subject']}",
+        {"stream_name": stream, "config": {**config, "name": name}},
+    )
+
+
+async def _delete(conn: NatsConnection, verb: str) -> None:
+    try:
+        await conn.js_api(verb)
+    except jetstream.JetStreamError as error:
+        if error.err_code not in (jetstream.CONSUMER_NOT_FOUND, jetstream.STREAM_NOT_FOUND):
+            raise
+
+
+def _ns(seconds: float) -> int:
+    return int(seconds * jetstream.SECOND_NS)

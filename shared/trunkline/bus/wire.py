@@ -1,0 +1,191 @@
+"""nats-py's client, with what it must do differently for a bus that loses nothing silently.
+
+It stays nats-py's connection: parser, handshake, reconnecting and re-subscribing are its own. What
+is put right here, by overriding the protocol's events:
+
+- *Nothing crosses a disconnect.* A message that was taken while the connection was up, but not
+  written yet, is dropped when the connection is lost, not sent some time later; a send while it is
+  down raises. The loss is told at once and synchronously (`on_lost`), before any other task runs.
+- *PING keeps its place.* nats-py writes a PING past what is still buffered, so its `flush` proves
+  nothing; and a PONG for a `flush` that was cancelled kills its read loop. `barrier` does neither.
+- *A permission violation is an event*, not a text in an error callback while the caller waits for a
+  time-out. Other errors of the server end the connection only where it cannot come back by itself.
+- *Dead peers do not hold up a reconnect*: the old socket is aborted, not closed politely.
+- `send` and `listen` are plain functions: a message is sent or handed over without a task switch,
+  which is what makes the hot paths cheap, and state machines on top simple.
+
+All of this leans on the inner names of nats-py 2.16, which the lock pins; tests/integration proves
+each point against a real server.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+
+from trunkline.bus import jetstream
+from trunkline.contracts import errors
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[str, str, bytes, bytes | None], None]
+"""Takes subject, reply, data and the header block of a message; must not block, nor raise."""
+
+_VIOLATION = re.compile(
+    r"permissions violation for (publish with reply of|publish|subscription)(?: to)? \"([^\"]*)\""
+)
+_FINAL = ("authorization", "authentication", "revoked", "expired")
+_UNFIT = re.compile(r"[\s\x00]")
+
+BACKLOG_BYTES = 1 << 20
+"""How much may wait for the socket before `room` makes senders wait."""
+
+
+class Violation(NamedTuple):
+    """A subject that the server refused to this connection; lower-cased by nats-py."""
+
+    kind: Literal["publish", "subscription", "reply"]
+    subject: str
+
+
+class Wire(Client):
+    """One NATS connection on which sending and receiving are synchronous."""
+
+    def __init__(
+        self, *, on_lost: Callable[[], None], on_violation: Callable[[Violation], None]
+    ) -> None:
+        super().__init__()
+        self._handlers: dict[int, Handler] = {}
+        self._on_lost = on_lost
+        self._on_violation = on_violation
+
+    def send(self, subject: str, data: bytes, *, reply: str = "", headers: bytes = b"") -> None:
+        """Hand a message to the socket, or raise UnavailableError while there is none."""
+        if not self.is_connected:
+            raise errors.UnavailableError(subject, "the connection is away")
+        if _UNFIT.search(subject) or not subject:
+            raise ValueError(f"{subject!r} is no NATS subject")
+        size = len(headers) + len(data)
+        if size > self._max_payload:
+            raise errors.RefusedError(
+                subject, jetstream.MESSAGE_TOO_LARGE, f"{size} bytes are over {self._max_payload}"
+            )
+        if headers:
+            line = f"HPUB {subject} {reply} {len(headers)} {size}\r\n".encode()
+        else:
+            line = f"PUB {subject} {reply} {size}\r\n".encode()
+        self._enqueue(b"".join((line, headers, data, b"\r\n")))
+
+    def listen(self, subject: str, handler: Handler) -> int:
+        """Subscribe, now and after each reconnect; return what `unlisten` takes."""
+        self._sid += 1
+        self._subs[self._sid] = Subscription(self, self._sid, subject)
+        self._handlers[self._sid] = handler
+        if self.is_connected:
+            self._enqueue(f"SUB {subject}  {self._sid}\r\n".encode())
+        return self._sid
+
+    def unlisten(self, sid: int) -> asyncio.Future[bool]:
+        """Unsubscribe; what was on its way is still handed over until the future is done."""
+        self._subs.pop(sid, None)
+        if self.is_connected:
+            self._enqueue(f"UNSUB {sid}\r\n".encode())
+        passed = self.barrier()
+        passed.add_done_callback(lambda _: self._handlers.pop(sid, None))
+        return passed
+
+    def barrier(self) -> asyncio.Future[bool]:
+        """Return what becomes True once the server has taken all that was sent before.
+
+        False: the connection was lost first.
+        """
+        passed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if self.is_connected:
+            self._pongs.append(passed)
+            self._enqueue(b"PING\r\n")
+        else:
+            passed.set_result(False)
+        return passed
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits for the socket that senders should wait for a barrier."""
+        return self._pending_data_size > BACKLOG_BYTES
+
+    def abort(self) -> None:
+        """Drop the socket without waiting for what it has not sent."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+
+    def _enqueue(self, command: bytes) -> None:
+        self._pending.append(command)
+        self._pending_data_size += len(command)
+        queue = self._flush_queue
+        if queue is not None and queue.empty():
+            queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    def _lose(self) -> None:
+        self._pending.clear()
+        self._pending_data_size = 0
+        pongs, self._pongs = self._pongs, []
+        for passed in pongs:
+            if not passed.done():
+                passed.set_result(False)
+        self._on_lost()
+
+    # --- events of the protocol, as nats-py calls them --------------------------------------------
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        handler = self._handlers.get(sid)
+        if handler is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        try:
+            handler(subject.decode(), reply.decode(), data, headers)
+        except (
+            Exception
+        ):  # the read loop is the outermost loop: an error here would end it silently
+            log.exception("message handler failed", extra={"subject": subject.decode()})
+
+    async def _process_pong(self) -> None:
+        if self._pongs:
+            passed = self._pongs.pop(0)
+            if not passed.done():
+                passed.set_result(True)
+            self._pongs_received += 1
+            self._pings_outstanding = 0
+
+    async def _process_err(self, err_msg: str) -> None:
+        violation = _VIOLATION.search(err_msg.lower())
+        if violation:
+            kind, subject = violation.groups()
+            self._on_violation(
+                Violation("reply", subject)
+                if kind.startswith("publish with")
+                else Violation("publish" if kind == "publish" else "subscription", subject)
+            )
+        elif "stale connection" in err_msg or any(word in err_msg for word in _FINAL):
+            log.error("server ends the connection", extra={"reason": err_msg})
+            await super()._process_err(err_msg)
+        else:  # the server closes the connection where it must; nats-py would close it for ever
+            log.error("server reports an error", extra={"reason": err_msg})
+
+    async def _process_op_err(self, e: Exception) -> None:
+        was_connected = self.is_connected
+        await super()._process_op_err(e)
+        if was_connected and not self.is_connected:
+            self.abort()
+            self._lose()
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        was_connected = self.is_connected
+        await super()._close(status, do_cbs)
+        if was_connected:
+            self._lose()

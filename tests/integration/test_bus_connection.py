@@ -1,0 +1,145 @@
+"""What a connection promises, against a real server."""
+
+import asyncio
+
+import pytest
+
+from tests.support.nats import TestServer
+from trunkline.bus.connection import connect
+from trunkline.bus.ports import Message
+from trunkline.contracts import errors, subjects
+
+
+async def test_a_request_over_accounts_is_answered(nats_server: TestServer) -> None:
+    async with (
+        nats_server.connect("coordinator") as coordinator,
+        nats_server.connect("user") as user,
+    ):
+
+        async def answer(message: Message) -> None:
+            await coordinator.publish(message.reply, b"re: " + message.data)
+
+        await coordinator.serve(subjects.API, answer)
+        assert (await user.request(subjects.api("status"), b"hi")).data == b"re: hi"
+        assert user.violations == coordinator.violations == 0
+
+
+async def test_a_request_that_nobody_takes_fails_at_once(nats_server: TestServer) -> None:
+    async with nats_server.connect("user") as user, asyncio.timeout(1):
+        with pytest.raises(errors.UnavailableError, match="nobody listens"):
+            await user.request(subjects.api("status"), b"")
+
+
+async def test_a_refused_subject_fails_the_request_at_once(nats_server: TestServer) -> None:
+    async with nats_server.connect("user") as user, asyncio.timeout(1):
+        with pytest.raises(errors.PermissionViolationError, match=r"\$JS\.API\.INFO"):
+            await user.request("$JS.API.INFO", b"")
+        assert user.violations == 1
+
+
+async def test_a_refused_subscription_fails_at_once(nats_server: TestServer) -> None:
+    async with nats_server.connect("user") as user, asyncio.timeout(1):
+
+        async def take(message: Message) -> None:
+            raise AssertionError(message)
+
+        with pytest.raises(errors.PermissionViolationError):
+            await user.serve("trunkline.>", take)
+
+
+async def test_a_forgotten_inbox_prefix_fails_at_once(nats_server: TestServer) -> None:
+    url = nats_server.url("coordinator")
+    async with asyncio.timeout(1), connect(url, name="x", inbox="_INBOX") as connection:
+        with pytest.raises(errors.PermissionViolationError):
+            await connection.request("$JS.API.INFO", b"")
+
+
+async def test_requests_under_way_fail_at_once_when_the_server_dies(
+    nats_server: TestServer,
+) -> None:
+    async with (
+        nats_server.connect("coordinator") as coordinator,
+        nats_server.connect("user") as user,
+    ):
+        asked = asyncio.Event()
+
+        async def keep_silent(message: Message) -> None:
+            asked.set()
+
+        await coordinator.serve(subjects.API, keep_silent)
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            request = tasks.create_task(_unavailable(user.request(subjects.api("x"), b"")))
+            await asked.wait()
+            await nats_server.kill()
+            assert "lost" in await request
+            assert not user.connected
+            with pytest.raises(errors.UnavailableError):
+                await user.publish(subjects.APPLY, b"not kept")
+
+
+async def test_nothing_is_sent_late_and_everything_works_after_a_restart(
+    nats_server: TestServer,
+) -> None:
+    """A message that was refused while the server was away never shows up later."""
+    got: list[bytes] = []
+    async with (
+        nats_server.connect("coordinator") as coordinator,
+        nats_server.connect("user") as user,
+    ):
+        back = asyncio.Event()
+
+        async def take(message: Message) -> None:
+            got.append(message.data)
+            await coordinator.publish(message.reply, b"ok")
+
+        await coordinator.serve(subjects.API, take)
+        coordinator.on_reconnect(back.set)
+        async with asyncio.timeout(10):
+            await nats_server.kill()
+            while user.connected:
+                await asyncio.sleep(0)
+            with pytest.raises(errors.UnavailableError):
+                await user.request(subjects.api("early"), b"early")
+            await nats_server.start()
+            await back.wait()
+            await user.until_connected()
+            assert (await user.request(subjects.api("late"), b"late")).data == b"ok"
+    assert got == [b"late"]
+
+
+async def test_connecting_waits_for_the_server_and_for_the_user(nats_server: TestServer) -> None:
+    await nats_server.kill()
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        tasks.create_task(_use(nats_server), name="early client")
+        await asyncio.sleep(0.1)
+        await nats_server.start()
+
+
+async def test_a_burst_of_publishes_arrives_whole_and_in_order(nats_server: TestServer) -> None:
+    got: list[int] = []
+    whole = asyncio.Event()
+    async with nats_server.connect("user") as user, nats_server.connect("coordinator") as ctl:
+
+        async def take(message: Message) -> None:
+            got.append(int(message.data))
+            if len(got) == 5000:
+                whole.set()
+
+        await ctl.serve(subjects.API, take)
+        for number in range(5000):
+            await user.publish(subjects.api("x"), b"%d" % number)
+        async with asyncio.timeout(5):
+            await user.flush()
+            await whole.wait()
+    assert got == list(range(5000))
+
+
+async def _use(server: TestServer) -> None:
+    async with server.connect("user") as user:
+        await user.flush()
+
+
+async def _unavailable(request: object) -> str:
+    with pytest.raises(errors.UnavailableError) as caught:
+        await request  # type: ignore[misc]
+    return str(caught.value)

@@ -1,0 +1,120 @@
+"""The window of acknowledged publishes, on a real server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.nats import TestServer
+from trunkline.bus import topology
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.publishing import Window
+from trunkline.contracts import errors, subjects
+
+JOB = "0" * 32
+
+
+@pytest.fixture
+async def data(nats_server: TestServer) -> AsyncIterator[NatsConnection]:
+    await nats_server.declare("p1")
+    async with nats_server.connect("coordinator-data") as connection:
+        yield connection
+
+
+@pytest.fixture
+async def worker(nats_server: TestServer, data: NatsConnection) -> AsyncIterator[NatsConnection]:
+    async with nats_server.connect_worker("p1") as connection:
+        yield connection
+
+
+async def test_many_puts_at_once_are_all_stored(data: NatsConnection) -> None:
+    window = Window(data, limit=64)
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(1000):
+            put = window.put(subjects.datums("p1", JOB), b"%d" % number, msg_id=f"{number}")
+            tasks.create_task(put, name="put")
+    assert await _messages(data, subjects.datums_stream("p1")) == 1000
+    again = await window.put(subjects.datums("p1", JOB), b"7", msg_id="7")
+    assert again.duplicate
+
+
+async def test_the_first_outcome_wins_and_a_second_is_refused(
+    data: NatsConnection, worker: NatsConnection
+) -> None:
+    window, subject = Window(worker), subjects.outcome("p1", JOB, 3, 1)
+    first = await window.put(subject, b"first", msg_id="w1")
+    assert (await window.put(subject, b"first", msg_id="w1")).duplicate
+    with pytest.raises(errors.RefusedError) as caught:
+        await window.put(subject, b"second", msg_id="w2")
+    assert caught.value.code == errors.RefusedError.STORE_FAILED
+    stored = await worker.last(subjects.OUTCOMES_STREAM, subject)
+    assert stored is not None
+    assert (stored.data, stored.sequence) == (b"first", first.sequence)
+    assert stored.at_ns > 0
+    assert await worker.last(subjects.OUTCOMES_STREAM, subjects.outcome("p1", JOB, 4, 1)) is None
+
+
+async def test_a_ledger_changes_by_compare_and_set(worker: NatsConnection) -> None:
+    window, subject = Window(worker), subjects.attempts("p1", JOB, 3)
+    first = await window.put(subject, b"1", expected_last=0)
+    await window.put(subject, b"2", expected_last=first.sequence)
+    with pytest.raises(errors.RefusedError) as caught:
+        await window.put(subject, b"late", expected_last=first.sequence)
+    assert caught.value.code == errors.RefusedError.WRONG_LAST_SEQUENCE
+
+
+async def test_a_subject_that_is_not_ours_fails_at_once(worker: NatsConnection) -> None:
+    async with asyncio.timeout(1):
+        with pytest.raises(errors.PermissionViolationError):
+            await Window(worker).put(subjects.outcome("p2", JOB, 0, 1), b"")
+
+
+async def test_a_stream_that_is_not_there_is_waited_for(
+    nats_server: TestServer, data: NatsConnection
+) -> None:
+    window = Window(data)
+    with pytest.raises(errors.UnavailableError):
+        await window.put(subjects.datums("new", JOB), b"", timeout_s=0.5)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        put = tasks.create_task(window.put(subjects.datums("new", JOB), b""), name="put")
+        await topology.declare_pipeline(data, "new")
+        assert (await put).sequence == 1
+
+
+async def test_crashes_of_the_server_lose_and_repeat_nothing(
+    nats_server: TestServer, data: NatsConnection
+) -> None:
+    """1. 2,000 puts are under way. 2. The server is killed three times and comes back each time.
+
+    3. Every put returns, and the stream holds each message once: what was stored before a crash and
+    not answered was sent again, and known again by its Msg-Id.
+    """
+    window = Window(data, limit=50)
+    async with asyncio.timeout(25), asyncio.TaskGroup() as tasks:
+        for number in range(2000):
+            put = window.put(subjects.datums("p1", JOB), b"%d" % number, msg_id=f"{number}")
+            tasks.create_task(put, name="put")
+        for stored in (100, 700, 1400):
+            while await _messages(data, subjects.datums_stream("p1")) < stored:
+                await asyncio.sleep(0)
+            await nats_server.restart()
+    assert await _messages(data, subjects.datums_stream("p1")) == 2000
+
+
+async def test_a_put_that_no_server_answers_ends_at_its_deadline(
+    nats_server: TestServer, data: NatsConnection
+) -> None:
+    await nats_server.kill()
+    async with asyncio.timeout(2):
+        with pytest.raises(errors.UnavailableError):
+            await Window(data).put(subjects.datums("p1", JOB), b"", timeout_s=0.3)
+
+
+async def test_a_message_that_is_too_large_is_refused_here(data: NatsConnection) -> None:
+    with pytest.raises(errors.RefusedError, match="bytes are over"):
+        await Window(data).put(subjects.datums("p1", JOB), bytes(data.max_payload + 1))
+
+
+async def _messages(connection: NatsConnection, stream: str) -> int:
+    info = await connection.js_api(f"STREAM.INFO.{stream}")
+    return int(info["state"]["messages"])

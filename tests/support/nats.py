@@ -1,0 +1,61 @@
+"""A real nats-server of a test's own, with all accounts, and connections to it by role."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from trunkline.bus import topology
+from trunkline.bus.accounts import worker_user
+from trunkline.bus.connection import NatsConnection, connect
+from trunkline.contracts import subjects
+from trunkline.local.credentials import LocalIssuer
+from trunkline.local.server import NatsServer
+
+
+class TestServer(NatsServer):
+    """`async with server.connect("coordinator") as conn`; kill() and start() as often as needed."""
+
+    __test__ = False
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, port=0)
+        self.issuer = LocalIssuer(directory)
+
+    async def restart(self) -> None:
+        """Crash it and start it again on the same files."""
+        await self.kill()
+        await self.start()
+
+    @asynccontextmanager
+    async def connect(self, role: str, *, name: str = "") -> AsyncIterator[NatsConnection]:
+        """Connect as `user`, `coordinator`, `coordinator-data`, `scaler` or `scaler-data`."""
+        inbox = {
+            "user": subjects.user_inbox("test"),
+            "coordinator": subjects.COORDINATOR_INBOX,
+            "coordinator-data": subjects.COORDINATOR_INBOX,
+            "scaler": subjects.SCALER_INBOX,
+            "scaler-data": subjects.SCALER_INBOX,
+        }[role]
+        async with connect(self.url(role), name=name or role, inbox=inbox) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def connect_worker(
+        self, pipeline: str, worker: str = "w1"
+    ) -> AsyncIterator[NatsConnection]:
+        """Connect as a worker of a pipeline; its user is made if it is not there."""
+        url = await self.issuer.worker_url(pipeline)
+        inbox = subjects.worker_inbox(pipeline, worker)
+        async with connect(url, name=worker, inbox=inbox) as connection:
+            yield connection
+
+    async def declare(self, *pipelines: str) -> None:
+        """Make all streams and buckets, and the work queues of these pipelines."""
+        async with self.connect("coordinator") as ctl, self.connect("coordinator-data") as data:
+            await topology.declare_ctl(ctl)
+            await topology.declare_data(data)
+            for pipeline in pipelines:
+                await topology.declare_pipeline(data, pipeline)
+
+
+__all__ = ["TestServer", "worker_user"]
