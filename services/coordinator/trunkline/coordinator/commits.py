@@ -6,6 +6,7 @@ graph, and its paths, their order, and its sums must be what the request says. S
 order of the writes and what a crash between any two of them leaves.
 """
 
+import asyncio
 from collections import OrderedDict
 
 import msgspec
@@ -40,6 +41,7 @@ class Commits:
         self._catalog, self._repos, self._jobsets = catalog, repos, jobsets
         self._store, self._clock = store, clock
         self._checked: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._reading: dict[str, asyncio.Lock] = {}
 
     async def finish(self, request: api.CommitFinish) -> records.Commit:
         """Make a commit and move its branch to it; repeated, it is answered like the first time.
@@ -86,7 +88,7 @@ class Commits:
         if branch.head != request.parent:
             raise errors.ConflictError("branch", f"{request.repo}@{request.branch}")
         # A set is one commit's: its id must not be in use by jobs that other repos have set off.
-        if any(job.id == request.id for job in self._catalog.jobs.of()):
+        if any(job.id == request.id for job in self._catalog.jobs.list()):
             raise errors.AlreadyExistsError("commit", request.id)
         await store_commit(tables, wanted)
         moved = msgspec.structs.replace(branch, head=request.id, moved_ns=self._clock.wall_ns())
@@ -95,18 +97,25 @@ class Commits:
 
     async def _check_manifest(self, request: api.CommitFinish) -> None:
         """Read the manifest to its end; raise InvalidRequestError unless it is what was said."""
-        sums = self._checked.get(request.manifest)
-        if sums is None:
-            sums = await self._read(request.manifest)
-            self._checked[request.manifest] = sums
-            while len(self._checked) > REMEMBERED:
-                self._checked.popitem(last=False)
+        sums = await self._sums(request.manifest)
         for path, told, found in (
             ("$.files", request.files, sums[0]),
             ("$.size", request.size, sums[1]),
         ):
             if told != found:
                 raise InvalidRequestError(path, f"the manifest has {found}, not {told}")
+
+    async def _sums(self, manifest: str) -> tuple[int, int]:
+        """Return the files and bytes of a manifest; requests for one manifest share a reading."""
+        async with self._reading.setdefault(manifest, asyncio.Lock()):
+            try:
+                if manifest not in self._checked:
+                    self._checked[manifest] = await self._read(manifest)
+                    while len(self._checked) > REMEMBERED:
+                        self._checked.popitem(last=False)
+                return self._checked[manifest]
+            finally:
+                self._reading.pop(manifest, None)
 
     async def _read(self, manifest: str) -> tuple[int, int]:
         files, size = 0, 0

@@ -33,7 +33,7 @@ class JobSets:
         """
         catalog = self._catalog
         pipelines = catalog.heads_of_pipelines()
-        wanted = jobsets.derive(catalog.nodes(), catalog.heads(), catalog.jobs.of())
+        wanted = jobsets.derive(catalog.nodes(), catalog.heads(), catalog.jobs.list())
         for each in wanted:
             job = jobsets.record(each, pipelines[each.pipeline], self._clock.wall_ns())
             await catalog.jobs.create(job)
@@ -44,7 +44,7 @@ class JobSets:
 
     async def advance(self) -> None:
         """Let each WAITING job begin whose inputs are committed, and end each whose never will be."""
-        jobs = {(each.pipeline, each.id): each for each in self._catalog.jobs.of()}
+        jobs = {(each.pipeline, each.id): each for each in self._catalog.jobs.list()}
         for job in list(self._catalog.jobs.unsettled()):
             if job.state is not JobState.WAITING or self._held(job):
                 continue

@@ -151,11 +151,11 @@ class Pipelines:
         for job in list(jobs.unsettled(name)):
             if not job.state.ended:
                 await jobs.kill(name, job.id, "the pipeline was deleted")
-        if not all(settled(job) for job in jobs.of(name)):
+        if not all(settled(job) for job in jobs.list(name)):
             return
         async with self._catalog.graph:
             await topology.delete_pipeline(self._data, name)
-            for job in jobs.of(name):
+            for job in jobs.list(name):
                 await jobs.mirror.delete(job_key(name, job.id))
             await self._catalog.tables.done.delete(name)
             for key in list(self._catalog.pipelines):

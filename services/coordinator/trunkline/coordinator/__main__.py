@@ -1,0 +1,17 @@
+"""`python -m trunkline.coordinator`: the process."""
+
+import os
+
+from trunkline.coordinator import service
+from trunkline.coordinator.settings import Settings
+from trunkline.runtime import logs, settings, stopping
+
+
+def main() -> None:
+    """Entry point of the process and of the container."""
+    logs.configure("coordinator")
+    stopping.run(service.run(settings.load(Settings, os.environ)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""What each request is answered with, but for datums, logs and events: see `readers`."""
+
+from importlib import metadata
+from urllib.parse import urlsplit
+
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.tables import stream_of
+from trunkline.contracts import api as contract
+from trunkline.contracts import errors, names, records, spec_parsing, subjects
+from trunkline.coordinator import paging
+from trunkline.coordinator.api import Answer, Handler, decode
+from trunkline.coordinator.catalog import Catalog
+from trunkline.coordinator.commits import Commits, InvalidRequestError
+from trunkline.coordinator.pipelines import Pipelines
+from trunkline.coordinator.repos import Repos
+from trunkline.coordinator.settings import Settings
+from trunkline.coordinator.tables import NODES_KEY
+
+NODES_MAX = 10_000
+"""Logical nodes that one machine may pretend to have."""
+
+
+class Handlers:
+    """The verbs about pipelines, repos, commits, jobs, workers, nodes and the whole."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        pipelines: Pipelines,
+        repos: Repos,
+        commits: Commits,
+        ctl: NatsConnection,
+        settings: Settings,
+    ) -> None:
+        self._catalog, self._tables = catalog, catalog.tables
+        self._pipelines, self._repos, self._commits = pipelines, repos, commits
+        self._ctl, self._settings = ctl, settings
+
+    def all(self) -> dict[str, Handler]:
+        """Return the handlers by verb."""
+        return {
+            "pipeline.apply": self.pipeline_apply,
+            "pipeline.delete": self.pipeline_delete,
+            "pipeline.get": self.pipeline_get,
+            "pipeline.list": self.pipeline_list,
+            "repo.create": self.repo_create,
+            "repo.get": self.repo_get,
+            "repo.list": self.repo_list,
+            "repo.delete": self.repo_delete,
+            "branch.create": self.branch_create,
+            "branch.get": self.branch_get,
+            "commit.finish": self.commit_finish,
+            "commit.get": self.commit_get,
+            "commit.list": self.commit_list,
+            "job.get": self.job_get,
+            "job.list": self.job_list,
+            "job.stop": self.job_stop,
+            "worker.list": self.worker_list,
+            "nodes.get": self.nodes_get,
+            "nodes.set": self.nodes_set,
+            "status": self.status,
+        }
+
+    async def pipeline_apply(self, body: bytes) -> Answer:
+        """Take a spec."""
+        return paging.answer(await self._pipelines.apply(spec_parsing.parse(body)))
+
+    async def pipeline_delete(self, body: bytes) -> Answer:
+        """Have a pipeline deleted."""
+        return paging.answer(await self._pipelines.delete(decode(body, contract.Named).name))
+
+    async def pipeline_get(self, body: bytes) -> Answer:
+        """Show a pipeline."""
+        name = names.pipeline(decode(body, contract.Named).name)
+        found = self._catalog.pipelines.get(name)
+        if found is None:
+            raise errors.NotFoundError("pipeline", name)
+        return paging.answer(self._pipeline_view(found))
+
+    async def pipeline_list(self, body: bytes) -> Answer:
+        """List pipelines by name."""
+        page: contract.Page = decode(body, contract.Page)
+        found = self._catalog.all_pipelines()
+        views = ((each.name, self._pipeline_view(each)) for each in found if each.name > page.after)
+        return paging.cut(views, paging.limit(page.limit))
+
+    async def repo_create(self, body: bytes) -> Answer:
+        """Create a repo."""
+        request: contract.RepoCreate = decode(body, contract.RepoCreate)
+        return paging.answer(await self._repos.create(request.name, request.description))
+
+    async def repo_get(self, body: bytes) -> Answer:
+        """Show a repo."""
+        return paging.answer(self._repo_view(self._repos.repo(decode(body, contract.Named).name)))
+
+    async def repo_list(self, body: bytes) -> Answer:
+        """List repos by name."""
+        page: contract.Page = decode(body, contract.Page)
+        found = (each for each in self._catalog.repos.values() if each.name > page.after)
+        views = ((each.name, self._repo_view(each)) for each in found)
+        return paging.cut(views, paging.limit(page.limit))
+
+    async def repo_delete(self, body: bytes) -> Answer:
+        """Delete a repo."""
+        return paging.answer(await self._repos.delete(decode(body, contract.Named).name))
+
+    async def branch_create(self, body: bytes) -> Answer:
+        """Create a branch; at a commit, it sets off jobs like any head."""
+        branch = await self._repos.create_branch(decode(body, contract.BranchCreate))
+        return paging.answer(branch)
+
+    async def branch_get(self, body: bytes) -> Answer:
+        """Show a branch."""
+        request: contract.BranchNamed = decode(body, contract.BranchNamed)
+        return paging.answer(self._repos.branch(request.repo, request.branch))
+
+    async def commit_finish(self, body: bytes) -> Answer:
+        """Make a commit of files that are in the store."""
+        return paging.answer(await self._commits.finish(decode(body, contract.CommitFinish)))
+
+    async def commit_get(self, body: bytes) -> Answer:
+        """Show a commit."""
+        request: contract.CommitNamed = decode(body, contract.CommitNamed)
+        return paging.answer(await self._repos.commit(request.repo, request.ref))
+
+    async def commit_list(self, body: bytes) -> Answer:
+        """List the commits of a repo, newest first."""
+        page: contract.Page = decode(body, contract.Page)
+        repo = self._repos.repo(page.key)
+        entries = await self._tables.commits.all(f"{repo.name}.")
+        found = [each.value for each in entries if each.value is not None]
+        found.sort(key=lambda each: (-each.created_ns, each.id))
+        rest = paging.following(((each.id, each) for each in found), page.after)
+        return paging.cut(rest, paging.limit(page.limit))
+
+    async def job_get(self, body: bytes) -> Answer:
+        """Show a job."""
+        request: contract.JobNamed = decode(body, contract.JobNamed)
+        return paging.answer(self._job(request))
+
+    async def job_list(self, body: bytes) -> Answer:
+        """List jobs, newest first."""
+        page: contract.Page = decode(body, contract.Page)
+        if page.key:
+            names.pipeline(page.key)
+        found = sorted(
+            self._catalog.jobs.list(page.key),
+            key=lambda each: (-each.created_ns, each.pipeline, each.id),
+        )
+        rest = paging.following(
+            ((f"{each.pipeline}.{each.id}", each) for each in found), page.after
+        )
+        return paging.cut(rest, paging.limit(page.limit))
+
+    async def job_stop(self, body: bytes) -> Answer:
+        """Have a job killed; one that has ended stays as it is."""
+        job = self._job(decode(body, contract.JobNamed))
+        killed = await self._catalog.jobs.kill(job.pipeline, job.id, "stopped by a user")
+        return paging.answer(killed)
+
+    async def worker_list(self, body: bytes) -> Answer:
+        """List what the scaler says of its workers, by pipeline."""
+        page: contract.Page = decode(body, contract.Page)
+        found = (
+            (each.pipeline, each)
+            for each in self._catalog.scaling.values()
+            if page.key in ("", each.pipeline) and each.pipeline > page.after
+        )
+        return paging.cut(found, paging.limit(page.limit))
+
+    async def nodes_get(self, body: bytes) -> Answer:  # noqa: ARG002 - it has no fields
+        """Show how many logical nodes there are."""
+        self._need_local()
+        entry = await self._tables.nodes.get(NODES_KEY)
+        if entry is None or entry.value is None:
+            raise errors.NotFoundError("number of nodes", NODES_KEY, "set it first")
+        return paging.answer(entry.value)
+
+    async def nodes_set(self, body: bytes) -> Answer:
+        """Set how many logical nodes there are."""
+        self._need_local()
+        request: contract.NodesSet = decode(body, contract.NodesSet)
+        if not 0 <= request.count <= NODES_MAX:
+            raise InvalidRequestError("$.count", f"must be from 0 to {NODES_MAX}")
+        nodes = records.Nodes(count=request.count)
+        await self._tables.nodes.put(NODES_KEY, nodes)
+        return paging.answer(nodes)
+
+    async def status(self, body: bytes) -> Answer:  # noqa: ARG002 - it has no fields
+        """Show what the installation is."""
+        info = await self._ctl.js_api(f"STREAM.INFO.{stream_of(subjects.PIPELINES)}")
+        config = info["config"]
+        problems = ["NATS has refused subjects to the coordinator"] if self._ctl.violations else []
+        return paging.answer(
+            contract.Status(
+                version=metadata.version("trunkline"),
+                durability=f"{config['storage']} R{config['num_replicas']}",
+                store=_without_secrets(self._settings.store),
+                server=config.get("metadata", {}).get("_nats.ver", ""),
+                ready=not problems,
+                problems=tuple(problems),
+            )
+        )
+
+    def _pipeline_view(self, pipeline: records.Pipeline) -> contract.PipelineView:
+        jobs = self._catalog.jobs.list(pipeline.name)
+        return contract.PipelineView(
+            pipeline=pipeline,
+            scaling=self._catalog.scaling.get(pipeline.name),
+            last_job=jobs[-1] if jobs else None,
+        )
+
+    def _repo_view(self, repo: records.Repo) -> contract.RepoView:
+        return contract.RepoView(repo=repo, branches=tuple(self._catalog.branches_of(repo.name)))
+
+    def _job(self, request: contract.JobNamed) -> records.Job:
+        found = self._catalog.jobs.known(request.pipeline, request.id)
+        if found is None:
+            raise errors.NotFoundError("job", f"{request.pipeline}@{request.id}")
+        return found
+
+    def _need_local(self) -> None:
+        if not self._settings.local:
+            text = (
+                "this installation's nodes are Kubernetes'; logical ones exist in local mode only"
+            )
+            raise InvalidRequestError("", text)
+
+
+def _without_secrets(url: str) -> str:
+    """Return a store's URL without user, password and query."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

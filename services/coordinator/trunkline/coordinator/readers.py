@@ -1,0 +1,127 @@
+"""Requests that read streams: logs and events, a page at a time.
+
+Both are read from where the page before ended, by a tail that stops at what was there when it began.
+Events lie in two streams, one per account; a page is the older ones of both, and its `next` names a
+sequence in each.
+"""
+
+import heapq
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from trunkline.bus import tails
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.ports import Stored
+from trunkline.contracts import api as contract
+from trunkline.contracts import messages, names, subjects
+from trunkline.coordinator import paging
+from trunkline.coordinator.api import Answer, Handler, decode
+from trunkline.coordinator.commits import InvalidRequestError
+
+T = TypeVar("T")
+
+
+class Readers:
+    """The verbs that read streams; `ctl` and `data` are the connections in both accounts."""
+
+    def __init__(self, ctl: NatsConnection, data: NatsConnection) -> None:
+        self._ctl, self._data = ctl, data
+
+    def all(self) -> dict[str, Handler]:
+        """Return the handlers by verb."""
+        return {"log.page": self.log_page, "event.list": self.event_list}
+
+    async def log_page(self, body: bytes) -> Answer:
+        """Return what was printed, oldest first."""
+        page: contract.LogPage = decode(body, contract.LogPage)
+        most = paging.limit(page.limit)
+        if page.index is not None and not page.job:
+            raise InvalidRequestError("$.index", "name the job, too")
+        if page.index is not None and page.index < 0:
+            raise InvalidRequestError("$.index", f"must not be {page.index}")
+        if page.index is None:
+            subject = subjects.logs_of(page.pipeline, page.job or None)
+        else:
+            subject = subjects.logs(page.pipeline, page.job, page.index)
+        after = _sequence(page.after, "$.after")
+        found = await _read(self._data, subjects.LOGS_STREAM, subject, after, most + 1)
+        return paging.cut(_entries(found), most)
+
+    async def event_list(self, body: bytes) -> Answer:
+        """Return events of both accounts, oldest first."""
+        page: contract.Page = decode(body, contract.Page)
+        most = paging.limit(page.limit)
+        ctl, data = subjects.EVENTS, subjects.WORKER_EVENTS
+        if page.key:
+            name = names.pipeline(page.key)
+            ctl, data = subjects.events_of(name), subjects.worker_events_of(name)
+        seen = _position(page.after)
+        ours = await _read(self._ctl, subjects.EVENTS_STREAM, ctl, seen[0], most + 1)
+        theirs = await _read(self._data, subjects.WORKER_EVENTS_STREAM, data, seen[1], most + 1)
+        return paging.cut(_merged(ours, theirs, seen), most)
+
+
+async def _read(
+    connection: NatsConnection, stream: str, subject: str, after: int, most: int
+) -> list[Stored]:
+    """Return up to so many messages behind a sequence."""
+    found: list[Stored] = []
+    async with tails.tail(connection, stream, [subject], after=after, end=True) as batches:
+        async for batch in batches:
+            found += batch
+            if len(found) >= most:
+                break
+    return found[:most]
+
+
+def _entries(found: Iterable[Stored]) -> Iterable[tuple[str, contract.LogEntry]]:
+    for stored in found:
+        line = _decoded(stored, messages.LogLine)
+        if line is not None:
+            job = stored.subject.split(".")[3]
+            yield (
+                str(stored.sequence),
+                contract.LogEntry(sequence=stored.sequence, job=job, line=line),
+            )
+
+
+def _merged(
+    ours: Sequence[Stored], theirs: Sequence[Stored], seen: tuple[int, int]
+) -> Iterable[tuple[str, messages.Event]]:
+    """Yield the events of both streams by time, with where the next page would start behind each."""
+    at = list(seen)
+    both = heapq.merge(
+        ((each.at_ns, 0, each) for each in ours),
+        ((each.at_ns, 1, each) for each in theirs),
+        key=lambda each: each[:2],
+    )
+    for _, which, stored in both:
+        at[which] = stored.sequence
+        event = _decoded(stored, messages.Event)
+        if event is not None:
+            yield f"{at[0]}.{at[1]}", event
+
+
+def _decoded(stored: Stored, kind: type[T]) -> T | None:
+    """Return what a message holds; nothing of what a worker has sent is trusted."""
+    try:
+        return msgspec.json.decode(stored.data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _position(after: str) -> tuple[int, int]:
+    """Return the sequences in both streams that a page ended at."""
+    first, _, second = after.partition(".")
+    try:
+        return _sequence(int(first or 0), "$.after"), _sequence(int(second or 0), "$.after")
+    except ValueError:
+        raise InvalidRequestError("$.after", f"{after[:100]!r} is no `next` of a page") from None
+
+
+def _sequence(number: int, path: str) -> int:
+    if not 0 <= number < 1 << 63:
+        raise InvalidRequestError(path, f"must be a sequence, not {number}")
+    return number

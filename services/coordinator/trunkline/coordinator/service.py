@@ -1,0 +1,198 @@
+"""The coordinator's loops, and what they are made of.
+
+A *round* makes everything so that follows from what is stored: topology, what a half-done request
+has left behind, the missing jobs, the jobs that may begin, and one task for each job that is under
+way. It is level-triggered: whatever changes a record wakes it, and it runs every `resync_s` anyway.
+Nothing that a round does depends on the one before, so the first round after a start is the repair
+of whatever the process was killed in, and no request is answered before it is through.
+
+What runs beside the rounds: the mirrors of the buckets, the API, the published specs, the folding of
+outcomes, and the tasks of jobs. A job whose task fails is tried again with back-off, and its
+neighbours never notice; what fails in any other loop ends the process, which is started again.
+"""
+
+import asyncio
+import contextlib
+import logging
+
+from trunkline.bus import connection, topology
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.publishing import Window
+from trunkline.bus.tables import KvTable
+from trunkline.contracts import errors, records, subjects
+from trunkline.contracts.states import JobState
+from trunkline.coordinator.api import ApiServer
+from trunkline.coordinator.catalog import Catalog
+from trunkline.coordinator.commands import Commands
+from trunkline.coordinator.commits import Commits
+from trunkline.coordinator.events import Events
+from trunkline.coordinator.handlers import Handlers
+from trunkline.coordinator.jobsets import JobSets
+from trunkline.coordinator.pipelines import Pipelines
+from trunkline.coordinator.readers import Readers
+from trunkline.coordinator.repos import Repos
+from trunkline.coordinator.settings import Settings
+from trunkline.coordinator.tables import Tables
+from trunkline.runtime import backoff
+from trunkline.runtime.clock import SystemClock
+from trunkline.storage.store import open_store
+
+log = logging.getLogger(__name__)
+
+
+class ConnectionClosedError(errors.TrunklineError):
+    """A connection to NATS is closed for good; only a new process can help."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the connection {name!r} to NATS was closed for good")
+        self.name = name
+
+
+def tables_of(ctl: NatsConnection) -> Tables:
+    """Return the buckets of the account CTL."""
+    return Tables(
+        pipelines=KvTable(ctl, subjects.PIPELINES, records.Pipeline),
+        repos=KvTable(ctl, subjects.REPOS, records.Repo),
+        branches=KvTable(ctl, subjects.BRANCHES, records.Branch),
+        commits=KvTable(ctl, subjects.COMMITS, records.Commit),
+        jobs=KvTable(ctl, subjects.JOBS, records.Job),
+        done=KvTable(ctl, subjects.DONE, records.DoneIndex),
+        nodes=KvTable(ctl, subjects.NODES, records.Nodes),
+        scaling=KvTable(ctl, subjects.SCALING, records.Scaling),
+    )
+
+
+async def run(settings: Settings) -> None:
+    """Serve until cancelled, or until a connection is closed for good."""
+    async with (
+        connection.connect(
+            settings.ctl_url, name="coordinator", inbox=subjects.COORDINATOR_INBOX
+        ) as ctl,
+        connection.connect(
+            settings.data_url, name="coordinator-data", inbox=subjects.COORDINATOR_INBOX
+        ) as data,
+        asyncio.TaskGroup() as tasks,
+    ):
+        tasks.create_task(_end_with(ctl, "coordinator"), name="closed-ctl")
+        tasks.create_task(_end_with(data, "coordinator-data"), name="closed-data")
+        await Coordinator(ctl, data, settings).serve()
+
+
+async def _end_with(conn: NatsConnection, name: str) -> None:
+    await conn.closed()
+    raise ConnectionClosedError(name)
+
+
+class Coordinator:
+    """All parts of the coordinator, put together."""
+
+    def __init__(self, ctl: NatsConnection, data: NatsConnection, settings: Settings) -> None:
+        self._ctl, self._data, self._settings = ctl, data, settings
+        clock = SystemClock()
+        store = open_store(settings.store)
+        tables = tables_of(ctl)
+        events = Events(Window(ctl), clock)
+        self._catalog = Catalog(tables, clock, local=settings.local)
+        self._jobsets = JobSets(self._catalog, events, clock)
+        self._repos = Repos(self._catalog, clock)
+        self._pipelines = Pipelines(self._catalog, self._repos, self._jobsets, data, events, clock)
+        commits = Commits(self._catalog, self._repos, self._jobsets, store, clock)
+        self._commands = Commands(ctl, self._pipelines, events)
+        self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._synced = asyncio.Event()
+        self._declared = False
+        handlers = Handlers(self._catalog, self._pipelines, self._repos, commits, ctl, settings)
+        self._api = ApiServer(
+            ctl,
+            {**handlers.all(), **Readers(ctl, data).all()},
+            self._synced,
+            places=settings.requests,
+            timeout_s=settings.request_timeout_s,
+        )
+
+    async def serve(self) -> None:
+        """Run all loops until cancelled."""
+        forget = [conn.on_reconnect(self._reconnected) for conn in (self._ctl, self._data)]
+        try:
+            await self._declare_first()
+            async with self._catalog.following(), asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._rounds(tasks), name="rounds")
+                tasks.create_task(self._api.run(), name="api")
+                await self._synced.wait()
+                tasks.create_task(self._commands.run(), name="commands")
+        finally:
+            for each in forget:
+                each()
+
+    async def _declare_first(self) -> None:
+        """Declare what the mirrors need, however long the server takes."""
+        failures = 0
+        while not self._declared:
+            try:
+                await self._declare()
+            except errors.UnavailableError as error:
+                failures += 1
+                log.warning("cannot declare streams yet", extra={"reason": str(error)})
+                await asyncio.sleep(backoff.delay_s(failures, most_s=2.0))
+
+    async def _declare(self) -> None:
+        await topology.declare_ctl(self._ctl, replicas=self._settings.replicas)
+        await topology.declare_data(self._data, replicas=self._settings.replicas)
+        self._declared = True
+
+    def _reconnected(self) -> None:
+        """The server may be another one, or have lost what is not on its disk: declare again."""
+        self._declared = False
+        self._catalog.woken.set()
+
+    async def _rounds(self, tasks: asyncio.TaskGroup) -> None:
+        failures = 0
+        while True:
+            self._catalog.woken.clear()
+            try:
+                await self._round(tasks)
+            except errors.UnavailableError as error:
+                failures += 1
+                delay_s = backoff.delay_s(failures, most_s=2.0)
+                log.warning("round must be repeated", extra={"reason": str(error)})
+                await asyncio.sleep(delay_s)
+                continue
+            failures = 0
+            self._synced.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.resync_s):
+                    await self._catalog.woken.wait()
+
+    async def _round(self, tasks: asyncio.TaskGroup) -> None:
+        """Make everything so that follows from what is stored."""
+        if not (self._declared and self._synced.is_set()):
+            await self._declare()
+            await self._repos.repair()
+            async with self._catalog.graph:
+                await self._pipelines.ensure_all()
+        async with self._catalog.graph:
+            await self._jobsets.create_missing()
+        await self._jobsets.advance()
+        await self._pipelines.advance_deletions()
+        for job in self._catalog.jobs.unsettled():
+            key = (job.pipeline, job.id)
+            if job.state is not JobState.WAITING and key not in self._running:
+                task = tasks.create_task(self._drive(*key), name=f"job-{job.pipeline}@{job.id}")
+                self._running[key] = task
+
+    async def _drive(self, pipeline: str, job: str) -> None:
+        """Drive one job to its end, whatever happens."""
+        failures = 0
+        try:
+            while True:
+                try:
+                    await self._runner.run(pipeline, job)
+                except Exception:  # the outermost loop of a job
+                    failures += 1
+                    where = {"pipeline": pipeline, "job": job, "failures": failures}
+                    log.exception("job failed to go on, trying again", extra=where)
+                    await asyncio.sleep(backoff.delay_s(failures))
+                else:
+                    return
+        finally:
+            del self._running[pipeline, job]
