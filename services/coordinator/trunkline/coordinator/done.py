@@ -1,0 +1,253 @@
+"""The done index: what a pipeline has processed, by fingerprint, so that it need not be done again.
+
+The index is a list of immutable runs, its head in KV. Each run maps fingerprints (16 bytes) to keys
+of one *outcomes run*, which it names under the empty key, its first. For a job's own run that is the
+job's archive; runs that were merged have an outcomes run of their own. So fingerprints, which have no
+order that anybody could make use of, are small and read as a whole, while outcomes lie in the order
+of their datums: a job that finds what the one before it did reads them from front to back.
+
+Appending a job: its archive is in the store; the run is made from it and stored; then the head moves,
+with the job's id in it. Killed before the move, the run is made again and found to be there already;
+killed after it, the second append sees the id and does nothing. Merging moves the head in the same
+way, from runs to one that says the same. Runs that the head names no more stay for the jobs that
+have pinned them.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from trunkline.bus.ports import Table
+from trunkline.contracts import errors, records
+from trunkline.contracts.states import DatumState
+from trunkline.coordinator import picking
+from trunkline.coordinator.core import outcomes as reading
+from trunkline.coordinator.core import tiers
+from trunkline.coordinator.spooling import Spool
+from trunkline.storage import runs
+from trunkline.storage.runs import Run, RunWriter
+from trunkline.storage.store import Store
+
+log = logging.getLogger(__name__)
+
+REMEMBERED = 256
+"""Jobs whose append is remembered: far more than can be ending at once."""
+_SOURCE = b""
+"""The key under which a run names its outcomes run."""
+_FINGERPRINT_BYTES = 16
+_AT_ONCE = 4096
+
+_LOST = (errors.NotFoundError, errors.CorruptObjectError, errors.MalformedMessageError)
+"""What reading a run raises that cannot be read, now or later."""
+
+
+class _Brief(msgspec.Struct, frozen=True, tag="outcome.v1"):
+    """What the index must know of an outcome."""
+
+    state: DatumState
+    fingerprint: str
+
+
+_brief = msgspec.json.Decoder(_Brief).decode
+
+
+class Segment:
+    """One run of the index with its outcomes run, opened."""
+
+    def __init__(self, index: Run, outcomes: Run) -> None:
+        self.index, self.outcomes = index, outcomes
+
+    async def find(self, fingerprints: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the stored outcomes of those fingerprints, given in order, that are here."""
+        async with aclosing(picking.pick(self.index, fingerprints)) as found:
+            places = {place: fingerprint async for fingerprint, place in found}
+        async with aclosing(picking.pick(self.outcomes, sorted(places))) as found:
+            return {places[place]: outcome async for place, outcome in found}
+
+
+class Lookup:
+    """The runs that one job has pinned; opened when they are first needed."""
+
+    def __init__(self, store: Store, keys: Sequence[str]) -> None:
+        self._store, self._keys = store, keys
+        self._segments: list[Segment] | None = None
+
+    async def find(self, fingerprints: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return the stored outcomes, as JSON, of those fingerprints that are done."""
+        if self._segments is None:
+            self._segments = await open_segments(self._store, self._keys)
+        wanted = set(fingerprints)
+        found: dict[bytes, bytes] = {}
+        for segment in reversed(self._segments):
+            if not wanted:
+                break
+            try:
+                hits = await segment.find(sorted(wanted))
+            except _LOST as error:
+                _warn(segment.index.key, error)
+                continue
+            found |= hits
+            wanted -= hits.keys()
+        return found
+
+
+class Done:
+    """The done indexes of all pipelines.
+
+    Args:
+        table: Their heads.
+        store: Holds the runs.
+        spool: A directory for what is too large for memory while it is sorted.
+    """
+
+    def __init__(
+        self, table: Table[records.DoneIndex], store: Store, spool: Path | None = None
+    ) -> None:
+        self._table, self._store, self._spool = table, store, spool
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def lookup(self, job: records.Job) -> Lookup:
+        """Return what the job's skipping is decided against."""
+        return Lookup(self._store, job.done_runs)
+
+    async def append(self, job: records.Job) -> None:
+        """Put what a job has processed, by its archive, into its pipeline's index; once."""
+        async with self._locks.setdefault(job.pipeline, asyncio.Lock()):
+            while True:
+                index, revision = await self._head(job.pipeline)
+                if job.id in index.jobs:
+                    return
+                run = await self._run_of(job.outcomes)
+                moved = records.DoneIndex(
+                    runs=(*index.runs, run) if run else index.runs,
+                    jobs=(*index.jobs, job.id)[-REMEMBERED:],
+                )
+                if await self._move(job.pipeline, moved, revision):
+                    break
+            await self._merge(job.pipeline)
+
+    async def _head(self, pipeline: str) -> tuple[records.DoneIndex, int]:
+        entry = await self._table.get(pipeline)
+        if entry is None or entry.value is None:
+            return records.DoneIndex(), 0
+        return entry.value, entry.revision
+
+    async def _move(self, pipeline: str, index: records.DoneIndex, revision: int) -> bool:
+        try:
+            if revision:
+                await self._table.update(pipeline, index, revision)
+            else:
+                await self._table.create(pipeline, index)
+        except (errors.ConflictError, errors.AlreadyExistsError):
+            return False
+        return True
+
+    async def _run_of(self, archive: str) -> str:
+        """Return the run over an archive's processed outcomes; empty if there are none."""
+        with Spool(self._spool) as spool:
+            try:
+                source = await runs.open_run(self._store, archive)
+                async for keys, values in source.batches():
+                    for key, value in zip(keys, values, strict=True):
+                        outcome = _brief(value)
+                        if outcome.state is DatumState.PROCESSED:
+                            await spool.add(bytes.fromhex(outcome.fingerprint), key)
+            except _LOST as error:
+                _warn(archive, error)
+            return await self._write(archive, spool) if spool.count else ""
+
+    async def _write(self, source: str, spool: Spool) -> str:
+        """Write a run of the index; of equal fingerprints the first one counts."""
+        writer = RunWriter(self._store)
+        await writer.add(_SOURCE, source.encode())
+        last = _SOURCE
+        for fingerprint, place in spool.sorted():
+            if fingerprint != last and writer.push(fingerprint, place):
+                await writer.flush()
+            last = fingerprint
+        return await writer.finish()
+
+    async def _merge(self, pipeline: str) -> None:
+        """Merge the newest runs into one, if there are too many."""
+        while True:
+            index, revision = await self._head(pipeline)
+            if len(index.runs) <= tiers.MOST:
+                return
+            counts = [(await runs.open_run(self._store, key)).count for key in index.runs]
+            kept = len(counts) - tiers.newest_to_merge(counts)
+            merged = await self._merged(index.runs[kept:])
+            moved = msgspec.structs.replace(index, runs=(*index.runs[:kept], merged))
+            if await self._move(pipeline, moved, revision):
+                log.info("done index merged", extra={"pipeline": pipeline, "runs": len(moved.runs)})
+                return
+
+    async def _merged(self, keys: Sequence[str]) -> str:
+        """Return a run that finds all that these find, the newest where they overlap."""
+        segments = await open_segments(self._store, keys)
+        with Spool(self._spool) as by_fingerprint, Spool(self._spool) as by_place:
+            for number, segment in reversed(list(enumerate(segments))):
+                try:
+                    async for some, places in segment.index.batches(first=1):
+                        for fingerprint, place in zip(some, places, strict=True):
+                            await by_fingerprint.add(fingerprint, number.to_bytes(4, "big") + place)
+                except _LOST as error:
+                    _warn(segment.index.key, error)
+            last = _SOURCE
+            for fingerprint, place in by_fingerprint.sorted():
+                if fingerprint != last:
+                    await by_place.add(place, fingerprint)
+                last = fingerprint
+            return await self._rewritten(segments, by_place)
+
+    async def _rewritten(self, segments: Sequence[Segment], by_place: Spool) -> str:
+        """Write the outcomes at (segment, key) one after the other, and the run that finds them."""
+        writer = RunWriter(self._store)
+        with Spool(self._spool) as spool:
+            async with aclosing(_outcomes(segments, by_place)) as outcomes:
+                async for fingerprint, outcome in outcomes:
+                    place = reading.key(spool.count)
+                    await spool.add(fingerprint, place)
+                    await writer.add(place, outcome)
+            return await self._write(await writer.finish(), spool)
+
+
+async def open_segments(store: Store, keys: Sequence[str]) -> list[Segment]:
+    """Open runs of the index, oldest first; one that cannot be read finds nothing any more."""
+    segments: list[Segment] = []
+    for key in keys:
+        try:
+            index = await runs.open_run(store, key)
+            source = await index.get(_SOURCE)
+            if source is None:
+                raise errors.MalformedMessageError(key, "it names no outcomes")
+            segments.append(Segment(index, await runs.open_run(store, source.decode())))
+        except _LOST as error:
+            _warn(key, error)
+    return segments
+
+
+async def _outcomes(
+    segments: Sequence[Segment], by_place: Spool
+) -> AsyncGenerator[tuple[bytes, bytes], None]:
+    """Yield (fingerprint, outcome) for sorted (segment number and key, fingerprint) items."""
+    items = by_place.sorted()
+    while chosen := list(islice(items, _AT_ONCE)):
+        numbers = sorted({place[:4] for place, _ in chosen})
+        for number in numbers:
+            wanted = {place[4:]: each for place, each in chosen if place[:4] == number}
+            outcomes = segments[int.from_bytes(number, "big")].outcomes
+            try:
+                async with aclosing(picking.pick(outcomes, sorted(wanted))) as found:
+                    async for place, outcome in found:
+                        yield wanted[place], outcome
+            except _LOST as error:
+                _warn(outcomes.key, error)
+
+
+def _warn(key: str, error: Exception) -> None:
+    log.warning("run of a done index cannot be read", extra={"run": key, "reason": str(error)})

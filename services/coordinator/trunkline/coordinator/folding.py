@@ -1,0 +1,190 @@
+"""One tail over the outcome stream, which tells each live job of its outcomes.
+
+The stream is the truth, what is folded here is a cache of it. A job that is attached before the tail
+has begun hears all from the tail. One that comes later has `read` called for it, which goes through
+what the stream holds of that job already; hearing of an outcome twice changes nothing. So neither the
+order of attaching nor a restart of the server or of this process loses an outcome.
+
+An outcome of a job that nobody has attached is either early (its runner is only starting, and will
+read) or a stray: its job has ended and is compacted, or is not there at all, and a worker that was
+slow or lies has published it since. Strays are purged, else they would stay for ever.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+from trunkline.bus import tails, topology
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.ports import Stored
+from trunkline.contracts import errors, records, subjects
+from trunkline.contracts.messages import Outcome
+from trunkline.coordinator.core import outcomes as reading
+from trunkline.coordinator.core.job import Effect, Event, Fold, Ignored, OutcomeSeen
+from trunkline.coordinator.events import Events
+from trunkline.coordinator.jobs import JobStore, settled
+from trunkline.coordinator.outcomes import Outcomes
+
+log = logging.getLogger(__name__)
+
+TOLD = 10
+"""Records of one job that are told when they are ignored; the rest are only counted."""
+STRAYS = 1000
+"""Jobs of stray outcomes that are remembered until the next sweep."""
+SWEEP_S = 30.0
+"""Seconds between sweeps."""
+
+
+class LiveJob:
+    """What is folded of one job, and who waits for it."""
+
+    def __init__(self, job: records.Job) -> None:
+        self.pipeline, self.id = job.pipeline, job.id
+        self.fold = Fold.of(job.generations)
+        self.ignored: list[Ignored] = []
+        """Not told yet."""
+        self.ignored_count = 0
+        self._changed = asyncio.Event()
+
+    def handle(self, event: Event) -> list[Effect]:
+        """Take an event into account; see `core.job`."""
+        effects = self.fold.handle(event)
+        if effects:
+            self._ignore(effects)
+        self._changed.set()
+        return effects
+
+    def seen(self, outcome: Outcome) -> None:
+        """Take an outcome into account; `wake` must follow."""
+        effects = self.fold.handle(OutcomeSeen(outcome.index, outcome.generation, outcome.state))
+        if effects:
+            self._ignore(effects)
+
+    def wake(self) -> None:
+        """Let those who wait look again."""
+        self._changed.set()
+
+    async def until(self, condition: Callable[[Fold], bool]) -> None:
+        """Return once the condition holds."""
+        while not condition(self.fold):
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _ignore(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Ignored):
+                self.ignored_count += 1
+                if self.ignored_count <= TOLD:
+                    self.ignored.append(effect)
+
+
+class OutcomeFolder:
+    """Folds the outcome stream; `run` it once for all jobs.
+
+    Args:
+        connection: In DATA.
+        outcomes: Reads what is stored of one job.
+        jobs: Says which jobs there are.
+        events: Where it is told what was ignored.
+    """
+
+    def __init__(
+        self, connection: NatsConnection, outcomes: Outcomes, jobs: JobStore, events: Events
+    ) -> None:
+        self._connection, self._outcomes = connection, outcomes
+        self._jobs, self._events = jobs, events
+        self._live: dict[tuple[str, str], LiveJob] = {}
+        self._begun = False
+        self._strays: set[tuple[str, str]] = set()
+
+    async def run(self) -> None:
+        """Follow the stream, and sweep, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow(), name="follow-outcomes")
+            tasks.create_task(self._sweep_forever(), name="sweep-outcomes")
+
+    @asynccontextmanager
+    async def attached(self, job: records.Job) -> AsyncIterator[LiveJob]:
+        """Hear of the job's outcomes inside; `read` brings those that came before."""
+        live = LiveJob(job)
+        key = (job.pipeline, job.id)
+        self._live[key] = live
+        try:
+            yield live
+        finally:
+            if self._live.get(key) is live:
+                del self._live[key]
+
+    def fold(self, pipeline: str, job: str) -> Fold | None:
+        """Return what is known of a live job: its counts and which datums have ended."""
+        live = self._live.get((pipeline, job))
+        return live.fold if live else None
+
+    async def catch_up(self, live: LiveJob, job: records.Job) -> None:
+        """Read what the stream holds of the job, unless the tail is still to come to it."""
+        if self._begun:
+            await self.read(live, job)
+
+    async def read(self, live: LiveJob, job: records.Job) -> None:
+        """Read all that the stream holds of the job now."""
+        async with aclosing(self._outcomes.stored(job)) as batches:
+            async for batch in batches:
+                for outcome in batch:
+                    live.seen(outcome)
+                live.wake()
+
+    async def _follow(self) -> None:
+        stream = subjects.OUTCOMES_STREAM
+        async with tails.tail(self._connection, stream, [subjects.OUTCOMES]) as batches:
+            async for batch in batches:
+                self._begun = True
+                await self._fold(batch)
+
+    async def _fold(self, batch: Sequence[Stored]) -> None:
+        touched: set[LiveJob] = set()
+        for stored in batch:
+            place = reading.place(stored.subject)
+            if place is None:
+                log.warning("outcome of no job", extra={"subject": stored.subject})
+                continue
+            live = self._live.get((place.pipeline, place.job))
+            if live is None:
+                if len(self._strays) < STRAYS:
+                    self._strays.add((place.pipeline, place.job))
+                continue
+            live.seen(reading.read(place, stored.data))
+            touched.add(live)
+        for live in touched:
+            live.wake()
+            await self._tell_ignored(live)
+
+    async def _tell_ignored(self, live: LiveJob) -> None:
+        ignored, live.ignored = live.ignored, []
+        for each in ignored:
+            log.warning(
+                "outcome ignored",
+                extra={"pipeline": live.pipeline, "job": live.id, "index": each.index},
+            )
+            text = f"an outcome of datum {each.index} of {live.pipeline}@{live.id} is ignored: {each.why}"
+            await self._events.mention("outcome-ignored", live.pipeline, text, job=live.id)
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                await self.sweep()
+            except errors.UnavailableError as error:
+                log.warning("strays stay for now", extra={"reason": str(error)})
+
+    async def sweep(self) -> None:
+        """Purge the outcomes of jobs that need none any more."""
+        strays, self._strays = self._strays, set()
+        for pipeline, identifier in strays:
+            job = await self._jobs.get(pipeline, identifier)
+            if job is not None and not settled(job):
+                continue
+            subject = subjects.outcomes_of(pipeline, identifier)
+            await topology.purge(self._connection, subjects.OUTCOMES_STREAM, subject)
+            text = f"outcomes of {pipeline}@{identifier}, which needs none, were removed"
+            await self._events.mention("outcome-ignored", pipeline, text, job=identifier)

@@ -1,0 +1,180 @@
+"""The outcomes of one job, wherever they lie: the outcome stream, its archive, its skipped windows.
+
+While a job lives, its own outcomes are in the stream, in the order in which they came; once it is
+compacted they are a run in the store, by index. Those of skipped datums are in the runs of its listing
+windows all along. Callers see one sequence.
+"""
+
+import heapq
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import aclosing
+from functools import partial
+from itertools import islice
+from operator import attrgetter
+
+import msgspec
+
+from trunkline.bus import tails
+from trunkline.bus.connection import NatsConnection
+from trunkline.contracts import records, subjects
+from trunkline.contracts.messages import Outcome
+from trunkline.contracts.states import DatumState
+from trunkline.coordinator.core import outcomes as reading
+from trunkline.coordinator.core import windows
+from trunkline.coordinator.core.job import Fold
+from trunkline.storage import runs, together
+from trunkline.storage.store import Store
+
+_decode = msgspec.json.Decoder(Outcome).decode
+_AT_ONCE = 32
+"""Single outcomes that are asked for at once."""
+
+
+class Outcomes:
+    """Reads outcomes.
+
+    Args:
+        connection: In DATA.
+        store: Holds archives and windows.
+    """
+
+    def __init__(self, connection: NatsConnection, store: Store) -> None:
+        self._connection, self._store = connection, store
+
+    async def stored(self, job: records.Job) -> AsyncGenerator[Sequence[Outcome], None]:
+        """Yield what the stream holds now of the job, in batches; what does not count is left out.
+
+        Close it (`aclosing`) if it is not read to its end.
+        """
+        below = windows.end(job.listed_to) if job.total is None else job.total
+        subject = subjects.outcomes_of(job.pipeline, job.id)
+        stream = subjects.OUTCOMES_STREAM
+        async with tails.tail(self._connection, stream, [subject], end=True) as batches:
+            async for batch in batches:
+                found = [
+                    reading.read(place, each.data)
+                    for each in batch
+                    if (place := reading.place(each.subject)) is not None
+                    and place.index < below
+                    and place.generation == job.generations.get(str(place.index), 1)
+                ]
+                if found:
+                    yield found
+
+    async def skipped(
+        self, job: records.Job, first: int = 0
+    ) -> AsyncGenerator[tuple[int, bytes], None]:
+        """Yield (index, outcome) of the job's skipped datums from an index on, by index."""
+        for window in range(windows.number(first), len(job.skipped)):
+            if job.skipped[window].count:
+                run = await runs.open_run(self._store, job.skipped[window].run)
+                async for some_keys, values in run.batches(await run.position(reading.key(first))):
+                    for key, value in zip(some_keys, values, strict=True):
+                        yield int.from_bytes(key, "big"), value
+
+    async def skipped_indexes(self, job: records.Job, window: int) -> Sequence[int]:
+        """Return which indexes of a window are skipped; the run is read only if it must be."""
+        start = windows.start(window)
+        end = min(windows.start(window + 1), job.listed_to)
+        skipped = job.skipped[window]
+        if skipped.count == end - start:
+            return range(start, end)
+        if not skipped.count:
+            return ()
+        run = await runs.open_run(self._store, skipped.run)
+        found: list[int] = []
+        async for some_keys, _ in run.batches():
+            found += (int.from_bytes(key, "big") for key in some_keys)
+        return found
+
+    async def of(self, job: records.Job, index: int) -> Outcome | None:
+        """Return the job's own outcome of a datum, as the stream holds it."""
+        generation = job.generations.get(str(index), 1)
+        subject = subjects.outcome(job.pipeline, job.id, index, generation)
+        stored = await self._connection.last(subjects.OUTCOMES_STREAM, subject)
+        if stored is None:
+            return None
+        return reading.read(reading.Place(job.pipeline, job.id, index, generation), stored.data)
+
+    async def page(
+        self,
+        job: records.Job,
+        fold: Fold | None,
+        *,
+        after: int,
+        limit: int,
+        states: Collection[DatumState] = (),
+    ) -> list[Outcome]:
+        """Return outcomes by index, in whichever state the job is.
+
+        Args:
+            job: The job.
+            fold: What is known of it, while it lives.
+            after: The index after which to begin.
+            limit: How many at most.
+            states: Only these; empty for all.
+        """
+        wanted = frozenset(states) or frozenset(DatumState)
+        own = await _first(self._own(job, fold, after + 1, limit, wanted), limit)
+        skipped: list[Outcome] = []
+        if DatumState.SKIPPED in wanted:
+            skipped = await _first(self._skipped(job, after + 1), limit)
+        return sorted(own + skipped, key=attrgetter("index"))[:limit]
+
+    async def _skipped(self, job: records.Job, first: int) -> AsyncGenerator[Outcome, None]:
+        async with aclosing(self.skipped(job, first)) as found:
+            async for _, value in found:
+                yield _decode(value)
+
+    async def _own(
+        self,
+        job: records.Job,
+        fold: Fold | None,
+        first: int,
+        limit: int,
+        wanted: frozenset[DatumState],
+    ) -> AsyncGenerator[Outcome, None]:
+        if job.outcomes:
+            run = await runs.open_run(self._store, job.outcomes)
+            async for _, value in run.scan(reading.key(first)):
+                outcome = _decode(value)
+                if outcome.state in wanted:
+                    yield outcome
+        elif fold is not None:
+            async for outcome in self._live(job, fold, first, wanted):
+                yield outcome
+        else:
+            for outcome in await self._searched(job, first, limit, wanted):
+                yield outcome
+
+    async def _live(
+        self, job: records.Job, fold: Fold, first: int, wanted: frozenset[DatumState]
+    ) -> AsyncGenerator[Outcome, None]:
+        """Ask the stream for one outcome after the other: the fold says which there are."""
+        own = wanted - {DatumState.SKIPPED}
+        indexes = (index for index in range(first, fold.opened) if fold.state_of(index) in own)
+        while chosen := list(islice(indexes, _AT_ONCE)):
+            for outcome in await together.run([partial(self.of, job, index) for index in chosen]):
+                if outcome is not None:
+                    yield outcome
+
+    async def _searched(
+        self, job: records.Job, first: int, limit: int, wanted: frozenset[DatumState]
+    ) -> list[Outcome]:
+        """Look through all that the stream holds: only between a job's end and its archive."""
+        found: list[Outcome] = []
+        async with aclosing(self.stored(job)) as batches:
+            async for batch in batches:
+                found += (each for each in batch if each.index >= first and each.state in wanted)
+                found = heapq.nsmallest(limit, found, key=attrgetter("index"))
+        return found
+
+
+async def _first(outcomes: AsyncGenerator[Outcome, None], count: int) -> list[Outcome]:
+    found: list[Outcome] = []
+    async with aclosing(outcomes):
+        async for outcome in outcomes:
+            found.append(outcome)
+            if len(found) >= count:
+                break
+    return found
