@@ -35,14 +35,24 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True):
     offset: int
 
 
+_HASH_BYTES = 32
+_MOST = 1 << 62
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Entry).decode
 
 
 def encode(file: File) -> bytes:
-    """Return all of a file but its path."""
-    stored_in = bytes.fromhex(keys.sha256(file.object)) if file.object else b""
-    return _encode(_Entry(file.size, bytes.fromhex(file.sha256), stored_in, file.offset))
+    """Return all of a file but its path; raise MalformedMessageError for what no file can be."""
+    try:
+        stored_in = bytes.fromhex(keys.sha256(file.object)) if file.object else b""
+        entry = _Entry(file.size, bytes.fromhex(file.sha256), stored_in, file.offset)
+    except (ValueError, errors.NotFoundError):
+        entry = None
+    fits = 0 <= file.size <= _MOST and 0 <= file.offset <= _MOST
+    if entry is None or len(entry.sha256) != _HASH_BYTES or not fits:
+        raise errors.MalformedMessageError(file.path, "it names impossible bytes")
+    return _encode(entry)
 
 
 def decode(key: bytes, value: bytes) -> File:
@@ -65,7 +75,7 @@ async def write(store: Store, files: AsyncIterable[File] | Iterable[File]) -> Wr
         ValueError: The files are not sorted.
     """
     writer = _Writer(store)
-    async for file in _stream(files):
+    async for file in stream(files):
         await writer.add(names.path_key(file.path), encode(file), file.size)
     return await writer.finish()
 
@@ -92,7 +102,7 @@ async def overlay(
     """
     gone = _Deleted(deleted)
     old = await runs.open_run(store, base) if base and not gone.all else Run(store, EMPTY, [])
-    return await _Overlay(_Writer(store), aiter(_stream(files)), gone).run(old)
+    return await _Overlay(_Writer(store), aiter(stream(files)), gone).run(old)
 
 
 async def read(
@@ -259,7 +269,8 @@ class _Overlay:
         self.upcoming = None if file is None else (names.path_key(file.path), file)
 
 
-async def _stream(files: AsyncIterable[File] | Iterable[File]) -> AsyncIterator[File]:
+async def stream(files: AsyncIterable[File] | Iterable[File]) -> AsyncIterator[File]:
+    """Yield the files of either kind of iterable."""
     if isinstance(files, AsyncIterable):
         async for file in files:
             yield file

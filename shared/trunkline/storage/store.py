@@ -30,7 +30,7 @@ from obstore.store import ObjectStore, from_url
 from trunkline.contracts import errors
 from trunkline.contracts.messages import File
 from trunkline.runtime.clock import Clock, SystemClock
-from trunkline.storage import keys
+from trunkline.storage import disk, keys
 
 WHOLE_BYTES = 8 * 1024 * 1024
 """Files up to this size are read into memory and written in one request; larger ones in parts."""
@@ -132,7 +132,7 @@ class Store:
         return key
 
     async def put_file(self, path: Path) -> str:
-        """Store a file's contents; return their key."""
+        """Store a file's contents; return their key, or raise InvalidPathError if it is not there."""
         with await asyncio.to_thread(_opened, path) as source:
             return (await self.put_stream(source)).key
 
@@ -216,9 +216,10 @@ class Store:
         """Write a file's contents to a new file; it is gone again if they are not right.
 
         Raises:
-            UnavailableError: Also when the target cannot be written.
+            InvalidPathError: There is something in its place already.
+            UnavailableError: Also when the disk here is full.
         """
-        try:
+        with disk.writing(file.path):
             out = await asyncio.to_thread(_created, target)
             try:
                 with out:
@@ -227,8 +228,6 @@ class Store:
             except BaseException:
                 _remove(target)
                 raise
-        except OSError as error:
-            raise _away("file", target, error) from error
 
     async def _stream(self, file: File) -> AsyncIterator[bytes]:
         keys.sha256(file.object)
@@ -295,10 +294,8 @@ class _ChangedError(Exception):
 
 
 def _opened(path: Path) -> BinaryIO:
-    try:
+    with disk.reading(str(path)):
         return path.open("rb")
-    except OSError as error:
-        raise _away("file", path, error) from error
 
 
 def _created(target: Path) -> BinaryIO:
