@@ -1,10 +1,18 @@
 """Fixtures that all tests may use."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.support.nats import TestServer
+
+
+def pytest_sessionstart() -> None:
+    """Say that there is no event loop: looptime asks before each plain test, and asyncio would
+    make one that nobody closes.
+    """
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,20 +46,12 @@ class UnsuccessfulError(errors.TrunklineError):
 def run(asked: Asked, body: Callable[[Client], Awaitable[T]]) -> T:
     """Connect to the installation, run the body, and leave with its code."""
 
-    async def connected() -> T:
-        async with connect(asked) as client:
+    async def connected(context: homes.Context) -> T:
+        async with clients.connect(context.url, context.store) as client:
             return await body(client)
 
     with reporting():
-        return asyncio.run(connected())
-
-
-@contextlib.asynccontextmanager
-async def connect(asked: Asked) -> AsyncIterator[Client]:
-    """Yield a client of the installation that the options and the environment name."""
-    context = where(asked.home)
-    async with clients.connect(context.url, context.store) as client:
-        yield client
+        return asyncio.run(connected(where(asked.home)))
 
 
 def where(home: str | None) -> homes.Context:

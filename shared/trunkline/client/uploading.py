@@ -1,7 +1,6 @@
 """Bytes of files into the store: small ones side by side in one object, large ones alone."""
 
 import asyncio
-import hashlib
 import os
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -9,13 +8,8 @@ from typing import BinaryIO
 
 from trunkline.contracts import errors
 from trunkline.contracts.messages import File
+from trunkline.storage import packs
 from trunkline.storage.store import Store
-
-SMALL_BYTES = 256 * 1024
-"""Files up to this size share an object: a request each would cost more than their bytes."""
-
-BUNDLE_BYTES = 4 * 1024 * 1024
-"""An object of small files is written when it is this large; so much of them is in memory."""
 
 
 class UnreadableSourceError(errors.TrunklineError):
@@ -38,43 +32,18 @@ async def upload(
     Raises:
         UnreadableSourceError: one cannot be read.
     """
-    bundle: list[tuple[str, bytes]] = []
-    held = 0
+    packer = packs.Packer(store)
     for path, content in contents:
         data = await asyncio.to_thread(_small, content)
         if data is None:
-            for file in await _bundled(store, bundle):
+            due = packer.add_stored(await _large(store, path, content))
+        else:
+            due = packer.add(path, data)
+        if due:
+            for file in await packer.flush():
                 yield file
-            bundle, held = [], 0
-            yield await _large(store, path, content)
-            continue
-        bundle.append((path, data))
-        held += len(data)
-        if held >= BUNDLE_BYTES:
-            for file in await _bundled(store, bundle):
-                yield file
-            bundle, held = [], 0
-    for file in await _bundled(store, bundle):
+    for file in await packer.flush():
         yield file
-
-
-async def _bundled(store: Store, bundle: list[tuple[str, bytes]]) -> list[File]:
-    """Write one object with these contents side by side; those without bytes have no object."""
-    key = await store.put(b"".join(data for _, data in bundle)) if any(d for _, d in bundle) else ""
-    files = []
-    offset = 0
-    for path, data in bundle:
-        files.append(
-            File(
-                path=path,
-                size=len(data),
-                sha256=hashlib.sha256(data).hexdigest(),
-                object=key if data else "",
-                offset=offset if data else 0,
-            )
-        )
-        offset += len(data)
-    return files
 
 
 async def _large(store: Store, path: str, content: Path | BinaryIO) -> File:
@@ -91,13 +60,13 @@ def _small(content: Path | BinaryIO) -> bytes | None:
     try:
         if isinstance(content, Path):
             with content.open("rb") as source:
-                data = source.read(SMALL_BYTES + 1)
+                data = source.read(packs.SMALL_BYTES + 1)
         else:
             content.seek(0)
-            data = content.read(SMALL_BYTES + 1)
+            data = content.read(packs.SMALL_BYTES + 1)
     except OSError as error:
         raise _unreadable(content, error) from error
-    return data if len(data) <= SMALL_BYTES else None
+    return data if len(data) <= packs.SMALL_BYTES else None
 
 
 def _opened(path: Path) -> BinaryIO:
