@@ -1,0 +1,209 @@
+"""From the end of a run to what becomes of the datum.
+
+Two decisions: whose fault the end was (`judge`), and, for the datum's own fault and with the ledger
+that has this attempt in it, whether the datum is tried again (`after`).
+
+| end | fault | cause in the ledger |
+|---|---|---|
+| exit code 0, or one that the spec accepts | - | (done) |
+| any other exit code, a signal | the datum's | user-exit |
+| a signal, and the kernel killed for memory meanwhile | the datum's | oom |
+| over the time limit | the datum's | user-timeout |
+| not found, not executable, bad directory, ... | the datum's | user-exit |
+| no memory or no processes left to start it | ours | no-resources |
+| output that cannot be a repo's content | the datum's | user-exit |
+"""
+
+import dataclasses
+import errno
+import signal
+from typing import assert_never
+
+from trunkline.contracts import attempts
+from trunkline.contracts.states import Cause, DatumState
+
+FIRST_DELAY_S = 0.1
+MOST_DELAY_S = 10.0
+
+_OURS = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+_TEXTS = {
+    errno.EACCES: "permission denied",
+    errno.ENOEXEC: "not an executable file (does a script lack its #! line?)",
+    errno.E2BIG: "arguments and environment are too large",
+    errno.ENOTDIR: "a part of the path is no directory",
+    errno.EINVAL: "an argument or a variable holds a NUL character",
+    errno.ELOOP: "too many symbolic links",
+    errno.ETXTBSY: "the file is being written",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Exited:
+    """The command ended by itself."""
+
+    code: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Signalled:
+    """The command was ended by a signal that we did not send."""
+
+    number: int
+    oom: bool = False
+    """Whether the kernel killed for memory in its container meanwhile."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TimedOut:
+    """The command was killed at the end of its time."""
+
+    limit_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class NotStarted:
+    """There was no command to run."""
+
+    command: str
+    number: int
+    """errno."""
+    directory: str = ""
+    """Where it was to run, if that was said."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BadOutput:
+    """The command ended well, and left what cannot be stored."""
+
+    reason: str
+
+
+Ended = Exited | Signalled | TimedOut | NotStarted | BadOutput
+
+
+@dataclasses.dataclass(frozen=True)
+class Good:
+    """The outputs count."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bad:
+    """A failed attempt."""
+
+    cause: Cause
+    reason: str
+    exit_code: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TryAgain:
+    """Give it back, to be delivered after this delay."""
+
+    delay_s: float
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Fail:
+    """Publish this as the outcome."""
+
+    state: DatumState
+    reason: str
+
+
+def judge(ended: Ended, accepted: tuple[int, ...]) -> Good | Bad:
+    """Return whether an attempt was good, or the cause that goes into the ledger.
+
+    Args:
+        ended: How it ended.
+        accepted: Exit codes that count as success beside 0.
+    """
+    match ended:
+        case Exited(code):
+            if code == 0 or code in accepted:
+                return Good()
+            return Bad(Cause.USER_EXIT, f"exit code {code}", code)
+        case Signalled(number, oom):
+            cause = Cause.OOM if oom else Cause.USER_EXIT
+            said = "out of memory: " if oom else ""
+            return Bad(cause, f"{said}killed by signal {_signal(number)}", -number)
+        case TimedOut(limit_s):
+            return Bad(Cause.USER_TIMEOUT, f"timed out after {limit_s:g} s")
+        case NotStarted():
+            return _not_started(ended)
+        case BadOutput(reason):
+            return Bad(Cause.USER_EXIT, f"its output cannot be stored: {reason}", 0)
+        case _:
+            assert_never(ended)
+
+
+def after(ledger: attempts.Ledger, bad: Bad, tries: int) -> TryAgain | Fail:
+    """Return what becomes of a datum after a failed attempt.
+
+    Args:
+        ledger: With the failed attempt in it, closed.
+        bad: The failed attempt.
+        tries: The spec's `datum_tries`.
+    """
+    charged = len(attempts.charged(ledger))
+    if bad.cause in attempts.CHARGED:
+        count = f" (try {charged} of {tries})" if tries > 1 else ""
+        if charged >= tries:
+            return Fail(DatumState.FAILED, bad.reason + count)
+        return TryAgain(delay_s(charged), bad.reason + count)
+    free = len(ledger.attempts) - charged
+    return TryAgain(delay_s(free), bad.reason)
+
+
+def delay_s(attempt: int) -> float:
+    """Return the seconds before another try, after so many (from 1): doubling, bounded."""
+    return min(MOST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(30, max(0, attempt - 1)))
+
+
+def recorded(ledger: attempts.Ledger, attempt: attempts.Attempt) -> attempts.Ledger:
+    """Return the ledger with a closed attempt; told twice, it stands once.
+
+    A write of the ledger may be repeated after its answer was lost, so this must be a no-op on a
+    ledger that has the attempt: one of the same incarnation and start, with the same cause.
+    """
+    for each in ledger.attempts:
+        if (each.incarnation, each.started_ns, each.cause) == (
+            attempt.incarnation,
+            attempt.started_ns,
+            attempt.cause,
+        ):
+            return ledger
+    return attempts.ended(ledger, attempt)
+
+
+def of_generation(ledger: attempts.Ledger | None, generation: int) -> attempts.Ledger:
+    """Return the ledger as it counts for a generation: a restarted datum begins anew."""
+    if ledger is None or ledger.generation != generation:
+        return attempts.Ledger(generation=generation)
+    return ledger
+
+
+def lost(ledger: attempts.Ledger, incarnation: str) -> bool:
+    """Return whether somebody has charged this incarnation as lost."""
+    return any(
+        each.incarnation == incarnation and each.cause is Cause.WORKER_LOST
+        for each in ledger.attempts
+    )
+
+
+def _not_started(ended: NotStarted) -> Bad:
+    if ended.number in _OURS:
+        text = f"{ended.command} could not be started: no memory or processes left"
+        return Bad(Cause.NO_RESOURCES, text)
+    if ended.number == errno.ENOENT:
+        where = f" (or its directory {ended.directory})" if ended.directory else ""
+        return Bad(Cause.USER_EXIT, f"command not found: {ended.command}{where}", 127)
+    text = _TEXTS.get(ended.number, errno.errorcode.get(ended.number, str(ended.number)))
+    return Bad(Cause.USER_EXIT, f"{ended.command} cannot be run: {text}", 126)
+
+
+def _signal(number: int) -> str:
+    try:
+        return f"{number} ({signal.Signals(number).name})"
+    except ValueError:
+        return str(number)

@@ -1,0 +1,305 @@
+"""Frames between the agent and the shim, over one unix stream socket.
+
+The agent holds the credentials and decides; the shim holds nothing, lives next to the user's code
+and does what needs to be there: it starts commands, signals them, reaps them. A static shim in C
+speaks the same frames, so their layout is spelled out here. All integers are little-endian.
+
+    u32 length | u8 type | u32 id | payload        length = 5 + len(payload)
+
+`id` is chosen by the agent and comes back in the answer; 0 where there is nothing to answer. A
+string is UTF-8 (or whatever bytes the file system has) and ends in NUL. A frame of an unknown type
+is skipped; one over FRAME_MAX_BYTES or too short for its type ends the connection.
+
+| type | agent -> shim | shim -> agent |
+|---|---|---|
+| 1 | SPAWN: u32 flags, u32 umask, string cwd, u32 argc, argc strings, u32 envc, envc strings `K=V`; three descriptors by SCM_RIGHTS with its first byte: stdin, stdout, stderr | SPAWNED: i32 pid, i32 errno (0, or why there is no pid) |
+| 2 | KILL: u32 signal, to the whole process group of `id`'s command | EXITED: 9 x i64: wait status, wall microseconds, user microseconds, system microseconds, peak resident KiB, major faults, blocks in, blocks out, OOM kills in the container (-1: not known) |
+| 3 | - | TERM: the shim was told to stop (SIGTERM); it goes on until BYE |
+| 4 | BYE: kill what runs and exit with 0 | - |
+| 5 | CHMOD: string path; give owner and group of everything below it access | CHMODDED: i32 errno, i32 entries |
+| 6 | OPEN: u32 flags, string path; O_NOFOLLOW is added | OPENED: i32 errno, i32 0; one descriptor if it is 0 |
+| 9 | - | HELLO: u32 version, u32 uid, u32 gid, u32 flags; the first frame |
+
+A life: HELLO; then any number of SPAWN -> SPAWNED -> (KILL)* -> EXITED. EXITED is sent when the
+command's leader has ended *and* its process group and all other descendants are killed and reaped:
+nothing writes to /pfs any more. A command that could not be started is answered by SPAWNED with an
+errno, and no EXITED follows.
+
+End of file at the shim (the agent is gone): it kills all it has started; then it exits, or waits
+for a new agent where one will come (in a pod, where each exit costs a container restart). End of
+file at the agent (the shim is gone): everything that ran there is lost.
+"""
+
+import enum
+import os
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+VERSION = 1
+
+FRAME_MAX_BYTES = 16 * 1024 * 1024
+"""More than any command line and environment that a kernel takes."""
+
+_HEADER = struct.Struct("<IBI")
+_U32 = struct.Struct("<I")
+_PAIR = struct.Struct("<ii")
+_EXITED = struct.Struct("<9q")
+_HELLO = struct.Struct("<4I")
+_BODY_MIN = 5
+
+
+class Kind(enum.IntEnum):
+    """The type byte; an answer has the type of its question."""
+
+    SPAWN = 1
+    KILL = 2
+    """From the shim: EXITED."""
+    TERM = 3
+    BYE = 4
+    CHMOD = 5
+    OPEN = 6
+    HELLO = 9
+
+
+class HelloFlag(enum.IntFlag):
+    """What the shim says of itself."""
+
+    TERMINATING = 1
+    """It got SIGTERM before this agent was there."""
+    PFS_MOUNTED = 2
+    """Its commands see the worker's directory as `/pfs`."""
+
+
+NO_FLAGS = HelloFlag(0)
+
+
+class SpawnFlag(enum.IntFlag):
+    """How a command is started."""
+
+    INHERIT_ENV = 1
+    """The shim's own environment (of the image) lies below the one in the frame."""
+
+
+class ProtocolError(Exception):
+    """The other side sent what is no frame; the connection cannot be used any more."""
+
+    def __init__(self, what: str, number: int | None = None) -> None:
+        super().__init__(what if number is None else f"{what}: {number}")
+        self.what, self.number = what, number
+
+
+class NulError(ValueError):
+    """A string of a command holds a NUL character, which no command line can."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text!r} holds a NUL character")
+        self.text = text
+
+
+class Frame(NamedTuple):
+    """One frame as it came in."""
+
+    kind: int
+    id: int
+    payload: bytes
+
+
+class Spawn(NamedTuple):
+    """A command to start."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str = ""
+    """Empty: wherever the shim is."""
+    umask: int = 0o022
+    flags: SpawnFlag = SpawnFlag(0)
+
+
+class Exited(NamedTuple):
+    """How a command ended. Times in microseconds."""
+
+    status: int
+    """As `os.waitpid` gives it."""
+    wall_us: int = 0
+    user_us: int = 0
+    system_us: int = 0
+    peak_rss_kib: int = 0
+    major_faults: int = 0
+    blocks_in: int = 0
+    blocks_out: int = 0
+    oom_kills: int = -1
+
+
+class Hello(NamedTuple):
+    """Who the shim is."""
+
+    uid: int
+    gid: int
+    flags: HelloFlag
+    version: int = VERSION
+
+
+class Decoder:
+    """Turns a stream of bytes into frames, however it is cut."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Return the frames that are complete now, or raise ProtocolError."""
+        self._buffer += data
+        frames: list[Frame] = []
+        at = 0
+        while len(self._buffer) - at >= _U32.size:
+            (length,) = _U32.unpack_from(self._buffer, at)
+            if not _BODY_MIN <= length <= FRAME_MAX_BYTES:
+                raise ProtocolError("a frame of so many bytes", length)
+            end = at + _U32.size + length
+            if len(self._buffer) < end:
+                break
+            _, kind, number = _HEADER.unpack_from(self._buffer, at)
+            frames.append(Frame(kind, number, bytes(self._buffer[at + _HEADER.size : end])))
+            at = end
+        del self._buffer[:at]
+        return frames
+
+
+def frame(kind: Kind, number: int = 0, payload: bytes = b"") -> bytes:
+    """Return one frame."""
+    if len(payload) + _BODY_MIN > FRAME_MAX_BYTES:
+        raise ProtocolError("a payload of so many bytes", len(payload))
+    return _HEADER.pack(_BODY_MIN + len(payload), kind, number) + payload
+
+
+# --- the agent's frames ---------------------------------------------------------------------------
+
+
+def spawn(number: int, command: Spawn) -> bytes:
+    """Return a SPAWN frame; NulError if a string holds one."""
+    parts = [_U32.pack(command.flags), _U32.pack(command.umask), _string(command.cwd)]
+    parts += [_U32.pack(len(command.argv)), *map(_string, command.argv)]
+    env = [f"{key}={value}" for key, value in command.env.items()]
+    parts += [_U32.pack(len(env)), *map(_string, env)]
+    return frame(Kind.SPAWN, number, b"".join(parts))
+
+
+def read_spawn(payload: bytes) -> Spawn:
+    """Return the command in a SPAWN payload."""
+    reader = _Reader(payload)
+    flags, umask, cwd = reader.u32(), reader.u32(), reader.string()
+    argv = tuple(reader.string() for _ in range(reader.count()))
+    env: dict[str, str] = {}
+    for _ in range(reader.count()):
+        key, _, value = reader.string().partition("=")
+        env[key] = value
+    if not argv:
+        raise ProtocolError("a command without arguments")
+    return Spawn(argv, env, cwd, umask & 0o777, SpawnFlag(flags & SpawnFlag.INHERIT_ENV))
+
+
+def kill(number: int, signal: int) -> bytes:
+    """Return a KILL frame."""
+    return frame(Kind.KILL, number, _U32.pack(signal))
+
+
+def read_kill(payload: bytes) -> int:
+    """Return the signal in a KILL payload."""
+    return _Reader(payload).u32()
+
+
+def chmod(number: int, path: str) -> bytes:
+    """Return a CHMOD frame."""
+    return frame(Kind.CHMOD, number, _string(path))
+
+
+def open_(number: int, path: str, flags: int) -> bytes:
+    """Return an OPEN frame."""
+    return frame(Kind.OPEN, number, _U32.pack(flags) + _string(path))
+
+
+def read_chmod(payload: bytes) -> str:
+    """Return the path in a CHMOD payload."""
+    return _Reader(payload).string()
+
+
+def read_open(payload: bytes) -> tuple[int, str]:
+    """Return flags and path in an OPEN payload."""
+    reader = _Reader(payload)
+    return reader.u32(), reader.string()
+
+
+# --- the shim's frames ----------------------------------------------------------------------------
+
+
+def hello(value: Hello) -> bytes:
+    """Return a HELLO frame."""
+    return frame(Kind.HELLO, 0, _HELLO.pack(value.version, value.uid, value.gid, value.flags))
+
+
+def read_hello(payload: bytes) -> Hello:
+    """Return what a HELLO payload says."""
+    version, uid, gid, flags = _unpack(_HELLO, payload)
+    return Hello(uid, gid, HelloFlag(flags & 3), version)
+
+
+def exited(number: int, value: Exited) -> bytes:
+    """Return an EXITED frame."""
+    return frame(Kind.KILL, number, _EXITED.pack(*value))
+
+
+def read_exited(payload: bytes) -> Exited:
+    """Return what an EXITED payload says."""
+    return Exited(*_unpack(_EXITED, payload))
+
+
+def pair(kind: Kind, number: int, first: int, second: int = 0) -> bytes:
+    """Return SPAWNED (pid, errno), CHMODDED (errno, entries) or OPENED (errno, 0)."""
+    return frame(kind, number, _PAIR.pack(first, second))
+
+
+def read_pair(payload: bytes) -> tuple[int, int]:
+    """Return the two numbers of SPAWNED, CHMODDED or OPENED."""
+    first, second = _unpack(_PAIR, payload)
+    return first, second
+
+
+def _unpack(layout: struct.Struct, payload: bytes) -> Sequence[int]:
+    if len(payload) < layout.size:
+        raise ProtocolError("a payload of only so many bytes", len(payload))
+    return layout.unpack_from(payload)
+
+
+def _string(text: str) -> bytes:
+    data = os.fsencode(text)
+    if b"\0" in data:
+        raise NulError(text)
+    return data + b"\0"
+
+
+class _Reader:
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+        self._at = 0
+
+    def u32(self) -> int:
+        if len(self._payload) - self._at < _U32.size:
+            raise ProtocolError("a payload that ends within a number")
+        (value,) = _U32.unpack_from(self._payload, self._at)
+        self._at += _U32.size
+        return int(value)
+
+    def count(self) -> int:
+        """Return a number of strings that can be true: each takes a byte at least."""
+        value = self.u32()
+        if value > len(self._payload) - self._at:
+            raise ProtocolError("more strings than bytes", value)
+        return value
+
+    def string(self) -> str:
+        end = self._payload.find(b"\0", self._at)
+        if end < 0:
+            raise ProtocolError("a string without an end")
+        text = os.fsdecode(self._payload[self._at : end])
+        self._at = end + 1
+        return text

@@ -1,0 +1,290 @@
+import dataclasses
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from trunkline.worker_agent.core import lease
+from trunkline.worker_agent.core.lease import (
+    Assigned,
+    Begin,
+    Cancel,
+    Forget,
+    GiveBack,
+    Holding,
+    Key,
+    Phase,
+    Ran,
+    Received,
+    Reconnected,
+    Settled,
+    Stage,
+    Stopped,
+    Tell,
+    Ticked,
+    Want,
+)
+
+
+class Worker:
+    """A holding with a clock and a log of what it wanted done."""
+
+    def __init__(self, *, slots=1, prefetch=1, give_back_s=2.0, jobs=("j1",)):
+        self.holding = Holding(slots=slots, prefetch=prefetch, give_back_s=give_back_s)
+        self.now_s = 100.0
+        self.first = self.tell(Assigned(jobs))
+
+    def tell(self, event):
+        return self.holding.handle(event, self.now_s, int(self.now_s * 1e9))
+
+    def receive(self, sequence, job="j1", *, fresh=True):
+        return self.tell(Received(Key(job, sequence), sequence, 1, fresh))
+
+    def done(self, sequence, job="j1"):
+        return self.tell(Ran(Key(job, sequence))) + self.tell(Settled(Key(job, sequence)))
+
+
+def only(kind, effects):
+    return [each for each in effects if isinstance(each, kind)]
+
+
+def test_an_assigned_job_is_asked_for_slots_and_prefetch():
+    assert Worker(prefetch=7).first == [Want("j1", 8)]
+
+
+def test_a_received_datum_is_told_before_it_is_begun():
+    effects = Worker().receive(1)
+    assert effects.index(Tell()) < effects.index(Begin(Key("j1", 1)))
+
+
+def test_the_next_one_is_staged_and_begun_when_the_slot_is_free():
+    worker = Worker()
+    worker.receive(1)
+    assert only(Stage, worker.receive(2)) == [Stage(Key("j1", 2))]
+    assert only(Begin, worker.tell(Ran(Key("j1", 1)))) == [Begin(Key("j1", 2))]
+
+
+def test_more_is_asked_for_while_outputs_are_still_stored():
+    worker = Worker(prefetch=0)
+    worker.receive(1)
+    assert only(Want, worker.tell(Ran(Key("j1", 1)))) == [Want("j1", 1)]
+
+
+def test_outputs_that_cannot_be_stored_hold_up_the_next_ones():
+    worker = Worker(prefetch=3)
+    for sequence in (1, 2, 3):
+        worker.receive(sequence)
+    worker.tell(Ran(Key("j1", 1)))
+    assert only(Begin, worker.tell(Ran(Key("j1", 2)))) == []
+    assert only(Begin, worker.tell(Settled(Key("j1", 1)))) == [Begin(Key("j1", 3))]
+
+
+def test_what_may_have_been_delivered_before_is_not_staged_ahead():
+    worker = Worker()
+    worker.receive(1)
+    assert only(Stage, worker.receive(2, fresh=False)) == []
+    assert only(Begin, worker.tell(Ran(Key("j1", 1)))) == [Begin(Key("j1", 2))]
+
+
+def test_what_waits_too_long_is_given_back_and_no_more_is_fetched_ahead():
+    worker = Worker()
+    worker.receive(1)
+    worker.receive(2)
+    worker.now_s += 1.9
+    assert worker.tell(Ticked()) == []
+    worker.now_s += 0.2
+    assert worker.tell(Ticked()) == [GiveBack(Key("j1", 2))]
+    worker.now_s += 60
+    assert only(Want, worker.tell(Ran(Key("j1", 1)))) == [Want("j1", 1)]
+
+
+def test_short_datums_are_fetched_ahead_again_after_long_ones():
+    worker = Worker()
+    worker.receive(1)
+    worker.now_s += 5
+    worker.done(1)
+    assert worker.holding._ahead() == 0
+    for sequence in range(2, 12):
+        worker.receive(sequence)
+        worker.now_s += 0.01
+        worker.done(sequence)
+    assert worker.holding._ahead() == 1
+
+
+def test_a_job_that_is_gone_is_cancelled_everywhere():
+    worker = Worker(jobs=("j1", "j2"))
+    worker.receive(1)
+    worker.receive(2)
+    worker.receive(3, "j2")
+    effects = worker.tell(Assigned(("j2",)))
+    assert Want("j1", 0) in effects
+    assert Cancel(Key("j1", 1), begun=True) in effects
+    assert Cancel(Key("j1", 2), begun=False) in effects
+    assert worker.tell(Assigned(("j2",))) == []  # once is enough
+    assert only(Begin, worker.tell(Ran(Key("j1", 1)))) == [Begin(Key("j2", 3))]
+
+
+def test_a_late_datum_of_a_job_that_is_gone_is_taken_off():
+    assert Worker(jobs=()).receive(1) == [Cancel(Key("j1", 1), begun=False)]
+
+
+def test_after_a_reconnect_only_what_was_begun_is_left():
+    worker = Worker()
+    worker.receive(1)
+    worker.receive(2)
+    effects = worker.tell(Reconnected())
+    assert effects[:2] == [Forget(Key("j1", 2)), Tell()]
+    assert [each.sequence for each in worker.holding.held()] == [1]
+
+
+def test_a_datum_that_comes_again_while_it_runs_is_not_begun_twice():
+    worker = Worker()
+    worker.receive(1)
+    assert only(Begin, worker.receive(1, fresh=False)) == []
+    assert len(worker.holding.leases) == 1
+
+
+def test_a_stopped_worker_gives_back_and_finishes_what_runs():
+    worker = Worker()
+    worker.receive(1)
+    worker.receive(2)
+    assert worker.tell(Stopped()) == [Want("j1", 0), GiveBack(Key("j1", 2)), Tell()]
+    assert worker.receive(3) == [GiveBack(Key("j1", 3))]
+    assert worker.tell(Ran(Key("j1", 1))) == []
+    assert worker.tell(Settled(Key("j1", 1))) == [Tell()]
+    assert worker.holding.idle
+
+
+def test_the_oldest_job_comes_first():
+    worker = Worker(jobs=("old", "new"))
+    worker.receive(1, "new")
+    worker.receive(2, "new")
+    worker.receive(3, "old")
+    assert only(Begin, worker.tell(Ran(Key("new", 1)))) == [Begin(Key("old", 3))]
+
+
+def test_a_claim_says_what_executes():
+    worker = Worker()
+    worker.receive(1)
+    worker.receive(2)
+    first, second = worker.holding.held()
+    assert (first.executing, first.since_ns > 0) == (True, True)
+    assert (second.executing, second.since_ns) == (False, 0)
+
+
+JOBS = ("a", "b", "c")
+
+
+class Leases(RuleBasedStateMachine):
+    """Any order of events: the invariants of Holding hold, and wants are never overdrawn."""
+
+    def __init__(self):
+        super().__init__()
+        self.worker = Worker(slots=1, prefetch=2, jobs=())
+        self.assigned: tuple[str, ...] = ()
+        self.wanted = dict.fromkeys(JOBS, 0)
+        self.sequence = 0
+        self.came: dict[Key, str] = {}
+        self.begun: set[Key] = set()
+        self.ran: set[Key] = set()
+        self.stopped = False
+
+    def tell(self, event):
+        for effect in self.worker.tell(event):
+            match effect:
+                case Want(job, count):
+                    assert not (self.stopped and count)
+                    assert count == 0 or job in self.assigned
+                    self.wanted[job] = count
+                case Begin(key):
+                    assert not self.stopped
+                    assert self.came[key] == "waiting"
+                    self.came[key] = "begun"
+                    self.begun.add(key)
+                case Stage(key):
+                    assert not self.stopped
+                    assert self.came[key] == "waiting"
+                case GiveBack(key) | Forget(key):
+                    assert self.came[key] == "waiting"
+                    self.came[key] = "gone"
+                case Cancel(key, begun):
+                    assert self.came[key] == ("begun" if begun else "waiting")
+                    if not begun:
+                        self.came[key] = "gone"
+
+    @rule(
+        jobs=st.permutations(JOBS).flatmap(lambda all_: st.integers(0, 3).map(lambda n: all_[:n]))
+    )
+    def assign(self, jobs):
+        self.assigned = tuple(jobs)
+        self.tell(Assigned(self.assigned))
+
+    @rule(job=st.sampled_from(JOBS), fresh=st.booleans())
+    def receive(self, job, fresh):
+        late = self.wanted[job] == 0
+        if late and not self.stopped and job in self.assigned:
+            return  # the server sends no more than was asked for
+        self.wanted[job] = max(0, self.wanted[job] - 1)
+        self.sequence += 1
+        key = Key(job, self.sequence)
+        self.came[key] = "waiting"
+        self.tell(Received(key, self.sequence, 1, fresh))
+
+    @precondition(lambda self: self.begun - self.ran)
+    @rule()
+    def ran_(self):
+        key = min(self.begun - self.ran)
+        self.ran.add(key)
+        self.tell(Ran(key))
+
+    @precondition(lambda self: self.begun)
+    @rule(data=st.data())
+    def settle(self, data):
+        key = data.draw(st.sampled_from(sorted(self.begun)))
+        self.begun.discard(key)
+        self.ran.discard(key)
+        self.came[key] = "gone"
+        self.tell(Settled(key))
+
+    @rule()
+    def reconnect(self):
+        self.tell(Reconnected())
+
+    @rule(seconds=st.floats(0, 5))
+    def tick(self, seconds):
+        self.worker.now_s += seconds
+        self.tell(Ticked())
+
+    @rule()
+    def stop(self):
+        self.stopped = True
+        self.tell(Stopped())
+
+    @invariant()
+    def never_more_than_slots(self):
+        phases = [each.phase for each in self.worker.holding.leases.values()]
+        assert phases.count(Phase.BEGUN) <= 1
+        assert sum(each.executing for each in self.worker.holding.held()) <= 1
+
+    @invariant()
+    def what_is_held_is_what_came_and_is_not_gone(self):
+        held = {each for each, state in self.came.items() if state != "gone"}
+        assert set(self.worker.holding.leases) == held
+
+    @invariant()
+    def an_idle_worker_waits_for_nothing(self):
+        holding = self.worker.holding
+        phases = [each.phase for each in holding.leases.values()]
+        if self.stopped or phases.count(Phase.STORING) >= lease.STORING_MAX:
+            return
+        assert not (Phase.WAITING in phases and Phase.BEGUN not in phases)
+        if Phase.BEGUN not in phases:
+            assert all(self.wanted[job] >= 1 for job in self.assigned)
+
+
+Leases.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestLeases = Leases.TestCase
+
+
+def test_events_and_effects_are_values():
+    assert all(dataclasses.is_dataclass(each) for each in (Received, Want, Begin, Stage))

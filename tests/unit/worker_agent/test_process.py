@@ -1,0 +1,303 @@
+import asyncio
+import contextlib
+import os
+import signal
+import stat
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from trunkline.runtime.clock import SystemClock
+from trunkline.worker_agent import process
+from trunkline.worker_agent import shim as shim_module
+from trunkline.worker_agent.core import outcome
+from trunkline.worker_agent.link import ShimLostError
+from trunkline.worker_agent.process import Command
+
+ENV = {"PATH": os.environ["PATH"]}
+CLOCK = SystemClock()
+
+
+class Heard:
+    def __init__(self):
+        self.stdout = bytearray()
+        self.stderr = bytearray()
+        self.more = asyncio.Event()
+
+    def __call__(self, stream, data):
+        getattr(self, stream).extend(data)
+        self.more.set()
+
+    async def until(self, text: bytes) -> None:
+        while text not in self.stdout:
+            self.more.clear()
+            await self.more.wait()
+
+
+async def run(shim, *argv, heard=None, timeout_s=None, stdin=b"", env=None, cwd="", umask=0o022):
+    command = Command(argv, ENV if env is None else env, cwd, stdin, umask)
+    async with asyncio.timeout(20):
+        return await process.run(
+            shim.link, command, heard or Heard(), clock=CLOCK, timeout_s=timeout_s
+        )
+
+
+def sh(text: str) -> tuple[str, ...]:
+    return ("sh", "-c", text)
+
+
+async def gone(pid: int) -> None:
+    async with asyncio.timeout(10):
+        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            await asyncio.sleep(0.005)
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+async def test_a_command_runs_with_its_arguments_environment_and_directory(shim, tmp_path):
+    heard = Heard()
+    told = await run(
+        shim,
+        *sh('echo "$0 $NAME $(pwd) $(umask)"; echo oops >&2; exit 3'),
+        heard=heard,
+        env={**ENV, "NAME": "wörk=er"},
+        cwd=str(tmp_path),
+        umask=0o027,
+    )
+    assert told.ended == outcome.Exited(3)
+    assert heard.stdout.decode() == f"sh wörk=er {tmp_path} 0027\n"
+    assert heard.stderr == b"oops\n"
+    assert told.peak_rss_bytes > 100_000
+    assert told.wall_s > 0
+
+
+async def test_the_environment_is_the_given_one_only(shim):
+    heard = Heard()
+    await run(shim, "env", heard=heard, env={"PATH": os.environ["PATH"], "A": "1"})
+    assert sorted(heard.stdout.decode().splitlines()) == sorted(["A=1", f"PATH={ENV['PATH']}"])
+
+
+async def test_a_command_leads_a_session_of_its_own_with_default_signals(shim):
+    heard = Heard()
+    told = await run(
+        shim, "cat", "/proc/self/stat", "/proc/self/status", heard=heard, stdin=b"ignored"
+    )
+    assert told.ended == outcome.Exited(0)
+    lines = heard.stdout.decode().splitlines()
+    pid, _, _, _, group, session, *_ = lines[0].split()
+    assert pid == group == session
+    status = dict(line.split(":\t", 1) for line in lines[1:] if ":\t" in line)
+    assert int(status["SigBlk"], 16) == 0
+    assert int(status["SigIgn"], 16) & 0x7FFFFFFF == 0  # 32 and 33 are the C library's own
+
+
+@pytest.mark.parametrize(
+    ("argv", "number"),
+    [
+        (("no-such-command-anywhere",), 2),
+        (("/no/such/file",), 2),
+        (("/etc/passwd",), 13),
+        (("/",), 13),
+        (("",), 2),
+        (("sh", "-c", "a\0b"), 22),
+        (("echo", "x" * 300_000), 7),
+    ],
+)
+async def test_a_command_that_cannot_be_started_says_why(shim, argv, number):
+    told = await run(shim, *argv)
+    assert told.ended == outcome.NotStarted(argv[0], number)
+    assert (await run(shim, "true")).ended == outcome.Exited(0)
+
+
+async def test_a_directory_that_is_not_there_is_an_error_of_the_command(shim, tmp_path):
+    told = await run(shim, "true", cwd=str(tmp_path / "no"))
+    assert told.ended == outcome.NotStarted("true", 2, str(tmp_path / "no"))
+
+
+async def test_the_commands_own_path_finds_it(shim, tmp_path):
+    tool = tmp_path / "mytool"
+    tool.write_text("#!/bin/sh\necho mine\n")
+    tool.chmod(0o755)
+    heard = Heard()
+    told = await run(shim, "mytool", heard=heard, env={"PATH": f"/nowhere:{tmp_path}"})
+    assert (told.ended, bytes(heard.stdout)) == (outcome.Exited(0), b"mine\n")
+
+
+async def test_a_signal_is_told(shim):
+    assert (await run(shim, *sh("kill -USR1 $$"))).ended == outcome.Signalled(signal.SIGUSR1)
+
+
+async def test_a_command_over_its_time_is_killed_with_its_group(shim, tmp_path):
+    told = await run(shim, *sh(f"sleep 60 & echo $! > {tmp_path}/pid; wait"), timeout_s=0.3)
+    assert told.ended == outcome.TimedOut(0.3)
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+async def test_children_that_outlive_the_command_are_killed(shim, tmp_path):
+    told = await run(shim, *sh(f"sleep 60 & echo $! > {tmp_path}/pid"))
+    assert told.ended == outcome.Exited(0)
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+async def test_what_escaped_into_other_sessions_is_killed_before_the_end_is_told(shim, tmp_path):
+    script = f"""
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.setsid()
+        open("{tmp_path}/pid", "w").write(str(os.getpid()))
+    time.sleep(60)
+while not os.path.exists("{tmp_path}/pid") or not open("{tmp_path}/pid").read():
+    time.sleep(0.01)
+"""
+    told = await run(shim, "python3", "-c", script)
+    assert told.ended == outcome.Exited(0)
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+async def test_stdin_is_given_and_need_not_be_read(shim):
+    heard = Heard()
+    stdin = b"line\n" * 1_000_000
+    assert (await run(shim, "wc", "-l", heard=heard, stdin=stdin)).ended == outcome.Exited(0)
+    assert heard.stdout.split()[0] == b"1000000"
+    assert (await run(shim, "true", stdin=stdin)).ended == outcome.Exited(0)
+    assert (await run(shim, "sh", stdin=b"read x\nfirst\nexit 7\n")).ended == outcome.Exited(7)
+
+
+async def test_without_stdin_there_is_nothing_to_read(shim):
+    assert (await run(shim, "cat")).ended == outcome.Exited(0)
+
+
+async def test_a_flood_of_output_is_read_to_its_end(shim):
+    size = 0
+
+    def count(_stream, data):
+        nonlocal size
+        size += len(data)
+
+    command = Command(sh("head -c 50000000 /dev/zero"), ENV)
+    async with asyncio.timeout(20):
+        told = await process.run(shim.link, command, count, clock=CLOCK)
+    assert (told.ended, size) == (outcome.Exited(0), 50_000_000)
+
+
+async def test_cancelling_kills_and_waits_for_the_end(shim):
+    heard = Heard()
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(run(shim, *sh("sleep 60 & echo $!; wait"), heard=heard))
+        async with asyncio.timeout(10):
+            await heard.until(b"\n")
+        pid = int(heard.stdout)
+        assert alive(pid)
+        task.cancel()
+    assert task.cancelled()
+    assert not alive(pid)
+    assert (await run(shim, "true")).ended == outcome.Exited(0)
+
+
+async def test_a_shim_that_is_killed_is_told_at_once(shim):
+    heard = Heard()
+
+    async def lost() -> float:
+        with pytest.raises(ShimLostError):
+            await run(shim, *sh("echo $$; sleep 60"), heard=heard)
+        return time.monotonic()
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(lost())
+        async with asyncio.timeout(10):
+            await heard.until(b"\n")
+        shim.process.kill()
+        killed_s = time.monotonic()
+    os.kill(int(heard.stdout), signal.SIGKILL)
+    assert task.result() - killed_s < 2
+    assert shim.link.lost.is_set()
+    with pytest.raises(ShimLostError):
+        await run(shim, "true")
+
+
+async def test_without_its_agent_the_shim_kills_everything_and_ends(shim):
+    heard = Heard()
+
+    async def lost():
+        with pytest.raises(ShimLostError):
+            await run(shim, *sh("setsid sleep 60 & echo $!; echo $$; exec sleep 60"), heard=heard)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(lost())
+        async with asyncio.timeout(10):
+            while heard.stdout.count(b"\n") < 2:
+                heard.more.clear()
+                await heard.more.wait()
+        shim.link.close()
+    assert await shim.code() == shim_module.EXIT_AGENT_LOST
+    for pid in heard.stdout.split():
+        await gone(int(pid))
+
+
+async def test_bye_ends_the_shim_with_zero(shim):
+    shim.link.bye()
+    assert await shim.code() == 0
+
+
+async def test_sigterm_is_told_to_the_agent_and_the_shim_goes_on(shim):
+    told = asyncio.Event()
+    shim.link._on_term = told.set
+    shim.process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(10):
+        await told.wait()
+    assert (await run(shim, "true")).ended == outcome.Exited(0)
+
+
+async def test_garbage_from_the_agent_ends_the_shim(shim):
+    shim.link._socket.send(b"\xff" * 64)
+    assert await shim.code() == shim_module.EXIT_AGENT_LOST
+
+
+async def test_frames_of_a_newer_agent_are_skipped(shim):
+    shim.link._socket.send(b"\x05\0\0\0\x63\x01\0\0\0")
+    assert (await run(shim, "true")).ended == outcome.Exited(0)
+
+
+async def test_what_a_command_wrote_can_be_opened_up(shim, tmp_path):
+    out = tmp_path / "out"
+    deep = out / "a" / "b"
+    deep.mkdir(parents=True)
+    (deep / "file").write_text("x")
+    (deep / "file").chmod(0o000)
+    (out / "a").chmod(0o100)
+    (out / "link").symlink_to("/etc/passwd")
+    before = Path("/etc/passwd").stat().st_mode
+    error, entries = await shim.link.chmod(str(out))
+    assert (error, entries) == (0, 4)
+    assert stat.S_IMODE((deep / "file").stat().st_mode) == 0o660
+    assert stat.S_IMODE((out / "a").stat().st_mode) == 0o770
+    assert Path("/etc/passwd").stat().st_mode == before
+
+
+async def test_the_shim_opens_files_but_follows_no_link(shim, tmp_path):
+    (tmp_path / "file").write_text("content")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    number = await shim.link.open(str(tmp_path / "file"))
+    with os.fdopen(number) as file:
+        assert file.read() == "content"
+    with pytest.raises(OSError, match="symbolic"):
+        await shim.link.open(str(tmp_path / "link"))
+
+
+async def test_many_commands_leave_no_descriptor_behind(shim):
+    await run(shim, "true")
+    ours = len(list(Path("/proc/self/fd").iterdir()))
+    theirs = psutil.Process(shim.process.pid).num_fds()
+    for _ in range(20):
+        await run(shim, "true", stdin=b"x")
+        await run(shim, "no-such-command")
+    assert len(list(Path("/proc/self/fd").iterdir())) == ours
+    assert psutil.Process(shim.process.pid).num_fds() == theirs
