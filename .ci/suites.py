@@ -15,7 +15,9 @@ def main(results: str) -> None:
     for case in ElementTree.parse(results).iter("testcase"):  # noqa: S314 - we have just made it
         suite = case.get("classname", "").split(".")[1]
         (skipped if case.find("skipped") is not None else ran)[suite] += 1
-    suites = sorted({path.relative_to("tests").parts[0] for path in Path("tests").rglob("test_*.py")})
+    suites = sorted(
+        {path.relative_to("tests").parts[0] for path in Path("tests").rglob("test_*.py")}
+    )
     for suite in suites:
         sys.stdout.write(f"{suite}: {ran[suite]} ran, {skipped[suite]} skipped\n")
     idle = [suite for suite in suites if not ran[suite]]

@@ -1,0 +1,116 @@
+"""The tables in docs/subjects.md, made from `contracts/subjects.py`: that module is the one place.
+
+`python -m tests.support.subjects_table --write` puts them into the page, `--check` fails if the page
+has others.
+"""
+
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from trunkline.contracts import subjects
+
+PAGE = Path(__file__).parents[2] / "docs" / "subjects.md"
+BEGIN = "<!-- made from contracts/subjects.py by `make docs` -->"
+END = "<!-- end -->"
+
+_STAND_INS: dict[str, str | int] = {
+    "job": "a" * 32,
+    "index": 1111,
+    "generation": 2222,
+    "sequence": 3333,
+}
+_SECTION = re.compile(r"^# --- (.*?) -+$")
+
+
+def rendered() -> str:
+    """Return the page as it should be."""
+    page = PAGE.read_text()
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{tables()}{END}{after}"
+
+
+def tables() -> str:
+    """Return a table per section of the module."""
+    lines: list[str] = []
+    section = ""
+    for title, name, wire, what in entries():
+        if title != section:
+            section = title
+            lines += ["", f"### {title[:1].upper()}{title[1:]}", ""]
+            lines += ["| in the code | on the wire | what |", "|---|---|---|"]
+        lines.append(f"| `{name}` | `{wire}` | {what} |")
+    return "\n".join(lines) + "\n\n"
+
+
+def entries() -> Iterator[tuple[str, str, str, str]]:
+    """Yield (section, name in the code, subject or name on the wire, what it is)."""
+    source = inspect.getsource(subjects)
+    titles = {
+        number: found.group(1)
+        for number, line in enumerate(source.splitlines(), 1)
+        if (found := _SECTION.match(line))
+    }
+    body = ast.parse(source).body
+    for node, following in zip(body, [*body[1:], None], strict=True):
+        section = max((line for line in titles if line < node.lineno), default=0)
+        if not section:
+            continue
+        title = titles[section]
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            value = getattr(subjects, name)
+            if isinstance(value, str):
+                what = _sentence(_text(following))
+                every = "The filter for all of them." if value[-1] in "*>" else ""
+                yield title, name, value, what or every
+        elif isinstance(node, ast.FunctionDef):
+            parameters = [argument.arg for argument in node.args.args]
+            if "subject" in parameters:  # it asks about one, and builds none
+                continue
+            wire = _called(getattr(subjects, node.name), parameters)
+            arguments = ", ".join(parameters)
+            text = _sentence(ast.get_docstring(node) or "")
+            what = text.removeprefix("Return the ").removeprefix("Return ")
+            yield title, f"{node.name}({arguments})", wire, what[:1].upper() + what[1:]
+
+
+def _called(function: object, parameters: list[str]) -> str:
+    assert callable(function)
+    wire = str(function(*(_stand_in(name) for name in parameters)))
+    for name in parameters:
+        wire = wire.replace(str(_stand_in(name)), f"<{name}>")
+    return wire
+
+
+def _stand_in(name: str) -> str | int:
+    return _STAND_INS.get(name, f"xx{name}xx")
+
+
+def _text(node: ast.stmt | None) -> str:
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return str(node.value.value)
+    return ""
+
+
+def _sentence(text: str) -> str:
+    """Return the first paragraph on one line, fit for a cell."""
+    return " ".join(text.partition("\n\n")[0].split()).replace("|", "\\|")
+
+
+def main() -> None:
+    wanted = rendered()
+    if "--write" in sys.argv:
+        PAGE.write_text(wanted)
+    elif PAGE.read_text() != wanted:
+        sys.exit("docs/subjects.md does not fit contracts/subjects.py: run `make docs`")
+    else:
+        sys.stdout.write("docs/subjects.md fits contracts/subjects.py\n")
+
+
+if __name__ == "__main__":
+    main()
