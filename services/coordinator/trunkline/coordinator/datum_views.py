@@ -19,7 +19,8 @@ from trunkline.coordinator import paging
 from trunkline.coordinator.api import Answer, Handler, decode
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.commits import InvalidRequestError
-from trunkline.coordinator.outcomes import Folds, Outcomes
+from trunkline.coordinator.handlers import Folds
+from trunkline.coordinator.outcomes import Outcomes
 from trunkline.storage import together
 
 WAITING, RUNNING = "WAITING", "RUNNING"

@@ -1,16 +1,19 @@
 """What each request is answered with, but for datums, logs and events: see `readers`."""
 
+from collections.abc import Callable
 from importlib import metadata
 from urllib.parse import urlsplit
 
+import msgspec
+
 from trunkline.bus.connection import NatsConnection
-from trunkline.bus.tables import stream_of
 from trunkline.contracts import api as contract
 from trunkline.contracts import errors, names, records, spec_parsing, subjects
 from trunkline.coordinator import paging
 from trunkline.coordinator.api import Answer, Handler, decode
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.commits import Commits, InvalidRequestError
+from trunkline.coordinator.core.job import Fold
 from trunkline.coordinator.pipelines import Pipelines
 from trunkline.coordinator.repos import Repos
 from trunkline.coordinator.settings import Settings
@@ -18,6 +21,10 @@ from trunkline.coordinator.tables import NODES_KEY
 
 NODES_MAX = 10_000
 """Logical nodes that one machine may pretend to have."""
+
+
+Folds = Callable[[str, str], Fold | None]
+"""Returns what is known of a live job, by pipeline and id."""
 
 
 class Handlers:
@@ -29,12 +36,13 @@ class Handlers:
         pipelines: Pipelines,
         repos: Repos,
         commits: Commits,
+        folds: Folds,
         ctl: NatsConnection,
         settings: Settings,
     ) -> None:
         self._catalog, self._tables = catalog, catalog.tables
         self._pipelines, self._repos, self._commits = pipelines, repos, commits
-        self._ctl, self._settings = ctl, settings
+        self._folds, self._ctl, self._settings = folds, ctl, settings
 
     def all(self) -> dict[str, Handler]:
         """Return the handlers by verb."""
@@ -144,7 +152,7 @@ class Handlers:
         if page.key:
             names.pipeline(page.key)
         found = sorted(
-            self._catalog.jobs.list(page.key),
+            map(self._live, self._catalog.jobs.list(page.key)),
             key=lambda each: (-each.created_ns, each.pipeline, each.id),
         )
         rest = paging.following(
@@ -188,7 +196,7 @@ class Handlers:
 
     async def status(self, body: bytes) -> Answer:  # noqa: ARG002 - it has no fields
         """Show what the installation is."""
-        info = await self._ctl.js_api(f"STREAM.INFO.{stream_of(subjects.PIPELINES)}")
+        info = await self._ctl.js_api(f"STREAM.INFO.{subjects.bucket_stream(subjects.PIPELINES)}")
         config = info["config"]
         problems = ["NATS has refused subjects to the coordinator"] if self._ctl.violations else []
         return paging.answer(
@@ -207,7 +215,7 @@ class Handlers:
         return contract.PipelineView(
             pipeline=pipeline,
             scaling=self._catalog.scaling.get(pipeline.name),
-            last_job=jobs[-1] if jobs else None,
+            last_job=self._live(jobs[-1]) if jobs else None,
         )
 
     def _repo_view(self, repo: records.Repo) -> contract.RepoView:
@@ -217,7 +225,12 @@ class Handlers:
         found = self._catalog.jobs.known(request.pipeline, request.id)
         if found is None:
             raise errors.NotFoundError("job", f"{request.pipeline}@{request.id}")
-        return found
+        return self._live(found)
+
+    def _live(self, job: records.Job) -> records.Job:
+        """Return a job with what is known of its datums by now; its record lags behind."""
+        fold = self._folds(job.pipeline, job.id)
+        return msgspec.structs.replace(job, counts=fold.counts) if fold else job
 
     def _need_local(self) -> None:
         if not self._settings.local:

@@ -10,8 +10,12 @@ rest, so a crash between any two creations is repaired by the next round. Two ru
    (`set_id`), on the heads of that moment or newer ones.
 2. A head that no job of this version reads gets a job whose id is the head's: so the commit and all
    that it sets off share one id. Where an older version has taken that id already (its job was
-   created before the update, and waited for this commit), the id is made from the head, the
+   created before the update, and waited for this commit), the id is made from the heads, the
    pipeline, its version and salt: the same in every round.
+3. A pipeline of several inputs may have seen each head, but not all together: one input moved while
+   another was on its way. Once nothing is on its way any more, the newest job must have read just
+   the heads; if it has not, one more is made. An UNRUNNABLE newest job stays the last word: parts of
+   a set that has failed are not mixed with older ones.
 
 *Closure.* While a job has not ended badly and its output is still to come, everything downstream of
 it has a job of the same id: WAITING, with `upstream` inputs that are filled in when they come. A
@@ -161,9 +165,11 @@ class _Plan:
             if not head or (leaf.repo, leaf.branch, head) in self._consumed(reader):
                 continue
             if head in self._jobs.get(reader.name, {}):
-                self._want(reader, _late_id(reader, head), self._own_inputs(reader))
+                self._want_late(reader)
             else:
                 self._want(reader, head, self._inputs(reader, head, leaf))
+        if len(reader.inputs) > 1 and not self._on_the_way(reader) and self._mixed(reader):
+            self._want_late(reader)
 
     def add_closure(self, reader: Node) -> None:
         """Give the reader a job for each job upstream whose output is still to come."""
@@ -193,6 +199,29 @@ class _Plan:
                 state=JobState.WAITING,
             )
         )
+
+    def _want_late(self, reader: Node) -> None:
+        """Want a job on the heads, under an id that is made of them."""
+        inputs = self._own_inputs(reader)
+        if inputs is not None:
+            self._want(reader, _late_id(reader, inputs), inputs)
+
+    def _on_the_way(self, reader: Node) -> bool:
+        """Whether an input of the reader is still to come."""
+        repos = {leaf.repo for leaf in reader.inputs}
+        return any(job.to_come for repo in repos for job in self._jobs.get(repo, {}).values())
+
+    def _mixed(self, reader: Node) -> bool:
+        """Whether the newest job of the reader's version has read something else than the heads."""
+        own = [
+            job for job in self._jobs.get(reader.name, {}).values() if job.version == reader.version
+        ]
+        newest = max(own, key=lambda each: each.order, default=None)
+        heads = self._own_inputs(reader)
+        if newest is None or heads is None or newest.state is JobState.UNRUNNABLE:
+            return False
+        read = [each.commit or newest.id for each in newest.inputs]
+        return read != [each.commit for each in heads]
 
     def _know(self, job: _Known) -> None:
         self._jobs.setdefault(job.pipeline, {})[job.id] = job
@@ -317,9 +346,10 @@ def find_cycle(name: str, reads: Mapping[str, Sequence[str]]) -> list[str]:
     return []
 
 
-def _late_id(reader: Node, head: str) -> str:
-    """Return the id of a job on a head whose own id an older version's job has."""
-    parts = (head, reader.name, str(reader.version), reader.salt)
+def _late_id(reader: Node, inputs: Iterable[records.JobInput]) -> str:
+    """Return the id of a job on heads whose own ids other jobs of the reader have."""
+    commits = (each.commit for each in inputs)
+    parts = (reader.name, str(reader.version), reader.salt, *commits)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
