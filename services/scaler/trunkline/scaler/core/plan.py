@@ -41,8 +41,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     since_ns: int = 0
     """When the datum that it executes was begun."""
     incarnation: str = ""
-    cordoned: bool = False
-    """Whether its node is to be emptied."""
+    must_go: str = ""
+    """Why it is to be replaced, busy or not; it still finishes what it has begun."""
     misplaced: bool = False
     """Whether its node is gone, or does not count any more."""
 
@@ -102,16 +102,14 @@ def plan(pipeline: str, wants: Mapping[str, int], seen: Sequence[Seen]) -> list[
     changes: list[Change] = [
         Delete(each.name, "it has drained") for each in seen if each.phase is Phase.GONE
     ]
-    staying = [each for each in seen if each.phase in _STAYING]
+    staying = [each for each in seen if each.phase in STAYING]
     changes += [
-        Drain(each.name, each.incarnation, "its node is cordoned")
-        for each in staying
-        if each.cordoned
+        Drain(each.name, each.incarnation, each.must_go) for each in staying if each.must_go
     ]
     taken = {each.name for each in seen}
     for code_hash in sorted({*wants, *(each.code_hash for each in staying)}):
         want = wants.get(code_hash, 0)
-        have = [each for each in staying if each.code_hash == code_hash and not each.cordoned]
+        have = [each for each in staying if each.code_hash == code_hash and not each.must_go]
         changes += _fewer(have, want, "its code was replaced" if code_hash not in wants else "")
         for _ in range(want - len(have)):
             name = free_name(pipeline, code_hash, taken)
@@ -131,7 +129,7 @@ def free_name(pipeline: str, code_hash: str, taken: Collection[str]) -> str:
     return name
 
 
-_STAYING = (Phase.STARTING, Phase.IDLE, Phase.BUSY)
+STAYING = (Phase.STARTING, Phase.IDLE, Phase.BUSY)
 
 
 def _fewer(have: Sequence[Seen], want: int, reason: str) -> list[Change]:

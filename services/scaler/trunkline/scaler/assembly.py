@@ -1,0 +1,61 @@
+"""What the scaler's process is made of, whatever its cluster is."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from trunkline.bus import connection, topology
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.publishing import Window
+from trunkline.bus.tables import KvTable
+from trunkline.contracts import records, subjects
+from trunkline.runtime.clock import SystemClock
+from trunkline.scaler.ports import Cluster
+from trunkline.scaler.service import Scaler
+from trunkline.scaler.settings import Settings
+from trunkline.scaler.views import Measured
+
+Connect = Callable[[NatsConnection], AbstractAsyncContextManager[Cluster]]
+"""Takes the connection in the account CTL."""
+
+
+async def serve(config: Settings, connect_cluster: Connect) -> None:
+    """Scale and reap until cancelled, or until a connection is closed for good."""
+    async with (
+        connection.connect(config.ctl_url, name="scaler", inbox=subjects.SCALER_INBOX) as ctl,
+        connection.connect(config.data_url, name="scaler", inbox=subjects.SCALER_INBOX) as data,
+        connect_cluster(ctl) as cluster,
+    ):
+
+        async def measure(pipeline: str, job: str) -> Measured | None:
+            return await topology.gauge(data, pipeline, job)
+
+        scaler = Scaler(
+            config,
+            cluster,
+            data=data,
+            data_publisher=Window(data),
+            ctl_publisher=Window(ctl),
+            pipelines=KvTable(ctl, subjects.PIPELINES, records.Pipeline),
+            jobs=KvTable(ctl, subjects.JOBS, records.Job),
+            scaling=KvTable(ctl, subjects.SCALING, records.Scaling),
+            measure=measure,
+            clock=SystemClock(),
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(scaler.run(), name="scaler")
+            tasks.create_task(_until_closed(ctl, data), name="until-closed")
+
+
+class ClosedError(RuntimeError):
+    """A connection to NATS is closed for good: the process ends, and is started again."""
+
+
+async def _until_closed(*connections: NatsConnection) -> None:
+    async def closed(each: NatsConnection) -> None:
+        await each.closed()
+        raise ClosedError(each.name)
+
+    async with asyncio.TaskGroup() as tasks:
+        for each in connections:
+            tasks.create_task(closed(each), name=f"closed-{each.name}")

@@ -1,0 +1,94 @@
+"""What is seen of a worker: the cluster's word, the worker's own, and what it was asked to do."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from trunkline.contracts import records
+from trunkline.contracts.messages import Claim, Held
+from trunkline.scaler.core.plan import Phase, Seen
+from trunkline.scaler.ports import Node, Worker
+
+
+class Signs(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one worker beside what the cluster lists."""
+
+    claim: Claim | None = None
+    """The last one, while the worker lives."""
+    silent_s: float = 0.0
+    """Seconds since that claim; without one, since the worker was first seen running."""
+    asked_s: float | None = None
+    """Seconds since it was asked to drain; None: it was not."""
+
+
+def see(
+    worker: Worker,
+    signs: Signs,
+    nodes: Mapping[str, Node],
+    *,
+    drain_answer_s: float,
+    silent_s: float,
+) -> Seen:
+    """Return one worker as the plan takes it.
+
+    Args:
+        worker: As the cluster lists it.
+        signs: What else is known.
+        nodes: By name.
+        drain_answer_s: After which one that was asked to drain and says nothing is gone.
+        silent_s: After which one that runs and says nothing is to be replaced.
+    """
+    claim, node = signs.claim, nodes.get(worker.node)
+    must_go = ""
+    if node is not None and node.cordoned:
+        must_go = f"its node {node.name} is cordoned"
+    elif claim is None and worker.running and signs.silent_s > silent_s:
+        must_go = f"no sign of life for {silent_s:.0f} s"
+    begun = executing(claim)
+    return Seen(
+        name=worker.name,
+        code_hash=worker.code_hash,
+        phase=_phase(worker, signs, drain_answer_s),
+        since_ns=begun.since_ns if begun else 0,
+        incarnation=claim.incarnation if claim else "",
+        must_go=must_go,
+        misplaced=bool(worker.node) and (node is None or not node.eligible),
+    )
+
+
+def show(worker: Worker, seen: Seen, claim: Claim | None) -> records.WorkerView:
+    """Return one worker as people see it."""
+    begun = executing(claim)
+    phase = "gone" if seen.phase in (Phase.GONE, Phase.STOPPING) else str(seen.phase)
+    return records.WorkerView(
+        name=worker.name,
+        phase=phase,
+        code_hash=worker.code_hash,
+        held=len(claim.held) if claim else 0,
+        job=begun.job if begun else "",
+        index=begun.index if begun else None,
+        since_ns=begun.since_ns if begun else 0,
+        pulled_ns=claim.pulled_ns if claim else 0,
+        created_ns=worker.created_ns,
+    )
+
+
+def executing(claim: Claim | None) -> Held | None:
+    """Return the datum that a worker began last."""
+    begun = [held for held in claim.held if held.executing] if claim else []
+    return max(begun, key=lambda held: held.since_ns, default=None)
+
+
+def _phase(worker: Worker, signs: Signs, drain_answer_s: float) -> Phase:
+    claim = signs.claim
+    if worker.stopping:
+        return Phase.STOPPING
+    if signs.asked_s is not None or (claim is not None and claim.draining):
+        empty = claim is not None and claim.draining and not claim.held
+        overdue = signs.asked_s is not None and signs.asked_s >= drain_answer_s
+        # a living worker claims every few seconds; twice that without one, and it does not live
+        mute = claim is None or signs.silent_s > 2 * drain_answer_s
+        return Phase.GONE if empty or (overdue and mute) else Phase.DRAINING
+    if claim is None:
+        return Phase.STARTING
+    return Phase.BUSY if claim.held else Phase.IDLE

@@ -1,0 +1,75 @@
+"""Drains under way: who was asked to take no more work, asked again each second until it says so.
+
+    asked --"draining" in its claim--> told no more --holds nothing--> deleted by name --> forgotten
+
+Nothing is stored: after a restart the claims say who drains, and the plan names again whom it needs.
+A drain that comes late or twice does no harm, since it is one way and names the incarnation.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trunkline.bus.ports import Connection
+from trunkline.contracts import errors, messages, subjects
+from trunkline.contracts.messages import Claim
+from trunkline.runtime.clock import Clock
+from trunkline.scaler.core.plan import Drain
+from trunkline.scaler.core.reaping import Key
+
+log = logging.getLogger(__name__)
+
+AGAIN_S = 1.0
+
+
+@dataclass
+class _Asked:
+    key: Key
+    drain: Drain
+    since_s: float
+    told_s: float
+
+
+class Drains:
+    """Who is to drain."""
+
+    def __init__(
+        self, connection: Connection, claim: Callable[[Key], Claim | None], clock: Clock
+    ) -> None:
+        self._connection, self._claim, self._clock = connection, claim, clock
+        self._asked: dict[str, _Asked] = {}
+
+    async def ask(self, pipeline: str, drain: Drain) -> None:
+        """Ask a worker to drain, now and until it says that it does."""
+        now_s = self._clock.monotonic_s()
+        asked = _Asked((pipeline, drain.name), drain, now_s, now_s)
+        self._asked.setdefault(drain.name, asked)
+        await self._tell(asked)
+
+    async def repeat(self) -> None:
+        """Ask those again who have not answered."""
+        now_s = self._clock.monotonic_s()
+        for asked in list(self._asked.values()):
+            claim = self._claim(asked.key)
+            if (claim is None or not claim.draining) and now_s - asked.told_s >= AGAIN_S:
+                asked.told_s = now_s
+                await self._tell(asked)
+
+    def asked_s(self, name: str) -> float | None:
+        """Return the seconds since a worker was asked; None if it was not."""
+        asked = self._asked.get(name)
+        return None if asked is None else self._clock.monotonic_s() - asked.since_s
+
+    def forget(self, name: str) -> None:
+        """The worker of that name is gone."""
+        self._asked.pop(name, None)
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    async def _tell(self, asked: _Asked) -> None:
+        message = messages.Drain(incarnation=asked.drain.incarnation, reason=asked.drain.reason)
+        try:
+            await self._connection.publish(subjects.control(*asked.key), messages.encode(message))
+        except errors.UnavailableError:
+            log.debug("drain not sent", extra={"worker": asked.drain.name})

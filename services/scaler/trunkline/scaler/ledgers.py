@@ -1,0 +1,92 @@
+"""The reaper's entries in attempt ledgers, by compare-and-set.
+
+A worker may write the same ledger at the same time (its own start, or the end of another try), so
+each entry is made on what is there, and made again when that has moved. An entry that stands
+already is not made twice: that is what makes a charge safe to repeat.
+"""
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from trunkline.bus.ports import Connection, Publisher
+from trunkline.contracts import attempts, errors, messages, subjects
+from trunkline.contracts.attempts import Attempt, Ledger
+from trunkline.contracts.messages import Held
+from trunkline.contracts.states import Cause
+
+log = logging.getLogger(__name__)
+
+_TRIES = 20
+"""How often a ledger may move under us before we give up: each mover makes progress itself."""
+
+
+async def charge(
+    connection: Connection, publisher: Publisher, pipeline: str, held: Held, attempt: Attempt
+) -> bool:
+    """Enter a lost attempt; return whether it stands now.
+
+    Raises:
+        UnavailableError: the server does not answer; whether the entry stands is unknown.
+    """
+
+    def entered(ledger: Ledger) -> Ledger | None:
+        if ledger.generation > held.generation:
+            return None
+        if ledger.generation < held.generation:
+            ledger = Ledger(generation=held.generation)
+        same = [a for a in ledger.attempts if a.incarnation == attempt.incarnation]
+        if any(a.cause is Cause.WORKER_LOST for a in same):
+            return None
+        return attempts.ended(ledger, attempt)
+
+    return await _change(connection, publisher, pipeline, held, entered)
+
+
+async def withdraw(
+    connection: Connection, publisher: Publisher, pipeline: str, held: Held, incarnation: str
+) -> bool:
+    """Let the last lost attempt of an incarnation charge nobody; return whether that stands now.
+
+    Raises:
+        UnavailableError: the server does not answer.
+    """
+
+    def withdrawn(ledger: Ledger) -> Ledger | None:
+        changed = attempts.withdrawn(ledger, incarnation)
+        return None if changed == ledger else changed
+
+    return await _change(connection, publisher, pipeline, held, withdrawn)
+
+
+async def _change(
+    connection: Connection,
+    publisher: Publisher,
+    pipeline: str,
+    held: Held,
+    change: Callable[[Ledger], Ledger | None],
+) -> bool:
+    subject = subjects.attempts(pipeline, held.job, held.index)
+    for _ in range(_TRIES):
+        stored = await connection.last(subjects.ATTEMPTS_STREAM, subject)
+        try:
+            ledger = messages.decode(subject, stored.data, Ledger) if stored else Ledger()
+        except errors.MalformedMessageError as error:
+            log.warning("ledger replaced", extra={"pipeline": pipeline, "error": str(error)})
+            ledger = Ledger()
+        changed = change(ledger)
+        if changed is None:
+            return True
+        try:
+            await publisher.put(
+                subject,
+                msgspec.json.encode(changed),
+                expected_last=stored.sequence if stored else 0,
+            )
+        except errors.RefusedError as error:
+            if error.code != errors.RefusedError.WRONG_LAST_SEQUENCE:
+                raise
+            continue
+        return True
+    return False

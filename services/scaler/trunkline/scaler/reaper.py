@@ -1,0 +1,374 @@
+"""Gives back what lost workers held, within milliseconds: ears and hands of `core.reaping`.
+
+It hears claims, and the server's own word about connections: `client.user` in those events is what
+the server has authenticated, so it decides the pipeline; `client.name` is what the client said, so
+it only picks a worker of that pipeline. Ack subjects are built here from the claim's numbers.
+
+Naks of what was not begun go out in the handler itself, in one burst. What takes a round trip (the
+ledger) comes after, in the order of the decisions per worker, so that a withdrawal never overtakes
+its charge.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+import msgspec
+
+from trunkline.bus import accounts
+from trunkline.bus.ports import Connection, Message, Publisher, Stored
+from trunkline.contracts import errors, messages, names, subjects
+from trunkline.contracts.attempts import Attempt
+from trunkline.contracts.messages import Claim
+from trunkline.contracts.states import Cause
+from trunkline.runtime import backoff
+from trunkline.runtime.clock import Clock
+from trunkline.scaler import ledgers
+from trunkline.scaler.core import reaping
+from trunkline.scaler.core.reaping import Effect, Key, Reaping
+
+log = logging.getLogger(__name__)
+
+SWEEP_S = 1.0
+"""Seconds between looks for workers that nobody has heard of."""
+
+_NAK = b"-NAK"
+
+
+class DataConnection(Connection, Protocol):
+    """A connection that can also read the last messages of many subjects at once."""
+
+    async def scan(self, stream: str, subject_filter: str) -> list[Stored]:
+        """Return the last message of every subject that matches."""
+        ...
+
+
+class _Server(msgspec.Struct):
+    id: str = ""
+
+
+class _Client(msgspec.Struct):
+    id: int = 0
+    user: str = ""
+    name: str = ""
+
+
+class _ClientEvent(msgspec.Struct):
+    """What the server says when a client comes or goes."""
+
+    client: _Client
+    server: _Server = msgspec.field(default_factory=_Server)
+    reason: str = ""
+
+
+class Reaper:
+    """Follows claims and connections, and acts for the dead.
+
+    Args:
+        connection: In the account DATA.
+        publisher: On the same connection.
+        clock: Both clocks.
+        live: (pipeline, job) -> whether a charge still means something.
+        wake: Called when a worker's claim changes what may be planned.
+    """
+
+    def __init__(
+        self,
+        connection: DataConnection,
+        publisher: Publisher,
+        *,
+        clock: Clock,
+        live: Callable[[str, str], bool],
+        wake: Callable[[], None],
+    ) -> None:
+        self._connection, self._publisher, self._clock = connection, publisher, clock
+        self._live, self._wake = live, wake
+        self._core = Reaping()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._locks: dict[Key, asyncio.Lock] = {}
+        self._listed: Collection[Key] | None = None
+        self._loaded = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._heard_since_reload: set[Key] = set()
+
+    async def run(self) -> None:
+        """Reap for ever."""
+        ends = self._connection.on_reconnect(self._reconnected)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                await self._connection.serve(subjects.DISCONNECTS, self._on_disconnect)
+                await self._connection.serve(subjects.CONNECTS, self._on_connect)
+                await self._connection.serve(subjects.CLAIMS, self._on_claim)
+                tasks.create_task(self._load_forever(), name="load-claims")
+                tasks.create_task(self._sweep_forever(), name="sweep")
+        finally:
+            ends()
+
+    async def loaded(self) -> None:
+        """Return once all claims are known that were stored at the start."""
+        await self._loaded.wait()
+
+    def claim(self, key: Key) -> Claim | None:
+        """Return the last claim of a living worker."""
+        return self._core.claim(key)
+
+    def heard_s(self, key: Key) -> float | None:
+        """Return when a living worker was last heard of, on the clock that never goes back."""
+        return self._core.heard_s(key)
+
+    async def process_gone(self, key: Key, reason: str) -> None:
+        """The cluster says that a worker's process is gone."""
+        event = reaping.ProcessGone(key, reason, self._clock.monotonic_s())
+        await self._do(key, self._core.handle(event))
+
+    def listed(self, keys: Collection[Key] | None) -> None:
+        """Say which workers the cluster lists; None while it does not answer."""
+        self._listed = keys
+
+    # --- ears -------------------------------------------------------------------------------------
+
+    async def _on_claim(self, message: Message) -> None:
+        heard = _claim(message.subject, message.data)
+        if heard is None:
+            return
+        key, claim = heard
+        self._heard_since_reload.add(key)
+        before = self._core.claim(key)
+        event = reaping.ClaimHeard(key, claim, self._clock.monotonic_s())
+        await self._do(key, self._core.handle(event))
+        if _matters(before, self._core.claim(key)):
+            self._wake()
+
+    async def _on_connect(self, message: Message) -> None:
+        seen = _client_event(message)
+        if seen is not None:
+            key, connection, _ = seen
+            event = reaping.Connected(key, connection, self._clock.monotonic_s())
+            await self._do(key, self._core.handle(event))
+
+    async def _on_disconnect(self, message: Message) -> None:
+        seen = _client_event(message)
+        if seen is not None:
+            key, connection, reason = seen
+            now_s = self._clock.monotonic_s()
+            event = reaping.Disconnected(key, connection, reason, now_s)
+            await self._do(key, self._core.handle(event))
+            self._wake()
+
+    def _reconnected(self) -> None:
+        self._core.handle(reaping.Reconnected(self._clock.monotonic_s()))
+        self._reload.set()
+
+    async def _load_forever(self) -> None:
+        """Read all stored claims, at the start and whenever some may have been missed."""
+        failures = 0
+        while True:
+            self._reload.clear()
+            self._heard_since_reload.clear()
+            try:
+                found = await self._connection.scan(subjects.CLAIMS_STREAM, subjects.CLAIMS)
+            except errors.UnavailableError:
+                failures += 1
+                await asyncio.sleep(backoff.delay_s(failures))
+                continue
+            failures = 0
+            for stored in found:
+                heard = _claim(stored.subject, stored.data)
+                if heard is not None and heard[0] not in self._heard_since_reload:
+                    await self._take_stored(*heard)
+            self._loaded.set()
+            self._wake()
+            await self._reload.wait()
+
+    async def _sweep_forever(self) -> None:
+        await self._loaded.wait()
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            if not self._connection.connected:
+                continue  # whoever is silent now may be so because we are deaf
+            event = reaping.Tick(self._clock.monotonic_s(), self._listed)
+            by_key: dict[Key, list[Effect]] = {}
+            for effect in self._core.handle(event):
+                by_key.setdefault(_key(effect), []).append(effect)
+            for key, effects in by_key.items():
+                await self._do(key, effects)
+
+    async def _take_stored(self, key: Key, claim: Claim) -> None:
+        known = self._core.claim(key)
+        if claim.closing or (known is not None and known.at_ns >= claim.at_ns):
+            return
+        event = reaping.ClaimHeard(key, claim, self._clock.monotonic_s())
+        await self._do(key, self._core.handle(event))
+
+    # --- hands ------------------------------------------------------------------------------------
+
+    async def _do(self, key: Key, effects: Sequence[Effect]) -> None:
+        later: list[Effect] = []
+        for effect in effects:
+            match effect:
+                case reaping.Nak():
+                    await self._nak(effect)
+                case _:
+                    later.append(effect)
+        if later:
+            assert self._tasks is not None
+            self._tasks.create_task(self._do_later(key, later), name=f"reap-{key[1]}")
+
+    async def _do_later(self, key: Key, effects: Sequence[Effect]) -> None:
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            async with asyncio.TaskGroup() as tasks:
+                for effect in effects:
+                    match effect:
+                        case reaping.Charge():
+                            tasks.create_task(self._charge(effect), name="charge")
+                        case reaping.Withdraw():
+                            tasks.create_task(self._withdraw(effect), name="withdraw")
+                        case _:
+                            continue
+            for effect in effects:
+                match effect:
+                    case reaping.Close():
+                        await self._close(key, effect)
+                    case reaping.LookUp():
+                        await self._look_up(key, effect)
+                    case reaping.Reaped():
+                        await self._tell(effect)
+                    case _:
+                        continue
+
+    async def _nak(self, nak: reaping.Nak) -> None:
+        held = nak.held
+        try:
+            subject = subjects.ack(nak.pipeline, held.job, held.sequence)
+            await self._connection.publish(subject, _NAK)
+        except (errors.UnavailableError, errors.InvalidNameError) as error:
+            # the lease runs out by itself; what has no valid name was never delivered
+            log.warning("nak not sent", extra={"pipeline": nak.pipeline, "error": str(error)})
+
+    async def _charge(self, charge: reaping.Charge) -> None:
+        if self._live(charge.pipeline, charge.held.job):
+            attempt = Attempt(
+                worker=charge.worker,
+                incarnation=charge.incarnation,
+                started_ns=charge.held.since_ns,
+                ended_ns=self._clock.wall_ns(),
+                cause=Cause.WORKER_LOST,
+                detail=f"the worker was lost while the command ran: {charge.detail}",
+            )
+            try:
+                await ledgers.charge(
+                    self._connection, self._publisher, charge.pipeline, charge.held, attempt
+                )
+            except errors.TrunklineError as error:
+                # one charge too few; a datum that kills each worker is charged by the next
+                log.warning("not charged", extra={"worker": charge.worker, "error": str(error)})
+        await self._nak(reaping.Nak(charge.pipeline, charge.held))
+
+    async def _withdraw(self, withdraw: reaping.Withdraw) -> None:
+        if not self._live(withdraw.pipeline, withdraw.held.job):
+            return
+        try:
+            await ledgers.withdraw(
+                self._connection,
+                self._publisher,
+                withdraw.pipeline,
+                withdraw.held,
+                withdraw.incarnation,
+            )
+        except errors.TrunklineError as error:
+            log.warning("not withdrawn", extra={"worker": withdraw.worker, "error": str(error)})
+
+    async def _close(self, key: Key, close: reaping.Close) -> None:
+        if self._core.claim(key) is not None:
+            return  # a new process has the name by now: its claim must stand
+        empty = reaping.mark(close.claim, self._clock.wall_ns())
+        with contextlib.suppress(errors.UnavailableError):
+            await self._connection.publish(subjects.claims(*key), messages.encode(empty))
+
+    async def _look_up(self, key: Key, look: reaping.LookUp) -> None:
+        try:
+            stored = await self._connection.last(subjects.CLAIMS_STREAM, subjects.claims(*key))
+        except errors.UnavailableError:
+            self._reload.set()  # the sweep will see to it
+            return
+        heard = _claim(stored.subject, stored.data) if stored else None
+        if heard is None or self._core.claim(key) is not None:
+            return
+        await self._take_stored(*heard)
+        await self._do(key, self._core.handle(look.event))
+
+    async def _tell(self, reaped: reaping.Reaped) -> None:
+        extra = {
+            "pipeline": reaped.pipeline,
+            "worker": reaped.worker,
+            "reason": reaped.reason,
+            "given_back": reaped.given_back,
+            "charged": reaped.charged,
+        }
+        log.info("worker reaped", extra=extra)
+        event = messages.Event(
+            kind="reaped",
+            pipeline=reaped.pipeline,
+            at_ns=self._clock.wall_ns(),
+            source="scaler",
+            text=(
+                f"{reaped.worker} was lost ({reaped.reason}): {reaped.given_back} datums given"
+                f" back, {reaped.charged} charged an attempt"
+            ),
+            worker=reaped.worker,
+            facts={"incarnation": msgspec.Raw(msgspec.json.encode(reaped.incarnation))},
+        )
+        subject = subjects.worker_event(reaped.pipeline, "reaped")
+        with contextlib.suppress(errors.UnavailableError, errors.RefusedError):
+            await self._publisher.put(subject, messages.encode(event))
+
+
+def _claim(subject: str, data: bytes) -> tuple[Key, Claim] | None:
+    """Return whose claim it is, by its subject, and what it says; None for one that is none."""
+    pipeline, worker = subject.split(".")[-2:]
+    try:
+        claim = messages.decode(subject, data, Claim)
+        names.pipeline(pipeline)
+        if claim.worker != worker:
+            raise errors.MalformedMessageError(subject, f"it is of {claim.worker!r}")
+    except errors.TrunklineError as error:
+        log.warning("claim not taken", extra={"error": str(error)})
+        return None
+    return (pipeline, worker), claim
+
+
+def _client_event(message: Message) -> tuple[Key, str, str] | None:
+    """Return (worker, connection, reason) of a connection's event; None if it is no worker's."""
+    try:
+        event = messages.decode(message.subject, message.data, _ClientEvent)
+        pipeline = accounts.pipeline_of(event.client.user)
+        if pipeline is None:
+            return None
+        key = names.pipeline(pipeline), names.worker(event.client.name)
+    except errors.TrunklineError:
+        return None  # of no worker of ours: we name ours
+    return key, f"{event.server.id}/{event.client.id}", event.reason
+
+
+def _key(effect: Effect) -> Key:
+    match effect:
+        case reaping.Close():
+            return effect.pipeline, effect.claim.worker
+        case reaping.LookUp():
+            return effect.event.key
+        case reaping.Nak():
+            return effect.pipeline, ""
+        case _:
+            return effect.pipeline, effect.worker
+
+
+def _matters(before: Claim | None, now: Claim | None) -> bool:
+    """Return whether a claim changes what may be planned, or what people want to see at once."""
+    if before is None or now is None:
+        return before is not now
+    if now.draining:
+        return not before.draining or bool(before.held) != bool(now.held)
+    return before.incarnation != now.incarnation or (not before.pulled_ns and bool(now.pulled_ns))

@@ -1,0 +1,299 @@
+"""The scaler's loop: look at everything, decide purely, act by name; events only wake it.
+
+What a death between any two steps leaves: nothing that the next look does not show. A worker that was
+created is listed by the cluster, one that was asked to drain says so in its claim, one that has
+drained is still there to be deleted. Names are deterministic, so a creation that is repeated is
+refused. An effect that comes late (this process was stopped, and another decides meanwhile) does no
+harm either: a drain names an incarnation, a deletion a worker that had drained, which is one way,
+and a surplus worker is drained like any other.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+
+from trunkline.bus.ports import Publisher, Table
+from trunkline.contracts import records, spec
+from trunkline.runtime import backoff
+from trunkline.runtime.clock import Clock
+from trunkline.scaler.core import plan, sight
+from trunkline.scaler.core.decision import Decision, decide
+from trunkline.scaler.core.plan import Phase, Seen
+from trunkline.scaler.core.sight import Signs
+from trunkline.scaler.core.standby import Standby
+from trunkline.scaler.drains import Drains
+from trunkline.scaler.hands import Hands
+from trunkline.scaler.ports import (
+    Cluster,
+    ClusterUnavailableError,
+    ClusterView,
+    Gone,
+    Node,
+    Worker,
+)
+from trunkline.scaler.reaper import DataConnection, Reaper
+from trunkline.scaler.settings import Settings
+from trunkline.scaler.status import Status
+from trunkline.scaler.views import Measure, Views
+
+log = logging.getLogger(__name__)
+
+_REPEAT_S = 0.25
+"""Seconds between looks while drains are under way."""
+_PACE_S = 0.01
+"""The least between two looks, so that a crowd of events makes one round."""
+_BURIED_KEPT = 10_000
+
+Instance = tuple[str, str]
+"""(name, instance) of a worker: a name is used again, this is not."""
+
+
+class Scaler:
+    """Keeps each pipeline's workers at what its spec, its jobs and the nodes ask for."""
+
+    def __init__(
+        self,
+        config: Settings,
+        cluster: Cluster,
+        *,
+        data: DataConnection,
+        data_publisher: Publisher,
+        ctl_publisher: Publisher,
+        pipelines: Table[records.Pipeline],
+        jobs: Table[records.Job],
+        scaling: Table[records.Scaling],
+        measure: Measure,
+        clock: Clock,
+    ) -> None:
+        self._config, self._cluster, self._clock, self._data = config, cluster, clock, data
+        self._woken = asyncio.Event()
+        wake = self._woken.set
+        self._views = Views(pipelines, jobs, measure, wake=wake, gauge_s=config.gauge_s)
+        self._reaper = Reaper(data, data_publisher, clock=clock, live=self._views.live, wake=wake)
+        self._drains = Drains(data, self._reaper.claim, clock)
+        self._hands = Hands(cluster, self._drains, clock, at_once=config.actions, wake=wake)
+        self._status = Status(scaling, ctl_publisher, clock)
+        self._standby: dict[str, Standby] = {}
+        self._workers: dict[str, Worker] = {}
+        """As the cluster listed them last."""
+        self._heard: set[Instance] = set()
+        """Workers that have claimed something, if only that they hold nothing."""
+        self._unheard_s: dict[Instance, float] = {}
+        """Since when a worker runs without a claim that stands."""
+        self._buried: dict[Instance, None] = {}
+        """Workers whose end was seen to, the last ones."""
+
+    async def run(self) -> None:
+        """Scale and reap for ever."""
+        ends = self._data.on_reconnect(self._unheard_s.clear)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._reaper.run(), name="reaper")
+                tasks.create_task(self._views.follow_pipelines(), name="follow-pipelines")
+                tasks.create_task(self._views.follow_jobs(), name="follow-jobs")
+                tasks.create_task(self._views.follow_gauges(), name="follow-gauges")
+                tasks.create_task(self._status.write_forever(), name="status")
+                await self._views.loaded()
+                await self._reaper.loaded()
+                tasks.create_task(self._follow_cluster(), name="follow-cluster")
+                log.info("ready", extra={"pipelines": len(self._views.names)})
+                await self._reconcile_forever(tasks)
+        finally:
+            ends()
+
+    # --- look -------------------------------------------------------------------------------------
+
+    async def _follow_cluster(self) -> None:
+        async for event in self._cluster.watch():
+            if isinstance(event, Gone):
+                await self._bury(event.worker, event.reason, told=True)
+            self._woken.set()
+
+    async def _reconcile_forever(self, tasks: asyncio.TaskGroup) -> None:
+        failures = 0
+        while True:
+            self._woken.clear()
+            try:
+                view = await self._cluster.look()
+            except ClusterUnavailableError as error:
+                failures += 1
+                self._reaper.listed(None)
+                log.warning("cluster does not answer", extra={"error": str(error)})
+                await self._sleep(backoff.delay_s(failures, most_s=self._config.resync_s))
+                continue
+            failures = 0
+            await self._notice(view)
+            await self._drains.repeat()
+            await self._sleep(self._round(view, tasks))
+            await asyncio.sleep(_PACE_S)
+
+    async def _sleep(self, at_most_s: float) -> None:
+        try:
+            async with asyncio.timeout(at_most_s):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    async def _notice(self, view: ClusterView) -> None:
+        """Bury who is not listed any more, and say who is."""
+        listed = {_instance(worker) for worker in view.workers}
+        for worker in self._workers.values():
+            if _instance(worker) not in listed:
+                await self._bury(worker, "its process is gone", told=False)
+        self._workers = {worker.name: worker for worker in view.workers}
+        self._heard &= listed
+        self._reaper.listed({(worker.pipeline, worker.name) for worker in view.workers})
+
+    async def _bury(self, worker: Worker, reason: str, *, told: bool) -> None:
+        """See to the end of a worker, once: to its leases, its drain, and its pipeline's record.
+
+        Args:
+            worker: The one that is gone.
+            reason: Why.
+            told: Whether the cluster knows the reason.
+        """
+        which = _instance(worker)
+        if which in self._buried:
+            return
+        self._buried[which] = None
+        if len(self._buried) > _BURIED_KEPT:
+            del self._buried[next(iter(self._buried))]
+        self._unheard_s.pop(which, None)
+        await self._reaper.process_gone((worker.pipeline, worker.name), reason)
+        self._drains.forget(worker.name)
+        extra = {"pipeline": worker.pipeline, "worker": worker.name, "reason": reason}
+        log.info("worker gone", extra=extra)
+        if told and which not in self._heard and not worker.stopping:
+            cause = f"worker {worker.name} ended before it was ready: {reason}"
+            self._hands.starts(worker.pipeline).failed(cause, self._clock.monotonic_s())
+
+    # --- decide -----------------------------------------------------------------------------------
+
+    def _round(self, view: ClusterView, tasks: asyncio.TaskGroup) -> float:
+        """Decide all pipelines and begin what is to be done; return seconds until the next round."""
+        next_s = [self._config.resync_s]
+        if len(self._drains):
+            next_s.append(_REPEAT_S)
+        workers: dict[str, list[Worker]] = {name: [] for name in self._views.names}
+        for worker in view.workers:
+            workers.setdefault(worker.pipeline, []).append(worker)
+        for name in [name for name in self._standby if name not in workers]:
+            self._forget(name)
+        for pipeline, its in workers.items():
+            record = self._views.pipeline(pipeline)
+            if not its and (record is None or record.spec is None):
+                self._forget(pipeline)
+            else:
+                next_s += self._decide(pipeline, its, view, tasks)
+        return max(0.0, min(next_s))
+
+    def _decide(
+        self,
+        pipeline: str,
+        workers: Sequence[Worker],
+        view: ClusterView,
+        tasks: asyncio.TaskGroup,
+    ) -> list[float]:
+        """Decide one pipeline; return the seconds after which it may be decided otherwise."""
+        now_s = self._clock.monotonic_s()
+        jobs, record = self._views.jobs(pipeline), self._views.pipeline(pipeline)
+        nodes = {node.name: node for node in view.nodes}
+        seen = [self._see(worker, nodes, now_s) for worker in workers]
+        names = {each.name for each in seen}
+        making = [each for each in self._hands.making(pipeline) if each.name not in names]
+        decision = decide(
+            record,
+            jobs,
+            self._views.gauges(pipeline),
+            view.nodes,
+            standing_by=self._standing_by(pipeline, seen, now_s),
+            now_s=now_s,
+            default_coefficient=self._config.default_coefficient,
+            max_workers=self._config.max_workers,
+        )
+        starts = self._hands.starts(pipeline)
+        specs = {job.code_hash: job.spec for job in jobs}
+        if record is not None and record.spec is not None:
+            specs[spec.code_hash(record.spec.transform)] = record.spec
+        acts: dict[str, list[str]] = {"create": [], "drain": []}
+        changes = plan.plan(pipeline, decision.wants, [*seen, *making])
+        for change in changes:
+            code = change.code_hash if isinstance(change, plan.Create) else ""
+            if self._hands.begin(pipeline, change, specs.get(code), tasks):
+                acts.setdefault(type(change).__name__.lower(), []).append(change.name)
+        acts.pop("delete", None)
+        if not changes and all(each.phase is not Phase.STARTING for each in [*seen, *making]):
+            starts.steady(now_s)
+        self._status.note(
+            self._scaling(pipeline, decision, workers, seen, view.nodes, starts.problem), acts=acts
+        )
+        again = (decision.again_in_s, starts.wait_s(now_s) or None)
+        return [each for each in again if each is not None]
+
+    def _see(self, worker: Worker, nodes: Mapping[str, Node], now_s: float) -> Seen:
+        which, key = _instance(worker), (worker.pipeline, worker.name)
+        claim, heard_s = self._reaper.claim(key), self._reaper.heard_s(key)
+        if claim is not None:
+            self._heard.add(which)
+            self._unheard_s.pop(which, None)
+        elif worker.running:
+            heard_s = self._unheard_s.setdefault(which, now_s)
+        return sight.see(
+            worker,
+            Signs(
+                claim=claim,
+                silent_s=0.0 if heard_s is None else now_s - heard_s,
+                asked_s=self._drains.asked_s(worker.name),
+            ),
+            nodes,
+            drain_answer_s=self._config.drain_answer_s,
+            silent_s=self._config.silent_s,
+        )
+
+    def _standing_by(self, pipeline: str, seen: Sequence[Seen], now_s: float) -> Standby:
+        found = self._standby.get(pipeline)
+        if found is None:
+            have = sum(each.phase in plan.STAYING for each in seen)
+            found = Standby(have, now_s, cool_down_s=self._config.standby_cool_down_s)
+            self._standby[pipeline] = found
+        return found
+
+    def _forget(self, pipeline: str) -> None:
+        self._standby.pop(pipeline, None)
+        self._hands.forget(pipeline)
+        self._status.forget(pipeline)
+
+    def _scaling(
+        self,
+        pipeline: str,
+        decision: Decision,
+        workers: Sequence[Worker],
+        seen: Sequence[Seen],
+        nodes: Sequence[Node],
+        problem: str,
+    ) -> records.Scaling:
+        claims = {each.name: self._reaper.claim((pipeline, each.name)) for each in workers}
+        return records.Scaling(
+            pipeline=pipeline,
+            cap=decision.cap,
+            want=decision.want,
+            have=len(workers),
+            ready=sum(each.phase in (Phase.IDLE, Phase.BUSY) for each in seen),
+            busy=sum(1 for claim in claims.values() if claim is not None and claim.held),
+            pending=decision.load.pending,
+            in_flight=decision.load.in_flight,
+            reason=decision.reason,
+            nodes=tuple(
+                records.Node(name=node.name, eligible=node.eligible, why_not=node.why_not)
+                for node in nodes
+            ),
+            workers=tuple(
+                sight.show(worker, each, claims[worker.name])
+                for worker, each in zip(workers, seen, strict=True)
+            ),
+            problem=problem,
+        )
+
+
+def _instance(worker: Worker) -> Instance:
+    return worker.name, worker.instance

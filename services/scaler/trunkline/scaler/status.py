@@ -1,0 +1,164 @@
+"""Tells what was decided: the record that people see, and an event for each decision.
+
+The record of a pipeline is written at once when a decision changed, and at most once a second when
+only what is seen of its workers did. Nothing reads either back to decide: a write that is lost is
+made up for by the next.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+
+from trunkline.bus.ports import Publisher, Table
+from trunkline.contracts import errors, messages, records, subjects
+from trunkline.runtime.clock import Clock
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 1.0
+"""Seconds between two records of one pipeline that differ in no decision."""
+
+
+class Status:
+    """The writer of all scaling records."""
+
+    def __init__(self, table: Table[records.Scaling], publisher: Publisher, clock: Clock) -> None:
+        self._table, self._publisher, self._clock = table, publisher, clock
+        self._latest: dict[str, records.Scaling | None] = {}
+        self._written: dict[str, records.Scaling | None] = {}
+        self._written_s: dict[str, float] = {}
+        self._events: list[messages.Event] = []
+        self._changed = asyncio.Event()
+
+    def note(self, scaling: records.Scaling, *, acts: dict[str, list[str]]) -> None:
+        """Take note of a round's result for one pipeline.
+
+        Args:
+            scaling: What is wanted and seen; `at_ns` is filled in when it is written.
+            acts: What was begun because of it: verb -> names of workers.
+        """
+        before = self._latest.get(scaling.pipeline)
+        self._latest[scaling.pipeline] = scaling
+        if before is None or _decided(before) != _decided(scaling) or any(acts.values()):
+            self._events.append(self._event(before, scaling, acts))
+        if scaling != before:
+            self._changed.set()
+
+    def forget(self, pipeline: str) -> None:
+        """The pipeline is gone, and so are its workers."""
+        if self._latest.get(pipeline) is not None:
+            self._latest[pipeline] = None
+            self._changed.set()
+
+    async def write_forever(self) -> None:
+        """Write what has changed, when it is due."""
+        for entry in await self._stored():
+            self._written.setdefault(entry.pipeline, entry)
+        while True:
+            due_s = await self._write_due()
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(due_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _stored(self) -> list[records.Scaling]:
+        while True:
+            try:
+                return [each.value for each in await self._table.all() if each.value]
+            except errors.UnavailableError:
+                await asyncio.sleep(EVERY_S)
+
+    async def _write_due(self) -> float | None:
+        """Write what is due; return the seconds until something else is."""
+        now_s = self._clock.monotonic_s()
+        next_s: list[float] = []
+        for pipeline, scaling in list(self._latest.items()):
+            written = self._written.get(pipeline)
+            if scaling == (written and msgspec.structs.replace(written, at_ns=0)):
+                if scaling is None:
+                    self._drop(pipeline)
+                continue
+            quiet_s = now_s - self._written_s.get(pipeline, -EVERY_S)
+            urgent = not (scaling and written) or _decided(scaling) != _decided(written)
+            if urgent or quiet_s >= EVERY_S:
+                if not await self._try(self._write(pipeline, scaling)):
+                    next_s.append(EVERY_S)
+            else:
+                next_s.append(EVERY_S - quiet_s)
+        events, self._events = self._events, []
+        for position, event in enumerate(events):
+            if not await self._try(self._publish(event)):
+                self._events[:0] = events[position:][-1000:]
+                next_s.append(EVERY_S)
+                break
+        return min(next_s, default=None)
+
+    async def _try(self, act: Coroutine[Any, Any, None]) -> bool:
+        try:
+            await act
+        except (errors.UnavailableError, errors.RefusedError) as error:
+            log.warning("status not written", extra={"error": str(error)})
+            return False
+        return True
+
+    async def _write(self, pipeline: str, scaling: records.Scaling | None) -> None:
+        if scaling is None:
+            await self._table.delete(pipeline)
+            self._drop(pipeline)
+            return
+        record = msgspec.structs.replace(scaling, at_ns=self._clock.wall_ns())
+        await self._table.put(pipeline, record)
+        self._written[pipeline] = record
+        self._written_s[pipeline] = self._clock.monotonic_s()
+
+    async def _publish(self, event: messages.Event) -> None:
+        subject = subjects.event(event.pipeline, event.kind)
+        identifier = f"scaled/{event.pipeline}/{event.at_ns}"
+        await self._publisher.put(subject, messages.encode(event), msg_id=identifier)
+
+    def _drop(self, pipeline: str) -> None:
+        self._latest.pop(pipeline, None)
+        self._written.pop(pipeline, None)
+        self._written_s.pop(pipeline, None)
+
+    def _event(
+        self,
+        before: records.Scaling | None,
+        scaling: records.Scaling,
+        acts: dict[str, list[str]],
+    ) -> messages.Event:
+        facts = {
+            "cap": scaling.cap,
+            "want": scaling.want,
+            "wanted_before": before.want if before else None,
+            "have": scaling.have,
+            "ready": scaling.ready,
+            "busy": scaling.busy,
+            "pending": scaling.pending,
+            "in_flight": scaling.in_flight,
+            "nodes": scaling.nodes,
+            **acts,
+        }
+        done = [f"{verb} {', '.join(names)}" for verb, names in acts.items() if names]
+        text = f"{scaling.have} -> {scaling.want} workers: {scaling.reason}"
+        if scaling.problem:
+            text += f"; problem: {scaling.problem}"
+        return messages.Event(
+            kind="scaled",
+            pipeline=scaling.pipeline,
+            at_ns=self._clock.wall_ns(),
+            source="scaler",
+            text="; ".join([text, *done]),
+            facts={key: msgspec.Raw(msgspec.json.encode(value)) for key, value in facts.items()},
+        )
+
+
+def _decided(scaling: records.Scaling | None) -> tuple[object, ...]:
+    if scaling is None:
+        return ()
+    return scaling.cap, scaling.want, scaling.problem, scaling.nodes
