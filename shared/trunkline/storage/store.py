@@ -133,7 +133,7 @@ class Store:
 
     async def put_file(self, path: Path) -> str:
         """Store a file's contents; return their key, or raise InvalidPathError if it is not there."""
-        with await asyncio.to_thread(_opened, path) as source:
+        with _opened(path) as source:
             return (await self.put_stream(source)).key
 
     async def put_stream(self, source: BinaryIO) -> Stored:
@@ -220,7 +220,7 @@ class Store:
             UnavailableError: Also when the disk here is full.
         """
         with disk.writing(file.path):
-            out = await asyncio.to_thread(_created, target)
+            out = _created(target)
             try:
                 with out:
                     async for chunk in self.read(file):

@@ -117,6 +117,8 @@ async def download(store: Store, files: AsyncIterable[File] | Iterable[File], ta
         UnavailableError: The store is away, or the disk here is full.
     """
     total = 0
+    with disk.writing(str(target)):
+        await asyncio.to_thread(partial(target.mkdir, parents=True, exist_ok=True))
     async for window in _windows(files):
         total += sum(file.size for file in window)
         for file in window:

@@ -1,5 +1,5 @@
-import os
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,10 @@ from trunkline.storage import keys, sorting
 
 def entry(path, size=1):
     return File(path=path, size=size, sha256="ab" * 32, object=keys.of("cd" * 32), offset=size)
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def collected(sorter):
@@ -44,28 +48,27 @@ async def test_nothing_is_sorted_to_nothing(tmp_path):
 
 
 async def test_spilled_files_have_no_name_and_are_gone_afterwards(tmp_path):
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     with sorting.Sorter(tmp_path, kept=1) as sorter:
         for n in range(200):
             await sorter.add([entry(f"/{n}")], n)
         assert list(tmp_path.iterdir()) == []
-        assert len(os.listdir("/proc/self/fd")) <= before + sorting._MOST_PARTS + 1
+        assert open_files() <= before + sorting._MOST_PARTS + 1
         assert len(await collected(sorter)) == 200
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 async def test_a_spool_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with sorting.Sorter(tmp_path / "file", kept=1) as sorter:
-        with pytest.raises(errors.UnavailableError, match="file"):
-            await sorter.add([entry("/a")], 0)
+    sorter = sorting.Sorter(tmp_path / "file", kept=1)
+    with sorter, pytest.raises(errors.UnavailableError, match="file"):
+        await sorter.add([entry("/a")], 0)
 
 
 @pytest.mark.parametrize("path", ["/../x", "x", "/", "/a/"])
 async def test_a_path_that_no_manifest_holds_is_refused(tmp_path, path):
-    with sorting.Sorter(tmp_path) as sorter:
-        with pytest.raises(errors.InvalidPathError):
-            await sorter.add([entry(path)], 0)
+    with sorting.Sorter(tmp_path) as sorter, pytest.raises(errors.InvalidPathError):
+        await sorter.add([entry(path)], 0)
 
 
 texts = st.text(alphabet="0af/ob", max_size=4)

@@ -191,10 +191,10 @@ async def test_fetch_writes_a_new_file_and_follows_no_link(store, tmp_path):
     target = tmp_path / "target"
     await store.fetch(file_of(key, b"data"), target)
     assert target.read_bytes() == b"data"
-    with pytest.raises(errors.UnavailableError, match="exists"):
+    with pytest.raises(errors.InvalidPathError, match="exists"):
         await store.fetch(file_of(key, b"data"), target)
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(errors.UnavailableError):
+    with pytest.raises(errors.InvalidPathError):
         await store.fetch(file_of(key, b"data"), tmp_path / "link")
     assert not (tmp_path / "elsewhere").exists()
 

@@ -3,6 +3,7 @@ import hashlib
 import os
 import resource
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,10 @@ async def files_of(store, uploaded):
     if uploaded.files is not None:
         return list(uploaded.files)
     return [file async for file in manifests.read(store, uploaded.manifest)]
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 MIXED = {
@@ -233,7 +238,7 @@ async def test_what_is_no_file_is_refused_and_not_waited_for(store, tmp_path):
 async def test_deep_directories_need_few_descriptors(store, tmp_path):
     out = tmp_path / "out"
     grow(out, {"/" + "d/" * 400 + "x": b"deep"})
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (before + 60, hard[1]))
     try:
@@ -241,7 +246,7 @@ async def test_deep_directories_need_few_descriptors(store, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, hard)
     assert uploaded.count == 1
-    assert len(os.listdir("/proc/self/fd")) <= before + 5
+    assert open_files() <= before + 5
 
 
 async def test_a_tree_that_changes_below_the_walk_fails_or_stays_inside(tmp_path):
@@ -270,14 +275,14 @@ async def test_an_upload_that_is_cancelled_closes_its_files(tmp_path):
     out = grow(tmp_path / "out", {f"/{n}": os.urandom(200_000) for n in range(40)})
     store = open_store(f"file://{tmp_path}/s")
     await store.put(b"warm")
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     async with asyncio.TaskGroup() as tasks:
         upload = tasks.create_task(trees.upload(store, out))
-        while len(os.listdir("/proc/self/fd")) <= before + 2 and not upload.done():
+        while open_files() <= before + 2 and not upload.done():
             await asyncio.sleep(0)
         upload.cancel()
     async with asyncio.timeout(5):
-        while len(os.listdir("/proc/self/fd")) > before:
+        while open_files() > before:
             await asyncio.sleep(0.01)
 
 
