@@ -10,7 +10,7 @@ datums that write one path, or one that writes a file where another one has a di
 with both datums; see `OutputError`.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -20,13 +20,18 @@ from trunkline.contracts import errors, names, records
 from trunkline.contracts.messages import File, Outcome
 from trunkline.coordinator.inputs import Inputs
 from trunkline.coordinator.outcomes import Outcomes
-from trunkline.coordinator.spooling import Item, Spool
-from trunkline.storage import keys, manifests
+from trunkline.storage import manifests
 from trunkline.storage.manifests import Written
+from trunkline.storage.sorting import Sorter
 from trunkline.storage.store import Store
 
-_INDEX_BYTES = 8
-_SHA256_DIGITS = 64
+_UNUSABLE = (
+    errors.InvalidPathError,
+    errors.NotFoundError,
+    errors.CorruptObjectError,
+    errors.MalformedMessageError,
+)
+"""What reading an output raises that no repetition can mend."""
 
 _decode = msgspec.json.Decoder(Outcome).decode
 
@@ -55,9 +60,7 @@ class Merger:
         spool: A directory for what is too large for memory while it is sorted.
     """
 
-    def __init__(
-        self, outcomes: Outcomes, inputs: Inputs, store: Store, spool: Path | None
-    ) -> None:
+    def __init__(self, outcomes: Outcomes, inputs: Inputs, store: Store, spool: Path) -> None:
         self._outcomes, self._inputs, self._store = outcomes, inputs, store
         self._spool = spool
 
@@ -68,70 +71,47 @@ class Merger:
             OutputError: it cannot be one output.
             UnavailableError: the server or the store is away; merge again.
         """
-        with Spool(self._spool) as spool:
-            await self._collect(job, spool)
+        with Sorter(self._spool) as sorter:
+            await self._collect(job, sorter)
             try:
-                return await manifests.write(self._store, _files(spool.sorted()))
+                return await manifests.write(self._store, _files(sorter.sorted()))
             except _DuplicateError as error:
                 first, second = error.first, error.second
                 told = await self._inputs.named(job, {first, second})
                 duplicate = errors.DuplicatePathError(error.path, told[first], told[second])
                 raise OutputError(str(duplicate), (first, second)) from error
 
-    async def _collect(self, job: records.Job, spool: Spool) -> None:
+    async def _collect(self, job: records.Job, sorter: Sorter) -> None:
         async with aclosing(self._outcomes.stored(job)) as batches:
             async for batch in batches:
                 for outcome in batch:
-                    await self._add(job, outcome, spool)
+                    await self._add(job, outcome, sorter)
         async with aclosing(self._outcomes.skipped(job)) as skipped:
             async for _, value in skipped:
-                await self._add(job, _decode(value), spool)
+                await self._add(job, _decode(value), sorter)
 
-    async def _add(self, job: records.Job, outcome: Outcome, spool: Spool) -> None:
-        index = outcome.index.to_bytes(_INDEX_BYTES, "big")
+    async def _add(self, job: records.Job, outcome: Outcome, sorter: Sorter) -> None:
         try:
-            async for file in _written(self._store, outcome):
-                if spool.push(names.path_key(names.path(file.path)), index + _checked(file)):
-                    await spool.spill()
-        except (
-            errors.InvalidPathError,
-            errors.NotFoundError,
-            errors.CorruptObjectError,
-            errors.MalformedMessageError,
-        ) as error:
+            if outcome.files is not None:
+                await sorter.add(outcome.files, outcome.index)
+            elif outcome.manifest:
+                manifest = await manifests.open_manifest(self._store, outcome.manifest)
+                async for batch in manifest.batches():
+                    await sorter.add(batch, outcome.index)
+        except _UNUSABLE as error:
             told = await self._inputs.named(job, {outcome.index})
             reason = f"the output of {told[outcome.index]} cannot be used: {error}"
             raise OutputError(reason, (outcome.index,)) from error
 
 
-async def _written(store: Store, outcome: Outcome) -> AsyncIterator[File]:
-    """Yield the files of one datum's output."""
-    for file in outcome.files or ():
-        yield file
-    if outcome.files is None and outcome.manifest:
-        async for batch in (await manifests.open_manifest(store, outcome.manifest)).batches():
-            for file in batch:
-                yield file
-
-
-def _checked(file: File) -> bytes:
-    """Return a file's entry, or raise for one that no worker of ours has written."""
-    whole = len(file.sha256) == _SHA256_DIGITS and file.size >= 0 and file.offset >= 0
-    if not whole or (not file.object and file.size):
-        raise errors.MalformedMessageError(file.path, "its entry is incomplete")
-    keys.sha256(keys.of(file.sha256))
-    return manifests.encode(file)
-
-
-def _files(items: Iterator[Item]) -> Iterator[File]:
+async def _files(items: AsyncIterator[tuple[File, int]]) -> AsyncIterator[File]:
     """Yield files by path; raise _DuplicateError where a path is there twice, or is a directory."""
-    last, writer = b"\0\0", b""
-    for key, value in items:
-        index, entry = value[:_INDEX_BYTES], value[_INDEX_BYTES:]
+    last, path, writer = b"\0\0", "", -1
+    async for file, index in items:
+        key = names.path_key(file.path)
         if key == last and index == writer:  # a stream that was remade is read again
             continue
         if key.startswith(last) and (key == last or key[len(last)] == 0):
-            first, second = int.from_bytes(writer, "big"), int.from_bytes(index, "big")
-            raise _DuplicateError(names.path_of_key(last), first, second)
-        last, writer = key, index
-        yield manifests.decode(key, entry)
+            raise _DuplicateError(path, writer, index)
+        last, path, writer = key, file.path, index
+        yield file

@@ -27,6 +27,7 @@ again. Whatever else is raised is ours, and ends the process.
 
 import asyncio
 import logging
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -130,7 +131,8 @@ class JobRunner:
         self._lister = Lister(jobs, self._inputs, self._done, self._queue, assignments, store)
         quiet_s = settings.repair_quiet_s
         self._repairer = Repairer(jobs, self._inputs, self._queue, folder, events, quiet_s)
-        self._merger = Merger(outcomes, self._inputs, store, spool)
+        scratch = spool or Path(tempfile.gettempdir())
+        self._merger = Merger(outcomes, self._inputs, store, scratch)
         self._finisher = Finisher(
             jobs, outcomes, self._done, self._queue, assignments, store, spool
         )
