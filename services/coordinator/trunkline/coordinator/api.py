@@ -19,6 +19,7 @@ import msgspec
 from trunkline.bus.ports import Connection, Message
 from trunkline.contracts import api, errors, subjects
 from trunkline.coordinator.commits import InvalidRequestError
+from trunkline.coordinator.core import pipelines
 from trunkline.coordinator.repos import InUseError
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,11 @@ class ApiServer:
 
 def refusal(code: str, *texts: str) -> api.Reply:
     """Return a reply that says no."""
-    return api.Reply(ok=False, code=code, problems=tuple(("", text) for text in texts))
+    return _refusal(code, tuple(("", text) for text in texts))
+
+
+def _refusal(code: str, problems: pipelines.Problems) -> api.Reply:
+    return api.Reply(ok=False, code=code, problems=pipelines.bounded(problems))
 
 
 def decode(data: bytes, kind: type[Any]) -> Any:  # noqa: ANN401 - an instance of `kind`
@@ -162,9 +167,9 @@ _CODES: dict[type[errors.TrunklineError], str] = {
 def _told(message: Message, error: Exception) -> api.Reply:
     """Return the reply that an error makes."""
     if isinstance(error, errors.InvalidSpecError):
-        return api.Reply(ok=False, code="invalid", problems=tuple(error.problems))
+        return _refusal("invalid", tuple(error.problems))
     if isinstance(error, InvalidRequestError):
-        return api.Reply(ok=False, code="invalid", problems=((error.path, str(error)),))
+        return _refusal("invalid", ((error.path, str(error)),))
     for kind, code in _CODES.items():
         if isinstance(error, kind):
             return refusal(code, str(error))

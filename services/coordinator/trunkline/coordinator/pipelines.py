@@ -26,6 +26,7 @@ from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.contracts import errors, names, records, spec
 from trunkline.contracts.states import PipelineState
+from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.core import pipelines as core
 from trunkline.coordinator.events import Events
@@ -49,11 +50,13 @@ class Pipelines:
         catalog: Catalog,
         repos: Repos,
         jobsets: JobSets,
+        assignments: Assignments,
         data: NatsConnection,
         events: Events,
         clock: Clock,
     ) -> None:
         self._catalog, self._repos, self._jobsets = catalog, repos, jobsets
+        self._assignments = assignments
         self._data, self._events, self._clock = data, events, clock
 
     async def apply(self, wanted: spec.PipelineSpec, command: int = 0) -> records.Pipeline:
@@ -137,9 +140,11 @@ class Pipelines:
         await topology.declare_pipeline(self._data, pipeline.name)
 
     async def ensure_all(self) -> None:
-        """Make what follows from each pipeline's record and is not there yet."""
-        for pipeline in self._catalog.all_pipelines():
-            await self.ensure(pipeline)
+        """Make what follows from each pipeline's record, and tell its workers what there is."""
+        async with self._catalog.graph:
+            for pipeline in self._catalog.all_pipelines():
+                await self.ensure(pipeline)
+                await self._assignments.publish(pipeline.name)
 
     async def advance_deletions(self) -> None:
         """Go on with each deletion as far as it goes now."""
@@ -155,6 +160,7 @@ class Pipelines:
             return
         async with self._catalog.graph:
             await topology.delete_pipeline(self._data, name)
+            self._assignments.forget(name)
             for job in jobs.list(name):
                 await jobs.mirror.delete(job_key(name, job.id))
             await self._catalog.tables.done.delete(name)

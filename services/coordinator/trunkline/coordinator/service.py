@@ -22,15 +22,20 @@ from trunkline.bus.tables import KvTable
 from trunkline.contracts import errors, records, subjects
 from trunkline.contracts.states import JobState
 from trunkline.coordinator.api import ApiServer
+from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.commands import Commands
 from trunkline.coordinator.commits import Commits
+from trunkline.coordinator.datum_views import DatumViews
 from trunkline.coordinator.events import Events
+from trunkline.coordinator.folding import OutcomeFolder
 from trunkline.coordinator.handlers import Handlers
 from trunkline.coordinator.jobsets import JobSets
+from trunkline.coordinator.outcomes import Outcomes
 from trunkline.coordinator.pipelines import Pipelines
 from trunkline.coordinator.readers import Readers
-from trunkline.coordinator.repos import Repos
+from trunkline.coordinator.repos import Committer, Repos
+from trunkline.coordinator.runner import JobRunner
 from trunkline.coordinator.settings import Settings
 from trunkline.coordinator.tables import Tables
 from trunkline.runtime import backoff
@@ -95,16 +100,43 @@ class Coordinator:
         self._catalog = Catalog(tables, clock, local=settings.local)
         self._jobsets = JobSets(self._catalog, events, clock)
         self._repos = Repos(self._catalog, clock)
-        self._pipelines = Pipelines(self._catalog, self._repos, self._jobsets, data, events, clock)
+        publisher = Window(data)
+        outcomes = Outcomes(data, store)
+        self._assignments = Assignments(self._catalog.jobs, publisher)
+        self._pipelines = Pipelines(
+            self._catalog, self._repos, self._jobsets, self._assignments, data, events, clock
+        )
         commits = Commits(self._catalog, self._repos, self._jobsets, store, clock)
+        self._folder = OutcomeFolder(data, outcomes, self._catalog.jobs, events)
+        self._runner = JobRunner(
+            settings=settings,
+            tables=tables,
+            jobs=self._catalog.jobs,
+            connection=data,
+            publisher=publisher,
+            store=store,
+            folder=self._folder,
+            outcomes=outcomes,
+            assignments=self._assignments,
+            committer=Committer(tables, clock),
+            events=events,
+            clock=clock,
+        )
         self._commands = Commands(ctl, self._pipelines, events)
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._synced = asyncio.Event()
         self._declared = False
-        handlers = Handlers(self._catalog, self._pipelines, self._repos, commits, ctl, settings)
+        folds = self._folder.fold
+        handlers = {
+            **Handlers(
+                self._catalog, self._pipelines, self._repos, commits, folds, ctl, settings
+            ).all(),
+            **DatumViews(self._catalog, outcomes, folds, data).all(),
+            **Readers(ctl, data).all(),
+        }
         self._api = ApiServer(
             ctl,
-            {**handlers.all(), **Readers(ctl, data).all()},
+            handlers,
             self._synced,
             places=settings.requests,
             timeout_s=settings.request_timeout_s,
@@ -116,6 +148,7 @@ class Coordinator:
         try:
             await self._declare_first()
             async with self._catalog.following(), asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._folder.run(), name="outcomes")
                 tasks.create_task(self._rounds(tasks), name="rounds")
                 tasks.create_task(self._api.run(), name="api")
                 await self._synced.wait()
@@ -168,8 +201,7 @@ class Coordinator:
         if not (self._declared and self._synced.is_set()):
             await self._declare()
             await self._repos.repair()
-            async with self._catalog.graph:
-                await self._pipelines.ensure_all()
+            await self._pipelines.ensure_all()
         async with self._catalog.graph:
             await self._jobsets.create_missing()
         await self._jobsets.advance()

@@ -1,0 +1,529 @@
+"""The coordinator on a real nats-server and a file store, asked by a plain NATS client."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import nats
+import pytest
+import yaml
+from nats.aio.client import Client as Nats
+from tests.support.nats import TestServer
+
+from trunkline.contracts import api, messages, records
+from trunkline.contracts.states import JobState, PipelineState
+from trunkline.coordinator import service
+from trunkline.coordinator.settings import Settings
+from trunkline.storage import manifests
+from trunkline.storage.store import Store, open_store
+
+T = TypeVar("T")
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class Front:
+    """A user's plain connection, and the coordinator that may be stopped and started."""
+
+    def __init__(self, server: TestServer, user: Nats, store_url: str) -> None:
+        self.server, self.user, self.store_url = server, user, store_url
+        self.store: Store = open_store(store_url)
+
+    @asynccontextmanager
+    async def coordinator(self, **changes: Any) -> AsyncIterator[None]:
+        """Run a coordinator inside; leaving is as sudden as a cancellation can be."""
+        settings = Settings(
+            ctl_url=self.server.url("coordinator"),
+            data_url=self.server.url("coordinator-data"),
+            store=self.store_url,
+            **{"resync_s": 2.0, **changes},
+        )
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(service.run(settings), name="coordinator")
+            try:
+                yield
+            finally:
+                running.cancel()
+
+    async def ask(self, verb: str, body: Any = None) -> api.Reply:
+        data = (
+            body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
+        )
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(nats.errors.NoRespondersError):
+                    answer = await self.user.request(f"trunkline.api.{verb}", data, timeout=15)
+                    return msgspec.json.decode(answer.data, type=api.Reply)
+                await asyncio.sleep(0.02)
+
+    async def get(self, verb: str, kind: type[T], body: Any = None) -> T:
+        reply = await self.ask(verb, body)
+        assert reply.ok, reply
+        return msgspec.json.decode(reply.result, type=kind)
+
+    async def commit(self, repo: str, *paths: str, parent: str = "", branch: str = "master") -> str:
+        """Commit some empty files as a client does; return the commit's id."""
+        identifier = secrets.token_hex(16)
+        written = await self.manifest(*paths)
+        body = {
+            "repo": repo,
+            "branch": branch,
+            "id": identifier,
+            "parent": parent,
+            "manifest": written.manifest,
+            "files": written.files,
+            "size": written.size,
+        }
+        made = await self.get("commit.finish", records.Commit, body)
+        assert made.id == identifier
+        return identifier
+
+    async def manifest(self, *paths: str) -> manifests.Written:
+        nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        files = [messages.File(path=path, size=0, sha256=nothing) for path in sorted(paths)]
+        return await manifests.write(self.store, files)
+
+    async def pipelines(self) -> dict[str, records.Pipeline]:
+        found = await self.get("pipeline.list", list[api.PipelineView])
+        return {each.pipeline.name: each.pipeline for each in found}
+
+    async def jobs(self, pipeline: str = "") -> list[records.Job]:
+        return await self.get("job.list", list[records.Job], {"key": pipeline})
+
+    async def events(self, pipeline: str = "") -> list[messages.Event]:
+        return await self.get("event.list", list[messages.Event], {"key": pipeline, "limit": 500})
+
+
+@pytest.fixture
+async def front(nats_server: TestServer, tmp_path: Path) -> AsyncIterator[Front]:
+    user = await nats.connect(nats_server.url("user"))
+    try:
+        yield Front(nats_server, user, f"file://{tmp_path}/store")
+    finally:
+        await user.close()
+
+
+def a_spec(name: str, reads: str, **more: Any) -> dict[str, Any]:
+    return {
+        "pipeline": {"name": name},
+        "transform": {"cmd": ["cp", "-r", f"/pfs/{reads}", "/pfs/out"]},
+        "input": {"pfs": {"repo": reads, "glob": "/*"}},
+        **more,
+    }
+
+
+async def until(look: Callable[[], Awaitable[T]], condition: Callable[[T], object]) -> T:
+    async with asyncio.timeout(20):
+        while True:
+            found = await look()
+            if condition(found):
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def test_a_plain_client_without_a_body_gets_an_answer(front: Front) -> None:
+    async with front.coordinator():
+        assert await front.pipelines() == {}
+        status = await front.get("status", api.Status)
+        assert status.durability == "file R1"
+        assert status.server
+        reply = await front.ask("no.such.verb")
+        assert (reply.ok, reply.code) == (False, "invalid")
+
+
+async def test_a_spec_that_was_requested_is_there_at_once_and_the_same_again_is_no_version(
+    front: Front,
+) -> None:
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        first = await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
+        again = await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
+        assert (first.version, again) == (1, first)
+        changed = a_spec("words", "in", datum_tries=7)
+        assert (await front.get("pipeline.apply", records.Pipeline, changed)).version == 2
+        repo = await front.get("repo.get", api.RepoView, {"name": "words"})
+        assert repo.repo.pipeline
+        assert [each.name for each in repo.branches] == ["master"]
+
+
+async def test_all_problems_of_a_requested_spec_are_in_the_reply_and_nothing_is_stored(
+    front: Front,
+) -> None:
+    async with front.coordinator():
+        bad = {
+            "pipeline": {"name": "no dots.please"},
+            "transform": {"cmd": []},
+            "input": {"pfs": {"repo": "in", "glob": "/["}},
+            "parallelism_spec": {"constant": 1, "coefficient": 1},
+            "imput": {},
+        }
+        reply = await front.ask("pipeline.apply", bad)
+        assert reply.code == "invalid"
+        paths = {path for path, _ in reply.problems}
+        assert paths >= {
+            "$.pipeline.name",
+            "$.transform.cmd",
+            "$.input.pfs.glob",
+            "$.parallelism_spec",
+            "$.imput",
+        }
+        reply = await front.ask("pipeline.apply", a_spec("words", "nowhere"))
+        assert [path for path, _ in reply.problems] == ["$.input.pfs.repo"]
+        assert await front.pipelines() == {}
+
+
+async def test_specs_that_were_published_before_there_was_a_coordinator_are_taken_in_order(
+    front: Front,
+) -> None:
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+    await front.user.publish(
+        "trunkline.pipelines.apply", yaml.safe_dump(a_spec("words", "in")).encode()
+    )
+    for tries in range(2, 9):
+        spec = msgspec.json.encode(a_spec("totals", "words", datum_tries=tries))
+        await front.user.publish("trunkline.pipelines.apply", spec)
+    await front.user.flush()
+    async with front.coordinator():
+        found = await until(front.pipelines, lambda all_: all_.get("totals", None) is not None)
+        found = await until(front.pipelines, lambda all_: all_["totals"].version == 7)
+        assert found["words"].version == 1
+        spec_in_force = found["totals"].spec
+        assert spec_in_force is not None
+        assert spec_in_force.datum_tries == 8
+
+
+async def test_a_published_spec_that_is_refused_shows_with_its_problems_and_hurts_nothing(
+    front: Front,
+) -> None:
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
+        for bad in (
+            a_spec("words", "in", datum_tries=0),
+            a_spec("other", "nowhere"),
+        ):
+            await front.user.publish("trunkline.pipelines.apply", msgspec.json.encode(bad))
+        found = await until(front.pipelines, lambda all_: "other" in all_)
+        assert found["other"].state is PipelineState.REFUSED
+        assert found["words"].state is PipelineState.RUNNING
+        assert found["words"].version == 1
+        for name, path in (("words", "$.datum_tries"), ("other", "$.input.pfs.repo")):
+            refusal = found[name].refusal
+            assert refusal is not None
+            assert [where for where, _ in refusal.problems] == [path]
+            events = await until(lambda name=name: front.events(name), bool)  # type: ignore[misc]
+            assert any(each.kind == "spec-refused" and path in each.text for each in events)
+        await front.get("pipeline.delete", records.Pipeline, {"name": "other"})
+        await until(front.pipelines, lambda all_: set(all_) == {"words"})
+
+
+async def test_poison_is_told_once_and_does_not_loop(front: Front) -> None:
+    poison = [
+        os.urandom(600 * 1024),
+        b"",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"{]",
+        b"words",
+        b"a: &a [*a]",
+    ]
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        for each in poison:
+            await front.user.publish("trunkline.pipelines.apply", each)
+        await front.user.publish(
+            "trunkline.pipelines.apply", msgspec.json.encode(a_spec("words", "in"))
+        )
+        found = await until(front.pipelines, bool)
+        assert set(found) == {"words"}
+        told = await until(
+            lambda: front.events("unnamed"), lambda events: len(events) >= len(poison)
+        )
+        assert len(told) == len(poison)
+        async with front.server.connect("coordinator") as ctl:
+            info = await ctl.js_api("STREAM.INFO.TL_COMMANDS")
+        assert info["state"]["messages"] == 0
+
+
+async def test_hostile_requests_are_refused_each_with_a_reason(front: Front) -> None:
+    async with front.coordinator():
+        for verb, body, code in (
+            ("pipeline.get", b"\xff\x00", "invalid"),
+            ("pipeline.get", b"[" * 200_000, "invalid"),
+            ("pipeline.get", {"name": "../../x"}, "invalid"),
+            ("pipeline.get", {"name": "nobody"}, "not-found"),
+            ("pipeline.list", {"limit": 0}, "invalid"),
+            ("job.list", {"after": "x"}, "invalid"),
+            ("repo.create", {"name": "a.b"}, "invalid"),
+            ("repo.create", {"name": "x" * 700_000}, "invalid"),
+            ("branch.create", {"repo": "no", "branch": "b"}, "not-found"),
+            ("commit.get", {"repo": "no", "ref": "*"}, "not-found"),
+            ("datum.list", {"pipeline": "p", "job": ">"}, "invalid"),
+            ("log.page", {"pipeline": "*"}, "invalid"),
+            ("event.list", {"after": "1.2.3"}, "invalid"),
+            ("nodes.set", {"count": -1}, "invalid"),
+            ("pipeline.apply", os.urandom(800 * 1024), "invalid"),
+        ):
+            reply = await front.ask(verb, body)
+            assert (verb, reply.ok, reply.code) == (verb, False, code), reply
+            assert len(str(reply.problems)) < 5000
+        assert (await front.get("status", api.Status)).ready
+
+
+async def test_many_requests_at_once_are_all_answered(front: Front) -> None:
+    async with front.coordinator(requests=4):
+        await front.pipelines()
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(front.ask("status")) for _ in range(300)]
+        assert all(each.result().ok for each in asked)
+
+
+async def test_a_commit_moves_its_branch_once_and_a_late_one_is_a_conflict(front: Front) -> None:
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        first = await front.commit("in", "/a", "/b")
+        written = await front.manifest("/c")
+        body = {
+            "repo": "in",
+            "branch": "master",
+            "id": secrets.token_hex(16),
+            "parent": "",
+            "manifest": written.manifest,
+            "files": 1,
+            "size": 0,
+        }
+        assert (await front.ask("commit.finish", body)).code == "conflict"
+        second = await front.get("commit.finish", records.Commit, {**body, "parent": first})
+        again = await front.get("commit.finish", records.Commit, {**body, "parent": first})
+        assert again == second
+        assert (await front.ask("commit.finish", {**body, "parent": second.id})).code == "exists"
+        third = await front.commit("in", "/d", parent=second.id)
+        repeated = await front.get("commit.finish", records.Commit, {**body, "parent": first})
+        assert repeated == second, "an answer that was lost is given again, also later"
+        listed = await front.get("commit.list", list[records.Commit], {"key": "in"})
+        assert [each.id for each in listed] == [third, second.id, first]
+        page = await front.ask("commit.list", {"key": "in", "limit": 2})
+        assert page.more
+        rest = await front.get(
+            "commit.list", list[records.Commit], {"key": "in", "after": page.next}
+        )
+        assert [each.id for each in rest] == [first]
+
+
+async def test_a_commit_is_refused_unless_its_manifest_is_what_it_says(front: Front) -> None:
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
+        written = await front.manifest("/c")
+        evil = await manifests.write(
+            front.store, [messages.File(path="/../etc", size=0, sha256="e" * 64)]
+        )
+        no_manifest = await front.store.put(b"nothing of the kind")
+        good = {
+            "repo": "in",
+            "branch": "master",
+            "id": secrets.token_hex(16),
+            "parent": "",
+            "manifest": written.manifest,
+            "files": 1,
+            "size": 0,
+        }
+        for change, code in (
+            ({"files": 2}, "invalid"),
+            ({"size": 7}, "invalid"),
+            ({"manifest": evil.manifest}, "invalid"),
+            ({"manifest": no_manifest}, "invalid"),
+            ({"manifest": "../../../etc/passwd"}, "invalid"),
+            ({"manifest": written.manifest[:-4] + "0000"}, "invalid"),
+            ({"id": "short"}, "invalid"),
+            ({"repo": "nowhere"}, "not-found"),
+            ({"branch": "nowhere"}, "not-found"),
+            ({"repo": "words"}, "conflict"),
+        ):
+            reply = await front.ask("commit.finish", {**good, **change})
+            assert (change, reply.ok, reply.code) == (change, False, code), reply
+        assert await front.get("commit.list", list[records.Commit], {"key": "in"}) == []
+        await front.get("commit.finish", records.Commit, good)
+
+
+async def jobs_are(front: Front, *expected: tuple[str, str]) -> list[records.Job]:
+    found = await front.jobs()
+    assert sorted((each.pipeline, each.id) for each in found) == sorted(expected)
+    return found
+
+
+async def test_a_commit_sets_off_the_chain_and_a_new_version_a_set_of_its_own(front: Front) -> None:
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
+        await front.get("pipeline.apply", records.Pipeline, a_spec("totals", "words"))
+        commit = await front.commit("in", "/a")
+        jobs = await jobs_are(front, ("words", commit), ("totals", commit))
+        totals = next(each for each in jobs if each.pipeline == "totals")
+        assert totals.state is JobState.WAITING
+        assert totals.inputs[0].upstream
+        changed = a_spec("words", "in", datum_tries=9)
+        own = (await front.get("pipeline.apply", records.Pipeline, changed)).set_id
+        await jobs_are(
+            front, ("words", commit), ("totals", commit), ("words", own), ("totals", own)
+        )
+        await front.get("job.stop", records.Job, {"pipeline": "words", "id": commit})
+        ended = await until(
+            lambda: front.get("job.get", records.Job, {"pipeline": "totals", "id": commit}),
+            lambda job: job.state.ended,
+        )
+        assert ended.state is JobState.UNRUNNABLE
+        assert f"words@{commit} is KILLED" in ended.reason
+
+
+async def test_an_empty_commit_runs_through_the_whole_chain(front: Front) -> None:
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
+        await front.get("pipeline.apply", records.Pipeline, a_spec("totals", "words"))
+        commit = await front.commit("in")
+        jobs = await until(
+            front.jobs, lambda jobs: len(jobs) == 2 and all(each.state.ended for each in jobs)
+        )
+        assert {each.state for each in jobs} == {JobState.SUCCESS}
+        made = await front.get("commit.get", records.Commit, {"repo": "totals"})
+        assert (made.id, made.files) == (commit, 0)
+
+
+async def test_a_cycle_is_refused_by_its_name(front: Front) -> None:
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        await front.get("pipeline.apply", records.Pipeline, a_spec("a", "in"))
+        await front.get("pipeline.apply", records.Pipeline, a_spec("b", "a"))
+        reply = await front.ask("pipeline.apply", a_spec("a", "b"))
+        assert reply.code == "invalid"
+        assert "a -> b -> a" in reply.problems[0][1]
+
+
+async def test_what_is_in_use_is_not_deleted_and_what_is_deleted_is_gone(front: Front) -> None:
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
+        await front.get("pipeline.apply", records.Pipeline, a_spec("totals", "words"))
+        for verb, name in (
+            ("pipeline.delete", "words"),
+            ("repo.delete", "in"),
+            ("repo.delete", "words"),
+        ):
+            reply = await front.ask(verb, {"name": name})
+            assert (reply.ok, reply.code) == (False, "conflict"), reply
+        commit = await front.commit("in", "/a")
+        for name in ("totals", "words"):
+            await front.get("pipeline.delete", records.Pipeline, {"name": name})
+            await until(front.pipelines, lambda all_, name=name: name not in all_)  # type: ignore[misc]
+        assert await front.jobs() == []
+        repos = await front.get("repo.list", list[api.RepoView])
+        assert [each.repo.name for each in repos] == ["in"], "nothing was committed to the others"
+        async with front.server.connect("coordinator-data") as data:
+            names = (await data.js_api("STREAM.NAMES"))["streams"]
+            assert not [each for each in names if each.startswith("TL_DATUMS")]
+        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
+        jobs = await until(front.jobs, bool)
+        assert jobs[0].inputs[0].commit == commit
+        assert jobs[0].id != commit
+
+
+async def test_a_coordinator_that_comes_back_goes_on_where_it_was(front: Front) -> None:
+    loop = asyncio.get_running_loop()
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
+        commit = await front.commit("in", "/a", "/b")
+    before = loop.time()
+    async with front.coordinator():
+        await jobs_are(front, ("words", commit))
+        assert loop.time() - before < 2
+        await front.server.restart()
+        assert (await front.get("repo.create", records.Repo, {"name": "more"})).name == "more"
+
+
+async def test_what_a_killed_coordinator_left_half_done_is_made_at_the_next_start(
+    front: Front,
+) -> None:
+    """A spec and a commit whose first write was the last before the end."""
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
+        commit = await front.commit("in", "/a")
+    async with front.server.connect("coordinator") as ctl:
+        tables = service.tables_of(ctl)
+        words = await tables.pipelines.get("words")
+        assert words is not None
+        assert words.value is not None
+        assert words.value.spec is not None
+        spec = msgspec.structs.replace(words.value.spec, name="late")
+        late = msgspec.structs.replace(words.value, name="late", spec=spec, set_id="5" * 32)
+        await tables.pipelines.create("late", late)
+        branch = await tables.branches.get("in.master")
+        assert branch is not None
+        assert branch.value is not None
+        old = await tables.commits.get(f"in.{commit}")
+        assert old is not None
+        assert old.value is not None
+        new = msgspec.structs.replace(old.value, id="7" * 32, parent=commit)
+        await tables.commits.create(f"in.{new.id}", new)
+        moved = msgspec.structs.replace(branch.value, head=new.id)
+        await tables.branches.update("in.master", moved, branch.revision)
+    async with front.coordinator():
+        repo = await front.get("repo.get", api.RepoView, {"name": "late"})
+        assert repo.repo.pipeline
+        await jobs_are(front, ("words", commit), ("words", new.id), ("late", "5" * 32))
+
+
+async def test_nodes_are_set_in_local_mode_only(front: Front) -> None:
+    async with front.coordinator():
+        assert (await front.ask("nodes.get")).code == "not-found"
+        await front.get("nodes.set", records.Nodes, {"count": 4})
+        assert await front.get("nodes.get", records.Nodes) == records.Nodes(count=4)
+    async with front.coordinator(local=False):
+        reply = await front.ask("nodes.set", {"count": 4})
+        assert reply.code == "invalid"
+        assert "Kubernetes" in reply.problems[0][1]
+
+
+async def test_datums_show_as_waiting_and_as_running_while_a_worker_claims_them(
+    front: Front,
+) -> None:
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
+        commit = await front.commit("in", *(f"/{number:03}" for number in range(150)))
+        named = {"pipeline": "words", "id": commit}
+        await until(
+            lambda: front.get("job.get", records.Job, named),
+            lambda job: job.state is JobState.RUNNING,
+        )
+        held = messages.Held(job=commit, sequence=3, index=2, generation=1, executing=True)
+        claim = messages.Claim(worker="w1", incarnation="i", code_hash="c", slots=1, held=(held,))
+        async with front.server.connect_worker("words") as worker:
+            await worker.publish("trunkline.claims.words.w1", messages.encode(claim))
+            await worker.flush()
+        page = {"pipeline": "words", "job": commit}
+
+        async def running() -> Sequence[api.DatumView]:
+            return await front.get(
+                "datum.list", list[api.DatumView], {**page, "states": ["RUNNING"]}
+            )
+
+        assert [each.index for each in await until(running, bool)] == [2]
+        reply = await front.ask("datum.list", page)
+        views = msgspec.json.decode(reply.result, type=list[api.DatumView])
+        assert [each.index for each in views] == list(range(100))
+        assert (reply.more, reply.next) == (True, "99")
+        reply = await front.ask("datum.list", {**page, "after": 99})
+        views = msgspec.json.decode(reply.result, type=list[api.DatumView])
+        assert [each.index for each in views] == list(range(100, 150))
+        assert not reply.more
+        assert {each.state for each in views} == {"WAITING"}
