@@ -1,0 +1,67 @@
+"""What the outcome stream holds is read with suspicion."""
+
+import msgspec
+import pytest
+
+from trunkline.contracts import messages, subjects
+from trunkline.contracts.messages import Outcome
+from trunkline.contracts.states import DatumState
+from trunkline.coordinator.core import outcomes
+
+JOB = "0" * 31 + "1"
+PLACE = outcomes.Place(pipeline="edges", job=JOB, index=7, generation=1)
+GOOD = Outcome(
+    pipeline="edges",
+    job=JOB,
+    index=7,
+    generation=1,
+    datum="d" * 32,
+    fingerprint="f" * 32,
+    state=DatumState.PROCESSED,
+    worker="w1",
+    incarnation="i1",
+    files=(),
+)
+
+
+def test_the_place_of_an_outcome_is_its_subject() -> None:
+    assert outcomes.place(subjects.outcome("edges", JOB, 7, 1)) == PLACE
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "trunkline.outcomes.edges.nojob.7.1",
+        f"trunkline.outcomes.edges.{JOB}.seven.1",
+        f"trunkline.outcomes.edges.{JOB}.07.1",
+        f"trunkline.outcomes.edges.{JOB}.-7.1",
+        f"trunkline.outcomes.edges.{JOB}.{10**19}.1",
+        f"trunkline.outcomes.edges.{JOB}.7",
+    ],
+)
+def test_a_subject_that_no_outcome_has_is_no_place(subject: str) -> None:
+    assert outcomes.place(subject) is None
+
+
+def test_an_outcome_is_what_the_worker_said() -> None:
+    assert outcomes.read(PLACE, messages.encode(GOOD)) == GOOD
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"not json",
+        b"{}",
+        messages.encode(msgspec.structs.replace(GOOD, index=8)),
+        messages.encode(msgspec.structs.replace(GOOD, pipeline="others")),
+        messages.encode(msgspec.structs.replace(GOOD, state=DatumState.SKIPPED)),
+        messages.encode(msgspec.structs.replace(GOOD, fingerprint="short")),
+    ],
+)
+def test_a_record_that_cannot_be_right_is_a_failed_datum(data: bytes) -> None:
+    """It holds its subject for ever: waiting for a better one would be waiting for ever."""
+    outcome = outcomes.read(PLACE, data)
+    assert outcome.state is DatumState.FAILED
+    assert (outcome.job, outcome.index) == (JOB, 7)
+    assert outcome.reason.startswith("the worker's outcome cannot be used")
