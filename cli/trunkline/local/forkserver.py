@@ -64,8 +64,7 @@ def preload(entry: str = ENTRY) -> Entry:
     Frozen objects are left alone by the collector, so that the pages stay shared with the children.
     """
     for name in _PRELOADED:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+        importlib.import_module(name)
     module, _, function = entry.partition(":")
     run: Entry = getattr(importlib.import_module(module), function)
     gc.collect()

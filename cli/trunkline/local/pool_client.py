@@ -68,13 +68,14 @@ class PoolClient:
         if self._writer is None:
             raise PoolAwayError("not connected")
         number = next(self._numbers)
-        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[pool_wire.Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
         try:
             self._writer.write(msgspec.json.encode(make(number)) + b"\n")
             async with asyncio.timeout(ANSWER_S):
                 return await future
         except TimeoutError:
-            raise PoolAwayError(f"no answer in {ANSWER_S:g} s") from None
+            raise PoolAwayError("no answer in time") from None
         finally:
             del self._waiting[number]
 
