@@ -8,7 +8,7 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from trunkline.contracts import subjects
@@ -17,12 +17,6 @@ PAGE = Path(__file__).parents[2] / "docs" / "subjects.md"
 BEGIN = "<!-- made from contracts/subjects.py by `make docs` -->"
 END = "<!-- end -->"
 
-_STAND_INS: dict[str, str | int] = {
-    "job": "a" * 32,
-    "index": 1111,
-    "generation": 2222,
-    "sequence": 3333,
-}
 _SECTION = re.compile(r"^# --- (.*?) -+$")
 
 
@@ -79,16 +73,18 @@ def entries() -> Iterator[tuple[str, str, str, str]]:
             yield title, f"{node.name}({arguments})", wire, what[:1].upper() + what[1:]
 
 
-def _called(function: object, parameters: list[str]) -> str:
-    assert callable(function)
-    wire = str(function(*(_stand_in(name) for name in parameters)))
-    for name in parameters:
-        wire = wire.replace(str(_stand_in(name)), f"<{name}>")
+def _called(function: Callable[..., object], parameters: list[str]) -> str:
+    """Call it with values that can be told apart, and put their names where they come out."""
+    kinds = inspect.signature(function).parameters
+    values: dict[str, str | int] = {}
+    for position, name in enumerate(parameters):
+        values[name] = 1111 * (position + 1) if kinds[name].annotation is int else f"xx{name}xx"
+    if "job" in values:
+        values["job"] = "a" * 32
+    wire = str(function(*values.values()))
+    for name, value in values.items():
+        wire = wire.replace(str(value), f"<{name}>")
     return wire
-
-
-def _stand_in(name: str) -> str | int:
-    return _STAND_INS.get(name, f"xx{name}xx")
 
 
 def _text(node: ast.stmt | None) -> str:
