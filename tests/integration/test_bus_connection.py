@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-
 from tests.support.nats import TestServer
+
 from trunkline.bus.connection import connect
 from trunkline.bus.ports import Message
 from trunkline.contracts import errors, subjects
@@ -64,6 +64,7 @@ async def test_requests_under_way_fail_at_once_when_the_server_dies(
         asked = asyncio.Event()
 
         async def keep_silent(message: Message) -> None:
+            assert message.reply
             asked.set()
 
         await coordinator.serve(subjects.API, keep_silent)

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-
 from tests.support.nats import TestServer
+
 from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.publishing import Window
@@ -23,6 +23,7 @@ async def data(nats_server: TestServer) -> AsyncIterator[NatsConnection]:
 
 @pytest.fixture
 async def worker(nats_server: TestServer, data: NatsConnection) -> AsyncIterator[NatsConnection]:
+    assert data.connected  # and all streams are there
     async with nats_server.connect_worker("p1") as connection:
         yield connection
 
@@ -38,9 +39,7 @@ async def test_many_puts_at_once_are_all_stored(data: NatsConnection) -> None:
     assert again.duplicate
 
 
-async def test_the_first_outcome_wins_and_a_second_is_refused(
-    data: NatsConnection, worker: NatsConnection
-) -> None:
+async def test_the_first_outcome_wins_and_a_second_is_refused(worker: NatsConnection) -> None:
     window, subject = Window(worker), subjects.outcome("p1", JOB, 3, 1)
     first = await window.put(subject, b"first", msg_id="w1")
     assert (await window.put(subject, b"first", msg_id="w1")).duplicate
@@ -69,9 +68,7 @@ async def test_a_subject_that_is_not_ours_fails_at_once(worker: NatsConnection) 
             await Window(worker).put(subjects.outcome("p2", JOB, 0, 1), b"")
 
 
-async def test_a_stream_that_is_not_there_is_waited_for(
-    nats_server: TestServer, data: NatsConnection
-) -> None:
+async def test_a_stream_that_is_not_there_is_waited_for(data: NatsConnection) -> None:
     window = Window(data)
     with pytest.raises(errors.UnavailableError):
         await window.put(subjects.datums("new", JOB), b"", timeout_s=0.5)

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-
 from tests.support.nats import TestServer
+
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Entry
 from trunkline.bus.tables import KvTable

@@ -100,7 +100,7 @@ class LocalIssuer:
         url = self._add(user).url(user)
         try:
             async with asyncio.timeout(ACCEPTED_S):
-                while not await self._accepts(url):
+                while not await self._accepts(url):  # noqa: ASYNC110 - another process's state
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
             raise errors.UnavailableError(

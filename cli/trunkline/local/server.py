@@ -44,7 +44,8 @@ def find_binary(environ: Mapping[str, str]) -> Path:
     if named:
         path = Path(named).expanduser().absolute()
         if not os.access(path, os.X_OK) or not path.is_file():
-            raise NoServerBinaryError(f"{VARIABLE} names {str(path)!r}, which is no program")
+            reason = f"{VARIABLE} names {str(path)!r}, which is no program"
+            raise NoServerBinaryError(reason)
         return path
     candidates = [Path(sys.executable).parent / BINARY]
     on_path = shutil.which(BINARY, path=environ.get("PATH"))

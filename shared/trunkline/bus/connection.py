@@ -22,13 +22,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-import nats.errors
 from nats.aio.msg import Msg
 from nats.nuid import NUID
 
 from trunkline.bus import headers as header_block
 from trunkline.bus import jetstream
 from trunkline.bus.ports import Message, Stored
+from trunkline.bus.requests import Requests
 from trunkline.bus.wire import Handler, Violation, Wire
 from trunkline.contracts import errors
 
@@ -40,25 +40,11 @@ RECONNECT_S = 0.05, 0.5
 """Seconds between tries to connect: at first, and at most."""
 TRY_S = 2.0
 """Seconds after which a request that may be repeated is repeated, though nothing was lost."""
-SWEEP_S = 0.1
-"""Seconds between looks for requests whose time is over; how exact time-outs are."""
+BUSY_S = 0.1
+"""Seconds to wait when the server says that it cannot do it right now."""
 SCAN_BATCH = 1000
-
-
-class _Waiting:
-    """A request without its answer; with `parts`, one whose answer has many."""
-
-    __slots__ = ("deadline", "future", "parts", "subject")
-
-    def __init__(
-        self, subject: str, deadline: float, future: asyncio.Future[Message], *, many: bool
-    ) -> None:
-        self.subject, self.deadline, self.future = subject, deadline, future
-        self.parts: list[Message] | None = [] if many else None
-
-    def fail(self, error: errors.TrunklineError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+"""Messages of one direct get; the server sends 1,024 at most."""
+SCAN_S = 10.0
 
 
 class NatsConnection:
@@ -71,9 +57,7 @@ class NatsConnection:
         self._nuid = NUID()
         self._inbox = f"{inbox}.{self.unique()}"
         self._wire = Wire(on_lost=self._lost, on_violation=self._violated)
-        self._waiting: dict[str, _Waiting] = {}
-        self._next_token = 0
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._requests = Requests(self._wire, self._inbox)
         self._violations = 0
         self._refused: set[str] = set()
         self._violation_callbacks: set[Callable[[Violation], None]] = set()
@@ -141,7 +125,7 @@ class NatsConnection:
 
         self._refused.discard(subject.lower())
         await self._wire.subscribe(subject, cb=take)
-        while not await self._wire.barrier():
+        while not await self.barrier():
             await self.until_connected()
         if subject.lower() in self._refused:
             raise errors.PermissionViolationError(subject)
@@ -161,7 +145,7 @@ class NatsConnection:
 
     async def flush(self) -> None:
         """Return once the server has everything that was published."""
-        if not await self._wire.barrier():
+        if not await self.barrier():
             raise errors.UnavailableError("NATS", "the connection was lost")
 
     async def closed(self) -> None:
@@ -183,13 +167,16 @@ class NatsConnection:
         subject = f"{self._inbox}.p.{self.unique()}"
         return subject, self._wire.listen(subject, handler)
 
-    def unlisten(self, sid: int) -> asyncio.Future[bool]:
-        """Unsubscribe; the future is done when nothing more can come."""
-        return self._wire.unlisten(sid)
+    def unlisten(self, sid: int) -> None:
+        """Unsubscribe; what was on its way is handed over until a barrier is passed."""
+        self._wire.unlisten(sid)
 
-    def leave(self, sid: int) -> None:
-        """Unsubscribe, whatever still comes."""
-        self._wire.unlisten(sid).add_done_callback(lambda _: None)
+    async def barrier(self) -> bool:
+        """Return once the server has taken, and we have handed over, all that was before.
+
+        False: the connection was lost first, and nothing of before can come any more.
+        """
+        return await self._wire.barrier()
 
     def on_loss(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back at the instant of each loss, once `connected` is False."""
@@ -209,8 +196,7 @@ class NatsConnection:
         self, subject: str, data: bytes, headers: bytes = b"", *, timeout_s: float
     ) -> Message:
         """Return the answer to a request, sent once."""
-        waiting = await self._ask(subject, data, headers, timeout_s=timeout_s, many=False)
-        return waiting.future.result()
+        return await self._requests.ask(subject, data, headers, timeout_s)
 
     async def js_api(
         self, verb: str, payload: Mapping[str, Any] | None = None, *, timeout_s: float = 5.0
@@ -231,9 +217,9 @@ class NatsConnection:
             except jetstream.JetStreamError as error:
                 if error.err_code not in jetstream.NOT_NOW:
                     raise
-                if rest < TRY_S / 10:
-                    raise errors.UnavailableError(f"JetStream for {verb}", str(error)) from error
-            await asyncio.sleep(TRY_S / 10)
+                if rest < BUSY_S:
+                    raise errors.UnavailableError(verb, str(error)) from error
+            await asyncio.sleep(BUSY_S)
 
     async def scan(self, stream: str, subject_filter: str) -> list[Stored]:
         """Return the last message of every subject that matches the filter, by sequence.
@@ -248,7 +234,7 @@ class NatsConnection:
         first = 1
         while True:
             query = {"batch": SCAN_BATCH, "seq": first, "next_by_subj": subject_filter}
-            parts = await self._ask_many(subject, msgspec.json.encode(query))
+            parts = await self._ask_many(subject, msgspec.json.encode(query), timeout_s=SCAN_S)
             for part in parts:
                 stored = _stored(part)
                 found.pop(stored.subject, None)  # so that the order is that of the sequences
@@ -257,47 +243,26 @@ class NatsConnection:
             if len(parts) < SCAN_BATCH:
                 return list(found.values())
 
-    # --- requests ---------------------------------------------------------------------------------
-
-    async def _ask(
-        self, subject: str, data: bytes, headers: bytes, *, timeout_s: float, many: bool
-    ) -> _Waiting:
-        loop = asyncio.get_running_loop()
-        self._next_token += 1
-        token = f"{self._next_token:x}"
-        self._wire.send(subject, data, reply=f"{self._inbox}.{token}", headers=headers)
-        waiting = _Waiting(subject, loop.time() + timeout_s, loop.create_future(), many=many)
-        self._waiting[token] = waiting
-        if self._sweeper is None:
-            self._sweeper = loop.call_later(SWEEP_S, self._sweep)
-        try:
-            await waiting.future
-        finally:
-            self._waiting.pop(token, None)
-        return waiting
-
     async def _ask_again(self, subject: str, data: bytes, *, timeout_s: float) -> Message:
         """Return the answer to a request that may be repeated, within the time."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while True:
             try:
-                return await self.ask(
-                    subject, data, timeout_s=min(TRY_S, max(deadline - loop.time(), SWEEP_S))
+                return await self._requests.ask(
+                    subject, data, b"", min(TRY_S, max(deadline - loop.time(), 0.0))
                 )
             except errors.UnavailableError as error:
                 await self.before_repeat(error, deadline)
 
-    async def _ask_many(self, subject: str, data: bytes, timeout_s: float = 10.0) -> list[Message]:
+    async def _ask_many(self, subject: str, data: bytes, *, timeout_s: float) -> list[Message]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while True:
             try:
-                waiting = await self._ask(subject, data, b"", timeout_s=timeout_s, many=True)
+                return await self._requests.ask_many(subject, data, timeout_s)
             except errors.UnavailableError as error:
                 await self.before_repeat(error, deadline)
-            else:
-                return waiting.parts or []
 
     async def before_repeat(self, error: errors.UnavailableError, deadline: float) -> None:
         """Wait until repeating may help; raise the error if it cannot before the deadline."""
@@ -308,34 +273,9 @@ class NatsConnection:
             async with asyncio.timeout_at(deadline):
                 await self.until_connected()
                 if isinstance(error, jetstream.NoRespondersError):
-                    await asyncio.sleep(SWEEP_S)  # a server that has just come up
+                    await asyncio.sleep(BUSY_S)  # a server that has just come up
         except TimeoutError:
             raise error from None
-
-    def _answered(self, subject: str, reply: str, data: bytes, block: bytes | None) -> None:
-        waiting = self._waiting.get(subject.rpartition(".")[2])
-        if waiting is None or waiting.future.done():
-            return
-        values = header_block.decode(block)
-        status, description = header_block.status(block)
-        if status == 503 and not data:
-            waiting.fail(jetstream.NoRespondersError(waiting.subject))
-            return
-        if status:
-            values["Status"], values["Description"] = str(status), description
-        message = Message(subject=subject, data=data, headers=values, reply=reply)
-        if waiting.parts is not None and not status:
-            waiting.parts.append(message)
-        else:
-            waiting.future.set_result(message)
-
-    def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        for waiting in self._waiting.values():
-            if waiting.deadline <= now:
-                waiting.fail(errors.UnavailableError(waiting.subject, "no answer in time"))
-        self._sweeper = loop.call_later(SWEEP_S, self._sweep) if self._waiting else None
 
     # --- events of the wire -----------------------------------------------------------------------
 
@@ -344,8 +284,7 @@ class NatsConnection:
         self._up.clear()
         if not self._closed.is_set():
             log.warning("connection lost", extra={"connection": self.name})
-        for waiting in self._waiting.values():
-            waiting.fail(errors.UnavailableError(waiting.subject, "the connection was lost"))
+        self._requests.lost()
         for callback in tuple(self._loss_callbacks):
             callback()
 
@@ -357,10 +296,7 @@ class NatsConnection:
         )
         if violation.kind == "subscription":
             self._refused.add(violation.subject)
-        inbox = violation.subject.startswith(self._inbox.lower())
-        for waiting in self._waiting.values():
-            if inbox or waiting.subject.lower() == violation.subject:
-                waiting.fail(errors.PermissionViolationError(waiting.subject))
+        self._requests.violated(violation)
         for callback in tuple(self._violation_callbacks):
             callback(violation)
 
@@ -408,7 +344,7 @@ class NatsConnection:
             reconnect_time_wait=RECONNECT_S[0],  # type: ignore[arg-type]
             pending_size=0,
         )
-        self._wire.listen(f"{self._inbox}.*", self._answered)
+        self._requests.open()
         self._came_up()
 
     async def close(self) -> None:
@@ -416,8 +352,7 @@ class NatsConnection:
         if self._wire.is_connected:
             await asyncio.wait([self._wire.barrier()], timeout=1.0)
         self._closed.set()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        self._requests.close()
         try:
             async with asyncio.timeout(1.0):
                 await self._wire.close()
@@ -436,7 +371,8 @@ async def connect(url: str, *, name: str, inbox: str) -> AsyncIterator[NatsConne
         inbox: The prefix below which this role may subscribe.
     """
     if not urlsplit(url).hostname:
-        raise nats.errors.Error(f"{url!r} is no NATS url")
+        message = f"{url!r} is no NATS url"
+        raise ValueError(message)
     connection = NatsConnection(name, inbox)
     await connection.open(url)
     try:

@@ -1,8 +1,8 @@
-"""NATS message headers: the block before the data, and the status line in it.
+r"""NATS message headers: the block before the data, and the status line in it.
 
-NATS/1.0[ <status>[ <description>]]\\r\\n
-<name>: <value>\\r\\n ...
-\\r\\n
+NATS/1.0[ <status>[ <description>]]\r\n
+<name>: <value>\r\n ...
+\r\n
 """
 
 from collections.abc import Mapping

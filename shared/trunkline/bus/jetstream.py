@@ -1,6 +1,6 @@
 """The words of JetStream's API: subjects, error codes, times, and the shape of an ack subject."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -84,6 +84,6 @@ def decode_answer(verb: str, data: bytes) -> dict[str, Any]:
 def parse_time(text: str) -> int:
     """Return the nanoseconds since the epoch of `2026-01-31T12:00:00.123456789Z`."""
     seconds, _, rest = text.partition(".")
-    whole = int(datetime.fromisoformat(seconds.rstrip("Z") + "+00:00").timestamp())
+    whole = int(datetime.fromisoformat(seconds.rstrip("Z")).replace(tzinfo=UTC).timestamp())
     digits = rest.rstrip("Z")
     return whole * SECOND_NS + (int(digits.ljust(9, "0")[:9]) if digits else 0)

@@ -117,7 +117,7 @@ _SCALER = Permissions(
 
 _SCALER_DATA = Permissions(
     publish=(
-        "$JS.ACK.*.*.1.*.1.1.0",  # as `subjects.ack` builds it, and nothing else
+        "$JS.ACK.*.*.1.*.*.1.0",  # as `subjects.ack` builds it, and nothing else
         f"{API}.CONSUMER.INFO.*.*",
         f"{API}.STREAM.INFO.*",
         f"{API}.DIRECT.GET.{subjects.CLAIMS_STREAM}",

@@ -46,9 +46,15 @@ class Delivery(Protocol):
     """One message of a work queue in this process's hands, to be settled once."""
 
     @property
-    def subject(self) -> str: ...
+    def subject(self) -> str:
+        """On which it was published."""
+        ...
+
     @property
-    def data(self) -> bytes: ...
+    def data(self) -> bytes:
+        """What it says."""
+        ...
+
     @property
     def sequence(self) -> int:
         """In the stream."""
@@ -81,10 +87,14 @@ class Connection(Protocol):
     """One connection, in one account. It reconnects for ever."""
 
     @property
-    def connected(self) -> bool: ...
+    def connected(self) -> bool:
+        """Whether there is a server on the other side, as far as is known."""
+        ...
 
     @property
-    def max_payload(self) -> int: ...
+    def max_payload(self) -> int:
+        """The most bytes that one message may have, headers included."""
+        ...
 
     @property
     def violations(self) -> int:
@@ -114,7 +124,14 @@ class Connection(Protocol):
         ...
 
     async def serve(self, subject: str, handler: Callable[[Message], Awaitable[None]]) -> None:
-        """Call `handler` for each message on the subject, one at a time, while connected."""
+        """Call `handler` for each message on the subject, one at a time, from now on.
+
+        Returns once the server knows; goes on, over reconnects, until the connection is closed. An
+        error of the handler is logged and ends nothing.
+
+        Raises:
+            PermissionViolationError: at once, when the server refuses the subject.
+        """
         ...
 
     def on_reconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
@@ -123,6 +140,14 @@ class Connection(Protocol):
 
     async def last(self, stream: str, subject: str) -> Stored | None:
         """Return a stream's last message on exactly this subject (direct get), or None.
+
+        Raises:
+            UnavailableError: the server did not answer.
+        """
+        ...
+
+    async def scan(self, stream: str, subject_filter: str) -> list[Stored]:
+        """Return the last message of every subject that matches, by sequence.
 
         Raises:
             UnavailableError: the server did not answer.
@@ -152,9 +177,8 @@ class Publisher(Protocol):
     ) -> Acked:
         """Return once the message is stored.
 
-        With a Msg-Id an unanswered publish is repeated (also over a reconnect) until `timeout_s`;
-        without one it is repeated only if `expected_last` or the stream makes that harmless: the
-        caller says so by `msg_id`, or it publishes on subjects that hold one message.
+        An unanswered publish is repeated (also over a reconnect) until `timeout_s`; the stream
+        knows the repeat by its Msg-Id, the caller's or one that is made for this call.
 
         Args:
             subject: Where to.

@@ -31,7 +31,13 @@ async def _greet(host: str, port: int, credentials: dict[str, str]) -> bool:
     reader, writer = await asyncio.open_connection(host, port)
     try:
         await reader.readuntil(b"\r\n")  # INFO
-        options = {"verbose": False, "pedantic": False, "lang": "probe", **credentials}
+        options = {
+            "verbose": False,
+            "pedantic": False,
+            "lang": "python",
+            "name": "probe",
+            **credentials,
+        }
         writer.write(f"CONNECT {json.dumps(options)}\r\nPING\r\n".encode())
         answer = await reader.readuntil(b"\r\n")
         return answer.startswith(b"PONG")

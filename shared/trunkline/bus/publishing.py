@@ -21,14 +21,11 @@ import msgspec
 
 from trunkline.bus import headers as header_block
 from trunkline.bus import jetstream
-from trunkline.bus.connection import TRY_S, NatsConnection
+from trunkline.bus.connection import BUSY_S, TRY_S, NatsConnection
 from trunkline.bus.ports import Acked
 from trunkline.contracts import errors, subjects
 
 _decode = msgspec.json.Decoder(jetstream.PubAck).decode
-
-BUSY_S = 0.1
-"""Seconds to wait when the server says that it cannot store right now."""
 
 
 class Window:

@@ -131,9 +131,8 @@ class RawPull:
 
     async def end(self) -> None:
         """Ask for no more; return when nothing can come any more."""
-        asked = self._finish()
-        if asked is not None:
-            await asyncio.wait([self._connection.unlisten(asked.sid)])
+        self._leave(self._finish())
+        await self._connection.barrier()
 
     def _finish(self) -> _Asked | None:
         self._running = False
@@ -210,7 +209,7 @@ class RawPull:
 
     def _leave(self, asked: _Asked | None) -> None:
         if asked is not None:
-            self._connection.leave(asked.sid)
+            self._connection.unlisten(asked.sid)
 
     def _again(self, *, later: bool) -> None:
         """Give up the generation and ask anew, after a while or now."""
@@ -307,7 +306,7 @@ class StandingPull:
         await self._pull.end()
         return self._left
 
-    def _take(self, subject: str, reply: str, data: bytes, block: bytes | None) -> None:
+    def _take(self, subject: str, reply: str, data: bytes, _headers: bytes | None) -> None:
         delivery = PulledDelivery(self._connection, subject, reply, data)
         if self._left is not None:
             self._left.append(delivery)

@@ -149,12 +149,11 @@ class _Tail:
         config: dict[str, Any] = {
             "name": name,
             "ack_policy": "none",
+            "filter_subjects": self._subjects or [">"],
             "inactive_threshold": LINGER_S * jetstream.SECOND_NS,
             "mem_storage": True,
             "num_replicas": 1,
         }
-        if self._subjects:
-            config["filter_subjects"] = self._subjects
         if self._last > 0:
             config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": self._last + 1}
         else:

@@ -238,14 +238,29 @@ async def purge(conn: NatsConnection, stream: str, subject_filter: str) -> None:
 
 async def gauge(conn: NatsConnection, pipeline: str, job: str) -> Gauge | None:
     """Return how much of a job is left, or None when it has no consumer."""
+    info = await _consumer(conn, pipeline, job)
+    if info is None:
+        return None
+    return Gauge(pending=info["num_pending"], in_flight=info["num_ack_pending"])
+
+
+async def deliveries(conn: NatsConnection, pipeline: str, job: str) -> int | None:
+    """Return how many deliveries a job's consumer has made, or None when there is none.
+
+    For `subjects.ack`: any message that is in flight may be settled with this count.
+    """
+    info = await _consumer(conn, pipeline, job)
+    return None if info is None else int(info["delivered"]["consumer_seq"])
+
+
+async def _consumer(conn: NatsConnection, pipeline: str, job: str) -> dict[str, Any] | None:
     stream, consumer = subjects.datums_stream(pipeline), subjects.job_consumer(job)
     try:
-        info = await conn.js_api(f"CONSUMER.INFO.{stream}.{consumer}")
+        return await conn.js_api(f"CONSUMER.INFO.{stream}.{consumer}")
     except jetstream.JetStreamError as error:
         if error.err_code in (jetstream.CONSUMER_NOT_FOUND, jetstream.STREAM_NOT_FOUND):
             return None
         raise
-    return Gauge(pending=info["num_pending"], in_flight=info["num_ack_pending"])
 
 
 async def _declare(conn: NatsConnection, config: dict[str, Any]) -> None:

@@ -68,7 +68,8 @@ class Wire(Client):
         if not self.is_connected:
             raise errors.UnavailableError(subject, "the connection is away")
         if _UNFIT.search(subject) or not subject:
-            raise ValueError(f"{subject!r} is no NATS subject")
+            message = f"{subject!r} is no NATS subject"
+            raise ValueError(message)
         size = len(headers) + len(data)
         if size > self._max_payload:
             raise errors.RefusedError(
@@ -89,14 +90,12 @@ class Wire(Client):
             self._enqueue(f"SUB {subject}  {self._sid}\r\n".encode())
         return self._sid
 
-    def unlisten(self, sid: int) -> asyncio.Future[bool]:
-        """Unsubscribe; what was on its way is still handed over until the future is done."""
+    def unlisten(self, sid: int) -> None:
+        """Unsubscribe; what was on its way is handed over until the next barrier is passed."""
         self._subs.pop(sid, None)
         if self.is_connected:
             self._enqueue(f"UNSUB {sid}\r\n".encode())
-        passed = self.barrier()
-        passed.add_done_callback(lambda _: self._handlers.pop(sid, None))
-        return passed
+        self.barrier().add_done_callback(lambda _: self._handlers.pop(sid, None))
 
     def barrier(self) -> asyncio.Future[bool]:
         """Return what becomes True once the server has taken all that was sent before.

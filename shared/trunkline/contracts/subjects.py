@@ -201,14 +201,22 @@ def logs_of(pipeline: str, job: str | None = None) -> str:
     return f"{ROOT}.logs.{names.pipeline(pipeline)}.{names.commit(job)}.>"
 
 
-def ack(pipeline: str, job: str, sequence: int) -> str:
+def ack(pipeline: str, job: str, sequence: int, delivery: int = 1) -> str:
     """Return the subject that settles a delivery on its holder's behalf; the reaper's tool.
 
-    The server looks at the stream sequence only; the other numbers need to be plausible, and are
-    fixed here so that permissions can name them.
+    Args:
+        pipeline: Whose datum it is.
+        job: Whose datum it is.
+        sequence: The message's, in the pipeline's stream: it says which one is settled.
+        delivery: A delivery count of the consumer that is over its ack floor, and not over the
+            count of all its deliveries: the server ignores a nak with any other. The count of all
+            (`topology.deliveries`), asked for after the message was delivered, always is one; 1 is
+            one only until the job's first datum is acked.
+
+    The other numbers need to be plausible, and are fixed here so that permissions can name them.
     """
     stream = datums_stream(pipeline)
-    return f"$JS.ACK.{stream}.{job_consumer(job)}.1.{sequence:d}.1.1.0"
+    return f"$JS.ACK.{stream}.{job_consumer(job)}.1.{sequence:d}.{delivery:d}.1.0"
 
 
 def bucket_stream(bucket: str) -> str:

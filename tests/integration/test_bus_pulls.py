@@ -1,0 +1,302 @@
+"""Standing pulls on a real server."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.support.nats import TestServer
+
+from trunkline.bus import topology
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.ports import Delivery
+from trunkline.bus.publishing import Window
+from trunkline.bus.pulls import StandingPull
+from trunkline.contracts import errors, subjects
+
+JOB = "0" * 32
+STREAM = subjects.datums_stream("p1")
+
+
+class Taken:
+    """Deliveries as they come, and a way to wait for them."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Delivery] = asyncio.Queue()
+
+    def __call__(self, delivery: Delivery) -> None:
+        self.queue.put_nowait(delivery)
+
+    async def next(self, within_s: float = 5.0) -> Delivery:
+        async with asyncio.timeout(within_s):
+            return await self.queue.get()
+
+
+@pytest.fixture
+async def data(nats_server: TestServer) -> AsyncIterator[NatsConnection]:
+    await nats_server.declare("p1")
+    async with nats_server.connect("coordinator-data") as connection:
+        await consumer(connection)
+        yield connection
+
+
+@pytest.fixture
+async def worker(nats_server: TestServer, data: NatsConnection) -> AsyncIterator[NatsConnection]:
+    assert data.connected  # and all streams are there
+    async with nats_server.connect_worker("p1") as connection:
+        yield connection
+
+
+async def consumer(data: NatsConnection, job: str = JOB, ack_wait_s: float = 60.0) -> None:
+    await topology.ensure_job_consumer(data, "p1", job, ack_wait_s=ack_wait_s, max_ack_pending=5000)
+
+
+async def put(data: NatsConnection, *numbers: int, job: str = JOB) -> None:
+    window = Window(data)
+    for number in numbers:
+        await window.put(subjects.datums("p1", job), b"%d" % number, msg_id=f"{job}/{number}")
+
+
+async def settled(data: NatsConnection, left: int = 0, job: str = JOB) -> None:
+    async with asyncio.timeout(5):
+        while (found := await topology.gauge(data, "p1", job)) and (
+            found.pending + found.in_flight != left
+        ):
+            await asyncio.sleep(0.01)
+
+
+async def test_messages_come_up_to_what_is_wanted(
+    data: NatsConnection, worker: NatsConnection
+) -> None:
+    taken = Taken()
+    pull = StandingPull(worker, STREAM, JOB, taken)
+    pull.start()
+    pull.want(2)
+    await put(data, 1, 2, 3, 4, 5)
+    first, second = await taken.next(), await taken.next()
+    assert (first.data, second.data) == (b"1", b"2")
+    assert first.delivered == 1
+    assert first.subject == subjects.datums("p1", JOB)
+    assert await topology.gauge(data, "p1", JOB) == topology.Gauge(pending=3, in_flight=2)
+    assert taken.queue.empty()
+    pull.want(1)
+    assert (await taken.next()).data == b"3"
+    await first.ack()
+    await settled(data, left=4)
+    assert worker.violations == 0
+
+
+async def test_a_nak_brings_it_back_to_whoever_asks(
+    data: NatsConnection, worker: NatsConnection
+) -> None:
+    taken = Taken()
+    pull = StandingPull(worker, STREAM, JOB, taken)
+    pull.start()
+    pull.want(5)
+    await put(data, 1)
+    first = await taken.next()
+    await first.nak()
+    again = await taken.next(1)
+    assert (again.data, again.delivered, again.sequence) == (b"1", 2, first.sequence)
+    began = time.monotonic()
+    await again.nak(0.3)
+    await taken.next(2)
+    assert time.monotonic() - began > 0.25
+
+
+async def test_wanting_less_takes_requests_back(
+    data: NatsConnection, worker: NatsConnection
+) -> None:
+    taken = Taken()
+    pull = StandingPull(worker, STREAM, JOB, taken)
+    pull.start()
+    pull.want(10)
+    await worker.flush()
+    pull.want(1)
+    await worker.flush()
+    await put(data, 1, 2, 3)
+    assert (await taken.next()).data == b"1"
+    pull.want(0)
+    await worker.flush()
+    assert taken.queue.empty()
+    assert await topology.gauge(data, "p1", JOB) == topology.Gauge(pending=2, in_flight=1)
+
+
+async def test_stop_returns_what_was_on_its_way(
+    data: NatsConnection, worker: NatsConnection
+) -> None:
+    """No message is in nobody's hands after a stop."""
+    taken = Taken()
+    pull = StandingPull(worker, STREAM, JOB, taken)
+    pull.start()
+    pull.want(1000)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(put(data, *range(500)), name="feed")
+        await taken.next()
+        left = await pull.stop()
+    count = 1 + taken.queue.qsize() + len(left)
+    found = await topology.gauge(data, "p1", JOB)
+    assert found is not None
+    assert found.in_flight == count
+    assert found.pending == 500 - count
+
+
+async def test_a_message_after_a_crash_arrives_at_once(
+    nats_server: TestServer, data: NatsConnection, worker: NatsConnection
+) -> None:
+    taken = Taken()
+    pull = StandingPull(worker, STREAM, JOB, taken)
+    pull.start()
+    pull.want(1000)
+    for number in range(3):
+        await put(data, number)
+        held = await taken.next()
+        assert held.current
+        await nats_server.kill()
+        await nats_server.start()
+        up = time.monotonic()
+        assert not held.current
+        async with asyncio.timeout(2):
+            await data.until_connected()
+            await put(data, 1000 + number)
+            while (came := await taken.next()).data != b"%d" % (1000 + number):
+                pass  # the one that was held may come again
+        assert time.monotonic() - up < 2
+        await came.ack()
+        await held.ack()
+
+
+async def test_a_consumer_that_comes_late_or_again_is_found(
+    data: NatsConnection, worker: NatsConnection
+) -> None:
+    job, taken = "1" * 32, Taken()
+    pull = StandingPull(worker, STREAM, job, taken)
+    pull.start()
+    pull.want(5)
+    await asyncio.sleep(0.3)
+    await consumer(data, job)
+    await put(data, 1, job=job)
+    await (await taken.next(3)).ack()
+    await settled(data, job=job)
+    await topology.delete_job_consumer(data, "p1", job)
+    await consumer(data, job)
+    await put(data, 2, job=job)
+    assert (await taken.next(3)).data == b"2"
+
+
+async def test_requests_that_ran_out_are_made_again(
+    data: NatsConnection, worker: NatsConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trunkline.bus.pulls.EXPIRES_S", 2)
+    taken = Taken()
+    pull = StandingPull(worker, STREAM, JOB, taken)
+    pull.start()
+    pull.want(3)
+    await asyncio.sleep(2.5)
+    await put(data, 1, 2, 3, 4)
+    assert [(await taken.next(0.5)).data for _ in range(3)] == [b"1", b"2", b"3"]
+    await worker.flush()
+    assert taken.queue.empty()
+
+
+async def test_an_idle_pull_stays_on_its_first_request(
+    worker: NatsConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server's beats are heard: silence is not assumed where there is none."""
+    pull = StandingPull(worker, STREAM, JOB, Taken())
+    pull.start()
+    pull.want(1)
+    with caplog.at_level("INFO"):
+        await asyncio.sleep(3.5)
+    assert "silent" not in caplog.text
+
+
+async def test_a_renewed_lease_lasts_and_a_cancelled_job_is_told(
+    data: NatsConnection, worker: NatsConnection
+) -> None:
+    job, taken = "2" * 32, Taken()
+    await consumer(data, job, ack_wait_s=1.0)
+    pull = StandingPull(worker, STREAM, job, taken)
+    pull.start()
+    pull.want(5)
+    await put(data, 1, job=job)
+    held = await taken.next()
+    for _ in range(4):
+        await asyncio.sleep(0.5)
+        assert await held.renew()
+    assert taken.queue.empty()
+    await topology.delete_job_consumer(data, "p1", job)
+    async with asyncio.timeout(1):
+        assert not await held.renew()
+
+
+async def test_a_renewal_without_a_server_is_no_cancellation(
+    nats_server: TestServer, data: NatsConnection, worker: NatsConnection
+) -> None:
+    taken = Taken()
+    pull = StandingPull(worker, STREAM, JOB, taken)
+    pull.start()
+    pull.want(1)
+    await put(data, 1)
+    held = await taken.next()
+    await nats_server.kill()
+    with pytest.raises(errors.UnavailableError):
+        await held.renew()
+    await held.ack()
+    await held.nak()
+    await nats_server.start()
+    await worker.until_connected()
+    assert await held.renew()
+
+
+async def test_anothers_queue_is_refused_at_once(worker: NatsConnection) -> None:
+    pull = StandingPull(worker, subjects.datums_stream("p2"), JOB, Taken())
+    pull.start()
+    pull.want(1)
+    await worker.flush()
+    assert isinstance(pull.failure, errors.PermissionViolationError)
+    with pytest.raises(errors.PermissionViolationError):
+        pull.want(1)
+
+
+async def test_nothing_is_lost_over_crashes_under_load(
+    nats_server: TestServer, data: NatsConnection
+) -> None:
+    """Three workers take, record and ack 1,500 messages while the server is killed twice."""
+    done: set[bytes] = set()
+    async with (
+        asyncio.timeout(25),
+        nats_server.connect_worker("p1", "w1") as one,
+        nats_server.connect_worker("p1", "w2") as two,
+        nats_server.connect_worker("p1", "w3") as three,
+    ):
+        loops = [_Working(connection, done) for connection in (one, two, three)]
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(each.run(), name="worker") for each in loops]
+            feed = tasks.create_task(put(data, *range(1500)), name="feed")
+            for count in (300, 800):
+                while len(done) < count:
+                    await asyncio.sleep(0.01)
+                await nats_server.restart()
+            await feed
+            while len(done) < 1500:
+                await asyncio.sleep(0.01)
+            await settled(data)
+            for task in running:
+                task.cancel()
+    assert done == {b"%d" % number for number in range(1500)}
+
+
+class _Working:
+    def __init__(self, connection: NatsConnection, done: set[bytes]) -> None:
+        self.taken, self.done = Taken(), done
+        self.pull = StandingPull(connection, STREAM, JOB, self.taken)
+
+    async def run(self) -> None:
+        self.pull.start()
+        while True:
+            self.pull.want(20 - self.taken.queue.qsize())
+            delivery = await self.taken.queue.get()
+            await asyncio.sleep(0)
+            self.done.add(delivery.data)
+            await delivery.ack()

@@ -1,0 +1,106 @@
+"""Declaring is level-triggered: what is missing is made, what differs is changed."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from tests.support.nats import TestServer
+
+from trunkline.bus import jetstream, topology
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.publishing import Window
+from trunkline.contracts import subjects
+
+JOB = "0" * 32
+STREAM = subjects.datums_stream("p1")
+
+
+@pytest.fixture
+async def data(nats_server: TestServer) -> AsyncIterator[NatsConnection]:
+    await nats_server.declare("p1")
+    async with nats_server.connect("coordinator-data") as connection:
+        yield connection
+
+
+async def config(connection: NatsConnection, stream: str) -> dict[str, Any]:
+    info = await connection.js_api(f"STREAM.INFO.{stream}")
+    found: dict[str, Any] = info["config"]
+    return found
+
+
+async def test_declaring_again_changes_nothing(nats_server: TestServer) -> None:
+    await nats_server.declare("p1")
+    await nats_server.declare("p1")
+
+
+async def test_outcomes_are_kept_for_ever_one_each(data: NatsConnection) -> None:
+    found = await config(data, subjects.OUTCOMES_STREAM)
+    assert found["max_msgs_per_subject"] == 1
+    assert found["discard"] == "new"
+    assert found["discard_new_per_subject"] is True
+    assert found["max_bytes"] == -1
+    assert found["max_age"] == 0
+    assert found["allow_direct"] is True
+
+
+async def test_buckets_are_what_nats_kv_expects(nats_server: TestServer) -> None:
+    await nats_server.declare()
+    async with nats_server.connect("coordinator") as ctl:
+        pipelines = await config(ctl, "KV_trunkline_pipelines")
+        jobs = await config(ctl, "KV_trunkline_jobs")
+    assert (pipelines["max_msgs_per_subject"], jobs["max_msgs_per_subject"]) == (16, 1)
+    assert jobs["allow_rollup_hdrs"] is True
+    assert jobs["deny_delete"] is True
+    assert jobs["subjects"] == ["$KV.trunkline_jobs.>"]
+
+
+async def test_a_changed_stream_is_set_right_and_keeps_its_messages(data: NatsConnection) -> None:
+    await Window(data).put(subjects.datums("p1", JOB), b"kept")
+    changed = await config(data, STREAM) | {"duplicate_window": 60_000_000_000, "max_consumers": 7}
+    del changed["max_consumers"]  # cannot be changed
+    await data.js_api(f"STREAM.UPDATE.{STREAM}", changed)
+    await topology.declare_pipeline(data, "p1")
+    assert (await config(data, STREAM))["duplicate_window"] == 600_000_000_000
+    stored = await data.last(STREAM, subjects.datums("p1", JOB))
+    assert stored is not None
+    assert stored.data == b"kept"
+
+
+async def test_a_job_has_more_consumers_than_the_servers_default(data: NatsConnection) -> None:
+    assert (await config(data, STREAM))["max_consumers"] == topology.PIPELINE_MAX_CONSUMERS
+
+
+async def test_a_jobs_consumer_comes_changes_and_goes(data: NatsConnection) -> None:
+    assert await topology.gauge(data, "p1", JOB) is None
+    await topology.delete_job_consumer(data, "p1", JOB)
+    for share in (10, 10, 20):
+        await topology.ensure_job_consumer(data, "p1", JOB, ack_wait_s=15, max_ack_pending=share)
+    info = await data.js_api(f"CONSUMER.INFO.{STREAM}.{JOB}")
+    assert info["config"]["max_ack_pending"] == 20
+    assert info["config"]["ack_wait"] == 15_000_000_000
+    assert info["config"].get("max_deliver", -1) == -1
+    await Window(data).put(subjects.datums("p1", JOB), b"")
+    assert await topology.gauge(data, "p1", JOB) == topology.Gauge(pending=1, in_flight=0)
+    await topology.purge(data, STREAM, subjects.datums("p1", JOB))
+    assert await topology.gauge(data, "p1", JOB) == topology.Gauge(pending=0, in_flight=0)
+    await topology.delete_job_consumer(data, "p1", JOB)
+    await topology.delete_job_consumer(data, "p1", JOB)
+    assert await topology.gauge(data, "p1", JOB) is None
+
+
+async def test_a_deleted_pipeline_leaves_nothing(data: NatsConnection) -> None:
+    await Window(data).put(subjects.assignments("p1"), b"jobs")
+    await topology.delete_pipeline(data, "p1")
+    await topology.delete_pipeline(data, "p1")
+    await topology.purge(data, STREAM, ">")
+    assert await topology.gauge(data, "p1", JOB) is None
+    assert await data.last(subjects.ASSIGNMENTS_STREAM, subjects.assignments("p1")) is None
+    with pytest.raises(jetstream.JetStreamError):
+        await topology.ensure_job_consumer(data, "p1", JOB, ack_wait_s=1, max_ack_pending=1)
+
+
+async def test_declaring_waits_for_a_server_that_restarts(
+    nats_server: TestServer, data: NatsConnection
+) -> None:
+    await nats_server.restart()
+    await topology.declare_data(data)
