@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -56,9 +57,9 @@ class Front:
             body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
         )
         async with asyncio.timeout(20):
-            while True:
-                with contextlib.suppress(nats.errors.NoRespondersError):
-                    answer = await self.user.request(f"trunkline.api.{verb}", data, timeout=15)
+            while True:  # a request to a coordinator that is just going is lost
+                with contextlib.suppress(nats.errors.NoRespondersError, nats.errors.TimeoutError):
+                    answer = await self.user.request(f"trunkline.api.{verb}", data, timeout=2)
                     return msgspec.json.decode(answer.data, type=api.Reply)
                 await asyncio.sleep(0.02)
 
@@ -527,3 +528,51 @@ async def test_datums_show_as_waiting_and_as_running_while_a_worker_claims_them(
         assert [each.index for each in views] == list(range(100, 150))
         assert not reply.more
         assert {each.state for each in views} == {"WAITING"}
+
+
+@asynccontextmanager
+async def process(front: Front) -> AsyncIterator[asyncio.subprocess.Process]:
+    environ = {
+        **os.environ,
+        "TRUNKLINE_CTL_URL": front.server.url("coordinator"),
+        "TRUNKLINE_DATA_URL": front.server.url("coordinator-data"),
+        "TRUNKLINE_STORE": front.store_url,
+    }
+    command = (sys.executable, "-m", "trunkline.coordinator")
+    started = await asyncio.create_subprocess_exec(*command, env=environ)
+    try:
+        yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+        await started.wait()
+
+
+async def test_a_process_killed_at_any_instant_of_a_storm_of_specs_loses_and_doubles_none(
+    front: Front,
+) -> None:
+    async with process(front) as running:
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        await front.commit("in")
+        for number in range(30):
+            spec = a_spec(f"p{number:02}", f"p{number - 1:02}" if number else "in")
+            await front.user.publish("trunkline.pipelines.apply", msgspec.json.encode(spec))
+        await until(front.pipelines, lambda all_: len(all_) >= 3)
+        running.kill()
+    async with process(front) as running:
+        await until(front.pipelines, lambda all_: len(all_) >= 12)
+        running.kill()
+    async with process(front) as running:
+        found = await until(front.pipelines, lambda all_: len(all_) == 30)
+        assert {each.version for each in found.values()} == {1}
+        assert {each.state for each in found.values()} == {PipelineState.RUNNING}
+        jobs = await until(
+            front.jobs,
+            lambda jobs: (
+                {each.pipeline for each in jobs} == set(found)
+                and all(each.state.ended for each in jobs)
+            ),
+        )
+        assert {each.state for each in jobs} == {JobState.SUCCESS}
+        running.terminate()
+        assert await running.wait() == 0

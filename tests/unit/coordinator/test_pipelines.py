@@ -11,10 +11,10 @@ from trunkline.coordinator.core.pipelines import Accepted, Fresh, Installed, Ref
 FRESH = Fresh(set_id="5" * 32, salt="f" * 32, now_ns=7)
 
 
-def a_spec(name: str, reads: str = "in", **transform: str) -> spec.PipelineSpec:
+def a_spec(name: str, reads: str = "in", *, image: str = "", user: str = "") -> spec.PipelineSpec:
     return spec.PipelineSpec(
         name=name,
-        transform=spec.Transform(cmd=("true",), **transform),
+        transform=spec.Transform(cmd=("true",), image=image, user=user),
         input=spec.Input(pfs=spec.PfsInput(repo=reads, name=reads, glob="/*")),
     )
 

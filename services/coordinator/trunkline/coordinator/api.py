@@ -88,8 +88,9 @@ class ApiServer:
 
     async def _serve(self, message: Message) -> None:
         try:
-            reply = await self._reply(message)
-            await self._send(message, reply)
+            await self._send(message, await self._reply(message))
+        except Exception:  # the outermost loop of a request
+            log.exception("request failed", extra={"verb": message.subject})
         finally:
             self._open -= 1
 

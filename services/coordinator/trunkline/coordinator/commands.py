@@ -1,8 +1,9 @@
 """Specs that were published: taken one by one, in their order, from the command stream.
 
 A spec is acked once all that follows from it is stored: the pipeline's record, or its refusal. What
-cannot be used, random bytes as much as a spec with a missing repo, is refused and acked all the same:
-only a store that does not answer lets a message come again, after a pause.
+cannot be used, random bytes as much as a spec with a missing repo, is refused and acked all the same.
+A server that does not answer lets a message come again, after a pause, and so does a failure of our
+own; but the latter TRIES times only: then the spec is refused, so that no message stops the others.
 
 Killed before the ack, the same message comes again. Then its sequence is not above the one in the
 pipeline's record (`Pipeline.command`), or the spec is the one that is in force, or the refusal is
@@ -26,6 +27,9 @@ from trunkline.coordinator.pipelines import Pipelines
 from trunkline.runtime import backoff
 
 log = logging.getLogger(__name__)
+
+TRIES = 5
+"""How often a spec at which we fail is taken in hand."""
 
 
 class Commands:
@@ -51,19 +55,30 @@ class Commands:
                 delivery = await waiting.get()
                 if not delivery.current:
                     continue
-                try:
-                    await self._take(delivery)
-                except errors.UnavailableError as error:
-                    failures += 1
-                    delay_s = backoff.delay_s(failures)
-                    log.warning("spec must wait", extra={"reason": str(error), "delay_s": delay_s})
-                    await asyncio.sleep(delay_s)
-                    await delivery.nak()
-                else:
+                if await self._settle(delivery, failures):
                     failures = 0
                     await delivery.ack()
+                else:
+                    failures += 1
+                    await asyncio.sleep(backoff.delay_s(failures))
+                    await delivery.nak()
         finally:
             await pull.stop()
+
+    async def _settle(self, delivery: Delivery, failures: int) -> bool:
+        """Take a spec; return False if it must come again."""
+        try:
+            await self._take(delivery)
+        except errors.UnavailableError as error:
+            log.warning("spec must wait", extra={"reason": str(error)})
+            return False
+        except Exception:  # the outermost loop of a command
+            extra = {"sequence": delivery.sequence, "failures": failures + 1}
+            log.exception("failed to take a spec", extra=extra)
+            if failures + 1 < TRIES:
+                return False
+            await self._refuse(None, delivery, (("$", "the coordinator has failed at it"),))
+        return True
 
     async def _take(self, delivery: Delivery) -> None:
         document: object = None

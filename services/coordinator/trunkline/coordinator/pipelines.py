@@ -57,6 +57,8 @@ class Pipelines:
     ) -> None:
         self._catalog, self._repos, self._jobsets = catalog, repos, jobsets
         self._assignments = assignments
+        self._ensured: dict[str, int] = {}
+        """The version of each pipeline for which all that follows was seen to be there."""
         self._data, self._events, self._clock = data, events, clock
 
     async def apply(self, wanted: spec.PipelineSpec, command: int = 0) -> records.Pipeline:
@@ -75,8 +77,9 @@ class Pipelines:
             if isinstance(decision, core.Refused):
                 raise errors.InvalidSpecError(decision.problems)
             pipeline = decision.record
-            await self.ensure(pipeline)
-            await self._jobsets.create_missing()
+            if _lives(pipeline):
+                await self.ensure(pipeline)
+                await self._jobsets.create_missing()
         if isinstance(decision, core.Accepted):
             await self._tell(pipeline)
         return pipeline
@@ -129,22 +132,39 @@ class Pipelines:
         await self._events.mention("pipeline-deleting", name, f"pipeline {name} is being deleted")
         return going
 
+    def doubt_all(self) -> None:
+        """Let the next round look again at what follows from every pipeline's record."""
+        self._ensured.clear()
+
     async def ensure(self, pipeline: records.Pipeline) -> None:
-        """Make what follows from a pipeline's record and is not there yet."""
-        if pipeline.spec is None or pipeline.state is PipelineState.DELETING:
-            return
+        """Make what follows from the record of a pipeline that lives and is not there yet."""
+        assert pipeline.spec is not None
         key = version_key(pipeline.name, pipeline.version)
         kept = msgspec.structs.replace(pipeline, refusal=None, command=0)
         await self._catalog.pipelines.ensure(key, kept)
         await self._repos.ensure_output(pipeline.name, pipeline.spec.output_branch)
         await topology.declare_pipeline(self._data, pipeline.name)
+        await self._assignments.publish(pipeline.name)
+        self._ensured[pipeline.name] = pipeline.version
 
     async def ensure_all(self) -> None:
-        """Make what follows from each pipeline's record, and tell its workers what there is."""
-        async with self._catalog.graph:
-            for pipeline in self._catalog.all_pipelines():
-                await self.ensure(pipeline)
-                await self._assignments.publish(pipeline.name)
+        """Make what follows from each pipeline's record, where that is in doubt.
+
+        What keeps one pipeline from it (a limit of the server, say) keeps no other one.
+        """
+        for pipeline in self._catalog.all_pipelines():
+            if self._ensured.get(pipeline.name) == pipeline.version:
+                continue
+            try:
+                async with self._catalog.graph:
+                    current = self._catalog.pipelines.get(pipeline.name)
+                    if current is not None and _lives(current):
+                        await self.ensure(current)
+            except errors.UnavailableError:
+                raise
+            except errors.TrunklineError as error:
+                extra = {"pipeline": pipeline.name, "reason": str(error)}
+                log.error("pipeline cannot be made complete", extra=extra)  # noqa: TRY400 - told
 
     async def advance_deletions(self) -> None:
         """Go on with each deletion as far as it goes now."""
@@ -161,6 +181,7 @@ class Pipelines:
         async with self._catalog.graph:
             await topology.delete_pipeline(self._data, name)
             self._assignments.forget(name)
+            self._ensured.pop(name, None)
             for job in jobs.list(name):
                 await jobs.mirror.delete(job_key(name, job.id))
             await self._catalog.tables.done.delete(name)
@@ -214,3 +235,8 @@ class Pipelines:
             )
             text = f"without Kubernetes these fields have no effect: {fields}"
             await self._events.mention("spec-ignored", pipeline.name, text)
+
+
+def _lives(pipeline: records.Pipeline) -> bool:
+    """Whether anything follows from a pipeline's record."""
+    return pipeline.spec is not None and pipeline.state is not PipelineState.DELETING

@@ -184,11 +184,10 @@ class Coordinator:
             self._catalog.woken.clear()
             try:
                 await self._round(tasks)
-            except errors.UnavailableError as error:
+            except errors.TrunklineError as error:
                 failures += 1
-                delay_s = backoff.delay_s(failures, most_s=2.0)
                 log.warning("round must be repeated", extra={"reason": str(error)})
-                await asyncio.sleep(delay_s)
+                await asyncio.sleep(backoff.delay_s(failures, most_s=2.0))
                 continue
             failures = 0
             self._synced.set()
@@ -201,7 +200,8 @@ class Coordinator:
         if not (self._declared and self._synced.is_set()):
             await self._declare()
             await self._repos.repair()
-            await self._pipelines.ensure_all()
+            self._pipelines.doubt_all()
+        await self._pipelines.ensure_all()
         async with self._catalog.graph:
             await self._jobsets.create_missing()
         await self._jobsets.advance()
