@@ -139,7 +139,8 @@ def test_whatever_is_told_in_whatever_order_the_fold_is_the_tally_of_what_counts
 ) -> None:
     skipped = {index for index in skipped if index < total}
     phases: list[Event] = [Opened(64), WindowListed(total, skipped), ListingEnded(total)]
-    fold, expected = Fold(), {}
+    fold = Fold()
+    expected: dict[int, DatumState] = {}
     generations: dict[int, int] = {}
     completions = 0
     ordered = sorted(others, key=lambda pair: pair[0])
@@ -186,6 +187,8 @@ def model(
             if generation > generations.get(index, 1):
                 generations[index] = generation
                 expected.pop(index, None)
+        case _:
+            pass
 
 
 def check(fold: Fold, phase: int) -> None:

@@ -1,0 +1,346 @@
+"""One job from its pinned inputs to its output commit, on a real server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.support import jobs as support
+from tests.support.jobs import Site, done, failed, hashes, lines
+from tests.support.nats import TestServer
+
+from trunkline.bus import topology
+from trunkline.bus.publishing import Window
+from trunkline.contracts import messages, records, subjects
+from trunkline.contracts.messages import DatumTask, Outcome
+from trunkline.contracts.states import DatumState, JobState
+
+P = "edges"
+
+
+@pytest.fixture
+async def site(nats_server: TestServer, tmp_path: Path) -> AsyncIterator[Site]:
+    async with support.site(nats_server, tmp_path, P) as made:
+        yield made
+
+
+async def finished(site: Site, *jobs: records.Job, within_s: float = 25) -> list[records.Job]:
+    """Run jobs to their end in one coordinator."""
+    async with (
+        support.process(site) as process,
+        asyncio.timeout(within_s),
+        asyncio.TaskGroup() as tasks,
+    ):
+        for job in jobs:
+            tasks.create_task(process.runner.run(P, job.id), name=job.id)
+    return [await site.record(job) for job in jobs]
+
+
+async def test_a_job_commits_what_its_datums_have_written(site: Site) -> None:
+    contents = lines(150)
+    job = await site.job(P, await site.commit("in", contents))
+    async with support.worker(site, P) as worker:
+        (job,) = await finished(site, job)
+    assert (job.state, job.total, job.listed_to) == (JobState.SUCCESS, 150, 150)
+    assert job.counts == records.Counts(processed=150)
+    assert sorted(task.index for task in worker.tasks) == list(range(150))
+    assert await site.output(job) == hashes(contents)
+    assert (await site.head(P), job.output) == (job.id, job.id)
+    assert job.compacted
+    await site.is_clean(job)
+
+
+async def test_a_job_without_datums_succeeds_with_an_empty_commit(site: Site) -> None:
+    (job,) = await finished(site, await site.job(P, await site.commit("in", {})))
+    assert (job.state, job.total, job.counts) == (JobState.SUCCESS, 0, records.Counts())
+    assert await site.output(job) == {}
+
+
+async def test_what_an_earlier_job_has_done_is_skipped_and_still_in_the_output(site: Site) -> None:
+    first = lines(200)
+    second = {**first, "/f000003": "changed", "/new": "new"}
+    async with support.worker(site, P) as worker:
+        await finished(site, await site.job(P, await site.commit("in", first)))
+        worker.tasks.clear()
+        job = await site.job(P, await site.commit("in", second), order=2)
+        (job,) = await finished(site, job)
+        assert sorted(task.inputs[0].path for task in worker.tasks) == ["/f000003", "/new"]
+        assert job.counts == records.Counts(processed=2, skipped=199)
+        assert await site.output(job) == hashes(second)
+
+        worker.tasks.clear()
+        job = await site.job(P, await site.commit("in", second), order=3)
+        (job,) = await finished(site, job)
+    assert worker.tasks == []
+    assert job.counts == records.Counts(skipped=201)
+    assert await site.output(job) == hashes(second)
+
+
+async def test_a_failed_datum_fails_the_job_at_its_end_and_the_good_ones_are_skipped_next(
+    site: Site,
+) -> None:
+    contents = lines(100)
+
+    def work(task: DatumTask) -> Outcome:
+        return failed(task) if task.inputs[0].path == "/f000007" else done(task)
+
+    async with support.worker(site, P, work):
+        (job,) = await finished(site, await site.job(P, await site.commit("in", contents)))
+    assert job.state is JobState.FAILURE
+    assert job.counts == records.Counts(processed=99, failed=1)
+    assert job.reason.startswith("1 of 100 datums failed: datum ")
+    assert job.reason.endswith("(index 7, /f000007): exit code 1")
+    assert await site.output(job) is None
+    assert await site.head(P) == ""
+    await site.is_clean(job)
+
+    async with support.worker(site, P) as worker:
+        job = await site.job(P, await site.commit("in", contents), order=2)
+        (job,) = await finished(site, job)
+    assert [task.inputs[0].path for task in worker.tasks] == ["/f000007"]
+    assert await site.output(job) == hashes(contents)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("/same", "/same"), ("/tree", "/tree/leaf"), ("/t/a", "/t")]
+)
+async def test_two_datums_that_write_one_path_fail_the_job_and_are_both_named(
+    site: Site, first: str, second: str
+) -> None:
+    file = await support.stored(site.store, first, "x")
+
+    def work(task: DatumTask) -> Outcome:
+        path = {3: first, 5: second}.get(task.index, f"/own{task.index}")
+        return done(task, [msgspec.structs.replace(file, path=path)])
+
+    async with support.worker(site, P, work):
+        (job,) = await finished(site, await site.job(P, await site.commit("in", lines(10))))
+    assert job.state is JobState.FAILURE
+    assert "(index 3, /f000003)" in job.reason
+    assert "(index 5, /f000005)" in job.reason
+    assert job.counts.processed == 10
+    assert await site.output(job) is None
+
+
+@pytest.mark.parametrize("path", ["/../secret", "relative", "/a//b", "/nul\0"])
+async def test_an_output_path_that_cannot_be_in_a_repo_fails_the_job(site: Site, path: str) -> None:
+    file = msgspec.structs.replace(await support.stored(site.store, "/x", "x"), path=path)
+    async with support.worker(site, P, lambda task: done(task, [file])):
+        (job,) = await finished(site, await site.job(P, await site.commit("in", lines(1))))
+    assert job.state is JobState.FAILURE
+    assert "cannot be used" in job.reason
+
+
+async def test_outputs_of_many_files_are_read_from_their_manifest(site: Site) -> None:
+    contents = {f"/out/{number:05}": "x" for number in range(3000)}
+    commit = await site.commit("elsewhere", contents)
+    entry = await site.tables.commits.get(f"elsewhere.{commit}")
+    assert entry is not None
+    assert entry.value is not None
+    manifest = entry.value.manifest
+
+    def work(task: DatumTask) -> Outcome:
+        return msgspec.structs.replace(done(task), files=None, manifest=manifest)
+
+    async with support.worker(site, P, work) as worker:
+        job = await site.job(P, await site.commit("in", lines(40)), glob="/")
+        (job,) = await finished(site, job)
+    assert job.state is JobState.SUCCESS
+    assert await site.output(job) == hashes(contents)
+    (given,) = worker.tasks
+    assert given.inputs[0].files is None
+    assert given.inputs[0].span == messages.Span(first=0, count=40)
+
+
+async def test_lost_messages_are_put_back_as_a_new_round(site: Site) -> None:
+    job = await site.job(P, await site.commit("in", lines(100)))
+    lost: list[int] = []
+
+    def work(task: DatumTask) -> Outcome | None:
+        return None if task.round == 1 and task.index in lost else done(task)
+
+    lost += [3, 50, 99]
+    async with (
+        support.process(site) as process,
+        support.worker(site, P, work) as worker,
+        asyncio.timeout(25),
+        asyncio.TaskGroup() as tasks,
+    ):
+        running = tasks.create_task(process.runner.run(P, job.id), name="job")
+        await process.jobs.until(P, lambda js: js[0].state is JobState.RUNNING)
+        fold = process.folder.fold(P, job.id)
+        while fold is None or fold.done < 97:
+            await asyncio.sleep(0.02)
+        await topology.purge(site.data, subjects.datums_stream(P), subjects.datums(P, job.id))
+        await running
+    job = await site.record(job)
+    assert job.state is JobState.SUCCESS
+    assert sorted(task.index for task in worker.tasks if task.round > 1) == lost
+    (event,) = await site.events(P, "repaired")
+    assert "3 of the 100 datums" in event.text
+
+
+async def test_a_consumer_that_is_missing_is_declared_again(site: Site) -> None:
+    job = await site.job(P, await site.commit("in", lines(20)))
+    async with (
+        support.process(site) as process,
+        asyncio.timeout(25),
+        asyncio.TaskGroup() as tasks,
+    ):
+        running = tasks.create_task(process.runner.run(P, job.id), name="job")
+        await process.jobs.until(P, lambda js: js[0].state is JobState.RUNNING)
+        await topology.delete_job_consumer(site.data, P, job.id)
+        async with support.worker(site, P):
+            await running
+    assert (await site.record(job)).state is JobState.SUCCESS
+
+
+async def test_a_killed_job_leaves_nothing_and_what_it_did_is_skipped_next(site: Site) -> None:
+    contents = lines(100)
+    job = await site.job(P, await site.commit("in", contents))
+
+    def work(task: DatumTask) -> Outcome | None:
+        return done(task) if task.index < 30 else None
+
+    async with (
+        support.process(site) as process,
+        support.worker(site, P, work),
+        asyncio.timeout(25),
+        asyncio.TaskGroup() as tasks,
+    ):
+        running = tasks.create_task(process.runner.run(P, job.id), name="job")
+        while (fold := process.folder.fold(P, job.id)) is None or fold.done < 30:
+            await asyncio.sleep(0.02)
+        await process.jobs.kill(P, job.id, "told to stop")
+        await running
+    job = await site.record(job)
+    assert (job.state, job.reason) == (JobState.KILLED, "told to stop")
+    assert job.counts == records.Counts(processed=30)
+    assert await site.output(job) is None
+    await site.is_clean(job)
+
+    async with support.worker(site, P) as worker:
+        (job,) = await finished(site, await site.job(P, await site.commit("in", contents), order=2))
+    assert (job.counts.skipped, len(worker.tasks)) == (30, 70)
+    assert await site.output(job) == hashes(contents)
+
+
+async def test_jobs_of_a_pipeline_commit_in_their_order(site: Site) -> None:
+    first = await site.job(P, await site.commit("in", lines(30, "one")), order=1)
+    second = await site.job(P, await site.commit("in", lines(30, "two")), order=2)
+    held = asyncio.Event()
+
+    async with support.process(site) as process, asyncio.timeout(25), asyncio.TaskGroup() as tasks:
+        tasks.create_task(process.runner.run(P, first.id), name="first")
+        tasks.create_task(process.runner.run(P, second.id), name="second")
+
+        def work(task: DatumTask) -> Outcome | None:
+            return done(task) if task.job == second.id or held.is_set() else None
+
+        async with support.worker(site, P, work):
+            await process.jobs.until(
+                P, lambda js: any(j.id == second.id and j.state is JobState.MERGING for j in js)
+            )
+            assert await site.head(P) == ""
+        held.set()
+        async with support.worker(site, P, work):
+            await topology.delete_job_consumer(site.data, P, first.id)  # frees what was held
+            await process.jobs.until(P, lambda js: not js)
+    assert await site.head(P) == second.id
+    one, two = await site.record(first), await site.record(second)
+    assert one.ended_ns < two.ended_ns
+    entry = await site.tables.commits.get(f"{P}.{second.id}")
+    assert entry is not None
+    assert entry.value is not None
+    assert entry.value.parent == first.id
+
+
+async def test_a_record_that_cannot_be_right_ends_its_datum_and_not_the_job(site: Site) -> None:
+    """1. A worker stores garbage as an outcome. 2. The stream refuses every other one. 3. The job
+    must not wait for ever.
+    """
+    job = await site.job(P, await site.commit("in", lines(3)))
+    async with site.server.connect_worker(P, "liar") as connection:
+        liar = Window(connection)
+
+        def work(task: DatumTask) -> Outcome | None:
+            return None if task.index == 1 else done(task)
+
+        async with (
+            support.process(site) as process,
+            support.worker(site, P, work) as worker,
+            asyncio.timeout(25),
+            asyncio.TaskGroup() as tasks,
+        ):
+            running = tasks.create_task(process.runner.run(P, job.id), name="job")
+            while len(worker.tasks) < 3:
+                await asyncio.sleep(0.02)
+            await liar.put(subjects.outcome(P, job.id, 999, 1), b"no such datum")
+            await liar.put(subjects.outcome(P, job.id, 1, 1), b"garbage")
+            await running
+    job = await site.record(job)
+    assert job.state is JobState.FAILURE
+    assert "the worker's outcome cannot be used" in job.reason
+    assert job.counts == records.Counts(processed=2, failed=1)
+    (event,) = await site.events(P, "outcome-ignored")
+    assert "no such datum" in event.text
+
+
+async def test_outcomes_that_come_after_a_jobs_end_are_swept(site: Site) -> None:
+    job = await site.job(P, await site.commit("in", lines(2)))
+    async with support.worker(site, P):
+        (job,) = await finished(site, job)
+    subject = subjects.outcome(P, job.id, 1, 1)
+    async with (
+        site.server.connect_worker(P, "late") as connection,
+        support.process(site) as process,
+    ):
+        await Window(connection).put(subject, b"late")
+        async with asyncio.timeout(10):
+            while await site.held(subjects.OUTCOMES_STREAM, subject):
+                await process.folder.sweep()
+                await asyncio.sleep(0.02)
+
+
+async def test_datums_are_shown_the_same_while_the_job_runs_and_after(site: Site) -> None:
+    contents = lines(90)
+    async with support.worker(site, P):
+        await finished(site, await site.job(P, await site.commit("in", contents)))
+    more = {**contents, **{f"/g{number}": "g" for number in range(10)}}
+    job = await site.job(P, await site.commit("in", more), order=2)
+
+    def work(task: DatumTask) -> Outcome | None:
+        path = task.inputs[0].path
+        return failed(task) if path == "/g3" else None if path == "/g9" else done(task)
+
+    async with support.process(site) as process:
+        page = process.outcomes.page
+        async with (
+            asyncio.timeout(25),
+            asyncio.TaskGroup() as tasks,
+            support.worker(site, P, work),
+        ):
+            tasks.create_task(process.runner.run(P, job.id), name="job")
+            while (fold := process.folder.fold(P, job.id)) is None or fold.done < 99:
+                await asyncio.sleep(0.02)
+            job = await site.record(job)
+            live = await page(job, fold, after=-1, limit=200)
+            bad = await page(job, fold, after=-1, limit=9, states=[DatumState.FAILED])
+            await process.jobs.kill(P, job.id, "")
+        ended = await site.record(job)
+        after = await page(ended, None, after=-1, limit=200)
+        some = await page(ended, None, after=94, limit=3)
+        still = await page(ended, None, after=-1, limit=9, states=[DatumState.FAILED])
+    assert [each.index for each in live] == list(range(99))
+    assert live == after
+    assert some == after[95:98]
+    assert bad == still
+    assert [each.index for each in bad] == [93]
+    assert {each.state for each in live[:90]} == {DatumState.SKIPPED}
+
+
+async def test_a_job_whose_input_commit_is_gone_fails_and_says_so(site: Site) -> None:
+    (job,) = await finished(site, await site.job(P, "e" * 32))
+    assert job.state is JobState.FAILURE
+    assert "e" * 32 in job.reason

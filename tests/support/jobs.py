@@ -1,0 +1,376 @@
+"""Jobs on a real server and a store on disk, run by the back half of the coordinator alone.
+
+A `Site` outlives coordinators; a `Process` is one coordinator's worth of objects, made from nothing,
+with `faults` between it and the outside. A `FakeWorker` pulls what it is assigned and answers with
+what its `work` returns.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tests.support.nats import TestServer
+
+from trunkline.bus import pulls
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.ports import Delivery, Message
+from trunkline.bus.publishing import Window
+from trunkline.contracts import errors, messages, names, records, spec, subjects
+from trunkline.contracts.messages import Assignment, DatumTask, File, Outcome
+from trunkline.contracts.states import DatumState, JobState
+from trunkline.coordinator import beginning
+from trunkline.coordinator.assignments import Assignments
+from trunkline.coordinator.events import Events
+from trunkline.coordinator.folding import OutcomeFolder
+from trunkline.coordinator.jobs import JobStore
+from trunkline.coordinator.outcomes import Outcomes
+from trunkline.coordinator.repos import Committer
+from trunkline.coordinator.runner import JobRunner
+from trunkline.coordinator.service import tables_of
+from trunkline.coordinator.settings import Settings
+from trunkline.coordinator.tables import Tables, commit_key, job_key
+from trunkline.runtime.clock import SystemClock
+from trunkline.storage import manifests
+from trunkline.storage.store import Store, open_store
+
+CLOCK = SystemClock()
+
+
+class CrashError(BaseException):
+    """The process dies here."""
+
+
+class Faults:
+    """Counts the effects of a process; dies just before or after one of them, if told so."""
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at, self.points, self.trace = at, 0, list[str]()
+
+    def point(self, name: str) -> None:
+        self.trace.append(name)
+        if self.points == self.at:
+            raise CrashError(name)
+        self.points += 1
+
+    def around(self, target: Any, *methods: str) -> Any:
+        """Return the target with a point before and after each call of these methods."""
+        return _Faulty(target, frozenset(methods), self)
+
+
+class _Faulty:
+    def __init__(self, target: Any, methods: frozenset[str], faults: Faults) -> None:
+        self._target, self._methods, self._faults = target, methods, faults
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._target, name)
+        if name not in self._methods:
+            return found
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            what = f"{name} {args[0] if args and isinstance(args[0], str) else ''}"
+            if not _is_reading(what):
+                self._faults.point(f"before {what}")
+            result = await found(*args, **kwargs)
+            if not _is_reading(what):
+                self._faults.point(f"after {what}")
+            return result
+
+        return call
+
+
+def _is_reading(what: str) -> bool:
+    return ".INFO." in what or "tail-" in what
+
+
+class Site:
+    """Everything that outlives a coordinator."""
+
+    def __init__(
+        self, server: TestServer, ctl: NatsConnection, data: NatsConnection, folder: Path
+    ) -> None:
+        self.server, self.ctl, self.data, self.folder = server, ctl, data, folder
+        self.store_url = f"file://{folder}/store"
+        self.store = open_store(self.store_url)
+        self.tables = tables_of(ctl)
+
+    async def commit(self, repo: str, contents: Mapping[str, str]) -> str:
+        """Make a commit of these files; return its id."""
+        files = [await stored(self.store, path, text) for path, text in contents.items()]
+        written = await manifests.write(
+            self.store, sorted(files, key=lambda file: names.path_key(file.path))
+        )
+        commit = records.Commit(
+            id=secrets.token_hex(16),
+            repo=repo,
+            branch="master",
+            manifest=written.manifest,
+            files=written.files,
+            size=written.size,
+            created_ns=CLOCK.wall_ns(),
+        )
+        await self.tables.commits.create(commit_key(repo, commit.id), commit)
+        return commit.id
+
+    async def job(
+        self, pipeline: str, commit: str, *, order: int = 1, glob: str = "/*", begin: bool = True
+    ) -> records.Job:
+        """Make a job on a commit of the repo `in`, and let it begin."""
+        transform = spec.Transform(cmd=("true",))
+        pinned = spec.PipelineSpec(
+            name=pipeline,
+            transform=transform,
+            input=spec.Input(pfs=spec.PfsInput(repo="in", glob=glob, name="in")),
+        )
+        job = records.Job(
+            pipeline=pipeline,
+            id=secrets.token_hex(16),
+            version=1,
+            code_hash=spec.code_hash(transform),
+            spec=pinned,
+            salt="salt",
+            order=order,
+            inputs=(records.JobInput(name="in", repo="in", branch="master", commit=commit),),
+            state=JobState.WAITING,
+            created_ns=CLOCK.wall_ns(),
+        )
+        await self.tables.jobs.create(job_key(pipeline, job.id), job)
+        return await self.begin(job) if begin else job
+
+    async def begin(self, job: records.Job) -> records.Job:
+        """Let a waiting job begin."""
+        jobs = JobStore(self.tables.jobs, CLOCK)
+        return await beginning.begin(jobs, self.tables.done, job, job.inputs, CLOCK.wall_ns())
+
+    async def record(self, job: records.Job) -> records.Job:
+        """Return the job as it is now."""
+        entry = await self.tables.jobs.get(job_key(job.pipeline, job.id))
+        assert entry is not None
+        assert entry.value is not None
+        return entry.value
+
+    async def output(self, job: records.Job) -> dict[str, str] | None:
+        """Return path -> sha256 of the job's output commit, or None if there is none."""
+        entry = await self.tables.commits.get(commit_key(job.pipeline, job.id))
+        if entry is None or entry.value is None:
+            return None
+        files = manifests.read(self.store, entry.value.manifest)
+        return {file.path: file.sha256 async for file in files}
+
+    async def head(self, pipeline: str) -> str:
+        entry = await self.tables.branches.get(f"{pipeline}.master")
+        return entry.value.head if entry and entry.value else ""
+
+    async def done(self, pipeline: str) -> records.DoneIndex:
+        entry = await self.tables.done.get(pipeline)
+        return entry.value if entry and entry.value else records.DoneIndex()
+
+    async def assigned(self, pipeline: str) -> list[str]:
+        subject = subjects.assignments(pipeline)
+        stored = await self.data.last(subjects.ASSIGNMENTS_STREAM, subject)
+        if stored is None:
+            return []
+        return [each.job for each in messages.decode(subject, stored.data, Assignment).jobs]
+
+    async def held(self, stream: str, subject: str) -> int:
+        """Return how many messages a stream holds on the subjects of a filter."""
+        answer = await self.data.js_api(f"STREAM.INFO.{stream}", {"subjects_filter": subject})
+        return sum((answer["state"].get("subjects") or {}).values())
+
+    async def events(self, pipeline: str, kind: str) -> list[messages.Event]:
+        stored = await self.ctl.last(subjects.EVENTS_STREAM, subjects.event(pipeline, kind))
+        return [messages.decode(stored.subject, stored.data, messages.Event)] if stored else []
+
+    async def is_clean(self, job: records.Job) -> None:
+        """Assert that the streams hold nothing of the job any more."""
+        pipeline, identifier = job.pipeline, job.id
+        outcomes, attempts = (
+            subjects.outcomes_of(pipeline, identifier),
+            subjects.attempts_of(pipeline, identifier),
+        )
+        assert await self.held(subjects.OUTCOMES_STREAM, outcomes) == 0
+        assert await self.held(subjects.ATTEMPTS_STREAM, attempts) == 0
+        datums = subjects.datums_stream(pipeline)
+        assert await self.held(datums, subjects.datums(pipeline, identifier)) == 0
+        info = await self.data.js_api(f"STREAM.INFO.{datums}")
+        assert info["state"]["consumer_count"] == 0
+        assert identifier not in await self.assigned(pipeline)
+
+
+class Process:
+    """One coordinator's worth of objects."""
+
+    def __init__(self, site: Site, faults: Faults, settings: Settings) -> None:
+        store: Store = faults.around(open_store(site.store_url), "put")
+        data: NatsConnection = faults.around(site.data, "js_api")
+        publisher = faults.around(Window(site.data), "put")
+        tables = tables_of(site.ctl)
+        writes = ("create", "update", "put", "delete")
+        faulty = {
+            name: faults.around(getattr(tables, name), *writes)
+            for name in ("commits", "branches", "jobs", "done")
+        }
+        self.tables: Tables = with_changed(tables, faulty)
+        events = Events(Window(site.ctl), CLOCK)
+        self.jobs = JobStore(self.tables.jobs, CLOCK)
+        self.outcomes = Outcomes(data, store)
+        self.folder = OutcomeFolder(data, self.outcomes, self.jobs, events)
+        self.assignments = Assignments(self.jobs, publisher)
+        self.runner = JobRunner(
+            settings=settings,
+            tables=self.tables,
+            jobs=self.jobs,
+            connection=data,
+            publisher=publisher,
+            store=store,
+            folder=self.folder,
+            outcomes=self.outcomes,
+            assignments=self.assignments,
+            committer=Committer(self.tables, CLOCK),
+            events=events,
+            clock=CLOCK,
+            spool=site.folder / "spool",
+        )
+
+
+def with_changed(tables: Tables, changed: Mapping[str, Any]) -> Tables:
+    return Tables(**{**vars(tables), **changed})
+
+
+@asynccontextmanager
+async def process(
+    site: Site, *, faults: Faults | None = None, repair_quiet_s: float = 0.2
+) -> AsyncIterator[Process]:
+    """Run a coordinator's folder, and give what runs jobs."""
+    settings = Settings(
+        ctl_url="", data_url="", store=site.store_url, repair_quiet_s=repair_quiet_s
+    )
+    made = Process(site, faults or Faults(), settings)
+    async with asyncio.TaskGroup() as tasks:
+        loops = [
+            tasks.create_task(made.jobs.mirror.follow(), name="jobs"),
+            tasks.create_task(made.folder.run(), name="folder"),
+        ]
+        await made.jobs.mirror.filled.wait()
+        yield made
+        for loop in loops:
+            loop.cancel()
+
+
+@asynccontextmanager
+async def site(server: TestServer, folder: Path, *pipelines: str) -> AsyncIterator[Site]:
+    await server.declare(*pipelines)
+    (folder / "spool").mkdir()
+    async with server.connect("coordinator") as ctl, server.connect("coordinator-data") as data:
+        yield Site(server, ctl, data, folder)
+
+
+Work = Callable[[DatumTask], Outcome | None]
+"""Returns a datum's outcome; None to leave it alone."""
+
+
+class FakeWorker:
+    """Works on all that its pipeline is assigned."""
+
+    def __init__(self, connection: NatsConnection, pipeline: str, work: Work) -> None:
+        self._connection, self._pipeline, self._work = connection, pipeline, work
+        self._publisher = Window(connection)
+        self._deliveries: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._pulls: dict[str, pulls.StandingPull] = {}
+        self.tasks: list[DatumTask] = []
+        """All that it was given."""
+        self.refused = 0
+
+    async def run(self) -> None:
+        subject = subjects.assignments(self._pipeline)
+        await self._connection.serve(subject, self._assigned)
+        stored = await self._connection.last(subjects.ASSIGNMENTS_STREAM, subject)
+        if stored is not None:
+            await self._assigned(Message(subject=subject, data=stored.data))
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(16):
+                tasks.create_task(self._slot(), name=f"slot-{number}")
+
+    async def _assigned(self, message: Message) -> None:
+        assignment = messages.decode(message.subject, message.data, Assignment)
+        for ticket in assignment.jobs:
+            if ticket.job not in self._pulls:
+                stream = subjects.datums_stream(self._pipeline)
+                pull = pulls.StandingPull(
+                    self._connection, stream, ticket.job, self._deliveries.put_nowait
+                )
+                self._pulls[ticket.job] = pull
+                pull.start()
+                pull.want(64)
+
+    async def _slot(self) -> None:
+        while True:
+            delivery = await self._deliveries.get()
+            task = messages.decode(delivery.subject, delivery.data, DatumTask)
+            self._pulls[task.job].want(64)
+            self.tasks.append(task)
+            outcome = self._work(task)
+            if outcome is None:
+                continue
+            subject = subjects.outcome(task.pipeline, task.job, task.index, task.generation)
+            try:
+                await self._publisher.put(subject, messages.encode(outcome))
+            except errors.RefusedError:
+                self.refused += 1
+            await delivery.ack()
+
+
+@asynccontextmanager
+async def worker(site: Site, pipeline: str, work: Work | None = None) -> AsyncIterator[FakeWorker]:
+    async with site.server.connect_worker(pipeline) as connection, asyncio.TaskGroup() as tasks:
+        made = FakeWorker(connection, pipeline, work or done)
+        task = tasks.create_task(made.run(), name="worker")
+        yield made
+        task.cancel()
+
+
+async def stored(store: Store, path: str, text: str) -> File:
+    """Store a file's bytes; return the file."""
+    data = text.encode()
+    key = await store.put(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return File(path=path, size=len(data), sha256=sha256, object=key)
+
+
+def done(task: DatumTask, files: Iterable[File] | None = None) -> Outcome:
+    """Return the outcome of a datum whose output is its input, unless other files are given."""
+    inputs = [file for each in task.inputs for file in each.files or ()]
+    output = tuple(inputs if files is None else files)
+    return Outcome(
+        pipeline=task.pipeline,
+        job=task.job,
+        index=task.index,
+        generation=task.generation,
+        datum=task.datum,
+        fingerprint=task.fingerprint,
+        state=DatumState.PROCESSED,
+        worker="w1",
+        incarnation="i1",
+        files=output,
+        output_files=len(output),
+        ended_ns=1,
+    )
+
+
+def failed(task: DatumTask, reason: str = "exit code 1") -> Outcome:
+    return msgspec.structs.replace(
+        done(task, ()), state=DatumState.FAILED, reason=reason, exit_code=1
+    )
+
+
+def lines(count: int, mark: str = "") -> dict[str, str]:
+    """Return so many small files, path -> text."""
+    return {f"/f{number:06}": f"text {number} {mark}" for number in range(count)}
+
+
+def hashes(contents: Mapping[str, str]) -> dict[str, str]:
+    return {path: hashlib.sha256(text.encode()).hexdigest() for path, text in contents.items()}
