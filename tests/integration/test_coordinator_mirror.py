@@ -36,7 +36,7 @@ class Told:
         self.woken = asyncio.Event()
 
     def __call__(self, old: records.Repo | None, new: records.Repo | None) -> None:
-        self.changes.append((old and old.description, new and new.description))
+        self.changes.append((old.description if old else None, new.description if new else None))
         self.woken.set()
 
 

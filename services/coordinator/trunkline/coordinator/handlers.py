@@ -1,6 +1,6 @@
 """What each request is answered with, but for datums, logs and events: see `readers`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from urllib.parse import urlsplit
 
@@ -83,13 +83,14 @@ class Handlers:
         found = self._catalog.pipelines.get(name)
         if found is None:
             raise errors.NotFoundError("pipeline", name)
-        return paging.answer(self._pipeline_view(found))
+        return paging.answer(self._pipeline_view(found, self._last_jobs(name)))
 
     async def pipeline_list(self, body: bytes) -> Answer:
         """List pipelines by name."""
         page: contract.Page = decode(body, contract.Page)
-        found = self._catalog.all_pipelines()
-        views = ((each.name, self._pipeline_view(each)) for each in found if each.name > page.after)
+        found = (each for each in self._catalog.all_pipelines() if each.name > page.after)
+        last_jobs = self._last_jobs()
+        views = ((each.name, self._pipeline_view(each, last_jobs)) for each in found)
         return paging.cut(views, paging.limit(page.limit))
 
     async def repo_create(self, body: bytes) -> Answer:
@@ -210,13 +211,19 @@ class Handlers:
             )
         )
 
-    def _pipeline_view(self, pipeline: records.Pipeline) -> contract.PipelineView:
-        jobs = self._catalog.jobs.list(pipeline.name)
+    def _pipeline_view(
+        self, pipeline: records.Pipeline, last_jobs: Mapping[str, records.Job]
+    ) -> contract.PipelineView:
+        last_job = last_jobs.get(pipeline.name)
         return contract.PipelineView(
             pipeline=pipeline,
             scaling=self._catalog.scaling.get(pipeline.name),
-            last_job=self._live(jobs[-1]) if jobs else None,
+            last_job=self._live(last_job) if last_job else None,
         )
+
+    def _last_jobs(self, pipeline: str = "") -> dict[str, records.Job]:
+        """Return the newest job of each pipeline (or of one)."""
+        return {each.pipeline: each for each in self._catalog.jobs.list(pipeline)}
 
     def _repo_view(self, repo: records.Repo) -> contract.RepoView:
         return contract.RepoView(repo=repo, branches=tuple(self._catalog.branches_of(repo.name)))
