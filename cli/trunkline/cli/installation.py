@@ -43,7 +43,7 @@ def up(home: str | None, *, nodes: int | None, port: int | None, detach: bool) -
 
 def _detached(home: homes.Home, nodes: int | None, port: int | None) -> None:
     """Start a supervisor that outlives this process, and wait until it is up."""
-    pid = stack.supervisor(home)
+    pid = home.supervisor()
     if pid:
         raise stack.AlreadyRunningError(home.root, str(pid))
     home.make()
@@ -74,12 +74,12 @@ def down(home: str | None) -> None:
     """Stop the installation in a state directory, and wait until it is gone."""
     place = session.home_of(home)
     with session.reporting():
-        pid = stack.supervisor(place)
+        pid = place.supervisor()
         if pid is None:
-            raise errors.NotFoundError("a running installation in", str(place.root))
+            raise homes.NotRunningError(place.root, "there is nothing to stop")
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + DOWN_S
-        while stack.supervisor(place) == pid:
+        while place.supervisor() == pid:
             if time.monotonic() > deadline:
                 raise NoStopError(pid)
             time.sleep(0.05)

@@ -53,12 +53,12 @@ def summary(job: records.Job) -> str:
         )
         if number
     ]
-    total = "?" if job.total is None else job.total
-    took = render.took(job.started_ns, job.ended_ns)
-    text = (
-        f"{job.pipeline}@{job.id[:12]} {job.state}: {', '.join(parts) or 'none'} of {total} datums"
-    )
-    return f"{text} in {took}" + (f"; {job.reason}" if job.reason else "")
+    text = f"{job.pipeline}@{job.id[:12]} {job.state}"
+    if job.started_ns:
+        total = "?" if job.total is None else job.total
+        took = render.took(job.started_ns, job.ended_ns)
+        text += f": {', '.join(parts) or 'none'} of {total} datums in {took}"
+    return text + (f"; {job.reason}" if job.reason else "")
 
 
 class _Lines:
@@ -72,8 +72,10 @@ class _Lines:
             tenth = 10 * done(job) // job.total if job.total else 0
             if self._last.get(job.pipeline) != (job.state, tenth):
                 self._last[job.pipeline] = (job.state, tenth)
-                total = f"{job.listed_to}+" if job.total is None else job.total
-                text = f"{job.pipeline}@{job.id[:12]} {job.state} {done(job)}/{total}"
+                text = f"{job.pipeline}@{job.id[:12]} {job.state}"
+                if job.started_ns:
+                    total = f"{job.listed_to}+" if job.total is None else job.total
+                    text += f" {done(job)}/{total}"
                 click.echo(text, err=True)
 
     def tell(self, text: str) -> None:

@@ -16,6 +16,7 @@
 """
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +31,7 @@ class NotRunningError(errors.TrunklineError):
 
     def __init__(self, root: Path, reason: str) -> None:
         super().__init__(
-            f"no installation in {str(root)!r}: {reason}; start one with `trunkline up`, or name"
+            f"no installation runs in {str(root)!r}: {reason}; start one with `trunkline up`, or name"
             " another by --home, TRUNKLINE_HOME, or TRUNKLINE_URL and TRUNKLINE_STORE"
         )
         self.root, self.reason = root, reason
@@ -101,8 +102,22 @@ class Home:
         for path in (self.root, self.nats, self.store, self.workers, self.pids, self.logs):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    def supervisor(self) -> int | None:
+        """Return the process id of the supervisor that runs here, if one does."""
+        try:
+            with self.lock.open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return int(file.read().strip() or 0) or None
+        except (OSError, ValueError):
+            return None
+        return None
+
     def read_context(self) -> Context:
         """Return how to reach the installation, or raise NotRunningError."""
+        if self.lock.exists() and self.supervisor() is None:
+            raise NotRunningError(self.root, "it is not running")
         try:
             return msgspec.json.decode(self.context.read_bytes(), type=Context)
         except FileNotFoundError:

@@ -165,19 +165,6 @@ async def serve(
         await asyncio.Event().wait()
 
 
-def supervisor(home: Home) -> int | None:
-    """Return the process id of the supervisor that has this state directory now, if one has."""
-    try:
-        with home.lock.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(file.read().strip() or 0) or None
-    except (OSError, ValueError):
-        return None
-    return None
-
-
 @contextmanager
 def _locked(home: Home) -> Iterator[None]:
     """Hold the state directory; the kernel lets go of it when this process ends in any way."""

@@ -1,0 +1,200 @@
+"""The command as people use it: an installation that was left running, asked and told things."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from trunkline.local.home import Home
+
+SHOUT = {
+    "pipeline": {"name": "shout"},
+    "input": {"pfs": {"repo": "texts", "glob": "/*"}},
+    "parallelism_spec": {"constant": 1},
+    "transform": {
+        "cmd": ["/bin/sh"],
+        "stdin": [
+            'cd "${PFS:-/pfs}"',
+            "for file in texts/*; do",
+            '  echo "shouting ${file##*/}"',
+            '  tr a-z A-Z < "$file" > "out/${file##*/}"',
+            "done",
+        ],
+    },
+}
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Command:
+    """The command `trunkline`, told where its installation is by the environment."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.environ = {
+            **{key: value for key, value in os.environ.items() if "TRUNKLINE" not in key},
+            "TRUNKLINE_HOME": str(home),
+        }
+
+    def __call__(self, *arguments: str, stdin: str = "", timeout_s: float = 60) -> Done:
+        done = subprocess.run(
+            [sys.executable, "-m", "trunkline.cli", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=self.environ,
+            timeout=timeout_s,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def good(self, *arguments: str, stdin: str = "") -> Done:
+        done = self(*arguments, stdin=stdin)
+        assert done.code == 0, done
+        return done
+
+
+@pytest.fixture(scope="module")
+def trunkline() -> Iterator[Command]:
+    home = Path(tempfile.mkdtemp(prefix="tl-"))
+    command = Command(home)
+    try:
+        command.good("up", "--detach", "--nodes", "1", "--port", "0")
+        yield command
+        assert command("down").code == 0
+        assert Home(home).supervisor() is None
+        assert list(Home(home).pids.iterdir()) == []
+    finally:
+        command("down")
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def test_from_files_to_the_output_of_a_pipeline(trunkline: Command, tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps(SHOUT))
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a").write_text("some words\n")
+    (tmp_path / "files" / "b").write_text("more words\n")
+
+    trunkline.good("create", "repo", "texts")
+    assert "version 1" in trunkline.good("apply", "-f", str(tmp_path / "spec.json")).out
+    put = trunkline.good("put", "texts@master", "-r", "-f", str(tmp_path / "files"), "-o", "json")
+    commit = put.json["id"]
+
+    waited = trunkline.good("wait", f"texts@{commit}")
+    assert f"shout@{commit[:12]} SUCCESS: 2 processed of 2 datums" in waited.out
+    assert trunkline.good("cat", "shout@master:/*").out == "SOME WORDS\nMORE WORDS\n"
+    assert trunkline.good("ls", "shout@master").out.splitlines()[1:] == ["/a    11 B", "/b    11 B"]
+    trunkline.good("get", "file", "shout@master:/b", "-O", str(tmp_path / "b"))
+    assert (tmp_path / "b").read_text() == "MORE WORDS\n"
+
+    jobs = trunkline.good("list", "jobs", "shout", "-o", "json").json
+    assert [(job["id"], job["state"]) for job in jobs] == [(commit, "SUCCESS")]
+    datums = trunkline.good("get", "datums", f"shout@{commit[:8]}", "-o", "json").json
+    assert [datum["state"] for datum in datums] == ["PROCESSED", "PROCESSED"]
+    assert trunkline.good("inspect", "datum", "shout", "1", "-o", "json").json["index"] == 1
+    assert "shouting a" in trunkline.good("logs", f"shout@{commit}", "--datum", "0").out
+    assert "shouting b" not in trunkline.good("logs", f"shout@{commit}", "--datum", "0").out
+    assert trunkline.good("inspect", "repo", "shout", "-o", "json").json["repo"]["pipeline"] is True
+    assert trunkline.good("list", "workers").out.count("shout-") >= 1
+    assert "spec-accepted" in trunkline.good("list", "events", "shout").out
+
+
+def test_a_put_from_stdin_lies_over_what_is_there(trunkline: Command) -> None:
+    trunkline.good("create", "repo", "notes")
+    trunkline.good("put", "notes@master:/one", "-f", "-", stdin="1")
+    trunkline.good("put", "notes@master:/two", "-f", "-", stdin="2")
+    assert trunkline.good("cat", "notes@master:/*").out == "12"
+    trunkline.good("put", "notes@master:/only", "--replace", "-f", "-", stdin="3")
+    assert trunkline.good("cat", "notes:/").out == "3"
+    assert len(trunkline.good("list", "commits", "notes", "-o", "json").json) == 3
+
+
+@pytest.mark.parametrize("path", ["/a/../b", "a//b", "../x", "/a/.", "a\nb"])
+def test_a_path_that_leaves_the_repo_is_refused_and_nothing_is_committed(
+    trunkline: Command, path: str
+) -> None:
+    trunkline("create", "repo", "strict")
+    done = trunkline("put", f"strict@master:{path}", "-f", "-", stdin="x")
+    assert done.code == 1
+    assert len(done.err.splitlines()) == 1
+    assert trunkline.good("list", "commits", "strict", "-o", "json").json == []
+
+
+def test_every_problem_of_a_spec_is_told_with_its_path(trunkline: Command) -> None:
+    bad = "pipeline: {name: bad}\ninput: {pfs: {repo: gone, globb: /}}\ntransform: {cmd: []}\n"
+    done = trunkline("apply", "-f", "-", stdin=bad)
+    assert done.code == 1
+    assert done.out == ""
+    for path in ("$.input.pfs.globb", "$.input.pfs.glob", "$.transform.cmd"):
+        assert f"{path}: " in done.err
+    listed = trunkline.good("list", "pipelines", "-o", "json").json
+    assert "bad" not in [view["pipeline"]["name"] for view in listed]
+
+
+def test_a_published_spec_that_is_refused_shows_why(trunkline: Command) -> None:
+    bad = "pipeline: {name: worse}\ninput: {pfs: {repo: gone, glob: /}}\ntransform: {cmd: [x]}\n"
+    trunkline.good("apply", "--publish", "-f", "-", stdin=bad)
+    while "worse" not in (listed := trunkline.good("list", "pipelines").out):
+        pass
+    assert "REFUSED" in listed
+    assert "worse: REFUSED: $.input.pfs.repo: " in listed
+
+
+def test_a_failed_job_ends_a_wait_with_its_own_code(trunkline: Command) -> None:
+    spec = {
+        "pipeline": {"name": "fails"},
+        "input": {"pfs": {"repo": "bits", "glob": "/"}},
+        "transform": {"cmd": ["/bin/sh", "-c", "echo no luck >&2; exit 7"]},
+        "datum_tries": 1,
+    }
+    trunkline.good("create", "repo", "bits")
+    trunkline.good("apply", "-f", "-", stdin=json.dumps(spec))
+    trunkline.good("put", "bits:/a", "-f", "-", stdin="x")
+    done = trunkline("wait", "bits@master")
+    assert done.code == 4
+    assert "FAILURE" in done.out
+    assert "1 failed" in done.out
+    datum = trunkline.good("inspect", "datum", "fails", "0", "-o", "json").json
+    assert datum["outcome"]["exit_code"] == 7
+    assert "no luck" in datum["outcome"]["log_tail"]
+
+
+def test_what_is_not_there_has_its_own_code(trunkline: Command) -> None:
+    for words in (
+        ("inspect", "pipeline", "nothing"),
+        ("inspect", "worker", "nobody"),
+        ("cat", "nothing@master:/x"),
+        ("wait", "nothing@" + "0" * 32),
+        ("delete", "repo", "nothing"),
+    ):
+        done = trunkline(*words)
+        assert done.code == 5, (words, done)
+        assert len(done.err.splitlines()) == 1
+
+
+def test_a_second_installation_in_the_same_directory_is_refused(trunkline: Command) -> None:
+    for words in (("up",), ("up", "--detach")):
+        done = trunkline(*words)
+        assert done.code == 1
+        assert "already" in done.err
+    trunkline.good("status")
+
+
+def test_nodes_are_set_and_shown(trunkline: Command) -> None:
+    assert trunkline.good("nodes", "set", "2").out == "2 nodes\n"
+    assert trunkline.good("nodes", "get", "-o", "json").json == {"count": 2}
