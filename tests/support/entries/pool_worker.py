@@ -31,7 +31,7 @@ def run(environ: Mapping[str, str]) -> None:
         "sid": os.getsid(0),
         "cwd": str(Path.cwd()),
         "environ": dict(os.environ),
-        "open": sorted(os.listdir("/proc/self/fd")),
+        "open": sorted(path.name for path in Path("/proc/self/fd").iterdir()),
         "loaded": "nats" in sys.modules and "obstore" in sys.modules,
         "at": time.monotonic(),
     }

@@ -1,0 +1,357 @@
+"""What is done about lost workers, and what is not done to the living."""
+
+import dataclasses
+from collections import Counter
+
+import msgspec
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from trunkline.contracts.attempts import CHARGE_AFTER_S
+from trunkline.contracts.messages import Claim, Held
+from trunkline.scaler.core.reaping import (
+    FORGET_S,
+    SILENT_S,
+    Charge,
+    ClaimHeard,
+    Close,
+    Connected,
+    Disconnected,
+    Effect,
+    LookUp,
+    Nak,
+    ProcessGone,
+    Reaped,
+    Reaping,
+    Reconnected,
+    Tick,
+    Withdraw,
+    is_mark,
+    mark,
+)
+
+KEY = ("p", "w-0")
+JOB = "0" * 32
+
+
+def held(number: int, *, executing: bool = False) -> Held:
+    return Held(job=JOB, sequence=number, index=number, generation=1, executing=executing)
+
+
+def claim(*items: Held, incarnation: str = "one", **fields: bool) -> Claim:
+    return Claim(
+        worker=KEY[1], incarnation=incarnation, code_hash="c", slots=1, held=items, **fields
+    )
+
+
+FULL = claim(held(1, executing=True), held(2), held(3))
+
+
+def heard(state: Reaping, its: Claim, now_s: float = 0.0) -> list[Effect]:
+    return state.handle(ClaimHeard(KEY, its, now_s))
+
+
+def lost(state: Reaping, now_s: float = 1.0, reason: str = "Client Closed") -> list[Effect]:
+    return state.handle(Disconnected(KEY, "s/1", reason, now_s))
+
+
+def living(its: Claim = FULL) -> Reaping:
+    state = Reaping()
+    state.handle(Connected(KEY, "s/1", 0.0))
+    assert heard(state, its) == []
+    return state
+
+
+def kinds(effects: list[Effect]) -> list[str]:
+    return [type(effect).__name__ for effect in effects]
+
+
+def test_what_was_not_begun_goes_back_first_and_what_ran_is_charged() -> None:
+    state = living()
+    effects = lost(state)
+    assert kinds(effects) == ["Nak", "Nak", "Charge", "Close", "Reaped"]
+    assert [e.held.sequence for e in effects if isinstance(e, Nak)] == [2, 3]
+    (charge,) = [e for e in effects if isinstance(e, Charge)]
+    assert (charge.pipeline, charge.worker, charge.incarnation) == ("p", "w-0", "one")
+    assert charge.held.sequence == 1
+    assert state.claim(KEY) is None
+
+
+def test_nobody_is_reaped_twice() -> None:
+    state = living()
+    assert lost(state)
+    assert lost(state) == []
+    assert state.handle(ProcessGone(KEY, "killed", 1.5)) == []
+    assert state.handle(Tick(100.0, [])) == []
+
+
+def test_who_said_good_bye_is_charged_nothing() -> None:
+    state = living()
+    effects = heard(state, claim(held(1, executing=True), held(2), closing=True, draining=True))
+    assert kinds(effects) == ["Nak", "Nak"]
+    assert lost(state) == []
+    assert state.handle(ProcessGone(KEY, "exit code 0", 2.0)) == []
+
+
+def test_who_comes_back_in_time_is_charged_nothing() -> None:
+    state = living()
+    lost(state, 1.0)
+    effects = heard(state, claim(held(1, executing=True)), 1.0 + CHARGE_AFTER_S)
+    (withdraw,) = effects
+    assert isinstance(withdraw, Withdraw)
+    assert (withdraw.held.sequence, withdraw.incarnation) == (1, "one")
+    assert state.claim(KEY) is not None
+    # and if it is lost again, it is charged again
+    assert "Charge" in kinds(lost(state, 20.0))
+
+
+def test_who_comes_back_too_late_stays_charged() -> None:
+    state = living()
+    lost(state, 1.0)
+    assert heard(state, FULL, 1.5 + CHARGE_AFTER_S) == []
+    assert state.claim(KEY) == FULL
+
+
+def test_the_reapers_own_mark_says_nothing() -> None:
+    state = living()
+    (close,) = [e for e in lost(state) if isinstance(e, Close)]
+    its = mark(close.claim, 5)
+    assert is_mark(its)
+    assert its.closing
+    assert not its.held
+    assert heard(state, its, 2.0) == []
+    assert kinds(heard(state, FULL, 3.0)) == ["Withdraw"]
+    assert heard(state, its, 3.1) == []  # the mark comes late, the worker lives
+    assert state.claim(KEY) == FULL
+
+
+def test_a_last_claim_that_comes_after_the_death_is_given_back_too() -> None:
+    state = living()
+    assert kinds(state.handle(ProcessGone(KEY, "killed", 1.0)))[:3] == ["Nak", "Nak", "Charge"]
+    late = claim(held(1, executing=True), held(2), held(3), held(4))
+    effects = heard(state, late, 1.1)
+    assert [e.held.sequence for e in effects if isinstance(e, Nak)] == [4]
+    assert not [e for e in effects if isinstance(e, Withdraw)]
+    assert state.claim(KEY) is None
+
+
+def test_a_death_that_the_cluster_confirms_is_never_withdrawn() -> None:
+    state = living()
+    lost(state, 1.0)
+    assert state.handle(ProcessGone(KEY, "killed", 1.1)) == []
+    assert not [e for e in heard(state, FULL, 1.2) if isinstance(e, Withdraw)]
+
+
+def test_a_successor_of_the_same_name_shows_that_the_first_is_dead() -> None:
+    state = living()
+    effects = heard(state, claim(incarnation="two"), 1.0)
+    assert kinds(effects) == ["Nak", "Nak", "Charge", "Close", "Reaped"]
+    known = state.claim(KEY)
+    assert known is not None
+    assert known.incarnation == "two"
+
+
+def test_a_reconnect_gives_back_what_the_worker_drops() -> None:
+    """The old connection was half open: the new one comes first, and the worker lives.
+
+    1. The worker holds three, one of them begun.
+    2. It reconnects, and so drops what it has not begun.
+    3. The server notices the end of the old connection: nobody is lost.
+    """
+    state = living()
+    effects = state.handle(Connected(KEY, "s/2", 1.0))
+    assert [e.held.sequence for e in effects if isinstance(e, Nak)] == [2, 3]
+    assert kinds(effects) == ["Nak", "Nak"]
+    assert lost(state, 2.0) == []
+    assert state.claim(KEY) is not None
+    effects = state.handle(Disconnected(KEY, "s/2", "Client Closed", 3.0))
+    assert kinds(effects) == ["Charge", "Close", "Reaped"]
+
+
+@pytest.mark.parametrize("reason", ["Server Shutdown", "Kicked"])
+def test_a_server_that_stops_says_nothing_about_workers(reason: str) -> None:
+    state = living()
+    assert lost(state, reason=reason) == []
+    assert state.claim(KEY) == FULL
+
+
+def test_a_restarted_server_makes_old_connections_void() -> None:
+    state = living()
+    state.handle(Reconnected(5.0))
+    state.handle(Connected(KEY, "s/9", 5.1))
+    effects = state.handle(Disconnected(KEY, "s/9", "Client Closed", 6.0))
+    assert "Charge" in kinds(effects)
+
+
+def test_a_worker_that_was_never_heard_of_is_looked_up_once() -> None:
+    state = Reaping()
+    (look,) = lost(state)
+    assert isinstance(look, LookUp)
+    assert state.handle(look.event) == []  # there is no claim
+    heard(state, FULL, 1.0)
+    assert "Charge" in kinds(state.handle(look.event))
+
+
+def test_the_sweep_finds_who_is_neither_listed_nor_connected_nor_heard() -> None:
+    state = Reaping()
+    heard(state, FULL, 0.0)
+    assert state.handle(Tick(SILENT_S, [])) == []
+    assert state.handle(Tick(SILENT_S + 1, [KEY])) == []
+    assert state.handle(Tick(SILENT_S + 1, None)) == []  # the cluster does not answer
+    assert "Charge" in kinds(state.handle(Tick(SILENT_S + 1, [])))
+
+
+def test_the_sweep_leaves_connected_workers_alone() -> None:
+    assert living().handle(Tick(1000.0, [])) == []
+
+
+def test_memory_is_given_back() -> None:
+    state = living()
+    lost(state, 1.0)
+    state.handle(Tick(2.0 + FORGET_S, []))
+    assert state._known == {}
+    assert state._gone == {}
+
+
+def test_a_worker_of_another_pipeline_cannot_speak_for_this_one() -> None:
+    state = living()
+    lost(state, 1.0)
+    other = ("q", "w-0")
+    assert state.handle(ClaimHeard(other, FULL, 2.0)) == []  # same incarnation, claimed elsewhere
+    assert kinds(heard(state, FULL, 3.0)) == ["Withdraw"]
+
+
+class Histories(RuleBasedStateMachine):
+    """Whatever happens, each lease of an incarnation is given back once, and the living keep theirs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = Reaping()
+        self.now_s = 0.0
+        self.incarnation = 0
+        self.connection = 0
+        self.alive = False
+        self.connected = False
+        self.next = 0
+        self.held: tuple[Held, ...] = ()
+        self.given_back: Counter[int] = Counter()
+        self.charged: Counter[int] = Counter()
+        self.deaths: dict[int, tuple[Held, ...]] = {}
+        self.cut_s = 0.0
+
+    def name(self) -> str:
+        return f"i{self.incarnation}"
+
+    def take(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Nak():
+                    self.given_back[effect.held.sequence] += 1
+                case Charge():
+                    self.given_back[effect.held.sequence] += 1
+                    self.charged[effect.held.sequence] += 1
+                case Withdraw():
+                    self.charged[effect.held.sequence] -= 1
+                case Reaped():
+                    pass
+                case _:
+                    continue
+
+    def say(self, **fields: bool) -> None:
+        its = claim(*self.held, incarnation=self.name(), **fields)
+        self.take(self.state.handle(ClaimHeard(KEY, its, self.now_s)))
+
+    @precondition(lambda self: not self.alive)
+    @rule()
+    def start(self) -> None:
+        self.incarnation += 1
+        self.connection += 1
+        self.alive = self.connected = True
+        self.held = ()
+        self.take(self.state.handle(Connected(KEY, f"s/{self.connection}", self.now_s)))
+        self.say()
+
+    @precondition(lambda self: self.alive and self.connected)
+    @rule(count=st.integers(1, 4))
+    def receive(self, count: int) -> None:
+        new = tuple(held(self.next + n) for n in range(count))
+        self.next += count
+        self.held += new
+        self.say()
+
+    @precondition(lambda self: self.alive and self.connected and self.held)
+    @rule()
+    def begin(self) -> None:
+        first, *rest = self.held
+        self.held = (msgspec.structs.replace(first, executing=True), *rest)
+        self.say()
+
+    @precondition(lambda self: self.alive and self.connected and self.held)
+    @rule()
+    def finish(self) -> None:
+        self.held = self.held[1:]
+        self.say()
+
+    @precondition(lambda self: self.alive and self.connected)
+    @rule()
+    def cut(self) -> None:
+        self.connected = False
+        self.cut_s = self.now_s
+        event = Disconnected(KEY, f"s/{self.connection}", "Client Closed", self.now_s)
+        self.take(self.state.handle(event))
+
+    @precondition(lambda self: self.alive and not self.connected)
+    @rule(wait_s=st.floats(0, 2 * CHARGE_AFTER_S))
+    def come_back(self, wait_s: float) -> None:
+        self.now_s += wait_s
+        self.connection += 1
+        self.connected = True
+        self.take(self.state.handle(Connected(KEY, f"s/{self.connection}", self.now_s)))
+        self.held = tuple(each for each in self.held if each.executing)
+        self.say()
+        for each in self.held:  # it runs on, and counts anew
+            self.given_back[each.sequence] = 0
+            if self.now_s - self.cut_s > CHARGE_AFTER_S:
+                self.charged[each.sequence] = 0  # too late: that charge stands
+
+    @precondition(lambda self: self.alive)
+    @rule(clean=st.booleans(), event_first=st.booleans())
+    def end(self, clean: bool, event_first: bool) -> None:
+        if clean and self.connected:
+            self.held = ()
+            self.say(closing=True)
+        events = [
+            Disconnected(KEY, f"s/{self.connection}", "Client Closed", self.now_s),
+            ProcessGone(KEY, "killed", self.now_s),
+        ]
+        for event in events if event_first else reversed(events):
+            self.take(self.state.handle(event))
+        self.alive = self.connected = False
+        self.deaths[self.incarnation] = self.held
+        self.held = ()
+
+    @rule(wait_s=st.floats(0, 5))
+    def tick(self, wait_s: float) -> None:
+        self.now_s += wait_s
+        self.take(self.state.handle(Tick(self.now_s, [KEY] if self.alive else [])))
+
+    @invariant()
+    def the_dead_have_given_back_all_once(self) -> None:
+        for leases in self.deaths.values():
+            for each in leases:
+                assert self.given_back[each.sequence] == 1
+                assert self.charged[each.sequence] == int(each.executing)
+
+    @invariant()
+    def the_living_who_are_connected_are_charged_nothing(self) -> None:
+        if self.alive and self.connected:
+            assert not any(self.charged[each.sequence] for each in self.held)
+            assert self.state.claim(KEY) is not None
+
+
+TestHistories = Histories.TestCase
+
+
+def test_events_are_values() -> None:
+    assert dataclasses.replace(Tick(1.0, []), now_s=2.0) == Tick(2.0, [])

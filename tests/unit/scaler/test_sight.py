@@ -1,0 +1,81 @@
+"""What is seen of a worker."""
+
+import pytest
+
+from trunkline.contracts.messages import Claim, Held
+from trunkline.scaler.core.plan import Phase, Seen
+from trunkline.scaler.core.sight import Signs, see, show
+from trunkline.scaler.ports import Node, Worker
+
+NODES = {
+    "n1": Node(name="n1"),
+    "out": Node(name="out", eligible=False, why_not="cordoned", cordoned=True),
+    "ill": Node(name="ill", eligible=False, why_not="not ready"),
+}
+JOB = "0" * 32
+
+
+def worker(node: str = "n1", **fields: bool) -> Worker:
+    return Worker(name="w-0", pipeline="p", code_hash="c", node=node, **fields)
+
+
+def claim(*executing: bool, draining: bool = False) -> Claim:
+    held = tuple(
+        Held(job=JOB, sequence=n + 1, index=n, generation=1, executing=begun, since_ns=7 * begun)
+        for n, begun in enumerate(executing)
+    )
+    return Claim(
+        worker="w-0", incarnation="i", code_hash="c", slots=1, held=held, draining=draining
+    )
+
+
+def seen(its: Worker | None = None, **signs: object) -> Seen:
+    return see(its or worker(), Signs(**signs), NODES, drain_answer_s=5, silent_s=60)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("signs", "phase"),
+    [
+        ({}, Phase.STARTING),
+        ({"claim": claim()}, Phase.IDLE),
+        ({"claim": claim(True)}, Phase.BUSY),
+        ({"claim": claim(False)}, Phase.BUSY),
+        ({"claim": claim(True), "asked_s": 0.1}, Phase.DRAINING),
+        ({"claim": claim(), "asked_s": 0.1}, Phase.DRAINING),
+        ({"claim": claim(draining=True), "asked_s": 0.1}, Phase.GONE),
+        ({"claim": claim(draining=True)}, Phase.GONE),  # asked by our predecessor
+        ({"claim": claim(True, draining=True), "asked_s": 999.0}, Phase.DRAINING),
+        ({"asked_s": 4.9}, Phase.DRAINING),
+        ({"asked_s": 5.0}, Phase.GONE),
+        ({"claim": claim(True), "asked_s": 9.0, "silent_s": 4.0}, Phase.DRAINING),
+        ({"claim": claim(True), "asked_s": 60.0, "silent_s": 60.0}, Phase.GONE),
+    ],
+)
+def test_phases(signs: dict[str, object], phase: Phase) -> None:
+    assert seen(**signs).phase is phase
+
+
+def test_who_was_told_to_end_is_only_waited_for() -> None:
+    assert seen(worker(stopping=True), claim=claim(draining=True)).phase is Phase.STOPPING
+
+
+def test_nodes_that_are_cordoned_are_emptied_and_others_only_preferred() -> None:
+    assert seen(worker("out")).must_go == "its node out is cordoned"
+    assert not seen(worker("ill")).must_go
+    assert seen(worker("ill")).misplaced
+    assert seen(worker("lost")).misplaced
+    assert not seen(worker()).misplaced
+    assert not seen(worker("")).misplaced
+
+
+def test_a_worker_that_never_says_a_word_is_replaced() -> None:
+    assert not seen(silent_s=59.0).must_go
+    assert seen(silent_s=61.0).must_go == "no sign of life for 60 s"
+    assert not seen(worker(running=False), silent_s=61.0).must_go  # it waits for its image
+    assert not seen(claim=claim(True), silent_s=61.0).must_go
+
+
+def test_people_see_what_it_works_on() -> None:
+    its = claim(False, True)
+    view = show(worker(), seen(claim=its), its)
+    assert (view.phase, view.held, view.job, view.index, view.since_ns) == ("busy", 2, JOB, 1, 7)
