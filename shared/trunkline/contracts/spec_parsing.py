@@ -1,29 +1,33 @@
 """From the text of a spec to a `PipelineSpec`, or to every reason why not.
 
-One pass reads JSON or YAML, a second walks what was read beside the structs' own types and collects
-problems (unknown fields, with the nearest known name; wrong types; missing fields), a third checks
-what no type can say. All problems are told at once, each with its JSON path, so that a user mends a
-spec in one round.
+`spec_reading` reads the text; then other spellings become the structs' own, a walk beside the structs'
+types collects what is unknown (with the nearest known name), missing or of the wrong type, and checks
+add what no type can say. All problems are told at once, each with its JSON path, so that a user mends
+a spec in one round; only after `_MOST_PROBLEMS` there is no point in more. A spec is hostile input:
+nothing in it makes this raise anything but InvalidSpecError, take long, or answer at great length.
 """
 
 import difflib
 import math
 import re
-from collections.abc import Mapping
-from typing import Any, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping
+from typing import Any, TypeGuard, get_args, get_origin, get_type_hints
 
 import msgspec
-import yaml
 
-from trunkline.contracts import errors, globs, names, spec
+from trunkline.contracts import errors, globs, names, spec, spec_reading
 
 Problems = list[tuple[str, str]]
 
-SPEC_MAX_BYTES = 512 * 1024
-"""A spec is hostile input; 512 KiB hold any that a person writes, and fit into a NATS message."""
+_MOST_PROBLEMS = 100
+_MOST_TEXT = 400
+"""Characters of a problem's text; a name of megabytes is not repeated."""
 
-_MAX_DEPTH = 20
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?|\.\d+)(h|ms|m|s))")
+MOST_WORKERS = 100_000
+MOST_TIMEOUT_S = 365 * 24 * 3600.0
+MOST_TRIES = 100
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(h|ms|m|s)", re.ASCII)
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
@@ -34,81 +38,89 @@ def parse(data: bytes) -> spec.PipelineSpec:
 
 def load(data: bytes) -> Any:  # noqa: ANN401 - any document may come in; `convert` checks it
     """Return the document in a text of JSON or YAML, or raise InvalidSpecError."""
-    if len(data) > SPEC_MAX_BYTES:
-        raise errors.InvalidSpecError([("$", f"it has over {SPEC_MAX_BYTES} bytes")])
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        not_json = str(error)
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        raise errors.InvalidSpecError([("$", "it is neither JSON nor YAML: not UTF-8")]) from None
-    if text.lstrip().startswith(("{", "[")) and not text.rstrip().endswith(("}", "]")):
-        raise errors.InvalidSpecError([("$", f"it is no JSON: {not_json}")])
-    try:
-        for token in yaml.scan(text):
-            if isinstance(token, yaml.AliasToken):
-                raise errors.InvalidSpecError([("$", "YAML aliases are not allowed")])
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise errors.InvalidSpecError([("$", f"it is neither JSON nor YAML: {reason}")]) from error
-    if not isinstance(document, (dict, list)):
-        raise errors.InvalidSpecError([("$", "it is neither a JSON nor a YAML object")])
-    return document
+    return spec_reading.load(data)
 
 
 def convert(document: Any) -> spec.PipelineSpec:  # noqa: ANN401 - see `load`
     """Return the spec that a document describes, or raise InvalidSpecError with all problems."""
-    problems: Problems = []
     if not isinstance(document, Mapping):
         raise errors.InvalidSpecError([("$", f"expected an object, not {_kind(document)}")])
+    problems: Problems = []
+    _check_text(document, problems)
     raw = _normalised(dict(document), problems)
-    _walk(raw, spec.PipelineSpec, "$", problems, 0)
-    _check_names(raw, problems)
-    _check_parallelism(raw, problems)
-    _check_transform(raw, problems)
-    _check_input(raw, problems)
-    _check_numbers(raw, problems)
+    _walk(raw, spec.PipelineSpec, "$", problems)
+    for check in (_check_names, _check_parallelism, _check_transform, _check_input, _check_numbers):
+        check(raw, problems)
     if problems:
-        raise errors.InvalidSpecError(problems)
+        raise errors.InvalidSpecError(_told(problems, named_apart="pipeline" not in document))
     parsed = msgspec.convert(raw, spec.PipelineSpec)
     pfs = parsed.input.pfs
     named = msgspec.structs.replace(pfs, name=pfs.name or pfs.repo)
     return msgspec.structs.replace(parsed, input=spec.Input(pfs=named))
 
 
+def _told(problems: Problems, *, named_apart: bool) -> Problems:
+    """Return the problems as the user sees them: with the paths of the text, and none too long."""
+    told = []
+    for path, text in problems[:_MOST_PROBLEMS]:
+        if path == "$.name" and not (named_apart and text != "is missing"):
+            path = "$.pipeline.name"  # noqa: PLW2901
+        told.append((_short(path), _short(text)))
+    if len(problems) > _MOST_PROBLEMS:
+        told.append(("$", f"and at least {len(problems) - _MOST_PROBLEMS} problems more"))
+    return told
+
+
+# --- other spellings ---------------------------------------------------------------------------
+
+
 def _normalised(raw: dict[Any, Any], problems: Problems) -> dict[Any, Any]:
     """Return the document with Pachyderm's spellings turned into the structs' own."""
     raw.pop("$schema", None)
-    pipeline = raw.pop("pipeline", None)
-    if isinstance(pipeline, Mapping):
-        for key in pipeline:
-            if key != "name":
-                problems.append((f"$.pipeline.{key}", _unknown(str(key), ["name"])))
-        if "name" in pipeline:
-            raw["name"] = pipeline["name"]
-    elif pipeline is not None:
-        problems.append(("$.pipeline", f"expected an object, not {_kind(pipeline)}"))
+    _normalise_name(raw, problems)
     if "autoscaling" in raw:
         if "standby" in raw:
             problems.append(("$.autoscaling", "set only one of `standby` and `autoscaling`"))
         raw["standby"] = raw.pop("autoscaling")
-    if "datum_timeout" in raw:
-        value = raw.pop("datum_timeout")
-        seconds = duration_s(value)
-        if seconds is None:
-            text = f"expected a duration such as 300s, 5m or 1h30m, not {value!r}"
-            problems.append(("$.datum_timeout", text))
-        else:
-            raw["datum_timeout_s"] = seconds
-    elif "datum_timeout_s" in raw:
-        problems.append(("$.datum_timeout_s", _unknown("datum_timeout_s", ["datum_timeout"])))
-        del raw["datum_timeout_s"]
+    _normalise_timeout(raw, problems)
     if raw.get("parallelism_spec", 1) is None:
         del raw["parallelism_spec"]
     return raw
+
+
+def _normalise_name(raw: dict[Any, Any], problems: Problems) -> None:
+    if "pipeline" not in raw:
+        return
+    pipeline = raw.pop("pipeline")
+    if not isinstance(pipeline, Mapping):
+        problems.append(("$.pipeline", f"expected an object, not {_kind(pipeline)}"))
+        raw.setdefault("name", "unnamed")  # one problem is enough
+        return
+    if "name" in raw:
+        problems.append(("$.name", "set only one of `pipeline.name` and `name`"))
+        del raw["name"]
+    for key, value in pipeline.items():
+        if key == "name":
+            raw["name"] = value
+        else:
+            problems.append((f"$.pipeline.{_short(key)}", _unknown(key, ["name"])))
+
+
+def _normalise_timeout(raw: dict[Any, Any], problems: Problems) -> None:
+    if "datum_timeout_s" in raw:
+        problems.append(("$.datum_timeout_s", _unknown("datum_timeout_s", ["datum_timeout"])))
+        del raw["datum_timeout_s"]
+    value = raw.pop("datum_timeout", None)
+    if value is None:
+        return
+    seconds = duration_s(value)
+    if seconds is None:
+        text = f"expected a duration such as 300s, 5m or 1h30m, not {_repr(value)}"
+        problems.append(("$.datum_timeout", text))
+    elif seconds > MOST_TIMEOUT_S:
+        problems.append(("$.datum_timeout", "must be at most a year (8760h)"))
+    else:
+        raw["datum_timeout_s"] = seconds
 
 
 def duration_s(value: object) -> float | None:
@@ -119,60 +131,91 @@ def duration_s(value: object) -> float | None:
     for match in _DURATION.finditer(value):
         if match.start() != position:
             return None
-        total += float(match.group(1)) * _UNIT_S[match.group(2)]
+        total += float(match[1]) * _UNIT_S[match[2]]
         position = match.end()
     return total if position == len(value) and 0 < total < math.inf else None
 
 
-def _walk(value: object, kind: Any, path: str, problems: Problems, depth: int) -> None:  # noqa: ANN401
+# --- types -------------------------------------------------------------------------------------
+
+
+def _check_text(document: object, problems: Problems) -> None:
+    """Refuse text that cannot be stored or passed on to a process: NUL, and what is no UTF-8."""
+    waiting: list[tuple[str, object]] = [("$", document)]
+    while waiting and len(problems) < _MOST_PROBLEMS:
+        path, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += ((f"{path}.{_short(key)}", inner) for key, inner in value.items())
+            waiting += ((f"{path}.{_short(key)}", key) for key in value)
+        elif isinstance(value, list):
+            waiting += ((f"{path}[{at}]", inner) for at, inner in enumerate(value))
+        elif isinstance(value, str) and "\0" in value:
+            problems.append((path, "holds a NUL byte"))
+        elif isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+            problems.append((path, "holds a character that is not UTF-8"))
+
+
+def _walk(value: object, kind: Any, path: str, problems: Problems) -> None:  # noqa: ANN401
     """Collect what keeps `value` from being a `kind`, all of it."""
-    if depth > _MAX_DEPTH:
-        problems.append((path, f"nested deeper than {_MAX_DEPTH} levels"))
-    elif isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        _walk_struct(value, kind, path, problems, depth)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        _walk_struct(value, kind, path, problems)
     elif get_origin(kind) is tuple:
-        _walk_list(value, get_args(kind)[0], path, problems, depth)
+        _walk_list(value, get_args(kind)[0], path, problems)
+    elif get_origin(kind) is dict:
+        _walk_dict(value, get_args(kind)[1], path, problems)
     else:
         try:
             msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
-            text, _, inner = str(error).partition(" - at `$")
-            problems.append((path + inner.rstrip("`"), text.replace("`", "")))
+            problems.append((path, str(error).replace("`", "")))
 
 
-def _walk_struct(
-    value: object, kind: type[msgspec.Struct], path: str, problems: Problems, depth: int
-) -> None:
+def _walk_struct(value: object, kind: type[msgspec.Struct], path: str, problems: Problems) -> None:
     if not isinstance(value, Mapping):
         problems.append((path, f"expected an object, not {_kind(value)}"))
         return
     hints = get_type_hints(kind)
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
     for key, inner in value.items():
+        if len(problems) > _MOST_PROBLEMS:
+            return
         if key in fields:
-            _walk(inner, hints[key], f"{path}.{key}", problems, depth + 1)
+            _walk(inner, hints[key], f"{path}.{key}", problems)
         else:
-            problems.append((f"{path}.{key}", _unknown(str(key), list(fields))))
+            problems.append((f"{path}.{_short(key)}", _unknown(key, list(fields))))
     for name, field in fields.items():
         if field.required and name not in value:
             problems.append((f"{path}.{name}", "is missing"))
 
 
-def _walk_list(value: object, item: Any, path: str, problems: Problems, depth: int) -> None:  # noqa: ANN401
+def _walk_list(value: object, item: Any, path: str, problems: Problems) -> None:  # noqa: ANN401
     if not isinstance(value, list):
         problems.append((path, f"expected an array, not {_kind(value)}"))
         return
     for position, inner in enumerate(value):
-        _walk(inner, item, f"{path}[{position}]", problems, depth + 1)
+        if len(problems) > _MOST_PROBLEMS:
+            return
+        _walk(inner, item, f"{path}[{position}]", problems)
+
+
+def _walk_dict(value: object, item: Any, path: str, problems: Problems) -> None:  # noqa: ANN401
+    if not isinstance(value, Mapping):
+        problems.append((path, f"expected an object, not {_kind(value)}"))
+        return
+    for key, inner in value.items():
+        if len(problems) > _MOST_PROBLEMS:
+            return
+        if not isinstance(key, str):
+            problems.append((f"{path}.{_short(key)}", "this key is no string: quote it"))
+        _walk(inner, item, f"{path}.{_short(key)}", problems)
+
+
+# --- what no type can say ----------------------------------------------------------------------
 
 
 def _check_names(raw: Mapping[str, Any], problems: Problems) -> None:
-    name = raw.get("name")
-    if isinstance(name, str):
-        _collect(problems, "$.pipeline.name", names.pipeline, name)
-    branch = raw.get("output_branch")
-    if isinstance(branch, str):
-        _collect(problems, "$.output_branch", names.branch, branch)
+    _collect(problems, "$.name", names.pipeline, raw.get("name"))
+    _collect(problems, "$.output_branch", names.branch, raw.get("output_branch"))
 
 
 def _check_parallelism(raw: Mapping[str, Any], problems: Problems) -> None:
@@ -184,28 +227,31 @@ def _check_parallelism(raw: Mapping[str, Any], problems: Problems) -> None:
     if (constant is None) == (coefficient is None):
         how = "neither" if constant is None else "both"
         problems.append((path, f"set exactly one of `constant` and `coefficient`, not {how}"))
-    if isinstance(constant, int) and not isinstance(constant, bool) and constant < 1:
-        problems.append((f"{path}.constant", f"must be at least 1, not {constant}"))
-    if isinstance(coefficient, (int, float)) and not 0 < coefficient < math.inf:
-        problems.append((f"{path}.coefficient", f"must be over 0, not {coefficient}"))
+    if _is_int(constant) and not 1 <= constant <= MOST_WORKERS:
+        text = f"must be from 1 to {MOST_WORKERS}, not {_repr(constant)}"
+        problems.append((f"{path}.constant", text))
+    if _is_number(coefficient) and not 0 < coefficient <= MOST_WORKERS:
+        text = f"must be over 0 and at most {MOST_WORKERS}, not {_repr(coefficient)}"
+        problems.append((f"{path}.coefficient", text))
 
 
 def _check_transform(raw: Mapping[str, Any], problems: Problems) -> None:
     value = raw.get("transform")
     if not isinstance(value, Mapping):
         return
+    path = "$.transform"
     cmd = value.get("cmd")
     if isinstance(cmd, list) and (not cmd or cmd[0] == ""):
-        problems.append(("$.transform.cmd", "nothing to run: it is empty"))
-    strings = [("cmd", cmd), ("stdin", value.get("stdin"))]
-    for field, lines in strings:
-        for position, line in enumerate(lines if isinstance(lines, list) else ()):
-            if isinstance(line, str) and "\0" in line:
-                problems.append((f"$.transform.{field}[{position}]", "holds a NUL byte"))
+        problems.append((f"{path}.cmd", "nothing to run: it is empty"))
     env = value.get("env")
-    for key, text in env.items() if isinstance(env, Mapping) else ():
-        if not isinstance(key, str) or not key or "=" in key or "\0" in f"{key}{text}":
-            problems.append((f"$.transform.env.{key}", "is no name of an environment variable"))
+    for key in env if isinstance(env, Mapping) else ():
+        if isinstance(key, str) and (not key or "=" in key):
+            problems.append((f"{path}.env.{_short(key)}", "is no name of an environment variable"))
+    codes = value.get("accept_return_code")
+    for position, code in enumerate(codes if isinstance(codes, list) else ()):
+        if _is_int(code) and not 0 <= code <= 255:
+            text = f"must be from 0 to 255, not {_repr(code)}"
+            problems.append((f"{path}.accept_return_code[{position}]", text))
 
 
 def _check_input(raw: Mapping[str, Any], problems: Problems) -> None:
@@ -214,38 +260,64 @@ def _check_input(raw: Mapping[str, Any], problems: Problems) -> None:
     if not isinstance(pfs, Mapping):
         return
     path = "$.input.pfs"
-    if isinstance(pfs.get("repo"), str):
-        _collect(problems, f"{path}.repo", names.repo, pfs["repo"])
-    if isinstance(pfs.get("branch"), str):
-        _collect(problems, f"{path}.branch", names.branch, pfs["branch"])
+    _collect(problems, f"{path}.repo", names.repo, pfs.get("repo"))
+    _collect(problems, f"{path}.branch", names.branch, pfs.get("branch"))
+    _collect(problems, f"{path}.glob", globs.compile, pfs.get("glob"))
     name = pfs.get("name")
-    if isinstance(name, str) and name:
-        if name in ("out", ".env"):
-            problems.append((f"{path}.name", f"an input cannot be named {name!r}"))
+    if name in ("out", ".env"):
+        problems.append((f"{path}.name", f"an input cannot be named {name!r}"))
+    elif name:
         _collect(problems, f"{path}.name", names.branch, name)
     elif pfs.get("repo") == "out":
         problems.append((f"{path}.name", "an input of a repo named 'out' must have a name"))
-    if isinstance(pfs.get("glob"), str):
-        _collect(problems, f"{path}.glob", globs.compile, pfs["glob"])
 
 
 def _check_numbers(raw: Mapping[str, Any], problems: Problems) -> None:
     tries = raw.get("datum_tries")
-    if isinstance(tries, int) and not isinstance(tries, bool) and not 1 <= tries <= 100:
-        problems.append(("$.datum_tries", f"must be from 1 to 100, not {tries}"))
+    if _is_int(tries) and not 1 <= tries <= MOST_TRIES:
+        text = f"must be from 1 to {MOST_TRIES}, not {_repr(tries)}"
+        problems.append(("$.datum_tries", text))
 
 
-def _collect(problems: Problems, path: str, check: Any, value: str) -> None:  # noqa: ANN401
+def _collect(problems: Problems, path: str, check: Callable[[str], object], value: object) -> None:
+    """Add what a check has against a string; what is no string is a matter of types."""
+    if not isinstance(value, str):
+        return
     try:
         check(value)
     except errors.TrunklineError as error:
         problems.append((path, str(error)))
 
 
-def _unknown(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
+# --- words -------------------------------------------------------------------------------------
+
+
+def _unknown(key: object, known: list[str]) -> str:
+    near = difflib.get_close_matches(_short(key), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
     return "unknown field" + hint
+
+
+def _is_int(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return _is_int(value) or isinstance(value, float)
+
+
+def _repr(value: object) -> str:
+    try:
+        return _short(repr(value))
+    except ValueError:  # an integer of thousands of digits
+        return "a number of that size"
+
+
+def _short(value: object) -> str:
+    """Return a text that fits into an answer, and that can be encoded."""
+    text = value if isinstance(value, str) else _repr(value)
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + "..."
 
 
 def _kind(value: object) -> str:
