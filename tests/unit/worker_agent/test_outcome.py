@@ -46,16 +46,16 @@ def attempt(cause, *, by="w1", started_ns=1, ended_ns=2):
             "foo could not be started: no memory or processes left",
             None,
         ),
-        (
-            outcome.BadOutput("'a': a link"),
-            Cause.USER_EXIT,
-            "its output cannot be stored: 'a': a link",
-            0,
-        ),
     ],
 )
 def test_each_bad_end_has_its_cause_and_a_text(ended, cause, reason, code):
     assert outcome.judge(ended, ()) == Bad(cause, reason, code)
+
+
+def test_output_that_cannot_be_stored_is_the_commands_fault():
+    assert outcome.judge_output("/a", "it is a link") == Bad(
+        Cause.USER_EXIT, "its output '/a' cannot be stored: it is a link", 0
+    )
 
 
 def test_zero_and_accepted_codes_are_good():

@@ -79,14 +79,21 @@ class Link:
     """A connection to a shim. Made and used on the loop's thread."""
 
     def __init__(
-        self, connected: socket.socket, *, on_term: Callable[[], None] = lambda: None
+        self,
+        connected: socket.socket,
+        *,
+        on_term: Callable[[], None] = lambda: None,
+        same_machine: bool = False,
     ) -> None:
         """Take over a connected socket.
 
         Args:
             connected: To the shim; closed when the connection ends.
             on_term: Called when the shim was told to stop.
+            same_machine: Whether its process ids are ours, too: if it is killed, what it has
+                started is killed from here.
         """
+        self._same_machine = same_machine
         connected.setblocking(False)
         self._socket = connected
         self._on_term = on_term
@@ -167,6 +174,9 @@ class Link:
                 future.set_exception(ShimLostError())
                 future.exception()  # nobody may be waiting: no complaint about that
         for child in self._children.values():
+            if self._same_machine and child.pid > 0:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(child.pid, signal.SIGKILL)
             child.failed(ShimLostError())
         self._answers.clear()
         self._children.clear()

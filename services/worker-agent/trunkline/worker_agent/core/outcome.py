@@ -71,14 +71,7 @@ class NotStarted:
     """Where it was to run, if that was said."""
 
 
-@dataclasses.dataclass(frozen=True)
-class BadOutput:
-    """The command ended well, and left what cannot be stored."""
-
-    reason: str
-
-
-Ended = Exited | Signalled | TimedOut | NotStarted | BadOutput
+Ended = Exited | Signalled | TimedOut | NotStarted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,10 +124,13 @@ def judge(ended: Ended, accepted: tuple[int, ...]) -> Good | Bad:
             return Bad(Cause.USER_TIMEOUT, f"timed out after {limit_s:g} s")
         case NotStarted():
             return _not_started(ended)
-        case BadOutput(reason):
-            return Bad(Cause.USER_EXIT, f"its output cannot be stored: {reason}", 0)
         case _:
             assert_never(ended)
+
+
+def judge_output(path: str, reason: str) -> Bad:
+    """Return the end of an attempt whose output holds something that cannot be stored."""
+    return Bad(Cause.USER_EXIT, f"its output {path!r} cannot be stored: {reason}", 0)
 
 
 def after(ledger: attempts.Ledger, bad: Bad, tries: int) -> TryAgain | Fail:

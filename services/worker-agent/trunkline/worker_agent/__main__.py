@@ -1,0 +1,213 @@
+"""The worker agent's process: `run_pair` for a fork server, `main` for a container.
+
+A local worker is a pair: the shim is forked first, before there is a loop or a thread, and lives in
+a mount namespace of its own; the two are joined by a socket pair, so there is no path at which
+anybody else could speak as one of them. In a container the agent listens on a path, and the shim is
+the first process of the container beside it.
+"""
+
+import asyncio
+import contextlib
+import functools
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from trunkline.bus.connection import connect
+from trunkline.bus.ports import Delivery
+from trunkline.bus.publishing import Window
+from trunkline.bus.pulls import StandingPull
+from trunkline.contracts import subjects
+from trunkline.runtime import logs, settings
+from trunkline.runtime.clock import SystemClock
+from trunkline.storage.store import open_store
+from trunkline.worker_agent import environment, link, linux, namespaces, shim
+from trunkline.worker_agent.files import Workspace
+from trunkline.worker_agent.link import Link
+from trunkline.worker_agent.protocol import NO_FLAGS, HelloFlag
+from trunkline.worker_agent.service import EXIT_STOPPED, Worker
+from trunkline.worker_agent.settings import Settings
+
+_SHIM_END_S = 6.0
+"""Seconds for the shim to end after the agent; it ends by itself."""
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+def run_pair(environ: Mapping[str, str]) -> None:
+    """Be a local worker, agent and shim, until it is stopped; SystemExit for any other end.
+
+    Called in a process of its own with one thread and without an event loop.
+    """
+    stops = _Stops()
+    config = settings.load(Settings, environ)
+    space = Workspace(Path(config.home_dir).absolute())
+    space.prepare()
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _be_shim(theirs, space)
+    theirs.close()
+    linux.set_dumpable(False)  # a command of the same user must not read our memory
+    try:
+        code = _run(agent(config, environ, space, functools.partial(_at_once, ours), stops))
+    finally:
+        _reap(pid)
+    if code:
+        raise SystemExit(code)
+
+
+def main(environ: Mapping[str, str] | None = None) -> None:
+    """Be the agent's container of a pod, until it is stopped; SystemExit for any other end."""
+    stops = _Stops()
+    environ = os.environ if environ is None else environ
+    config = settings.load(Settings, environ)
+    space = Workspace(Path(config.home_dir).absolute())
+    space.prepare()
+    code = _run(
+        agent(config, environ, space, functools.partial(link.accept, config.shim_socket), stops)
+    )
+    if code:
+        raise SystemExit(code)
+
+
+async def agent(
+    config: Settings,
+    environ: Mapping[str, str],
+    space: Workspace,
+    meet: Callable[[], Coroutine[Any, Any, socket.socket]],
+    stops: "_Stops",
+) -> int:
+    """Work until stopped; return the exit code.
+
+    Args:
+        config: What the worker is told.
+        environ: What a part of is passed on to commands.
+        space: Its directories, prepared.
+        meet: Gives the connection to the shim.
+        stops: The signals that may have come already.
+    """
+    logs.configure(config.worker)
+    clock = SystemClock()
+    store = open_store(config.store)
+    inbox = subjects.worker_inbox(config.pipeline, config.worker)
+    worker: Worker | None = None
+    own = asyncio.current_task()
+
+    def stop() -> None:
+        stops.seen = True
+        if worker is not None:
+            worker.stop()
+        elif own is not None:
+            own.cancel()  # it waits for the shim or for NATS, and holds nothing
+
+    if stops.seen:
+        return EXIT_STOPPED
+    with contextlib.ExitStack() as ends:
+        ends.callback(stops.deliver_to(stop))
+        ends.enter_context(_stopped_is_an_end(stops))
+        shim_link = Link(await meet(), on_term=stop, same_machine=not config.shim_socket)
+        ends.callback(shim_link.close)
+        hello = await shim_link.hello()
+        async with connect(config.data_url, name=config.worker, inbox=inbox) as connection:
+
+            def pull(job: str, on_delivery: Callable[[Delivery], None]) -> StandingPull:
+                stream = subjects.datums_stream(config.pipeline)
+                return StandingPull(connection, stream, subjects.job_consumer(job), on_delivery)
+
+            worker = Worker(
+                config,
+                connection,
+                Window(connection),
+                store,
+                space,
+                shim_link,
+                hello,
+                clock=clock,
+                inherited=environment.base(environ),
+                pull=pull,
+            )
+            if stops.seen or HelloFlag.TERMINATING in hello.flags:
+                worker.stop()
+            return await worker.run()
+    return EXIT_STOPPED
+
+
+@contextlib.contextmanager
+def _stopped_is_an_end(stops: "_Stops") -> Iterator[None]:
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not stops.seen:
+            raise
+
+
+class _Stops:
+    """SIGTERM and SIGINT, from the first line on: one that comes early is kept."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        for number in _STOPPING:
+            signal.signal(number, self._see)
+
+    def deliver_to(self, stop: Callable[[], None]) -> Callable[[], None]:
+        """Call `stop` from the loop at each signal from now on; return what ends that."""
+        loop = asyncio.get_running_loop()
+        for number in _STOPPING:
+            loop.add_signal_handler(number, stop)
+
+        def undo() -> None:
+            for number in _STOPPING:
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
+
+        return undo
+
+    def _see(self, *_: object) -> None:
+        self.seen = True
+
+
+def _be_shim(theirs: socket.socket, space: Workspace) -> None:
+    """Be the shim, and never return."""
+    code = shim.EXIT_AGENT_LOST
+    try:
+        refused = namespaces.present(space.pfs, space.root)
+        if refused:
+            sys.stderr.write(f"no /pfs here, commands have $PFS only: {refused}\n")
+            sys.stderr.flush()
+        code = shim.serve_one(theirs, flags=NO_FLAGS if refused else HelloFlag.PFS_MOUNTED)
+    finally:
+        os._exit(code)
+
+
+async def _at_once(connected: socket.socket) -> socket.socket:
+    return connected
+
+
+def _run(service: Coroutine[Any, Any, int]) -> int:
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return asyncio.run(service)
+    return uvloop.run(service)
+
+
+def _reap(pid: int) -> None:
+    """Wait for the shim, which has seen that we are done."""
+    deadline = time.monotonic() + _SHIM_END_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                time.sleep(0.005)
+                continue
+        return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""What a worker stores about datums: attempt ledgers and outcomes, and the events beside them.
+
+Each write may be repeated after its answer was lost, so each is a no-op the second time:
+
+- A ledger is changed by compare-and-set on its subject's last sequence; whoever loses reads again
+  and asks again what is to be changed.
+- An outcome's subject takes one message for ever. The server's refusal (10077) is any failure to
+  store, also a full stream: only what a look at the subject finds there counts. That may be our own
+  outcome whose PubAck was lost, or that of another worker; in both cases the datum has its one
+  outcome and the message may be acked.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from trunkline.bus.ports import Connection, Publisher
+from trunkline.contracts import attempts, errors, messages, subjects
+from trunkline.contracts.attempts import Ledger
+from trunkline.contracts.messages import DatumTask, Event, Outcome
+from trunkline.runtime import backoff
+from trunkline.runtime.clock import Clock
+from trunkline.worker_agent.core import outcome as verdicts
+
+log = logging.getLogger(__name__)
+
+_LOG_TAIL_MIN = 256
+
+
+class Records:
+    """The ledgers and outcomes of one pipeline's datums."""
+
+    def __init__(
+        self, connection: Connection, publisher: Publisher, *, worker: str, clock: Clock
+    ) -> None:
+        self._connection = connection
+        self._publisher = publisher
+        self._worker = worker
+        self._clock = clock
+
+    async def change_ledger(self, task: DatumTask, change: Callable[[Ledger], Ledger]) -> Ledger:
+        """Change a datum's ledger and return it once that is stored.
+
+        Args:
+            task: The datum.
+            change: Returns the new ledger; the same one if nothing is to be stored. Called again
+                with a newer ledger when somebody else was faster. What it raises ends this.
+
+        Raises:
+            UnavailableError: unknown whether it is stored.
+        """
+        subject = subjects.attempts(task.pipeline, task.job, task.index)
+        while True:
+            stored = await self._connection.last(subjects.ATTEMPTS_STREAM, subject)
+            known = None
+            if stored is not None:
+                known = _decoded(subject, stored.data)
+            ledger = verdicts.of_generation(known, task.generation)
+            changed = change(ledger)
+            if changed == ledger:
+                return ledger
+            try:
+                await self._publisher.put(
+                    subject,
+                    messages.encode(changed),
+                    expected_last=0 if stored is None else stored.sequence,
+                )
+            except errors.RefusedError as error:
+                if error.code != errors.RefusedError.WRONG_LAST_SEQUENCE:
+                    raise errors.UnavailableError(subject, str(error)) from error
+            else:
+                return changed
+
+    async def has_outcome(self, task: DatumTask) -> bool:
+        """Return whether the datum is done already."""
+        return await self._stored_outcome(task) is not None
+
+    async def store_outcome(self, task: DatumTask, outcome: Outcome) -> None:
+        """Return once the datum has an outcome, ours or one that was there before; try for ever."""
+        subject = subjects.outcome(task.pipeline, task.job, task.index, task.generation)
+        data = _encoded(outcome)
+        failures = 0
+        while True:
+            try:
+                await self._publisher.put(subject, data)
+            except errors.RefusedError as error:
+                store_failed = error.code == errors.RefusedError.STORE_FAILED
+                if store_failed and await self._is_there(task, outcome):
+                    return
+                problem: errors.TrunklineError = error
+            except errors.UnavailableError as error:
+                problem = error
+            else:
+                return
+            if failures % 10 == 0:
+                log.warning("outcome is not stored yet", extra=_named(task, reason=str(problem)))
+            await asyncio.sleep(backoff.delay_s(failures))
+            failures += 1
+
+    async def tell_attempt(self, task: DatumTask, attempt: attempts.Attempt, text: str) -> None:
+        """Publish an event about an attempt that ended badly; not waited for."""
+        event = Event(
+            kind="attempt",
+            pipeline=task.pipeline,
+            at_ns=self._clock.wall_ns(),
+            source=self._worker,
+            text=f"datum {task.index}: {text}",
+            job=task.job,
+            index=task.index,
+            worker=self._worker,
+            facts={"attempt": msgspec.Raw(msgspec.json.encode(attempt))},
+        )
+        try:
+            await self._connection.publish(
+                subjects.worker_event(task.pipeline, "attempt"), messages.encode(event)
+            )
+        except errors.UnavailableError:
+            log.info("event is lost", extra=_named(task))
+
+    async def _is_there(self, task: DatumTask, ours: Outcome) -> bool:
+        try:
+            stored = await self._stored_outcome(task)
+        except errors.UnavailableError:
+            return False
+        if stored is None:
+            return False
+        if stored.incarnation != ours.incarnation:
+            log.info("another worker's outcome was first", extra=_named(task, other=stored.worker))
+        return True
+
+    async def _stored_outcome(self, task: DatumTask) -> Outcome | None:
+        subject = subjects.outcome(task.pipeline, task.job, task.index, task.generation)
+        stored = await self._connection.last(subjects.OUTCOMES_STREAM, subject)
+        return None if stored is None else messages.decode(subject, stored.data, Outcome)
+
+
+def _decoded(subject: str, data: bytes) -> Ledger | None:
+    try:
+        return messages.decode(subject, data, Ledger)
+    except errors.MalformedMessageError as error:
+        log.error("attempt ledger is not readable; it begins anew", extra={"reason": str(error)})  # noqa: TRY400
+        return None
+
+
+def _encoded(outcome: Outcome) -> bytes:
+    """Return an outcome within the limit of a message: its log tail gives way."""
+    data = messages.encode(outcome)
+    while len(data) > messages.MESSAGE_MAX_BYTES and len(outcome.log_tail) > _LOG_TAIL_MIN:
+        tail = outcome.log_tail[len(outcome.log_tail) // 2 :]
+        outcome = msgspec.structs.replace(outcome, log_tail=tail)
+        data = messages.encode(outcome)
+    return data
+
+
+def _named(task: DatumTask, **more: str) -> dict[str, object]:
+    return {"pipeline": task.pipeline, "job": task.job, "index": task.index, **more}

@@ -1,0 +1,38 @@
+"""What a worker is told by its environment."""
+
+import msgspec
+
+from trunkline.contracts.messages import HEARTBEAT_S
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Each field is read from `TRUNKLINE_<FIELD>`."""
+
+    data_url: str
+    """NATS, account DATA, with the credentials of this pipeline's workers."""
+    store: str
+    """URL of the object store."""
+    pipeline: str
+    worker: str
+    """This worker's name; whoever starts it chose it."""
+    code_hash: str
+    """It works on jobs of this code only."""
+    home_dir: str
+    """A directory of this worker's own; what is in it is lost when it starts."""
+    prefetch: int = 1
+    """Datums held beside the one that runs, where datums are short."""
+    give_back_s: float = 2.0
+    """Seconds after which a datum that was not begun goes back to the others."""
+    heartbeat_s: float = HEARTBEAT_S
+    """Seconds between claims and between lease renewals, when nothing happens."""
+    drain_limit_s: float = 25.0
+    """Seconds that a running datum may still take after SIGTERM; then it is given back."""
+    log_limit_bytes: int = 1024 * 1024
+    """Of what one run of a command prints, this much is kept."""
+    log_flush_s: float = 0.5
+    """Seconds that printed lines may wait to be sent together."""
+    shim_socket: str = ""
+    """Where to wait for the shim of the user's container; empty where it is forked here."""
+    shim_loss_exits: bool = True
+    """Whether the process ends when the shim is gone. A pod's agent stays: it waits to be deleted,
+    since the user's container comes back by itself but under back-off."""
