@@ -1,0 +1,147 @@
+"""A coordinator that dies at any instant of a job, and its successor.
+
+Each effect of the back half has a point before and one after it (`support.Faults`). The stories are
+told once without a fault, to count the points, and then again for each point: the process dies there,
+another one is made from nothing, and what it leaves must be what the undisturbed run leaves.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from tests.support import jobs as support
+from tests.support.jobs import CrashError, Faults, Site, done, failed, hashes, lines
+from tests.support.nats import TestServer
+
+from trunkline.contracts import records
+from trunkline.contracts.messages import DatumTask, Outcome
+from trunkline.contracts.states import JobState
+from trunkline.coordinator import beginning
+from trunkline.storage import runs
+
+BEFORE = lines(70, "before")
+"""Two windows."""
+AFTER = {**BEFORE, "/f000001": "changed", "/f000068": "changed"}
+"""Skipped but for one datum in each window."""
+
+
+@pytest.fixture
+async def site(nats_server: TestServer, tmp_path: Path) -> AsyncIterator[Site]:
+    async with support.site(nats_server, tmp_path) as made:
+        yield made
+
+
+async def driven(site: Site, job: records.Job, faults: Faults) -> None:
+    """Run a job to its end in one coordinator, or to where that dies."""
+    async with support.process(site, faults=faults) as process, asyncio.timeout(20):
+        await process.runner.run(job.pipeline, job.id)
+
+
+async def twice(site: Site, job: records.Job, at: int) -> str:
+    """Run a job in a coordinator that dies at a point, then in another one; return the point."""
+    faults = Faults(at)
+    with contextlib.suppress(CrashError):
+        try:
+            await driven(site, job, faults)
+        except BaseExceptionGroup as group:
+            _, rest = group.split(CrashError)
+            assert rest is None, rest.exceptions
+    await driven(site, job, Faults())
+    return faults.trace[-1]
+
+
+Story = Callable[[Site, str, int | None], Awaitable[int]]
+"""Plays on a pipeline of its own, dying at a point; returns how many points there were."""
+
+
+async def story_of_success(site: Site, pipeline: str, at: int | None) -> int:
+    first = await site.job(pipeline, await site.commit("in", BEFORE))
+    async with support.worker(site, pipeline) as worker:
+        await driven(site, first, Faults())
+        worker.tasks.clear()
+        job = await site.job(pipeline, await site.commit("in", AFTER), order=2)
+        points = await played(site, job, at)
+        job = await site.record(job)
+    assert job.state is JobState.SUCCESS, job.reason
+    assert (job.total, job.listed_to) == (70, 70)
+    assert job.counts == records.Counts(processed=2, skipped=68)
+    assert {task.index for task in worker.tasks} == {1, 68}
+    assert await site.output(job) == hashes(AFTER)
+    assert (await site.head(pipeline), job.output) == (job.id, job.id)
+    await put_away(site, job, 2)
+    return points
+
+
+async def story_of_failure(site: Site, pipeline: str, at: int | None) -> int:
+    def work(task: DatumTask) -> Outcome:
+        return failed(task) if task.index == 1 else done(task)
+
+    job = await site.job(pipeline, await site.commit("in", lines(3)))
+    async with support.worker(site, pipeline, work):
+        points = await played(site, job, at)
+    job = await site.record(job)
+    assert job.state is JobState.FAILURE
+    assert job.reason.endswith("(index 1, /f000001): exit code 1")
+    assert job.counts == records.Counts(processed=2, failed=1)
+    assert await site.output(job) is None
+    await put_away(site, job, 1)
+    return points
+
+
+async def story_of_a_kill(site: Site, pipeline: str, at: int | None) -> int:
+    job = await site.job(pipeline, await site.commit("in", lines(3)))
+    async with support.process(site) as process, asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(process.runner.run(pipeline, job.id), name="job")
+        async with support.worker(site, pipeline, lambda task: done(task) if task.index else None):
+            async with asyncio.timeout(20):
+                while (fold := process.folder.fold(pipeline, job.id)) is None or fold.done < 2:
+                    await asyncio.sleep(0.01)
+            running.cancel()
+    async with support.process(site) as process:
+        await process.jobs.kill(pipeline, job.id, "told to")
+    points = await played(site, job, at)
+    job = await site.record(job)
+    assert (job.state, job.reason) == (JobState.KILLED, "told to")
+    assert await site.output(job) is None
+    await put_away(site, job, 1)
+    archive = await runs.open_run(site.store, job.outcomes)
+    assert archive.count == 2
+    return points
+
+
+async def played(site: Site, job: records.Job, at: int | None) -> int:
+    """Run the job with a crash at the point, or without one; return the number of points."""
+    if at is not None:
+        await twice(site, job, at)
+        return at
+    faults = Faults()
+    await driven(site, job, faults)
+    return faults.points
+
+
+async def put_away(site: Site, job: records.Job, jobs: int) -> None:
+    """Assert that the job is settled, and is in the done index once."""
+    assert job.compacted
+    assert job.outcomes
+    await site.is_clean(job)
+    index = await site.done(job.pipeline)
+    assert len(index.jobs) == len(set(index.jobs)) == len(index.runs) == jobs
+    again = await site.begin(await site.job(job.pipeline, job.inputs[0].commit, begin=False))
+    assert again.done_runs == index.runs
+    assert beginning.may_begin(again, [])
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("story", [story_of_success, story_of_failure, story_of_a_kill])
+async def test_a_crash_at_any_instant_changes_nothing_of_what_is_left(
+    site: Site, story: Story
+) -> None:
+    await site.server.declare("whole")
+    points = await story(site, "whole", None)
+    assert points > 20
+    for at in range(points):
+        pipeline = f"crash{at}"
+        await site.server.declare(pipeline)
+        await story(site, pipeline, at)
