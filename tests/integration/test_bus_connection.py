@@ -1,13 +1,17 @@
 """What a connection promises, against a real server."""
 
 import asyncio
+import os
+import signal
 
 import pytest
 from tests.support.nats import TestServer
 
-from trunkline.bus.connection import connect
+from trunkline.bus import accounts
+from trunkline.bus.connection import NatsConnection, connect
 from trunkline.bus.ports import Message
 from trunkline.contracts import errors, subjects
+from trunkline.local import credentials
 
 
 async def test_a_request_over_accounts_is_answered(nats_server: TestServer) -> None:
@@ -133,6 +137,62 @@ async def test_a_burst_of_publishes_arrives_whole_and_in_order(nats_server: Test
             await user.flush()
             await whole.wait()
     assert got == list(range(5000))
+
+
+async def test_a_silent_server_is_noticed_though_much_waits_for_it(
+    nats_server: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. The server's machine stops. 2. More is sent than sockets hold. 3. Pings end it."""
+    monkeypatch.setattr("trunkline.bus.connection.PING_S", 0.2)
+    pid = nats_server.pid
+    assert pid is not None
+    async with asyncio.timeout(10), nats_server.connect("user") as user:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(errors.UnavailableError):
+                await _flood(user)
+            assert not user.connected
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await user.until_connected()
+
+
+async def test_a_user_that_is_taken_away_and_given_back_comes_back(
+    nats_server: TestServer,
+) -> None:
+    async with asyncio.timeout(10), nats_server.connect_worker("p1") as worker:
+        files = credentials.Files(nats_server.directory)
+        with_worker = files.config.read_text()
+        settings = accounts.ServerSettings(
+            port=nats_server.credentials.port, store_dir=str(files.store), pid_file=str(files.pid)
+        )
+        without = accounts.render_config(settings, nats_server.credentials.passwords)
+        files.config.write_text(without)
+        assert nats_server.reload()
+        while worker.connected:
+            await asyncio.sleep(0.01)
+        with pytest.raises(errors.UnavailableError):
+            await worker.publish(subjects.claims("p1", "w1"), b"")
+        files.config.write_text(with_worker)
+        assert nats_server.reload()
+        await worker.until_connected()
+        await worker.flush()
+
+
+async def test_a_credential_that_has_expired_closes_the_connection_for_good(
+    nats_server: TestServer,
+) -> None:
+    async with asyncio.timeout(5), nats_server.connect("user") as user:
+        await user._wire._process_err("'user authentication expired'")  # as the server words it
+        await user.closed()
+        assert not user.connected
+        with pytest.raises(errors.UnavailableError):
+            await user.until_connected()
+
+
+async def _flood(user: NatsConnection) -> None:
+    for _ in range(100):
+        await user.publish(subjects.APPLY, bytes(1_000_000))
 
 
 async def _use(server: TestServer) -> None:

@@ -200,15 +200,20 @@ async def test_requests_that_ran_out_are_made_again(
 
 
 async def test_an_idle_pull_stays_on_its_first_request(
-    worker: NatsConnection, caplog: pytest.LogCaptureFixture
+    data: NatsConnection, worker: NatsConnection, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The server's beats are heard: silence is not assumed where there is none."""
-    pull = StandingPull(worker, STREAM, JOB, Taken())
-    pull.start()
-    pull.want(1)
+    job, taken = "3" * 32, Taken()
+    await topology.ensure_job_consumer(data, "p1", job, ack_wait_s=60, max_ack_pending=1)
+    idle, full = StandingPull(worker, STREAM, JOB, taken), StandingPull(worker, STREAM, job, taken)
+    await put(data, 1, 2, job=job)
     with caplog.at_level("INFO"):
+        for pull in (idle, full):
+            pull.start()
+            pull.want(5)
         await asyncio.sleep(3.5)
     assert "silent" not in caplog.text
+    assert taken.queue.qsize() == 1
 
 
 async def test_a_renewed_lease_lasts_and_a_cancelled_job_is_told(

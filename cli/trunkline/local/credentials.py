@@ -206,6 +206,9 @@ def _write(files: Files, credentials: Credentials) -> None:
         port=credentials.port, store_dir=str(files.store), pid_file=str(files.pid)
     )
     config = accounts.render_config(settings, credentials.passwords)
+    with contextlib.suppress(FileNotFoundError):
+        if files.config.read_text() == config:
+            return
     write_private(files.config, config.encode())
 
 

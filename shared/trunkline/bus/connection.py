@@ -139,9 +139,7 @@ class NatsConnection:
         answer = await self._ask_again(
             f"{jetstream.API}.DIRECT.GET.{stream}.{subject}", b"", timeout_s=timeout_s
         )
-        if answer.headers.get("Status") == "404":
-            return None
-        return _stored(answer)
+        return _stored(answer) if "Status" not in answer.headers else None
 
     async def flush(self) -> None:
         """Return once the server has everything that was published."""
@@ -188,9 +186,11 @@ class NatsConnection:
 
     async def until_connected(self) -> None:
         """Return once connected; raise UnavailableError when closed for good."""
-        await self._up.wait()
-        if self._closed.is_set():
-            raise errors.UnavailableError("NATS", "the connection is closed")
+        while not self.connected:
+            if self._closed.is_set():
+                raise errors.UnavailableError("NATS", "the connection is closed")
+            self._up.clear()
+            await self._up.wait()
 
     async def ask(
         self, subject: str, data: bytes, headers: bytes = b"", *, timeout_s: float
@@ -281,7 +281,6 @@ class NatsConnection:
 
     def _lost(self) -> None:
         self.epoch += 1
-        self._up.clear()
         if not self._closed.is_set():
             log.warning("connection lost", extra={"connection": self.name})
         self._requests.lost()

@@ -100,6 +100,7 @@ class Requests:
             waiting.fail(jetstream.NoRespondersError(waiting.subject))
             return
         values = header_block.decode(block)
+        values.pop("Status", None)  # said by whoever sent the message, not by the server
         if status:
             values["Status"], values["Description"] = str(status), description
         message = Message(subject=subject, data=data, headers=values, reply=reply)

@@ -24,7 +24,7 @@ import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from nats.aio.client import Client
+from nats.aio.client import Client, Srv
 from nats.aio.subscription import Subscription
 
 from trunkline.bus import jetstream
@@ -60,6 +60,7 @@ class Wire(Client):
     ) -> None:
         super().__init__()
         self._handlers: dict[int, Handler] = {}
+        self._barriers: set[asyncio.Future[bool]] = set()
         self._on_lost = on_lost
         self._on_violation = on_violation
 
@@ -104,6 +105,8 @@ class Wire(Client):
         """
         passed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if self.is_connected:
+            self._barriers.add(passed)
+            passed.add_done_callback(self._barriers.discard)
             self._pongs.append(passed)
             self._enqueue(b"PING\r\n")
         else:
@@ -131,8 +134,7 @@ class Wire(Client):
     def _lose(self) -> None:
         self._pending.clear()
         self._pending_data_size = 0
-        pongs, self._pongs = self._pongs, []
-        for passed in pongs:
+        for passed in tuple(self._barriers):
             if not passed.done():
                 passed.set_result(False)
         self._on_lost()
@@ -175,6 +177,10 @@ class Wire(Client):
             await super()._process_err(err_msg)
         else:  # the server closes the connection where it must; nats-py would close it for ever
             log.error("server reports an error", extra={"reason": err_msg})
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        self.abort()  # the socket of a try that the server refused, which nats-py forgets
+        await super()._connect_to_server(s)
 
     async def _process_op_err(self, e: Exception) -> None:
         was_connected = self.is_connected
