@@ -178,13 +178,20 @@ class Done:
             index, revision = await self._head(pipeline)
             if len(index.runs) <= tiers.MOST:
                 return
-            counts = [(await runs.open_run(self._store, key)).count for key in index.runs]
+            counts = [await self._count(key) for key in index.runs]
             kept = len(counts) - tiers.newest_to_merge(counts)
             merged = await self._merged(index.runs[kept:])
             moved = msgspec.structs.replace(index, runs=(*index.runs[:kept], merged))
             if await self._move(pipeline, moved, revision):
                 log.info("done index merged", extra={"pipeline": pipeline, "runs": len(moved.runs)})
                 return
+
+    async def _count(self, key: str) -> int:
+        try:
+            return (await runs.open_run(self._store, key)).count
+        except _LOST as error:
+            _warn(key, error)
+            return 0
 
     async def _merged(self, keys: Sequence[str]) -> str:
         """Return a run that finds all that these find, the newest where they overlap."""
