@@ -346,7 +346,7 @@ async def test_a_commit_is_refused_unless_its_manifest_is_what_it_says(front: Fr
             ({"id": "short"}, "invalid"),
             ({"repo": "nowhere"}, "not-found"),
             ({"branch": "nowhere"}, "not-found"),
-            ({"repo": "words"}, "conflict"),
+            ({"repo": "words"}, "invalid"),
         ):
             reply = await front.ask("commit.finish", {**good, **change})
             assert (change, reply.ok, reply.code) == (change, False, code), reply
@@ -419,7 +419,7 @@ async def test_what_is_in_use_is_not_deleted_and_what_is_deleted_is_gone(front: 
             ("repo.delete", "words"),
         ):
             reply = await front.ask(verb, {"name": name})
-            assert (reply.ok, reply.code) == (False, "conflict"), reply
+            assert (reply.ok, reply.code) == (False, "invalid"), reply
         commit = await front.commit("in", "/a")
         for name in ("totals", "words"):
             await front.get("pipeline.delete", records.Pipeline, {"name": name})

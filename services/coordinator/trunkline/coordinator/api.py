@@ -160,7 +160,7 @@ _CODES: dict[type[errors.TrunklineError], str] = {
     errors.NotFoundError: "not-found",
     errors.AlreadyExistsError: "exists",
     errors.ConflictError: "conflict",
-    InUseError: "conflict",
+    InUseError: "invalid",
     errors.UnavailableError: "unavailable",
 }
 
