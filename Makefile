@@ -10,7 +10,7 @@ JOBS ?= 2
 ARGS ?=
 # Where the demo keeps its state, and what it counts: some hundreds of files, or `all`.
 DEMO_HOME ?= .demo
-DEMO_FILES ?= 400
+DEMO_FILES ?= 600
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := pip compile --quiet --universal --generate-hashes --no-emit-index-url \

@@ -19,23 +19,17 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-import msgspec
-
 from trunkline.cli import demo_kill, demo_texts, progress, session
-from trunkline.cli.progress import Progress
 from trunkline.client import files, following
 from trunkline.client.client import Client
-from trunkline.contracts import api, attempts, errors, records, spec_parsing
-from trunkline.contracts.states import JobState
+from trunkline.contracts import api, errors, records, spec_parsing
+from trunkline.contracts.states import DatumState, JobState
 from trunkline.local import home as homes
 from trunkline.local import stack
 
 NODES = 4
 REPO = "texts"
 PIPELINES = ("words", "totals")
-MIDWAY = 0.3
-"""The share of datums that are done when the worker is killed."""
-
 TAKEN_S = 20.0
 """How long the coordinator may take over a spec that was published."""
 
@@ -48,7 +42,7 @@ def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(prog="python -m trunkline.cli.demo", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="state directory, kept")
-    parser.add_argument("--files", default="400", help="how many files to count, or `all`")
+    parser.add_argument("--files", default="600", help="how many files to count, or `all`")
     parser.add_argument("--specs", type=Path, default=Path("examples/wordcount"))
     parser.add_argument("--no-kill", action="store_true", help="let all workers live")
     asked = parser.parse_args()
@@ -69,13 +63,12 @@ async def run(home: Path, wanted: str, specs: Path, *, kill: bool) -> None:
         await have_repo(client)
         await publish(client, specs)
         commit = await put(client, texts)
-        jobs, killed = await watch(client, homes.Home(home), commit.id, kill=kill)
+        jobs, violence = await watch(client, homes.Home(home), commit.id, kill=kill)
         again = await count_again(client, jobs)
-        redistribution = await demo_kill.measure(client, jobs[0], killed) if killed else None
         totals = await read_totals(client, commit.id)
     say("counting once more in one plain process")
     plain = demo_texts.plain_count(texts)
-    report(jobs, totals, again, killed, redistribution)
+    report(jobs, totals, again, violence)
     say(f"all of it took {time.monotonic() - began:.1f} s")
     check(jobs, totals, plain)
 
@@ -135,48 +128,27 @@ async def put(client: Client, texts: Sequence[files.Source]) -> records.Commit:
 
 async def watch(
     client: Client, home: homes.Home, identifier: str, *, kill: bool
-) -> tuple[Sequence[records.Job], demo_kill.Killed | None]:
+) -> tuple[Sequence[records.Job], demo_kill.Violence]:
     """Show the job set until it has ended; kill a worker on the way."""
-    killed: demo_kill.Killed | None = None
+    violence = demo_kill.Violence(client, home, wanted=kill)
     last: Sequence[records.Job] = []
     named = await following.job_set(client, REPO, identifier)
     with progress.shown() as shown:
         async with aclosing(following.follow(client, named, look_s=0.1)) as looks:
             async for last in looks:
                 shown.show(last)
-                if kill and killed is None and midway(last[0]):
-                    killed = await kill_one(client, home, last[0], shown)
+                await violence.look(last[0], shown)
     for job in last:
         say(progress.summary(job))
-    return last, killed
-
-
-def midway(job: records.Job) -> bool:
-    """Return whether enough datums have run, and enough are left, to kill a worker now."""
-    ran = job.counts.processed
-    return not job.state.ended and bool(job.total) and ran >= MIDWAY * (job.total or 0)
-
-
-async def kill_one(
-    client: Client, home: homes.Home, job: records.Job, shown: Progress
-) -> demo_kill.Killed | None:
-    """Kill a worker that is in the middle of a datum."""
-    killed = await demo_kill.kill_busy(client, home, job)
-    if killed:
-        shown.tell(
-            f"*** SIGKILL to worker {killed.worker} (process {killed.pid}), which was at datum"
-            f" {killed.index}"
-        )
-    return killed
+    return last, violence
 
 
 async def count_again(client: Client, jobs: Sequence[records.Job]) -> int:
-    """Return how many datums needed more than one attempt."""
+    """Return how many datums needed more than one attempt in this run."""
     again = 0
     for job in jobs:
-        async for view in client.datums(job.pipeline, job.id):
-            ledger = msgspec.json.decode(view.attempts, type=attempts.Ledger | None)
-            again += bool(ledger and ledger.attempts)
+        async for view in client.datums(job.pipeline, job.id, states=(DatumState.PROCESSED,)):
+            again += view.outcome is not None and view.outcome.attempts > 1
     return again
 
 
@@ -194,8 +166,7 @@ def report(
     jobs: Sequence[records.Job],
     totals: Counter[str],
     again: int,
-    killed: demo_kill.Killed | None,
-    redistribution: demo_kill.Redistribution | None,
+    violence: demo_kill.Violence,
 ) -> None:
     """Print what came out."""
     processed = sum(job.counts.processed for job in jobs)
@@ -204,10 +175,10 @@ def report(
     for word, count in sorted(totals.items(), key=lambda each: (-each[1], each[0]))[:20]:
         print_(f"  {count:>9,}  {word}")
     print_("", f"datums: {processed} processed, {skipped} skipped, {again} run again")
-    if redistribution:
-        print_(*redistribution.told())
-    elif killed:
-        print_("the killed worker was between two datums: nothing had to be run again")
+    if violence.redistribution:
+        print_(*violence.redistribution.told())
+    elif violence.killed:
+        print_("each killed worker was between two datums: nothing had to be run again")
     elif processed > 1:
         print_("no worker was killed")
     else:

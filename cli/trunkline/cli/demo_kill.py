@@ -1,8 +1,8 @@
 """Killing one busy worker of a job, and how long its datum then took to be with another.
 
-The time is read from what was stored anyway: from the kill to the start of the next attempt, which
-the worker that has it next writes into the datum's ledger before it runs the command. Both are this
-machine's wall clock.
+The time is read from what is stored anyway: from the kill to the start of the next attempt, which
+the worker that has the datum next writes into its ledger before it runs the command. Both are this
+machine's wall clock. Ledgers are purged once the job has ended, so they are read while it runs.
 """
 
 import asyncio
@@ -15,14 +15,28 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
+from trunkline.cli.progress import Progress
 from trunkline.client.client import Client
-from trunkline.contracts import attempts, records
+from trunkline.contracts import api, attempts, records
 from trunkline.contracts.states import Cause
 from trunkline.local import pool_wire
 from trunkline.local.home import Home
 
 FOUND_S = 5.0
 """How long the scaler may take to tell that some worker is busy."""
+
+LATER = 200
+"""How many datums after the one that the worker was told to be at it may have begun by the kill."""
+
+
+KILLS = 3
+"""A worker may be between two datums just when it is killed; then another one has to go."""
+
+LOOKS = 20
+"""How often to look, a tenth of a second apart, before a killed worker counts as such."""
+
+MIDWAY = 0.3
+"""The share of datums that are done when the worker is killed."""
 
 
 class Killed(msgspec.Struct, frozen=True):
@@ -51,6 +65,36 @@ class Redistribution(msgspec.Struct, frozen=True):
         return lines
 
 
+class Violence:
+    """Kills a worker that is in the middle of a datum, and sees what becomes of that datum."""
+
+    def __init__(self, client: Client, home: Home, *, wanted: bool) -> None:
+        self.redistribution: Redistribution | None = None
+        self.killed: list[Killed] = []
+        self._client, self._home, self._wanted = client, home, wanted
+        self._looks = 0
+
+    async def look(self, job: records.Job, shown: Progress) -> None:
+        """Do what is due now; called again and again while the job runs."""
+        if not self._wanted or job.state.ended or self.redistribution is not None:
+            return
+        if self.killed and self._looks < LOOKS:
+            self._looks += 1
+            self.redistribution = await measure(self._client, job, self.killed[-1])
+        elif len(self.killed) < KILLS and self._midway(job):
+            self._looks = 0
+            killed = await kill_busy(self._client, self._home, job)
+            if killed:
+                self.killed.append(killed)
+                shown.tell(
+                    f"*** SIGKILL to worker {killed.worker} (process {killed.pid}), which was at"
+                    f" datum {killed.index}"
+                )
+
+    def _midway(self, job: records.Job) -> bool:
+        return bool(job.total) and job.counts.processed >= MIDWAY * (job.total or 0)
+
+
 async def kill_busy(client: Client, home: Home, job: records.Job) -> Killed | None:
     """Send SIGKILL to a worker that executes a datum of the job; None if there is none in time."""
     with contextlib.suppress(TimeoutError):
@@ -67,13 +111,15 @@ async def kill_busy(client: Client, home: Home, job: records.Job) -> Killed | No
 
 
 async def measure(client: Client, job: records.Job, killed: Killed) -> Redistribution | None:
-    """Return how the killed worker's datums went on; None if it was at none just then."""
+    """Return how the killed worker's datums went on; None while none is known to have."""
     datums: dict[int, float] = {}
     heirs = []
-    async for view in client.datums(job.pipeline, job.id):
+    page = api.DatumPage(
+        pipeline=job.pipeline, job=job.id, after=max(killed.index - LATER, -1), limit=2 * LATER
+    )
+    for view in await client.call("datum.list", page, list[api.DatumView]):
         ledger = msgspec.json.decode(view.attempts, type=attempts.Ledger | None)
-        entries = ledger.attempts if ledger else ()
-        for lost, heir in itertools.pairwise(entries):
+        for lost, heir in itertools.pairwise(ledger.attempts if ledger else ()):
             if lost.worker == killed.worker and lost.cause is Cause.WORKER_LOST:
                 datums[view.index] = (heir.started_ns - killed.at_ns) / 1e9
                 heirs.append(heir.worker)
