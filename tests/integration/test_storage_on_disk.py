@@ -115,6 +115,7 @@ def test_a_killed_writer_leaves_whole_objects_or_none(tmp_path):
         )
         with writer:
             before = len(objects(root))
+            assert writer.stdout is not None
             writer.stdout.readline()
             while len(objects(root)) < before + 2:
                 assert writer.poll() is None

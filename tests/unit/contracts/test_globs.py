@@ -205,6 +205,8 @@ def node_ends(node, text, at):
             return found
         case glob_syntax.Choice(alternatives):
             return set().union(*(ends(each, text, at) for each in alternatives))
+        case _:
+            raise AssertionError(node)
 
 
 def naive_match(pattern, path):

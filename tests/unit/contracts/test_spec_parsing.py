@@ -1,5 +1,6 @@
 import json
 import time
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from trunkline.contracts import errors, spec, spec_parsing, spec_reading
 
-GOOD = {
+GOOD: dict[str, Any] = {
     "pipeline": {"name": "words"},
     "transform": {"cmd": ["python3", "count.py"]},
     "input": {"pfs": {"repo": "texts", "glob": "/*"}},

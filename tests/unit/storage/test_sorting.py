@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from trunkline.contracts import errors, names
 from trunkline.contracts.messages import File
-from trunkline.storage import keys, sorting
+from trunkline.storage import keys, manifests, sorting
 
 
 def entry(path, size=1):
@@ -79,4 +79,4 @@ numbers = st.one_of(st.integers(), st.integers(-2, 70).map(lambda n: 1 << n if n
 async def test_a_file_that_names_impossible_bytes_is_malformed(sha256, stored_in, size, offset):
     hostile = File(path="/a", size=size, sha256=sha256, object=stored_in, offset=offset)
     with pytest.raises(errors.MalformedMessageError):
-        sorting.manifests.encode(hostile)
+        manifests.encode(hostile)
