@@ -19,6 +19,7 @@ from tests.support.nats import TestServer
 from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.publishing import Window
+from trunkline.bus.tails import tail
 from trunkline.contracts import attempts, messages, subjects
 from trunkline.contracts.messages import (
     Assignment,
@@ -242,10 +243,12 @@ class Lab:
     async def logs(self, task: DatumTask) -> list[LogLine]:
         """Return what is in the log stream of a datum."""
         subject = subjects.logs(PIPELINE, task.job, task.index)
-        return [
-            messages.decode(subject, each.data, LogLine)
-            async for each in self.data.scan(subjects.LOGS_STREAM, subject)
-        ]
+        async with tail(self.data, subjects.LOGS_STREAM, [subject], end=True) as batches:
+            return [
+                messages.decode(subject, each.data, LogLine)
+                async for batch in batches
+                for each in batch
+            ]
 
     # --- workers ----------------------------------------------------------------------------------
 

@@ -1,0 +1,249 @@
+"""Workers that are stopped, killed, cut off or told to cancel: nothing is lost, nobody is charged."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+from tests.support.nats import TestServer
+from tests.support.workers import PIPELINE, Lab
+from tests.support.workers import lab as make_lab
+
+from trunkline.bus.publishing import Window
+from trunkline.contracts import attempts, messages, subjects
+from trunkline.contracts.messages import Drain
+from trunkline.contracts.states import Cause, DatumState
+from trunkline.worker_agent import service
+
+
+@pytest.fixture
+async def lab(nats_server: TestServer) -> AsyncIterator[Lab]:
+    async with make_lab(nats_server) as made:
+        yield made
+
+
+async def gone(pid: int) -> None:
+    async with asyncio.timeout(10):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                await asyncio.sleep(0.01)
+
+
+async def text_of(path: Path) -> str:
+    """Return what a command has written, once there is a whole line."""
+    async with asyncio.timeout(20):
+        while not (path.exists() and path.read_text().endswith("\n")):
+            await asyncio.sleep(0.01)
+    return path.read_text()
+
+
+async def tell_to_drain(lab: Lab, worker: str, incarnation: str = "") -> None:
+    async with lab.server.connect("scaler-data") as scaler:
+        drain = Drain(incarnation=incarnation, reason="test")
+        await scaler.publish(subjects.control(PIPELINE, worker), messages.encode(drain))
+        await scaler.flush()
+
+
+async def test_a_worker_that_is_told_to_stop_finishes_and_gives_back_the_rest(lab: Lab) -> None:
+    ticket = await lab.shell("sleep 0.5")
+    tasks = await lab.datums(ticket, 5)
+    worker = await lab.worker("w1", ticket, prefetch=9, give_back_s=60)
+    await lab.claim("w1", lambda claim: len(claim.held) == 5)
+    worker.kill(signal.SIGTERM)
+    assert await worker.code() == 0
+    claim = await lab.claim("w1", lambda claim: claim.closing)
+    assert (claim.held, claim.draining) == ((), True)
+    assert (await lab.outcome(tasks[0])).state is DatumState.PROCESSED
+    assert await lab.unsettled(ticket) == 4
+    await lab.worker("w2", ticket)
+    assert {each.attempts for each in await lab.outcomes(tasks)} == {1}
+
+
+async def test_what_runs_too_long_is_given_back_at_a_stop_and_charged_to_nobody(lab: Lab) -> None:
+    ticket = await lab.shell("sleep 60", tries=1)
+    task = await lab.datum(ticket)
+    worker = await lab.worker("w1", ticket, drain_limit_s=0.3)
+    await lab.executing("w1")
+    worker.kill(signal.SIGTERM)
+    assert await worker.code() == 0
+    ledger = await lab.ledger(task)
+    assert [each.cause for each in ledger.attempts] == [Cause.DRAINED]
+    assert await lab.unsettled(ticket) == 1
+    await lab.worker("w2", ticket)
+    await lab.executing("w2")
+
+
+async def test_a_stop_is_heard_before_there_is_a_server(lab: Lab) -> None:
+    ticket = await lab.shell("true")
+    url = "nats://nobody:nothing@127.0.0.1:1"
+    worker = await lab.worker("w1", ticket, data_url=url)
+    async with asyncio.timeout(10):
+        while not (worker.directory / "pfs").exists():
+            await asyncio.sleep(0.01)
+    worker.kill(signal.SIGTERM)
+    assert await worker.code() == 0
+
+
+async def test_a_drained_worker_says_so_and_takes_nothing_more(lab: Lab) -> None:
+    ticket = await lab.shell("sleep 0.3")
+    tasks = await lab.datums(ticket, 2)
+    worker = await lab.worker("w1", ticket, give_back_s=60)
+    claim = await lab.claim("w1", lambda claim: len(claim.held) == 2)
+    await tell_to_drain(lab, "w1", "of another life")
+    await tell_to_drain(lab, "w1", claim.incarnation)
+    drained = await lab.claim("w1", lambda claim: claim.draining and not claim.held)
+    assert not drained.closing
+    assert await lab.has_outcome(tasks[0])
+    assert not await lab.has_outcome(tasks[1])
+    await lab.worker("w2", ticket)
+    await lab.outcomes(tasks)
+    assert worker.process.poll() is None
+    worker.kill(signal.SIGTERM)
+    assert await worker.code() == 0
+
+
+async def test_a_cancelled_job_is_killed_and_tells_nothing(lab: Lab, tmp_path: Path) -> None:
+    ticket = await lab.shell(f"echo $$ > {tmp_path}/pid; sleep 60")
+    other = await lab.shell("true # " + ticket.job)
+    other = msgspec.structs.replace(other, code_hash=ticket.code_hash)
+    lab.tickets[1] = other
+    await lab.assign()
+    task = await lab.datum(ticket)
+    await lab.worker("w1", ticket)
+    pid = int(await text_of(tmp_path / "pid"))
+    await lab.withdraw(ticket)
+    await gone(pid)
+    await lab.until_settled(ticket)
+    assert not await lab.has_outcome(task)
+    assert not await lab.has_ledger(task)
+    following = await lab.datum(other)
+    assert (await lab.outcome(following)).state is DatumState.PROCESSED
+
+
+async def test_a_killed_worker_leaves_no_process_and_its_datums_to_others(
+    lab: Lab, tmp_path: Path
+) -> None:
+    ticket = await lab.shell(
+        f"setsid sleep 60 & echo $$ $! > {tmp_path}/$TRUNKLINE_WORKER; wait", ack_wait_s=1.0
+    )
+    await lab.datum(ticket)
+    worker = await lab.worker("w1", ticket, heartbeat_s=0.3)
+    pids = (await text_of(tmp_path / "w1")).split()
+    await lab.executing("w1")
+    shim = worker.shim
+    worker.kill()
+    for pid in [*map(int, pids), shim]:
+        await gone(pid)
+    await lab.worker("w2", ticket, heartbeat_s=0.3)
+    await text_of(tmp_path / "w2")
+
+
+async def test_a_killed_shim_ends_the_worker_and_charges_nobody(lab: Lab, tmp_path: Path) -> None:
+    ticket = await lab.shell(f"echo $$ > {tmp_path}/$TRUNKLINE_WORKER; exec sleep 60", tries=1)
+    task = await lab.datum(ticket)
+    worker = await lab.worker("w1", ticket)
+    pid = int(await text_of(tmp_path / "w1"))
+    await lab.executing("w1")
+    os.kill(worker.shim, signal.SIGKILL)
+    await gone(pid)
+    assert await worker.code() == service.EXIT_SHIM_LOST
+    ledger = await lab.ledger(task)
+    assert [each.cause for each in ledger.attempts] == [Cause.CONTAINER_LOST]
+    claim = await lab.claim("w1", lambda claim: claim.closing)
+    assert claim.held == ()
+    await lab.worker("w2", ticket)
+    await text_of(tmp_path / "w2")
+
+
+async def test_what_waits_unbegun_goes_to_another_worker(lab: Lab) -> None:
+    ticket = await lab.shell("test $TRUNKLINE_DATUM_INDEX = 1 || sleep 60")
+    tasks = await lab.datums(ticket, 2)
+    await lab.worker("w1", ticket, give_back_s=0.3)
+    await lab.executing("w1", 0)
+    await lab.worker("w2", ticket, give_back_s=0.3)
+    outcome = await lab.outcome(tasks[1])
+    assert (outcome.state, outcome.worker) == (DatumState.PROCESSED, "w2")
+    assert not await lab.has_ledger(tasks[0])
+
+
+@pytest.mark.parametrize("crash", [True, False])
+async def test_a_server_s_restart_loses_nothing_and_charges_nobody(lab: Lab, crash: bool) -> None:
+    ticket = await lab.shell("sleep 0.02; cp $images $PFS/out/$TRUNKLINE_DATUM_INDEX", ack_wait_s=3)
+    tasks = await lab.datums(ticket, 80)
+    for name in ("w1", "w2"):
+        await lab.worker(name, ticket, prefetch=3, heartbeat_s=0.5)
+    await lab.outcome(tasks[10])
+    if crash:
+        await lab.server.restart()
+    else:
+        await lab.server.stop()
+        await lab.server.start()
+    for task, outcome in zip(tasks, await lab.outcomes(tasks), strict=True):
+        assert outcome.state is DatumState.PROCESSED
+        assert await lab.read(outcome) == {f"/{task.index}": b"content %d\n" % task.index}
+    await lab.until_settled(ticket)
+
+
+async def test_a_datum_that_runs_over_a_server_s_restart_is_reported_by_whoever_ran_it(
+    lab: Lab, tmp_path: Path
+) -> None:
+    ticket = await lab.shell(
+        f"echo begun >> {tmp_path}/runs; while ! [ -e {tmp_path}/go ]; do sleep 0.02; done"
+    )
+    task = await lab.datum(ticket)
+    await lab.worker("w1", ticket)
+    before = await lab.executing("w1")
+    await text_of(tmp_path / "runs")
+    await lab.server.restart()
+    after = await lab.claim("w1", lambda claim: claim.at_ns > before.at_ns and bool(claim.held))
+    assert after.incarnation == before.incarnation
+    assert after.held[0].executing
+    (tmp_path / "go").touch()
+    outcome = await lab.outcome(task)
+    assert outcome.incarnation == before.incarnation
+    assert await text_of(tmp_path / "runs") == "begun\n"
+
+
+async def test_a_worker_that_comes_back_withdraws_what_it_was_charged(
+    lab: Lab, tmp_path: Path
+) -> None:
+    ticket = await lab.shell(f"while ! [ -e {tmp_path}/go ]; do sleep 0.02; done", tries=1)
+    task = await lab.datum(ticket)
+    await lab.worker("w1", ticket)
+    claim = await lab.executing("w1")
+    lost = attempts.Attempt(
+        worker="w1",
+        incarnation=claim.incarnation,
+        started_ns=1,
+        ended_ns=2,
+        cause=Cause.WORKER_LOST,
+    )
+    async with lab.server.connect("scaler-data") as reaper:
+        ledger = attempts.Ledger(attempts=(lost,))
+        await Window(reaper).put(
+            subjects.attempts(PIPELINE, ticket.job, 0), messages.encode(ledger)
+        )
+    await lab.server.restart()
+    ledger = await lab.ledger(task, lambda found: found.attempts[-1].cause is Cause.SERVER_RESTART)
+    (tmp_path / "go").touch()
+    assert (await lab.outcome(task)).state is DatumState.PROCESSED
+
+
+async def test_a_store_that_is_away_delays_and_charges_nobody(lab: Lab) -> None:
+    ticket = await lab.shell("cp $images $PFS/out/x", tries=1)
+    store, away = lab.directory / "store", lab.directory / "away"
+    first = await lab.datum(ticket)
+    await lab.worker("w1", ticket)
+    await lab.outcome(first)
+    store.rename(away)
+    task = msgspec.structs.replace(first, index=1, datum="f" * 32)
+    await lab.put(task)
+    await lab.executing("w1", 1)
+    away.rename(store)
+    assert (await lab.outcome(task)).state is DatumState.PROCESSED
+    assert not await lab.has_ledger(task)
