@@ -8,15 +8,25 @@ fault, or ours (let the process end and be restarted).
 from collections.abc import Sequence
 
 
+_SHOWN = 300
+"""Characters of a value that a message repeats."""
+
+
 class TrunklineError(Exception):
     """The root of all errors that Trunkline raises on purpose."""
+
+
+def _quoted(value: str) -> str:
+    """Return a value as a message shows it: one of megabytes would not fit into an answer."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 class InvalidNameError(TrunklineError):
     """A name cannot become a subject token."""
 
     def __init__(self, kind: str, name: str, rule: str) -> None:
-        super().__init__(f"{kind} {name!r} is not valid: it must be {rule}")
+        super().__init__(f"{kind} {_quoted(name)} is not valid: it must be {rule}")
         self.kind, self.name, self.rule = kind, name, rule
 
 
@@ -24,7 +34,7 @@ class InvalidPathError(TrunklineError):
     """A file path cannot stand in a repo."""
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"path {path!r} is not valid in a repo: {reason}")
+        super().__init__(f"path {_quoted(path)} is not valid in a repo: {reason}")
         self.path, self.reason = path, reason
 
 
@@ -32,7 +42,7 @@ class InvalidGlobError(TrunklineError):
     """A glob pattern cannot be parsed."""
 
     def __init__(self, glob: str, reason: str) -> None:
-        super().__init__(f"glob {glob!r} cannot be parsed: {reason}")
+        super().__init__(f"glob {_quoted(glob)} cannot be parsed: {reason}")
         self.glob, self.reason = glob, reason
 
 
@@ -49,7 +59,9 @@ class NotFoundError(TrunklineError):
     """Something that was named does not exist."""
 
     def __init__(self, kind: str, name: str, remedy: str = "") -> None:
-        super().__init__(f"{kind} {name!r} does not exist" + (f"; {remedy}" if remedy else ""))
+        super().__init__(
+            f"{kind} {_quoted(name)} does not exist" + (f"; {remedy}" if remedy else "")
+        )
         self.kind, self.name = kind, name
 
 
@@ -98,7 +110,7 @@ class CorruptObjectError(TrunklineError):
     """Stored bytes are not what was written: their sha256 differs."""
 
     def __init__(self, key: str, expected: str, found: str) -> None:
-        super().__init__(f"object {key!r} is corrupt: its sha256 is {found}, not {expected}")
+        super().__init__(f"object {_quoted(key)} is corrupt: its sha256 is {found}, not {expected}")
         self.key, self.expected, self.found = key, expected, found
 
 
