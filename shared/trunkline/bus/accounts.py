@@ -117,8 +117,6 @@ def _user(name: str, password: str, allowed: permissions.Permissions) -> str:
         "publish": {"allow": allowed.publish, "deny": allowed.deny_publish},
         "subscribe": {"allow": allowed.subscribe},
     }
-    if allowed.answers:
-        rights["allow_responses"] = {"max": 1, "expires": "1m"}
     return json.dumps({"user": name, "password": password, "permissions": rights})
 
 

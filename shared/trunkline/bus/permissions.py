@@ -29,8 +29,6 @@ class Permissions(msgspec.Struct, frozen=True, kw_only=True):
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
     deny_publish: tuple[str, ...] = ()
-    answers: bool = False
-    """Whether it may answer requests, wherever their reply subject lies."""
 
 
 def of(role: Role, pipeline: str | None = None) -> Permissions:
@@ -55,7 +53,10 @@ def of(role: Role, pipeline: str | None = None) -> Permissions:
 
 
 _COORDINATOR = Permissions(
-    publish=(f"{API}.>", "$JS.ACK.>", "$KV.>", subjects.EVENTS),
+    # `_R_` is where the server takes replies that go back through a service import. Allowing it by
+    # name, not by `allow_responses`, keeps the answers of requests that are under way while the
+    # server reloads its configuration for a new pipeline's user.
+    publish=(f"{API}.>", "$JS.ACK.>", "$KV.>", subjects.EVENTS, "_R_.>"),
     deny_publish=(
         f"{API}.ACCOUNT.PURGE.>",
         *(
@@ -66,7 +67,6 @@ _COORDINATOR = Permissions(
         f"{API}.STREAM.DELETE.{subjects.COMMANDS_STREAM}",
     ),
     subscribe=(f"{subjects.COORDINATOR_INBOX}.>", subjects.API, subjects.EVENTS),
-    answers=True,
 )
 
 _COORDINATOR_DATA = Permissions(
