@@ -135,6 +135,7 @@ async def running(
             for each in plan.services
         }
         stack = Stack(home, plan.context, services)
+        failure: BaseException | None = None
         async with asyncio.TaskGroup() as tasks:
             runs = {
                 name: tasks.create_task(child.run(), name=name) for name, child in services.items()
@@ -142,10 +143,13 @@ async def running(
             try:
                 await _ready(stack, nodes, ready_s)
                 yield stack
-            finally:
-                for name in STOP_ORDER:
-                    services[name].stop()
-                    await asyncio.wait({runs[name]})
+            except BaseException as error:
+                failure = error  # the caller's own error: it leaves as it is, in no group of ours
+            for name in STOP_ORDER:
+                services[name].stop()
+                await asyncio.wait({runs[name]})
+        if failure is not None:
+            raise failure
 
 
 async def serve(
