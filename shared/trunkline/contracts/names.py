@@ -18,6 +18,9 @@ _ID = re.compile(r"[0-9a-f]{32}")
 PATH_MAX_BYTES = 1024
 """A path in a repo, in UTF-8. S3 keys, NATS messages and file systems all hold this much."""
 
+PART_MAX_BYTES = 255
+"""What file systems hold between two slashes: a longer part could never be seen in /pfs."""
+
 
 def pipeline(name: str) -> str:
     """Return the name of a pipeline (and of the repo it owns), or raise InvalidNameError."""
@@ -73,6 +76,8 @@ def path(value: str) -> str:
         raise errors.InvalidPathError(value, "it is not UTF-8") from error
     if size > PATH_MAX_BYTES:
         raise errors.InvalidPathError(value[:80] + "...", f"it has over {PATH_MAX_BYTES} bytes")
+    if size > PART_MAX_BYTES and any(len(part.encode()) > PART_MAX_BYTES for part in parts):
+        raise errors.InvalidPathError(value, f"one part has over {PART_MAX_BYTES} bytes")
     return text
 
 
@@ -109,12 +114,9 @@ def fingerprint(datum: str, contents: Iterable[str], salt: str, code_hash: str) 
 
 def _digest(parts: Iterable[str]) -> str:
     """Return 32 hex digits over the parts; each is length-prefixed, so that none can run over."""
-    digest = hashlib.sha256()
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "big"))
-        digest.update(data)
-    return digest.hexdigest()[:32]
+    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
+    framed = b"".join([len(data).to_bytes(8, "big") + data for data in encoded])
+    return hashlib.sha256(framed).hexdigest()[:32]
 
 
 def _checked(kind: str, value: str, pattern: re.Pattern[str], rule: str) -> str:

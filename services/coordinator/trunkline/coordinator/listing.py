@@ -6,7 +6,8 @@ For each window (`core.windows`), in this order, and what is left where the proc
    (nothing: both are functions of what the job record pins);
 2. those that are not done are put into the queue, and all PubAcks waited for (some or all are there:
    they are put again with the same Msg-Ids, or else refused at their second outcome);
-3. the outcomes of those that are done are stored as a run (an object that is stored again);
+3. the outcomes of those that are done are stored as a run, as they are, by their new indexes (it is
+   stored again);
 4. the job record moves `listed_to` on, with that run (the next window begins).
 
 The first window is small, so work begins while the listing goes on. The consumer is made, and the
@@ -22,7 +23,6 @@ from functools import partial
 import msgspec
 
 from trunkline.contracts import errors, records
-from trunkline.contracts.messages import Outcome
 from trunkline.contracts.states import JobState
 from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.core import outcomes as reading
@@ -42,8 +42,6 @@ log = logging.getLogger(__name__)
 AHEAD = 200_000
 """Datums without an outcome beyond which a listing pauses: twice what 1,000 workers can hold with 100
 leases each, and some 0.2 GB of the queue's disk (messages of one file; never more than 6.4 GB)."""
-
-_decode = msgspec.json.Decoder(Outcome).decode
 
 
 class MovedOnError(errors.TrunklineError):
@@ -105,9 +103,8 @@ class Lister:
         writer = RunWriter(self._store)
         for datum in window:
             done = hits.get(datum.fingerprint)
-            if done is not None:
-                outcome = reading.skipped(_decode(done), datum.index)
-                await writer.add(reading.key(datum.index), msgspec.json.encode(outcome))
+            if done is not None and writer.push(reading.key(datum.index), done):
+                await writer.flush()
         return records.Skipped(run=await writer.finish(), count=writer.count)
 
     async def _record(

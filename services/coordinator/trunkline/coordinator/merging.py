@@ -14,8 +14,6 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from pathlib import Path
 
-import msgspec
-
 from trunkline.contracts import errors, names, records
 from trunkline.contracts.messages import File, Outcome
 from trunkline.coordinator.inputs import Inputs
@@ -32,8 +30,6 @@ _UNUSABLE = (
     errors.MalformedMessageError,
 )
 """What reading an output raises that no repetition can mend."""
-
-_decode = msgspec.json.Decoder(Outcome).decode
 
 
 class OutputError(errors.TrunklineError):
@@ -87,8 +83,8 @@ class Merger:
                 for outcome in batch:
                     await self._add(job, outcome, sorter)
         async with aclosing(self._outcomes.skipped(job)) as skipped:
-            async for _, value in skipped:
-                await self._add(job, _decode(value), sorter)
+            async for outcome in skipped:
+                await self._add(job, outcome, sorter)
 
     async def _add(self, job: records.Job, outcome: Outcome, sorter: Sorter) -> None:
         try:

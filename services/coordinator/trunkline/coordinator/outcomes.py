@@ -2,7 +2,8 @@
 
 While a job lives, its own outcomes are in the stream, in the order in which they came; once it is
 compacted they are a run in the store, by index. Those of skipped datums are in the runs of its listing
-windows all along. Callers see one sequence.
+windows all along, just as the job that did them stored them; they are read as SKIPPED, at their new
+index. Callers see one sequence.
 """
 
 import heapq
@@ -61,16 +62,14 @@ class Outcomes:
                 if found:
                     yield found
 
-    async def skipped(
-        self, job: records.Job, first: int = 0
-    ) -> AsyncGenerator[tuple[int, bytes], None]:
-        """Yield (index, outcome) of the job's skipped datums from an index on, by index."""
+    async def skipped(self, job: records.Job, first: int = 0) -> AsyncGenerator[Outcome, None]:
+        """Yield what stands for the job's skipped datums from an index on, by index."""
         for window in range(windows.number(first), len(job.skipped)):
             if job.skipped[window].count:
                 run = await runs.open_run(self._store, job.skipped[window].run)
                 async for some_keys, values in run.batches(await run.position(reading.key(first))):
                     for key, value in zip(some_keys, values, strict=True):
-                        yield int.from_bytes(key, "big"), value
+                        yield reading.skipped(_decode(value), int.from_bytes(key, "big"))
 
     async def skipped_indexes(self, job: records.Job, window: int) -> Sequence[int]:
         """Return which indexes of a window are skipped; the run is read only if it must be."""
@@ -118,13 +117,8 @@ class Outcomes:
         own = await _first(self._own(job, fold, after + 1, limit, wanted), limit)
         skipped: list[Outcome] = []
         if DatumState.SKIPPED in wanted:
-            skipped = await _first(self._skipped(job, after + 1), limit)
+            skipped = await _first(self.skipped(job, after + 1), limit)
         return sorted(own + skipped, key=attrgetter("index"))[:limit]
-
-    async def _skipped(self, job: records.Job, first: int) -> AsyncGenerator[Outcome, None]:
-        async with aclosing(self.skipped(job, first)) as found:
-            async for _, value in found:
-                yield _decode(value)
 
     async def _own(
         self,

@@ -8,7 +8,7 @@ from itertools import groupby, islice
 from trunkline.storage import together
 from trunkline.storage.runs import Run
 
-_BLOCKS_AT_ONCE = 4
+_BLOCKS_AT_ONCE = 16
 
 
 async def pick(run: Run, wanted: Sequence[bytes]) -> AsyncGenerator[tuple[bytes, bytes], None]:
