@@ -7,7 +7,6 @@ fault, or ours (let the process end and be restarted).
 
 from collections.abc import Sequence
 
-
 _SHOWN = 300
 """Characters of a value that a message repeats."""
 
