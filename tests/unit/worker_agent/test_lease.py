@@ -211,6 +211,10 @@ class Leases(RuleBasedStateMachine):
                     assert self.came[key] == ("begun" if begun else "waiting")
                     if not begun:
                         self.came[key] = "gone"
+                case Tell():
+                    pass
+                case _:
+                    raise AssertionError(effect)
 
     @rule(
         jobs=st.permutations(JOBS).flatmap(lambda all_: st.integers(0, 3).map(lambda n: all_[:n]))

@@ -120,6 +120,12 @@ async def test_a_directory_that_is_not_there_is_an_error_of_the_command(shim, tm
     assert told.ended == outcome.NotStarted("true", 2, str(tmp_path / "no"))
 
 
+async def test_a_variable_without_a_name_is_an_error_of_the_command(shim):
+    told = await run(shim, "true", env={"PATH": ENV["PATH"], "": "x"})
+    assert isinstance(told.ended, outcome.NotStarted)
+    assert (await run(shim, "true")).ended == outcome.Exited(0)
+
+
 async def test_the_commands_own_path_finds_it(shim, tmp_path):
     tool = tmp_path / "mytool"
     tool.write_text("#!/bin/sh\necho mine\n")
@@ -299,5 +305,6 @@ async def test_many_commands_leave_no_descriptor_behind(shim):
     for _ in range(20):
         await run(shim, "true", stdin=b"x")
         await run(shim, "no-such-command")
+    await run(shim, "true")  # by its end the shim has closed what came before
     assert len(list(Path("/proc/self/fd").iterdir())) == ours
     assert psutil.Process(shim.process.pid).num_fds() == theirs

@@ -17,14 +17,13 @@ The ends of a worker:
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import assert_never
 
 from trunkline.bus.ports import Connection, Delivery, Message, Publisher
 from trunkline.bus.pulls import StandingPull
 from trunkline.contracts import attempts, errors, messages, subjects
-from trunkline.contracts.messages import Claim, DatumTask, Drain, JobTicket
+from trunkline.contracts.messages import DatumTask, Drain, JobTicket
 from trunkline.runtime.clock import Clock
 from trunkline.storage.store import Store
 from trunkline.worker_agent import datum
@@ -34,6 +33,7 @@ from trunkline.worker_agent.core import outcome as verdicts
 from trunkline.worker_agent.core.lease import Holding, Key
 from trunkline.worker_agent.files import Workspace
 from trunkline.worker_agent.link import Link
+from trunkline.worker_agent.presence import Presence
 from trunkline.worker_agent.printing import Printer
 from trunkline.worker_agent.protocol import Hello, HelloFlag
 from trunkline.worker_agent.records import Records
@@ -93,16 +93,13 @@ class Worker:
         self._link = link
         self._clock = clock
         self._make_pull = pull
-        self.incarnation = secrets.token_hex(16)
         self._holding = Holding(
             slots=SLOTS, prefetch=config.prefetch, give_back_s=config.give_back_s
         )
+        self._presence = Presence(connection, config, self._holding, clock=clock)
         self._tickets: dict[str, JobTicket] = {}
         self._pulls: dict[str, StandingPull] = {}
         self._works: dict[Key, Work] = {}
-        self._pulled_ns = 0
-        self._claim_due = asyncio.Event()
-        self._closing = False
         self._stop = asyncio.Event()
         self._idle = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
@@ -126,11 +123,11 @@ class Worker:
             link=link,
             clock=clock,
             worker=config.worker,
-            incarnation=self.incarnation,
+            incarnation=self._presence.incarnation,
             pfs="/pfs" if mounted else str(space.pfs),
             inherited=inherited,
             foreign=bool(config.shim_socket),
-            begun=self._claim_if_due,
+            begun=self._presence.tell_if_due,
             ran=self._ran,
         )
 
@@ -150,7 +147,7 @@ class Worker:
                     tasks.create_task(
                         self._assignments.follow(self._config.heartbeat_s), name="assignments"
                     ),
-                    tasks.create_task(self._claim_forever(), name="claims"),
+                    tasks.create_task(self._presence.tell_forever(), name="claims"),
                     tasks.create_task(self._renew_forever(), name="renewals"),
                     tasks.create_task(self._tick_forever(), name="ticks"),
                     tasks.create_task(self._printer.send_forever(), name="logs"),
@@ -192,13 +189,13 @@ class Worker:
             await self._idle.wait()
 
     async def _say_goodbye(self) -> None:
-        self._closing = True
+        self._presence.closing = True
         for job in list(self._pulls):
             await self._stop_pull(job)
         try:
             async with asyncio.timeout(_LAST_FLUSH_S):
                 await self._printer.flush()
-                await self._claim()
+                await self._presence.tell()
                 await self._connection.flush()
         except (TimeoutError, errors.UnavailableError):
             log.warning("the last claim is not sent", extra={"worker": self._config.worker})
@@ -241,12 +238,12 @@ class Worker:
     async def _hear_drain(self) -> None:
         async def heard(message: Message) -> None:
             drain = messages.decode(message.subject, message.data, Drain)
-            if drain.incarnation not in ("", self.incarnation):
+            if drain.incarnation not in ("", self._presence.incarnation):
                 return
             if not self._holding.stopped:
                 log.info("draining", extra={"worker": self._config.worker, "reason": drain.reason})
             self._tell(lease.Stopped())
-            self._claim_due.set()
+            self._presence.due()
 
         subject = subjects.control(self._config.pipeline, self._config.worker)
         await self._connection.serve(subject, heard)
@@ -261,9 +258,9 @@ class Worker:
         """Take back what the reaper noted when the connection was lost: this incarnation lives."""
 
         def change(ledger: attempts.Ledger) -> attempts.Ledger:
-            if not verdicts.lost(ledger, self.incarnation):
+            if not verdicts.lost(ledger, self._presence.incarnation):
                 return ledger
-            return attempts.withdrawn(ledger, self.incarnation)
+            return attempts.withdrawn(ledger, self._presence.incarnation)
 
         try:
             await self._records.change_ledger(work.task, change)
@@ -299,7 +296,7 @@ class Worker:
                 else:
                     self._let_go(key, Ack())
             case lease.Tell():
-                self._claim_due.set()
+                self._presence.due()
             case _:
                 assert_never(effect)
 
@@ -313,7 +310,7 @@ class Worker:
             self._pulls[job] = pull
             pull.start()
         pull.want(count)
-        self._pulled_ns = self._pulled_ns or self._clock.wall_ns()
+        self._presence.pulling()
 
     async def _stop_pull(self, job: str) -> None:
         pull = self._pulls.pop(job, None)
@@ -367,40 +364,6 @@ class Worker:
         self._tasks.create_task(work, name=name)
 
     # --- loops ------------------------------------------------------------------------------------
-
-    async def _claim(self) -> None:
-        """Publish what is held; lost if the connection is away, and sent again once it is back."""
-        self._claim_due.clear()
-        claim = Claim(
-            worker=self._config.worker,
-            incarnation=self.incarnation,
-            code_hash=self._config.code_hash,
-            slots=SLOTS,
-            held=self._holding.held(),
-            draining=self._holding.stopped,
-            closing=self._closing,
-            pulled_ns=self._pulled_ns,
-            at_ns=self._clock.wall_ns(),
-        )
-        subject = subjects.claims(self._config.pipeline, self._config.worker)
-        try:
-            await self._connection.publish(subject, messages.encode(claim))
-        except errors.UnavailableError:
-            return
-
-    async def _claim_if_due(self) -> None:
-        if self._claim_due.is_set():
-            await self._claim()
-
-    async def _claim_forever(self) -> None:
-        """Publish the claim when it has changed, and as a sign of life."""
-        while True:
-            await self._claim()
-            try:
-                async with asyncio.timeout(self._config.heartbeat_s):
-                    await self._claim_due.wait()
-            except TimeoutError:
-                continue
 
     async def _renew_forever(self) -> None:
         """Extend the leases; a consumer that is gone means that the job may be."""

@@ -20,6 +20,7 @@ is a loop, starts in a millisecond, and does what a static shim in C does in a u
 
 import array
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -149,6 +150,8 @@ class Shim:
             pid = start(command, descriptors)
         except OSError as error:
             self._send(protocol.pair(Kind.SPAWN, each.id, -1, error.errno or 1))
+        except ValueError:  # a variable without a name, say
+            self._send(protocol.pair(Kind.SPAWN, each.id, -1, errno.EINVAL))
         else:
             self._commands[pid] = _Command(each.id)
             self._send(protocol.pair(Kind.SPAWN, each.id, pid))

@@ -1,0 +1,76 @@
+"""A worker's claims: what it holds, told at once when that changes, and as a sign of life.
+
+A claim is published and not waited for. One that is lost with the connection is made up for by the
+one after the reconnect; the reaper acts on what it knows, and ack_wait is behind it.
+"""
+
+import asyncio
+import secrets
+
+from trunkline.bus.ports import Connection
+from trunkline.contracts import errors, messages, subjects
+from trunkline.contracts.messages import Claim
+from trunkline.runtime.clock import Clock
+from trunkline.worker_agent.core.lease import Holding
+from trunkline.worker_agent.settings import Settings
+
+
+class Presence:
+    """The one sender of a worker's claims."""
+
+    def __init__(
+        self, connection: Connection, config: Settings, holding: Holding, *, clock: Clock
+    ) -> None:
+        self._connection = connection
+        self._config = config
+        self._holding = holding
+        self._clock = clock
+        self._due = asyncio.Event()
+        self._pulled_ns = 0
+        self.incarnation = secrets.token_hex(16)
+        """This process's life, among all that have the worker's name."""
+        self.closing = False
+        """Set for the last claim."""
+
+    def due(self) -> None:
+        """Have a claim sent soon: what is held has changed, or somebody has asked."""
+        self._due.set()
+
+    def pulling(self) -> None:
+        """Note that a pull was sent; the first time counts."""
+        self._pulled_ns = self._pulled_ns or self._clock.wall_ns()
+
+    async def tell(self) -> None:
+        """Publish what is held now."""
+        self._due.clear()
+        claim = Claim(
+            worker=self._config.worker,
+            incarnation=self.incarnation,
+            code_hash=self._config.code_hash,
+            slots=self._holding.slots,
+            held=self._holding.held(),
+            draining=self._holding.stopped,
+            closing=self.closing,
+            pulled_ns=self._pulled_ns,
+            at_ns=self._clock.wall_ns(),
+        )
+        subject = subjects.claims(self._config.pipeline, self._config.worker)
+        try:
+            await self._connection.publish(subject, messages.encode(claim))
+        except errors.UnavailableError:
+            return
+
+    async def tell_if_due(self) -> None:
+        """Publish a claim, unless the last one says it all."""
+        if self._due.is_set():
+            await self.tell()
+
+    async def tell_forever(self) -> None:
+        """Publish the claim when it is due, and every heartbeat."""
+        while not self.closing:
+            await self.tell()
+            try:
+                async with asyncio.timeout(self._config.heartbeat_s):
+                    await self._due.wait()
+            except TimeoutError:
+                continue
