@@ -15,6 +15,7 @@ from trunkline.bus.publishing import Window
 from trunkline.contracts import messages, records, subjects
 from trunkline.contracts.messages import DatumTask, Outcome
 from trunkline.contracts.states import DatumState, JobState
+from trunkline.coordinator import beginning
 
 P = "edges"
 
@@ -344,3 +345,68 @@ async def test_a_job_whose_input_commit_is_gone_fails_and_says_so(site: Site) ->
     (job,) = await finished(site, await site.job(P, "e" * 32))
     assert job.state is JobState.FAILURE
     assert "e" * 32 in job.reason
+
+
+async def test_a_restart_of_the_server_in_the_middle_changes_nothing(site: Site) -> None:
+    contents = lines(300)
+    job = await site.job(P, await site.commit("in", contents))
+
+    def work(task: DatumTask) -> Outcome | None:
+        return done(task) if task.index < 100 or restarted.is_set() else None
+
+    restarted = asyncio.Event()
+    async with (
+        support.process(site) as process,
+        asyncio.timeout(28),
+        asyncio.TaskGroup() as tasks,
+    ):
+        running = tasks.create_task(process.runner.run(P, job.id), name="job")
+        async with support.worker(site, P, work):
+            while (fold := process.folder.fold(P, job.id)) is None or fold.done < 100:
+                await asyncio.sleep(0.02)
+        await site.server.restart()
+        restarted.set()
+        await topology.delete_job_consumer(site.data, P, job.id)  # frees what was held
+        async with support.worker(site, P, work):
+            await running
+    job = await site.record(job)
+    assert (job.state, job.counts.processed) == (JobState.SUCCESS, 300)
+    assert await site.output(job) == hashes(contents)
+    await site.is_clean(job)
+
+
+async def test_a_store_that_is_away_holds_a_job_up_and_no_more(site: Site) -> None:
+    contents = lines(10)
+    job = await site.job(P, await site.commit("in", contents))
+    store, away = site.folder / "store", site.folder / "away"
+    outcomes: list[int] = []
+
+    def work(task: DatumTask) -> Outcome:
+        outcomes.append(task.index)
+        if len(outcomes) == 10:
+            store.rename(away)
+        return done(task)
+
+    async with (
+        support.process(site) as process,
+        support.worker(site, P, work),
+        asyncio.timeout(25),
+        asyncio.TaskGroup() as tasks,
+    ):
+        running = tasks.create_task(process.runner.run(P, job.id), name="job")
+        await process.jobs.until(P, lambda js: js[0].state is JobState.MERGING)
+        await asyncio.sleep(0.3)  # for a few tries
+        assert not running.done()
+        away.rename(store)
+    job = await site.record(job)
+    assert job.state is JobState.SUCCESS
+    assert await site.output(job) == hashes(contents)
+
+
+async def test_a_job_begins_when_what_earlier_ones_did_can_be_found(site: Site) -> None:
+    first = await site.job(P, await site.commit("in", lines(2)), order=1)
+    second = await site.job(P, await site.commit("in", lines(2)), order=2, begin=False)
+    assert beginning.may_begin(second, [first])  # it runs: no reason to wait
+    ended = msgspec.structs.replace(first, state=JobState.SUCCESS)
+    assert not beginning.may_begin(second, [ended])
+    assert beginning.may_begin(first, [msgspec.structs.replace(second, state=JobState.SUCCESS)])

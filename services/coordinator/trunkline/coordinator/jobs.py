@@ -126,7 +126,9 @@ class JobStore:
 
         return await self.change(pipeline, job, killed)
 
-    async def until(self, pipeline: str, condition: Callable[[Sequence[records.Job]], bool]) -> None:
+    async def until(
+        self, pipeline: str, condition: Callable[[Sequence[records.Job]], bool]
+    ) -> None:
         """Return once the condition holds for the pipeline's unsettled jobs."""
         while True:
             event = self._waiters.setdefault(pipeline, asyncio.Event())
