@@ -51,7 +51,7 @@ async def main(disk, elsewhere):
     assert not (disk / "in/large").exists()
     with Sorter(disk / "spool", kept=100) as sorter:
         await expect_unavailable(
-            sorter.add((File(path=f"/{n:0500}", size=1, sha256="ab" * 32) for n in range(9_999)), 1)
+            sorter.add((File(path=f"/{n:0250}/{n:0250}", size=1, sha256="ab" * 32) for n in range(9_999)), 1)
         )
 
     assert await store.get(await store.put(b"again")) == b"again"  # it works once there is space
