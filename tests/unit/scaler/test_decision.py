@@ -1,6 +1,7 @@
 """How many workers of which code, from the pipeline's record, its jobs and the nodes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from trunkline.scaler.core.standby import Standby
 from trunkline.scaler.ports import Node
 
 
-def pipeline_spec(cmd: str = "new", **fields: object) -> spec.PipelineSpec:
+def pipeline_spec(cmd: str = "new", **fields: Any) -> spec.PipelineSpec:
     values = {
         "name": "p",
         "transform": {"cmd": [cmd]},
@@ -22,15 +23,11 @@ def pipeline_spec(cmd: str = "new", **fields: object) -> spec.PipelineSpec:
     return msgspec.convert(values, spec.PipelineSpec)
 
 
-def pipeline(
-    state: PipelineState = PipelineState.RUNNING, **fields: object
-) -> records.Pipeline:
+def pipeline(state: PipelineState = PipelineState.RUNNING, **fields: Any) -> records.Pipeline:
     return records.Pipeline(name="p", state=state, version=2, spec=pipeline_spec(**fields))
 
 
-def job(
-    number: int, state: JobState, its: spec.PipelineSpec | None = None
-) -> records.Job:
+def job(number: int, state: JobState, its: spec.PipelineSpec | None = None) -> records.Job:
     its = its or pipeline_spec()
     return records.Job(
         pipeline="p",

@@ -22,9 +22,7 @@ from trunkline.scaler.core.plan import (
 NEW, OLD = "aaaaaaaabbbbbbbb", "1111111122222222"
 
 
-def worker(
-    ordinal: int, phase: Phase = Phase.IDLE, code_hash: str = NEW, **fields: object
-) -> Seen:
+def worker(ordinal: int, phase: Phase = Phase.IDLE, code_hash: str = NEW, **fields: object) -> Seen:
     return Seen(name=f"p-{code_hash[:8]}-{ordinal}", code_hash=code_hash, phase=phase, **fields)  # type: ignore[arg-type]
 
 

@@ -169,6 +169,16 @@ def test_a_reconnect_gives_back_what_the_worker_drops() -> None:
     assert kinds(effects) == ["Charge", "Close", "Reaped"]
 
 
+def test_connections_that_are_told_again_mean_nothing() -> None:
+    """A server that loads its configuration again tells of all its connections as if new."""
+    state = living()
+    assert state.handle(Connected(KEY, "s/1", 1.0)) == []
+    adopted = Reaping()
+    heard(adopted, FULL)
+    assert adopted.handle(Connected(KEY, "s/1", 1.0, new=False)) == []
+    assert "Charge" in kinds(lost(adopted))
+
+
 @pytest.mark.parametrize("reason", ["Server Shutdown", "Kicked"])
 def test_a_server_that_stops_says_nothing_about_workers(reason: str) -> None:
     state = living()
@@ -321,7 +331,7 @@ class Histories(RuleBasedStateMachine):
         if clean and self.connected:
             self.held = ()
             self.say(closing=True)
-        events = [
+        events: list[Disconnected | ProcessGone] = [
             Disconnected(KEY, f"s/{self.connection}", "Client Closed", self.now_s),
             ProcessGone(KEY, "killed", self.now_s),
         ]

@@ -1,5 +1,7 @@
 """What is seen of a worker."""
 
+from typing import Any
+
 import pytest
 
 from trunkline.contracts.messages import Claim, Held
@@ -15,8 +17,10 @@ NODES = {
 JOB = "0" * 32
 
 
-def worker(node: str = "n1", **fields: bool) -> Worker:
-    return Worker(name="w-0", pipeline="p", code_hash="c", node=node, **fields)
+def worker(node: str = "n1", *, running: bool = True, stopping: bool = False) -> Worker:
+    return Worker(
+        name="w-0", pipeline="p", code_hash="c", node=node, running=running, stopping=stopping
+    )
 
 
 def claim(*executing: bool, draining: bool = False) -> Claim:
@@ -29,8 +33,8 @@ def claim(*executing: bool, draining: bool = False) -> Claim:
     )
 
 
-def seen(its: Worker | None = None, **signs: object) -> Seen:
-    return see(its or worker(), Signs(**signs), NODES, drain_answer_s=5, silent_s=60)  # type: ignore[arg-type]
+def seen(its: Worker | None = None, **signs: Any) -> Seen:
+    return see(its or worker(), Signs(**signs), NODES, drain_answer_s=5, silent_s=60)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +55,7 @@ def seen(its: Worker | None = None, **signs: object) -> Seen:
         ({"claim": claim(True), "asked_s": 60.0, "silent_s": 60.0}, Phase.GONE),
     ],
 )
-def test_phases(signs: dict[str, object], phase: Phase) -> None:
+def test_phases(signs: dict[str, Any], phase: Phase) -> None:
     assert seen(**signs).phase is phase
 
 

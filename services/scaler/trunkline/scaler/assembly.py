@@ -1,6 +1,7 @@
 """What the scaler's process is made of, whatever its cluster is."""
 
 import asyncio
+import functools
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -13,7 +14,6 @@ from trunkline.runtime.clock import SystemClock
 from trunkline.scaler.ports import Cluster
 from trunkline.scaler.service import Scaler
 from trunkline.scaler.settings import Settings
-from trunkline.scaler.views import Measured
 
 Connect = Callable[[NatsConnection], AbstractAsyncContextManager[Cluster]]
 """Takes the connection in the account CTL."""
@@ -26,10 +26,6 @@ async def serve(config: Settings, connect_cluster: Connect) -> None:
         connection.connect(config.data_url, name="scaler", inbox=subjects.SCALER_INBOX) as data,
         connect_cluster(ctl) as cluster,
     ):
-
-        async def measure(pipeline: str, job: str) -> Measured | None:
-            return await topology.gauge(data, pipeline, job)
-
         scaler = Scaler(
             config,
             cluster,
@@ -39,7 +35,8 @@ async def serve(config: Settings, connect_cluster: Connect) -> None:
             pipelines=KvTable(ctl, subjects.PIPELINES, records.Pipeline),
             jobs=KvTable(ctl, subjects.JOBS, records.Job),
             scaling=KvTable(ctl, subjects.SCALING, records.Scaling),
-            measure=measure,
+            measure=functools.partial(topology.gauge, data),
+            deliveries=functools.partial(topology.deliveries, data),
             clock=SystemClock(),
         )
         async with asyncio.TaskGroup() as tasks:

@@ -4,15 +4,18 @@ It hears claims, and the server's own word about connections: `client.user` in t
 the server has authenticated, so it decides the pipeline; `client.name` is what the client said, so
 it only picks a worker of that pipeline. Ack subjects are built here from the claim's numbers.
 
-Naks of what was not begun go out in the handler itself, in one burst. What takes a round trip (the
-ledger) comes after, in the order of the decisions per worker, so that a withdrawal never overtakes
-its charge.
+A nak takes one question first: how many deliveries the job's consumer has made (see `subjects.ack`).
+It is asked once per job and loss; then the naks of all that was not begun go out in one burst. What
+was begun goes to its ledger meanwhile, and is naked after. Per worker these come in the order of the
+decisions, so that a withdrawal never overtakes its charge.
 """
 
 import asyncio
 import contextlib
+import itertools
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
@@ -21,7 +24,7 @@ from trunkline.bus import accounts
 from trunkline.bus.ports import Connection, Message, Publisher, Stored
 from trunkline.contracts import errors, messages, names, subjects
 from trunkline.contracts.attempts import Attempt
-from trunkline.contracts.messages import Claim
+from trunkline.contracts.messages import Claim, Held
 from trunkline.contracts.states import Cause
 from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
@@ -34,7 +37,15 @@ log = logging.getLogger(__name__)
 SWEEP_S = 1.0
 """Seconds between looks for workers that nobody has heard of."""
 
+NEW_S = 2.0
+"""Seconds after it was made until which a connection that is told of is a new one."""
+NAK_S = 10.0
+"""Seconds for which a nak is tried: the lease itself ends soon after."""
+
 _NAK = b"-NAK"
+
+Deliveries = Callable[[str, str], Awaitable[int | None]]
+"""(pipeline, job) -> how many deliveries its consumer has made; None when there is none (any more)."""
 
 
 class DataConnection(Connection, Protocol):
@@ -53,6 +64,8 @@ class _Client(msgspec.Struct):
     id: int = 0
     user: str = ""
     name: str = ""
+    start: datetime | None = None
+    """When the connection was made, by the server's clock."""
 
 
 class _ClientEvent(msgspec.Struct):
@@ -60,7 +73,31 @@ class _ClientEvent(msgspec.Struct):
 
     client: _Client
     server: _Server = msgspec.field(default_factory=_Server)
+    timestamp: datetime | None = None
     reason: str = ""
+
+    @property
+    def key(self) -> Key | None:
+        """Whose connection it is; None for what is no worker of ours."""
+        pipeline = accounts.pipeline_of(self.client.user)
+        if pipeline is None:
+            return None
+        try:
+            return names.pipeline(pipeline), names.worker(self.client.name)
+        except errors.InvalidNameError:
+            return None  # we name ours
+
+    @property
+    def connection(self) -> str:
+        """What tells it from any other connection."""
+        return f"{self.server.id}/{self.client.id}"
+
+    @property
+    def new(self) -> bool:
+        """Whether the connection was made just now."""
+        if self.timestamp is None or self.client.start is None:
+            return True
+        return (self.timestamp - self.client.start).total_seconds() < NEW_S
 
 
 class Reaper:
@@ -70,6 +107,7 @@ class Reaper:
         connection: In the account DATA.
         publisher: On the same connection.
         clock: Both clocks.
+        deliveries: How a nak is made valid.
         live: (pipeline, job) -> whether a charge still means something.
         wake: Called when a worker's claim changes what may be planned.
     """
@@ -80,11 +118,12 @@ class Reaper:
         publisher: Publisher,
         *,
         clock: Clock,
+        deliveries: Deliveries,
         live: Callable[[str, str], bool],
         wake: Callable[[], None],
     ) -> None:
         self._connection, self._publisher, self._clock = connection, publisher, clock
-        self._live, self._wake = live, wake
+        self._deliveries, self._live, self._wake = deliveries, live, wake
         self._core = Reaping()
         self._tasks: asyncio.TaskGroup | None = None
         self._locks: dict[Key, asyncio.Lock] = {}
@@ -104,6 +143,10 @@ class Reaper:
                 await self._connection.serve(subjects.CLAIMS, self._on_claim)
                 tasks.create_task(self._load_forever(), name="load-claims")
                 tasks.create_task(self._sweep_forever(), name="sweep")
+                try:
+                    await self._connection.closed()
+                finally:
+                    self._tasks = None  # what is heard from now on starts nothing
         finally:
             ends()
 
@@ -143,19 +186,18 @@ class Reaper:
             self._wake()
 
     async def _on_connect(self, message: Message) -> None:
-        seen = _client_event(message)
-        if seen is not None:
-            key, connection, _ = seen
-            event = reaping.Connected(key, connection, self._clock.monotonic_s())
-            await self._do(key, self._core.handle(event))
+        event = _client_event(message)
+        if event is not None and event.key is not None:
+            now_s = self._clock.monotonic_s()
+            connected = reaping.Connected(event.key, event.connection, now_s, event.new)
+            await self._do(event.key, self._core.handle(connected))
 
     async def _on_disconnect(self, message: Message) -> None:
-        seen = _client_event(message)
-        if seen is not None:
-            key, connection, reason = seen
+        event = _client_event(message)
+        if event is not None and event.key is not None:
             now_s = self._clock.monotonic_s()
-            event = reaping.Disconnected(key, connection, reason, now_s)
-            await self._do(key, self._core.handle(event))
+            lost = reaping.Disconnected(event.key, event.connection, event.reason, now_s)
+            await self._do(event.key, self._core.handle(lost))
             self._wake()
 
     def _reconnected(self) -> None:
@@ -206,15 +248,20 @@ class Reaper:
     # --- hands ------------------------------------------------------------------------------------
 
     async def _do(self, key: Key, effects: Sequence[Effect]) -> None:
+        unbegun: dict[tuple[str, str], list[Held]] = {}
         later: list[Effect] = []
         for effect in effects:
             match effect:
                 case reaping.Nak():
-                    await self._nak(effect)
+                    of_job = unbegun.setdefault((effect.pipeline, effect.held.job), [])
+                    of_job.append(effect.held)
                 case _:
                     later.append(effect)
+        if self._tasks is None:
+            return  # it is being stopped; what is left undone, the claims still say
+        for (pipeline, job), held in unbegun.items():
+            self._tasks.create_task(self._nak(pipeline, job, held), name=f"nak-{key[1]}")
         if later:
-            assert self._tasks is not None
             self._tasks.create_task(self._do_later(key, later), name=f"reap-{key[1]}")
 
     async def _do_later(self, key: Key, effects: Sequence[Effect]) -> None:
@@ -239,17 +286,33 @@ class Reaper:
                     case _:
                         continue
 
-    async def _nak(self, nak: reaping.Nak) -> None:
-        held = nak.held
+    async def _nak(self, pipeline: str, job: str, held: Sequence[Held]) -> None:
+        """Give datums of one job back; what does not work in time, the end of the lease does."""
         try:
-            subject = subjects.ack(nak.pipeline, held.job, held.sequence)
-            await self._connection.publish(subject, _NAK)
-        except (errors.UnavailableError, errors.InvalidNameError) as error:
-            # the lease runs out by itself; what has no valid name was never delivered
-            log.warning("nak not sent", extra={"pipeline": nak.pipeline, "error": str(error)})
+            async with asyncio.timeout(NAK_S):
+                for failures in itertools.count():
+                    if await self._try_nak(pipeline, job, held):
+                        break
+                    await asyncio.sleep(backoff.delay_s(failures, most_s=1.0))
+        except TimeoutError:
+            log.warning("not given back", extra={"pipeline": pipeline, "job": job})
+        except errors.InvalidNameError as error:
+            # a claim is hostile input: what has no valid name was never delivered
+            log.warning("not given back", extra={"pipeline": pipeline, "error": str(error)})
+
+    async def _try_nak(self, pipeline: str, job: str, held: Sequence[Held]) -> bool:
+        try:
+            count = await self._deliveries(pipeline, names.commit(job))
+            for each in held if count is not None else ():
+                subject = subjects.ack(pipeline, job, each.sequence, count or 1)
+                await self._connection.publish(subject, _NAK)
+        except errors.UnavailableError:
+            return False
+        return True
 
     async def _charge(self, charge: reaping.Charge) -> None:
         if self._live(charge.pipeline, charge.held.job):
+            # a job that has ended needs no ledger, and what is written now nobody would purge
             attempt = Attempt(
                 worker=charge.worker,
                 incarnation=charge.incarnation,
@@ -265,7 +328,7 @@ class Reaper:
             except errors.TrunklineError as error:
                 # one charge too few; a datum that kills each worker is charged by the next
                 log.warning("not charged", extra={"worker": charge.worker, "error": str(error)})
-        await self._nak(reaping.Nak(charge.pipeline, charge.held))
+        await self._nak(charge.pipeline, charge.held.job, [charge.held])
 
     async def _withdraw(self, withdraw: reaping.Withdraw) -> None:
         if not self._live(withdraw.pipeline, withdraw.held.job):
@@ -340,17 +403,12 @@ def _claim(subject: str, data: bytes) -> tuple[Key, Claim] | None:
     return (pipeline, worker), claim
 
 
-def _client_event(message: Message) -> tuple[Key, str, str] | None:
-    """Return (worker, connection, reason) of a connection's event; None if it is no worker's."""
+def _client_event(message: Message) -> _ClientEvent | None:
     try:
-        event = messages.decode(message.subject, message.data, _ClientEvent)
-        pipeline = accounts.pipeline_of(event.client.user)
-        if pipeline is None:
-            return None
-        key = names.pipeline(pipeline), names.worker(event.client.name)
-    except errors.TrunklineError:
-        return None  # of no worker of ours: we name ours
-    return key, f"{event.server.id}/{event.client.id}", event.reason
+        return messages.decode(message.subject, message.data, _ClientEvent)
+    except errors.MalformedMessageError as error:
+        log.warning("event of a connection not understood", extra={"error": str(error)})
+        return None
 
 
 def _key(effect: Effect) -> Key:

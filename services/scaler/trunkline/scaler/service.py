@@ -31,7 +31,7 @@ from trunkline.scaler.ports import (
     Node,
     Worker,
 )
-from trunkline.scaler.reaper import DataConnection, Reaper
+from trunkline.scaler.reaper import DataConnection, Deliveries, Reaper
 from trunkline.scaler.settings import Settings
 from trunkline.scaler.status import Status
 from trunkline.scaler.views import Measure, Views
@@ -63,13 +63,21 @@ class Scaler:
         jobs: Table[records.Job],
         scaling: Table[records.Scaling],
         measure: Measure,
+        deliveries: Deliveries,
         clock: Clock,
     ) -> None:
         self._config, self._cluster, self._clock, self._data = config, cluster, clock, data
         self._woken = asyncio.Event()
         wake = self._woken.set
         self._views = Views(pipelines, jobs, measure, wake=wake, gauge_s=config.gauge_s)
-        self._reaper = Reaper(data, data_publisher, clock=clock, live=self._views.live, wake=wake)
+        self._reaper = Reaper(
+            data,
+            data_publisher,
+            clock=clock,
+            deliveries=deliveries,
+            live=self._views.live,
+            wake=wake,
+        )
         self._drains = Drains(data, self._reaper.claim, clock)
         self._hands = Hands(cluster, self._drains, clock, at_once=config.actions, wake=wake)
         self._status = Status(scaling, ctl_publisher, clock)

@@ -61,6 +61,9 @@ class Connected:
     connection: str
     """`<server>/<client id>`: what tells two connections apart."""
     now_s: float
+    new: bool = True
+    """False when the server only tells again of one that it has had for a while (it does so for all
+    of them when its configuration is loaded again)."""
 
 
 @dataclass(frozen=True)
@@ -257,8 +260,9 @@ class Reaping:
     def _connected(self, event: Connected) -> list[Effect]:
         """A worker that reconnects drops what it has not begun: give that back for it."""
         known = self._known.setdefault(event.key, _Known(heard_s=event.now_s))
+        told_again = not event.new or event.connection in known.connections
         known.connections.add(event.connection)
-        if known.claim is None:
+        if known.claim is None or told_again:
             return []
         dropped = [held for held in known.claim.held if not held.executing]
         begun = tuple(held for held in known.claim.held if held.executing)
