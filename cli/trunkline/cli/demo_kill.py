@@ -17,7 +17,7 @@ import msgspec
 
 from trunkline.cli.progress import Progress
 from trunkline.client.client import Client
-from trunkline.contracts import api, attempts, records
+from trunkline.contracts import api, attempts, messages, records
 from trunkline.contracts.states import Cause
 from trunkline.local import pool_wire
 from trunkline.local.home import Home
@@ -56,10 +56,14 @@ class Redistribution(msgspec.Struct, frozen=True):
     datums: dict[int, float]
     """Index -> seconds from the kill to the next attempt's start."""
     heirs: tuple[str, ...]
+    given_back_s: float | None = None
+    """From the kill until the reaper had given back all that the worker held."""
 
     def told(self) -> list[str]:
         """Return it in lines for people."""
         lines = [f"redistribution after the SIGKILL of {self.worker}:"]
+        if self.given_back_s is not None:
+            lines.append(f"  what it held was given back {self.given_back_s * 1e3:.0f} ms later")
         for (index, seconds), heir in zip(self.datums.items(), self.heirs, strict=True):
             lines.append(f"  datum {index} was started by {heir} {seconds * 1e3:.0f} ms later")
         return lines
@@ -80,7 +84,11 @@ class Violence:
             return
         if self.killed and self._looks < LOOKS:
             self._looks += 1
-            self.redistribution = await measure(self._client, job, self.killed[-1])
+            last = self.killed[-1]
+            found = await measure(self._client, job, last)
+            if found is not None:
+                given_back_s = await reaped(self._client, job, last)
+                self.redistribution = msgspec.structs.replace(found, given_back_s=given_back_s)
         elif len(self.killed) < KILLS and self._midway(job):
             self._looks = 0
             killed = await kill_busy(self._client, self._home, job)
@@ -124,6 +132,15 @@ async def measure(client: Client, job: records.Job, killed: Killed) -> Redistrib
                 datums[view.index] = (heir.started_ns - killed.at_ns) / 1e9
                 heirs.append(heir.worker)
     return Redistribution(killed.worker, datums, tuple(heirs)) if datums else None
+
+
+async def reaped(client: Client, job: records.Job, killed: Killed) -> float | None:
+    """Return the seconds from the kill to the event by which the reaper says that it is done."""
+    async for event in client.every("event.list", messages.Event, key=job.pipeline):
+        ours = event.kind == "reaped" and event.worker == killed.worker
+        if ours and event.at_ns >= killed.at_ns:
+            return (event.at_ns - killed.at_ns) / 1e9
+    return None
 
 
 async def _busy(client: Client, job: records.Job) -> AsyncIterator[records.WorkerView]:
