@@ -68,7 +68,7 @@ def render_config(settings: ServerSettings, passwords: Mapping[str, str]) -> str
         "ping_max: 2",
         "jetstream {",
         f"  store_dir: {json.dumps(settings.store_dir)}",
-        f"  sync_interval: {settings.sync_interval}",
+        f"  sync_interval: {json.dumps(settings.sync_interval)}",
         "}",
         "system_account: SYS",
         "accounts {",
