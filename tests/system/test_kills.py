@@ -1,0 +1,53 @@
+"""Every service is killed with SIGKILL in the middle of a job: nothing is lost, nothing twice."""
+
+import signal
+
+import pytest
+
+from tests.support import installation
+
+DATUMS = 2000
+
+UPPER = {
+    "pipeline": {"name": "upper"},
+    "transform": {
+        "cmd": ["/bin/sh"],
+        "stdin": ['for file in "$PFS"/words/*; do tr a-z A-Z <"$file" >"$PFS/out/${file##*/}"; done'],
+    },
+    "parallelism_spec": {"constant": 2},
+    "input": {"pfs": {"repo": "words", "glob": "/*"}},
+}
+
+
+def words(count: int) -> dict[str, bytes]:
+    return {f"/w{number:05}": f"word number {number}\n".encode() for number in range(count)}
+
+
+def upper(contents: dict[str, bytes]) -> dict[str, str]:
+    """What the undisturbed run gives: path -> sha256, worked out without Trunkline."""
+    return {
+        path: installation.hashlib.sha256(data.upper()).hexdigest()
+        for path, data in contents.items()
+    }
+
+
+@pytest.mark.parametrize("victim", ["worker", "coordinator", "scaler", "nats-server", "pool"])
+async def test_a_job_survives_the_kill_of(victim):
+    contents = words(DATUMS)
+    async with installation.running(nodes=2) as here:
+        await here.repo("words")
+        await here.apply(UPPER)
+        await here.workers("upper", 2)
+        job = await here.put("words", contents)
+        await here.listed("upper", job, DATUMS // 5)
+        if victim == "worker":
+            await here.kill_worker((await here.busy("upper")).name)
+        else:
+            here.stack.kill(victim, signal.SIGKILL)
+        ended = await here.succeeded("upper", job, within_s=100)
+        assert ended.counts.processed == DATUMS
+        assert ended.total == DATUMS
+        views = await here.datums("upper", job)
+        assert [view.index for view in views] == list(range(DATUMS))
+        assert all(view.state == "PROCESSED" for view in views)
+        assert await here.content("upper", job) == upper(contents)

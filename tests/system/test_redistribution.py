@@ -1,0 +1,131 @@
+"""What a dead worker held is available to others again, and who is charged for it."""
+
+import asyncio
+import signal
+
+import pytest
+
+from tests.support import installation
+from trunkline.contracts import attempts
+from trunkline.contracts.states import Cause, DatumState
+
+COPY = {
+    "pipeline": {"name": "copy"},
+    "transform": {"cmd": ["/bin/sh"], "stdin": ['sleep 0.2; cp "$PFS"/in/* "$PFS/out/"']},
+    "parallelism_spec": {"constant": 2},
+    "input": {"pfs": {"repo": "in", "glob": "/*"}},
+}
+
+
+def files(count: int) -> dict[str, bytes]:
+    return {f"/f{number:03}": b"%d\n" % number for number in range(count)}
+
+
+async def test_a_datum_that_always_kills_its_worker_is_quarantined_after_its_tries():
+    """The command kills the worker agent above it; the other datums of the job are done."""
+    killer = (
+        'if [ -e "$PFS/in/f003" ]; then echo killing >&2; kill -9 "$TRUNKLINE_TEST_AGENT_PID"; sleep 5; fi;'
+        ' cp "$PFS"/in/* "$PFS/out/"'
+    )
+    # The command finds the agent as the parent of its own parent, the shim.
+    find = (
+        "shim=$PPID; TRUNKLINE_TEST_AGENT_PID=$(awk '{print $4}' /proc/$shim/stat);"
+        " export TRUNKLINE_TEST_AGENT_PID;"
+    )
+    spec = {
+        **COPY,
+        "transform": {"cmd": ["/bin/sh"], "stdin": [find + killer]},
+        "datum_tries": 3,
+    }
+    async with installation.running(nodes=2) as here:
+        await here.repo("in")
+        await here.apply(spec)
+        job = await here.put("in", files(8))
+        ended = await here.ended("copy", job, within_s=120)
+        assert ended.state == "FAILURE"
+        assert ended.counts.quarantined == 1
+        assert ended.counts.processed == 7
+        views = await here.datums("copy", job)
+        [bad] = [view for view in views if view.state == DatumState.QUARANTINED]
+        assert bad.index == 3
+        assert bad.outcome is not None
+        assert bad.outcome.attempts == 3
+        assert "worker-lost" in bad.outcome.reason
+
+
+async def test_a_rolling_restart_of_the_server_charges_nobody():
+    async with installation.running(nodes=2) as here:
+        await here.repo("in")
+        await here.apply(COPY)
+        await here.workers("copy", 2)
+        job = await here.put("in", files(60))
+        for done in (5, 20, 35):
+            await here.listed("copy", job, done)
+            here.stack.kill("nats-server", signal.SIGTERM)
+        ended = await here.succeeded("copy", job, within_s=100)
+        assert ended.counts.processed == 60
+        for view in await here.datums("copy", job):
+            if view.attempts is not None:
+                entries = view.attempts.attempts
+                charged = [each for each in entries if each.cause in attempts.CHARGED]
+                assert charged == [], view
+
+
+async def test_a_failing_datum_is_tried_again_and_the_next_job_skips_the_good_ones():
+    bad = {**COPY, "transform": {"cmd": ["/bin/sh"], "stdin": ['grep -L bad "$PFS"/in/* | grep . || { echo broken >&2; exit 7; }; cp "$PFS"/in/* "$PFS/out/"']}}
+    async with installation.running(nodes=2) as here:
+        await here.repo("in")
+        await here.apply(bad)
+        first = await here.put("in", {**files(5), "/f002": b"bad\n"})
+        ended = await here.ended("copy", first)
+        assert ended.state == "FAILURE"
+        assert "exit code 7" in ended.reason
+        assert ended.counts.processed == 4
+        assert ended.counts.failed == 1
+        [failed] = [v for v in await here.datums("copy", first) if v.state == DatumState.FAILED]
+        assert failed.outcome is not None
+        assert failed.outcome.exit_code == 7
+        assert failed.outcome.attempts == 3
+        assert "broken" in failed.outcome.log_tail
+        branch = installation.api.BranchNamed(repo="copy")
+        head = await here.client.call("branch.get", branch, installation.records.Branch)
+        assert head.head == "", "a job that failed commits nothing"
+        second = await here.put("in", {"/f002": b"good\n"})
+        ended = await here.succeeded("copy", second)
+        assert ended.counts.skipped == 4
+        assert ended.counts.processed == 1
+
+
+async def test_a_worker_killed_in_mid_datum_costs_one_more_attempt_and_no_more():
+    async with installation.running(nodes=2) as here:
+        await here.repo("in")
+        await here.apply(COPY)
+        await here.workers("copy", 2)
+        job = await here.put("in", files(20))
+        await here.listed("copy", job, 3)
+        await here.kill_worker((await here.busy("copy")).name)
+        ended = await here.succeeded("copy", job)
+        assert ended.counts.processed == 20
+        lost = [
+            each
+            for view in await here.datums("copy", job)
+            if view.attempts is not None
+            for each in view.attempts.attempts
+            if each.cause is Cause.WORKER_LOST
+        ]
+        assert len(lost) <= 1
+
+
+@pytest.mark.parametrize("victim", ["coordinator", "scaler"])
+async def test_a_service_that_is_killed_while_idle_changes_nothing(victim):
+    async with installation.running(nodes=2) as here:
+        await here.repo("in")
+        await here.apply(COPY)
+        before = await here.workers("copy", 2)
+        here.stack.kill(victim, signal.SIGKILL)
+        await asyncio.sleep(0)
+        job = await here.put("in", files(3))
+        await here.succeeded("copy", job)
+        after = await here.workers("copy", 2)
+        assert {w.name for w in after.workers} == {w.name for w in before.workers}
+        assert {w.created_ns for w in after.workers} == {w.created_ns for w in before.workers}

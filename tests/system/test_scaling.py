@@ -1,0 +1,97 @@
+"""The number of workers follows the specs, the nodes and, with standby, the work."""
+
+import pytest
+
+from tests.support import installation
+
+NAP = {
+    "transform": {"cmd": ["/bin/sh"], "stdin": ['sleep 1; cp "$PFS"/in/* "$PFS/out/"']},
+    "input": {"pfs": {"repo": "in", "glob": "/*"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("parallelism", "count"),
+    [({"coefficient": 0.5}, 5), ({"coefficient": 2.0}, 20), (None, 10), ({"constant": 3}, 3)],
+)
+async def test_ten_nodes_give(parallelism, count):
+    async with installation.running(nodes=10) as here:
+        await here.repo("in")
+        spec = {**NAP, "pipeline": {"name": "nap"}}
+        await here.apply(spec if parallelism is None else {**spec, "parallelism_spec": parallelism})
+        scaling = await here.workers("nap", count)
+        assert scaling.cap == scaling.want == count
+        assert "10 nodes" in scaling.reason or parallelism == {"constant": 3}
+
+
+async def test_workers_follow_the_nodes_at_once(record_property):
+    async with installation.running(nodes=10) as here:
+        await here.repo("in")
+        await here.apply({**NAP, "pipeline": {"name": "nap"}})
+        first = await here.workers("nap", 10)
+        await here.nodes(4)
+        fewer = await here.workers("nap", 4)
+        assert {w.name for w in fewer.workers} <= {w.name for w in first.workers}
+        changed_ns = installation.SystemClock().wall_ns()
+        await here.nodes(10)
+        again = await here.workers("nap", 10)
+        stayed = {w.name: w.created_ns for w in fewer.workers}
+        assert all(
+            w.created_ns == stayed[w.name] for w in again.workers if w.name in stayed
+        ), "a worker that stays is not restarted"
+        new = [w for w in again.workers if w.created_ns > changed_ns]
+        assert len(new) == 6
+        pulled_s = max((w.pulled_ns - changed_ns) / 1e9 for w in new)
+        created_s = max((w.created_ns - changed_ns) / 1e9 for w in new)
+        record_property("created_s", created_s)
+        print(f"nodes 4 -> 10: created within {created_s:.3f} s, first pull within {pulled_s:.3f} s")
+
+
+async def test_standby_runs_as_many_workers_as_datums_and_then_none():
+    spec = {
+        **NAP,
+        "pipeline": {"name": "nap"},
+        "standby": True,
+        "parallelism_spec": {"constant": 10},
+    }
+    async with installation.running(
+        nodes=1, settings={"TRUNKLINE_STANDBY_COOL_DOWN_S": "1"}
+    ) as here:
+        await here.repo("in")
+        await here.apply(spec)
+        await here.workers("nap", 0)
+        most = 0
+        job = await here.put("in", {f"/f{number}": b"x" for number in range(3)})
+
+        async def at_work():
+            nonlocal most
+            scaling = await here.scaling("nap")
+            most = max(most, scaling.have)
+            return (await here.job("nap", job)).state.ended
+
+        await installation.until(at_work, what="the end of the job")
+        assert most == 3
+        assert (await here.succeeded("nap", job)).counts.processed == 3
+        await here.workers("nap", 0)
+
+
+async def test_scaling_in_drains_idle_workers_and_never_a_busy_one_before():
+    async with installation.running(nodes=6) as here:
+        await here.repo("in")
+        await here.apply({**NAP, "pipeline": {"name": "nap"}})
+        await here.workers("nap", 6)
+        job = await here.put("in", {f"/f{number}": b"x" for number in range(2)})
+
+        async def busy():
+            scaling = await here.scaling("nap")
+            names = {each.name for each in scaling.workers if each.phase == "busy"}
+            return names if len(names) == 2 else None
+
+        at_work = await installation.until(busy, what="two busy workers")
+        await here.nodes(3)
+        after = await here.workers("nap", 3)
+        assert at_work <= {each.name for each in after.workers}
+        await here.succeeded("nap", job)
+        for view in await here.datums("nap", job):
+            assert view.outcome is not None
+            assert view.outcome.attempts == 1
