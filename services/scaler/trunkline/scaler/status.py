@@ -1,7 +1,7 @@
 """Tells what was decided: the record that people see, and an event for each decision.
 
-The record of a pipeline is written at once when a decision changed, and at most once a second when
-only what is seen of its workers did. Nothing reads either back to decide: a write that is lost is
+The record of a pipeline is written at once when a decision changed or was fulfilled, and at most
+once a second when only what is seen of its workers did. Nothing reads either back to decide: a write that is lost is
 made up for by the next.
 """
 
@@ -84,7 +84,10 @@ class Status:
                     self._drop(pipeline)
                 continue
             quiet_s = now_s - self._written_s.get(pipeline, -EVERY_S)
-            urgent = not (scaling and written) or _decided(scaling) != _decided(written)
+            urgent = (_decided(scaling), _settled(scaling)) != (
+                _decided(written),
+                _settled(written),
+            )
             if urgent or quiet_s >= EVERY_S:
                 if not await self._try(self._write(pipeline, scaling)):
                     next_s.append(EVERY_S)
@@ -162,3 +165,8 @@ def _decided(scaling: records.Scaling | None) -> tuple[object, ...]:
     if scaling is None:
         return ()
     return scaling.cap, scaling.want, scaling.problem, scaling.nodes
+
+
+def _settled(scaling: records.Scaling | None) -> bool:
+    """Return whether all is as it is wanted: worth telling at once."""
+    return scaling is not None and scaling.want == scaling.have == scaling.ready
