@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -257,3 +258,21 @@ async def test_many_short_datums_run_one_after_the_other(lab: Lab) -> None:
         content = f"content {task.index}\n".encode()
         assert await lab.read(outcome) == {f"/{task.index}": content}
     await lab.until_settled(ticket)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+async def test_an_ordinary_user_s_worker_does_the_same(lab: Lab) -> None:
+    script = """
+        id -u > $PFS/out/user; pwd -P > $PFS/out/work; mkdir $PFS/out/shut
+        echo 1 > $PFS/out/shut/file; chmod 0 $PFS/out/shut/file $PFS/out/shut $PFS/images $PFS/out
+    """
+    ticket = await lab.shell(script)
+    tasks = await lab.datums(ticket, 3)
+    worker = await lab.worker("w1", ticket, run_as=65534)
+    for task in tasks:
+        found = await lab.read(await lab.outcome(task))
+        assert found["/user"] == b"65534\n"
+        assert found["/shut/file"] == b"1\n"
+    worker.kill(signal.SIGTERM)
+    assert await worker.code() == 0
+    assert not list(worker.directory.glob("scratch/*"))

@@ -14,6 +14,7 @@ from tests.support.nats import TestServer
 from tests.support.workers import PIPELINE, Lab
 from tests.support.workers import lab as make_lab
 
+from trunkline.bus import topology
 from trunkline.bus.publishing import Window
 from trunkline.contracts import attempts, messages, subjects
 from trunkline.contracts.messages import Drain
@@ -123,6 +124,15 @@ async def test_a_cancelled_job_is_killed_and_tells_nothing(lab: Lab, tmp_path: P
     assert not await lab.has_ledger(task)
     following = await lab.datum(other)
     assert (await lab.outcome(following)).state is DatumState.PROCESSED
+
+
+async def test_the_end_of_a_pipeline_ends_what_runs_for_it(lab: Lab, tmp_path: Path) -> None:
+    ticket = await lab.shell(f"echo $$ > {tmp_path}/pid; sleep 60")
+    await lab.datum(ticket)
+    await lab.worker("w1", ticket, heartbeat_s=0.3)
+    pid = int(await text_of(tmp_path / "pid"))
+    await topology.delete_pipeline(lab.data, PIPELINE)
+    await gone(pid)
 
 
 async def test_a_killed_worker_leaves_no_process_and_its_datums_to_others(
@@ -247,3 +257,27 @@ async def test_a_store_that_is_away_delays_and_charges_nobody(lab: Lab) -> None:
     away.rename(store)
     assert (await lab.outcome(task)).state is DatumState.PROCESSED
     assert not await lab.has_ledger(task)
+
+
+async def test_an_outcome_stream_that_is_full_is_not_taken_for_an_outcome(lab: Lab) -> None:
+    """Both are refused by the same code; acking then would lose the datum."""
+
+    async def limit(count: int) -> None:
+        verb = f"STREAM.{{}}.{subjects.OUTCOMES_STREAM}"
+        info = await lab.data.js_api(verb.format("INFO"))
+        config = {**info["config"], "max_msgs": count}
+        await lab.data.js_api(verb.format("UPDATE"), config)
+
+    ticket = await lab.shell("true")
+    first = await lab.datum(ticket, 0)
+    await lab.worker("w1", ticket)
+    await lab.outcome(first)
+    await limit(1)
+    second = await lab.datum(ticket, 1)
+    await lab.executing("w1", 1)
+    await lab.claim("w1", lambda claim: not any(each.executing for each in claim.held))
+    await asyncio.sleep(1)
+    assert await lab.unsettled(ticket) == 1
+    await limit(-1)
+    assert (await lab.outcome(second)).state is DatumState.PROCESSED
+    await lab.until_settled(ticket)

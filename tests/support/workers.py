@@ -37,7 +37,17 @@ from trunkline.storage.store import Store, open_store
 T = TypeVar("T", bound=msgspec.Struct)
 
 PIPELINE = "edges"
-_RUN = "import os; from trunkline.worker_agent.__main__ import run_pair; run_pair(os.environ)"
+_RUN = """
+import os
+from trunkline.worker_agent.__main__ import run_pair
+uid = int(os.environ.get("RUN_AS", "-1"))
+if uid >= 0:
+    import encodings.idna, ssl, uvloop  # what is imported late: another user may not reach it
+    os.setgroups([])
+    os.setgid(uid)
+    os.setuid(uid)
+run_pair(os.environ)
+"""
 
 
 class WorkerProcess:
@@ -252,8 +262,10 @@ class Lab:
 
     # --- workers ----------------------------------------------------------------------------------
 
-    async def worker(self, name: str, ticket: JobTicket, **settings: object) -> WorkerProcess:
-        """Start a worker."""
+    async def worker(
+        self, name: str, ticket: JobTicket, *, run_as: int = -1, **settings: object
+    ) -> WorkerProcess:
+        """Start a worker, as another user if this one is root."""
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
         given = {
@@ -268,6 +280,11 @@ class Lab:
         }
         environ = {f"TRUNKLINE_{key.upper()}": str(value) for key, value in given.items()}
         environ = {"PATH": os.environ["PATH"], "SECRET_OF_THE_AGENT": "x", **environ}
+        if run_as >= 0:
+            environ["RUN_AS"] = str(run_as)
+            self.directory.chmod(0o755)
+            for each in (self.directory / "store", *self.directory.glob("store/**/*"), directory):
+                os.chown(each, run_as, run_as)
         self.workers[name] = WorkerProcess(name, environ, directory)
         return self.workers[name]
 
@@ -276,6 +293,7 @@ class Lab:
             if worker.process.poll() is None:
                 worker.kill()
             worker.process.wait(10)
+            sys.stderr.write(f"--- {worker.name}\n{worker.log.read_text()}")  # pytest shows it
 
 
 @contextlib.asynccontextmanager

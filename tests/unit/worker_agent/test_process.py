@@ -3,6 +3,9 @@ import contextlib
 import os
 import signal
 import stat
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,8 +16,9 @@ from trunkline.runtime.clock import SystemClock
 from trunkline.worker_agent import process
 from trunkline.worker_agent import shim as shim_module
 from trunkline.worker_agent.core import outcome
-from trunkline.worker_agent.link import ShimLostError
+from trunkline.worker_agent.link import Link, ShimLostError, accept
 from trunkline.worker_agent.process import Command
+from trunkline.worker_agent.protocol import HelloFlag
 
 ENV = {"PATH": os.environ["PATH"]}
 CLOCK = SystemClock()
@@ -270,6 +274,36 @@ async def test_garbage_from_the_agent_ends_the_shim(shim):
 async def test_frames_of_a_newer_agent_are_skipped(shim):
     shim.link._socket.send(b"\x05\0\0\0\x63\x01\0\0\0")
     assert (await run(shim, "true")).ended == outcome.Exited(0)
+
+
+async def meet(path: str, *, terminating: bool) -> Link:
+    async with asyncio.timeout(10):
+        link = Link(await accept(path))
+        assert not Path(path).exists()  # while it is there, nobody else can come
+        hello = await link.hello()
+    assert (HelloFlag.TERMINATING in hello.flags) == terminating
+    heard = Heard()
+    told = await process.run(link, Command(sh("echo hi"), ENV), heard, clock=CLOCK)
+    assert (told.ended, bytes(heard.stdout)) == (outcome.Exited(0), b"hi\n")
+    return link
+
+
+async def test_a_shim_on_a_path_serves_one_agent_after_the_other():
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/agent.sock"
+        argv = [sys.executable, "-m", "trunkline.worker_agent.shim", path, "10"]
+        with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as started:
+            try:
+                first = await meet(path, terminating=False)
+                first.close()
+                started.send_signal(signal.SIGTERM)
+                second = await meet(path, terminating=True)
+                second.bye()
+                async with asyncio.timeout(10):
+                    await second.lost.wait()
+                assert await asyncio.to_thread(started.wait, 10) == 0
+            finally:
+                started.kill()
 
 
 async def test_what_a_command_wrote_can_be_opened_up(shim, tmp_path):

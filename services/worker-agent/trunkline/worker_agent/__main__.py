@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,9 @@ def _be_shim(theirs: socket.socket, space: Workspace) -> None:
             sys.stderr.write(f"no /pfs here, commands have $PFS only: {refused}\n")
             sys.stderr.flush()
         code = shim.serve_one(theirs, flags=NO_FLAGS if refused else HelloFlag.PFS_MOUNTED)
+    except BaseException:
+        traceback.print_exc()
+        raise
     finally:
         os._exit(code)
 

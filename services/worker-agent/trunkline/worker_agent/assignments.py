@@ -49,11 +49,19 @@ class Assignments:
         self._changed = changed
         self._tickets: dict[str, JobTicket] = {}
         self._added_s: dict[str, float] = {}
+        self._gone: set[str] = set()
         self._asked = asyncio.Event()
         self._asked.set()
 
-    def ask(self) -> None:
-        """Have the assignment read again, now."""
+    def ask(self, gone: str = "") -> None:
+        """Have the assignment read again, now.
+
+        Args:
+            gone: A job whose consumer is gone. Where there is no assignment any more either (the
+                pipeline is deleted), that ends the job; else the assignment alone does.
+        """
+        if gone:
+            self._gone.add(gone)
         self._asked.set()
 
     async def follow(self, every_s: float) -> None:
@@ -84,7 +92,11 @@ class Assignments:
     async def _read(self) -> None:
         subject = subjects.assignments(self._pipeline)
         stored = await self._connection.last(subjects.ASSIGNMENTS_STREAM, subject)
-        listed = None if stored is None else self._ours(stored.data)
+        gone, self._gone = self._gone, set()
+        if stored is None:
+            self._apply({job: each for job, each in self._tickets.items() if job not in gone})
+            return
+        listed = self._ours(stored.data)
         if listed is None:
             return
         settled_s = self._clock.monotonic_s() - _SETTLED_S

@@ -53,7 +53,7 @@ _DETAIL_CHARS = 300
 
 async def live(work: Work, bench: Bench) -> Ack | Nak | None:
     """Work on a datum; return how its message is to be settled, None if it is not ours any more."""
-    place = bench.space.place()
+    place = work.place = bench.space.place()
     try:
         return await _attempt(work, bench, place)
     except asyncio.CancelledError:
@@ -71,7 +71,6 @@ async def live(work: Work, bench: Bench) -> Ack | Nak | None:
     finally:
         bench.space.withdraw(place)
         bench.ran(work)
-        await bench.space.discard(place)
 
 
 async def _attempt(work: Work, bench: Bench, place: Place) -> Ack | Nak:

@@ -334,6 +334,8 @@ class Worker:
             if settlement is not None:
                 await self._settle(work.delivery, settlement)
             self._tell(lease.Settled(work.key))
+        if work.place is not None:
+            await self._bench.space.discard(work.place)
 
     def _let_go(self, key: Key, settlement: Ack | Nak | None) -> None:
         """Settle a datum that was not begun."""
@@ -378,7 +380,7 @@ class Worker:
     async def _renew(self, work: Work) -> None:
         try:
             if not await work.delivery.renew():
-                self._assignments.ask()
+                self._assignments.ask(gone=work.key.job)
         except errors.UnavailableError:
             return
 

@@ -22,6 +22,7 @@ import array
 import contextlib
 import errno
 import os
+import resource  # noqa: F401 - os.wait4 imports it when it is first called
 import select
 import signal
 import socket

@@ -13,7 +13,7 @@ from trunkline.contracts.messages import DatumTask, Figures, JobTicket
 from trunkline.runtime.clock import Clock
 from trunkline.storage.store import Store
 from trunkline.worker_agent.core.lease import Key
-from trunkline.worker_agent.files import Workspace
+from trunkline.worker_agent.files import Place, Workspace
 from trunkline.worker_agent.link import Link
 from trunkline.worker_agent.printing import Printer
 from trunkline.worker_agent.records import Records
@@ -59,6 +59,8 @@ class Work:
     why: Why | None = None
     """Set before it is cancelled."""
     life: asyncio.Task[None] | None = None
+    place: Place | None = None
+    """Its files, once it has any; to be discarded at the end."""
     started_ns: int = 0
     """Of this attempt, in the ledger."""
     ledger: Ledger = dataclasses.field(default_factory=Ledger)

@@ -1,0 +1,148 @@
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from trunkline.contracts import errors
+from trunkline.contracts.messages import DatumInput, DatumTask, File
+from trunkline.storage.store import open_store
+from trunkline.worker_agent.files import Workspace
+
+
+@pytest.fixture
+def space(tmp_path):
+    made = Workspace(tmp_path / "home")
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(f"file://{tmp_path}/store")
+
+
+def task(*inputs: DatumInput) -> DatumTask:
+    return DatumTask(pipeline="p", job="0" * 32, index=0, datum="d", fingerprint="f", inputs=inputs)
+
+
+async def given(store, name: str = "in", path: str = "/a/b") -> DatumInput:
+    key = await store.put(path.encode())
+    sha256 = hashlib.sha256(path.encode()).hexdigest()
+    file = File(path=path, size=len(path), sha256=sha256, object=key)
+    return DatumInput(name=name, path=path, commit="c", files=(file,))
+
+
+def tree(path: Path) -> list[str]:
+    return sorted(str(each.relative_to(path)) for each in path.rglob("*"))
+
+
+async def staged(space, store, *inputs):
+    place = space.place()
+    await space.stage(store, task(*inputs), place)
+    return place
+
+
+async def test_a_datum_is_presented_and_withdrawn_whole(space, store):
+    place = await staged(space, store, await given(store), await given(store, "other", "/c"))
+    assert place.bytes == 6
+    space.present(place)
+    assert tree(space.pfs) == ["in", "in/a", "in/a/b", "other", "other/c", "out"]
+    (space.pfs / "out" / "x").write_text("1")
+    space.withdraw(place)
+    assert tree(space.pfs) == []
+    assert tree(place.out) == ["x"]
+
+
+async def test_what_a_command_leaves_elsewhere_goes_with_its_datum(space, store):
+    place = await staged(space, store, await given(store))
+    space.present(place)
+    (space.pfs / "junk").mkdir()
+    (space.pfs / "junk" / "more").write_text("1")
+    (space.work / "junk").write_text("1")
+    (space.work / "link").symlink_to("/nowhere")
+    space.withdraw(place)
+    assert tree(space.pfs) == tree(space.work) == []
+    await space.discard(place)
+    assert not place.directory.exists()
+
+
+async def test_one_datum_is_stored_while_the_next_one_is_presented(space, store):
+    first = await staged(space, store, await given(store))
+    space.present(first)
+    (space.pfs / "out" / "copy").symlink_to("/pfs/in/a/b")
+    (space.pfs / "out" / "other").symlink_to(space.pfs / "in" / "a")
+    space.withdraw(first)
+    second = await staged(space, store, await given(store, "in", "/second"))
+    space.present(second)
+    stored = await space.upload(store, first)
+    assert [each.path for each in stored.files or ()] == ["/copy", "/other/b"]
+
+
+@pytest.mark.parametrize("link", ["/etc/passwd", "../../../../../etc/passwd", "/pfs/second"])
+async def test_a_link_that_leads_out_is_refused(space, store, link):
+    place = await staged(space, store)
+    space.present(place)
+    (space.pfs / "out" / "link").symlink_to(link)
+    space.withdraw(place)
+    with pytest.raises(errors.InvalidPathError):
+        await space.upload(store, place)
+
+
+async def test_an_output_that_was_taken_away_is_empty(space, store):
+    place = await staged(space, store)
+    space.present(place)
+    (space.pfs / "out").rmdir()
+    space.withdraw(place)
+    assert (await space.upload(store, place)).files == ()
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+async def test_an_output_that_is_no_directory_is_refused(space, store, kind):
+    place = await staged(space, store)
+    space.present(place)
+    out = space.pfs / "out"
+    out.rmdir()
+    if kind == "file":
+        out.write_text("1")
+    else:
+        out.symlink_to("/etc")
+    space.withdraw(place)
+    with pytest.raises(errors.InvalidPathError, match="no directory"):
+        await space.upload(store, place)
+
+
+@pytest.mark.parametrize("name", ["out", "a/b", "..", "."])
+async def test_an_input_that_cannot_be_a_directory_below_pfs_is_refused(space, store, name):
+    with pytest.raises(errors.InvalidPathError):
+        await staged(space, store, await given(store, name))
+
+
+async def test_a_path_that_leaves_its_input_is_refused(space, store):
+    good = await given(store)
+    assert good.files
+    bad = File(path="/../../x", size=1, sha256=good.files[0].sha256, object=good.files[0].object)
+    with pytest.raises(errors.InvalidPathError):
+        await staged(space, store, DatumInput(name="in", path="/", commit="c", files=(bad,)))
+
+
+async def test_a_failed_fetch_is_begun_anew(space, store):
+    place = space.place()
+    good = await given(store)
+    assert good.files
+    lost = File(path="/z", size=1, sha256="0" * 64, object="0" * 64)
+    bad = DatumInput(name="in", path="/", commit="c", files=(*good.files, lost))
+    with pytest.raises(errors.TrunklineError):
+        await space.stage(store, task(bad), place)
+    await space.stage(store, task(good), place)
+    assert tree(place.pfs) == ["in", "in/a", "in/a/b", "out"]
+
+
+async def test_a_new_worker_finds_its_directories_empty(space, store):
+    place = await staged(space, store, await given(store))
+    space.present(place)
+    (space.pfs / "in" / "a").chmod(0)
+    again = Workspace(space.pfs.parent)
+    again.prepare()
+    assert tree(space.pfs.parent) == ["pfs", "root", "scratch", "work"]
+    assert os.access(again.pfs, os.W_OK)
