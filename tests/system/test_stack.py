@@ -116,3 +116,20 @@ async def test_what_does_not_come_up_says_why(home: Home) -> None:
             pass
     assert "TRUNKLINE_ACK_WAIT_S" in str(failed.value)
     await until_no_process_is_left(home)
+
+
+async def test_ctrl_c_stops_an_installation_in_the_foreground_in_good_order(home: Home) -> None:
+    command = [sys.executable, "-m", "trunkline.cli", "up", "--home", str(home.root), "--port", "0"]
+    up = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert up.stderr is not None
+        async with asyncio.timeout(30):
+            while "store: " not in await asyncio.to_thread(up.stderr.readline):
+                pass
+        up.send_signal(signal.SIGINT)
+        _, told = await asyncio.to_thread(up.communicate, timeout=30)
+        assert (up.returncode, told) == (0, "")
+        await until_no_process_is_left(home)
+    finally:
+        up.kill()
+        up.communicate()

@@ -23,6 +23,7 @@ JOB is PIPELINE@ID; PIPELINE alone means its newest job, and the first digits of
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="trunkline", message="%(version)s")
 def main() -> None:
     """Datum-parallel pipelines over versioned data, on NATS JetStream."""
 
