@@ -3,7 +3,6 @@
 import signal
 
 import pytest
-
 from tests.support import installation
 
 DATUMS = 2000
@@ -12,7 +11,9 @@ UPPER = {
     "pipeline": {"name": "upper"},
     "transform": {
         "cmd": ["/bin/sh"],
-        "stdin": ['for file in "$PFS"/words/*; do tr a-z A-Z <"$file" >"$PFS/out/${file##*/}"; done'],
+        "stdin": [
+            'for file in "$PFS"/words/*; do tr a-z A-Z <"$file" >"$PFS/out/${file##*/}"; done'
+        ],
     },
     "parallelism_spec": {"constant": 2},
     "input": {"pfs": {"repo": "words", "glob": "/*"}},

@@ -4,8 +4,8 @@ import asyncio
 import signal
 
 import pytest
-
 from tests.support import installation
+
 from trunkline.contracts import attempts
 from trunkline.contracts.states import Cause, DatumState
 
@@ -72,7 +72,15 @@ async def test_a_rolling_restart_of_the_server_charges_nobody():
 
 
 async def test_a_failing_datum_is_tried_again_and_the_next_job_skips_the_good_ones():
-    bad = {**COPY, "transform": {"cmd": ["/bin/sh"], "stdin": ['grep -L bad "$PFS"/in/* | grep . || { echo broken >&2; exit 7; }; cp "$PFS"/in/* "$PFS/out/"']}}
+    bad = {
+        **COPY,
+        "transform": {
+            "cmd": ["/bin/sh"],
+            "stdin": [
+                'grep -L bad "$PFS"/in/* | grep . || { echo broken >&2; exit 7; }; cp "$PFS"/in/* "$PFS/out/"'
+            ],
+        },
+    }
     async with installation.running(nodes=2) as here:
         await here.repo("in")
         await here.apply(bad)

@@ -1,7 +1,6 @@
 """The number of workers follows the specs, the nodes and, with standby, the work."""
 
 import pytest
-
 from tests.support import installation
 
 NAP = {
@@ -36,15 +35,17 @@ async def test_workers_follow_the_nodes_at_once(record_property):
         await here.nodes(10)
         again = await here.workers("nap", 10)
         stayed = {w.name: w.created_ns for w in fewer.workers}
-        assert all(
-            w.created_ns == stayed[w.name] for w in again.workers if w.name in stayed
-        ), "a worker that stays is not restarted"
+        assert all(w.created_ns == stayed[w.name] for w in again.workers if w.name in stayed), (
+            "a worker that stays is not restarted"
+        )
         new = [w for w in again.workers if w.created_ns > changed_ns]
         assert len(new) == 6
         pulled_s = max((w.pulled_ns - changed_ns) / 1e9 for w in new)
         created_s = max((w.created_ns - changed_ns) / 1e9 for w in new)
         record_property("created_s", created_s)
-        print(f"nodes 4 -> 10: created within {created_s:.3f} s, first pull within {pulled_s:.3f} s")
+        print(
+            f"nodes 4 -> 10: created within {created_s:.3f} s, first pull within {pulled_s:.3f} s"
+        )
 
 
 async def test_standby_runs_as_many_workers_as_datums_and_then_none():

@@ -7,6 +7,7 @@ worker and repeats no datum.
 """
 
 import hashlib
+from collections.abc import Iterator
 
 import msgspec
 
@@ -53,10 +54,16 @@ class PfsInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     branch: str = "master"
 
 
-class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Input(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """What a pipeline reads; exactly one kind."""
 
-    pfs: PfsInput
+    pfs: PfsInput | None = None
+    cross: tuple["Input", ...] | None = None
+    """Each datum of one with each of the others; the last one varies fastest."""
+    union: tuple["Input", ...] | None = None
+    """The datums of all, one input after the other."""
 
 
 class PipelineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,6 +98,15 @@ def code_hash(transform: Transform) -> str:
     return hashlib.sha256(msgspec.json.encode(code)).hexdigest()[:16]
 
 
+def leaves(value: Input, path: str = "$.input") -> Iterator[tuple[str, PfsInput]]:
+    """Yield the JSON path and the leaf of each pfs input, in the order of the spec."""
+    if value.pfs is not None:
+        yield f"{path}.pfs", value.pfs
+    for kind, children in (("cross", value.cross), ("union", value.union)):
+        for position, child in enumerate(children or ()):
+            yield from leaves(child, f"{path}.{kind}[{position}]")
+
+
 def inputs(value: Input) -> tuple[PfsInput, ...]:
     """Return the leaves of an input, in the order of the spec."""
-    return (value.pfs,)
+    return tuple(leaf for _, leaf in leaves(value))

@@ -10,7 +10,8 @@ nothing in it makes this raise anything but InvalidSpecError, take long, or answ
 import difflib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import NoneType, UnionType
 from typing import Any, TypeGuard, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -26,6 +27,7 @@ _MOST_TEXT = 400
 MOST_WORKERS = 100_000
 MOST_TIMEOUT_S = 365 * 24 * 3600.0
 MOST_TRIES = 100
+MOST_INPUTS = 64
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(h|ms|m|s)", re.ASCII)
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -54,9 +56,19 @@ def convert(document: Any) -> spec.PipelineSpec:  # noqa: ANN401 - see `load`
     if problems:
         raise errors.InvalidSpecError(_told(problems, named_apart="pipeline" not in document))
     parsed = msgspec.convert(raw, spec.PipelineSpec)
-    pfs = parsed.input.pfs
-    named = msgspec.structs.replace(pfs, name=pfs.name or pfs.repo)
-    return msgspec.structs.replace(parsed, input=spec.Input(pfs=named))
+    return msgspec.structs.replace(parsed, input=_named(parsed.input))
+
+
+def _named(value: spec.Input) -> spec.Input:
+    """Return the input with each leaf's name filled in."""
+    pfs, cross, union = value.pfs, value.cross, value.union
+    if pfs is not None:
+        pfs = msgspec.structs.replace(pfs, name=pfs.name or pfs.repo)
+    return spec.Input(
+        pfs=pfs,
+        cross=tuple(_named(each) for each in cross) if cross is not None else None,
+        union=tuple(_named(each) for each in union) if union is not None else None,
+    )
 
 
 def _told(problems: Problems, *, named_apart: bool) -> Problems:
@@ -157,6 +169,8 @@ def _check_text(document: object, problems: Problems) -> None:
 
 def _walk(value: object, kind: Any, path: str, problems: Problems) -> None:  # noqa: ANN401
     """Collect what keeps `value` from being a `kind`, all of it."""
+    if get_origin(kind) is UnionType:
+        kind = _what_else(kind, value)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         _walk_struct(value, kind, path, problems)
     elif get_origin(kind) is tuple:
@@ -168,6 +182,13 @@ def _walk(value: object, kind: Any, path: str, problems: Problems) -> None:  # n
             msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
             problems.append((path, str(error).replace("`", "")))
+
+
+def _what_else(kind: Any, value: object) -> Any:  # noqa: ANN401
+    """Return what an optional struct or list must be if it is not null; other types as they are."""
+    inner = [each for each in get_args(kind) if each is not NoneType]
+    nested = get_origin(inner[0]) is tuple or hasattr(inner[0], "__struct_fields__")
+    return inner[0] if value is not None and len(inner) == 1 and nested else kind
 
 
 def _walk_struct(value: object, kind: type[msgspec.Struct], path: str, problems: Problems) -> None:
@@ -255,11 +276,59 @@ def _check_transform(raw: Mapping[str, Any], problems: Problems) -> None:
 
 
 def _check_input(raw: Mapping[str, Any], problems: Problems) -> None:
-    value = raw.get("input")
-    pfs = value.get("pfs") if isinstance(value, Mapping) else None
+    if isinstance(raw.get("input"), Mapping):
+        _check_node(raw["input"], "$.input", problems)
+        if sum(1 for _ in _kinds(raw["input"])) > MOST_INPUTS:
+            problems.append(("$.input", f"has over {MOST_INPUTS} parts"))
+
+
+def _kinds(value: object) -> Iterator[object]:
+    """Yield an input and all below it, a few more than are allowed at the most."""
+    waiting, seen = [value], 0
+    while waiting and seen <= MOST_INPUTS:
+        node = waiting.pop()
+        seen += 1
+        yield node
+        for kind in ("cross", "union"):
+            children = node.get(kind) if isinstance(node, Mapping) else None
+            waiting += children if isinstance(children, list) else ()
+
+
+def _check_node(value: object, path: str, problems: Problems) -> set[str]:
+    """Check one input and those below it; return the names that a datum of it has."""
+    if not isinstance(value, Mapping) or len(problems) > _MOST_PROBLEMS:
+        return set()
+    kinds = [kind for kind in ("pfs", "cross", "union") if value.get(kind) is not None]
+    if len(kinds) != 1:
+        told = " and ".join(f"`{kind}`" for kind in kinds) or "none"
+        problems.append((path, f"set exactly one of `pfs`, `cross` and `union`, not {told}"))
+    found: set[str] = set()
+    for kind in kinds:
+        inner, at = value[kind], f"{path}.{kind}"
+        if kind == "pfs":
+            found |= _check_pfs(inner, at, problems)
+        else:
+            found |= _check_children(inner, at, problems, apart=kind == "cross")
+    return found
+
+
+def _check_children(value: object, path: str, problems: Problems, *, apart: bool) -> set[str]:
+    """Check the parts of a cross or union; those of a cross must have names of their own."""
+    found: set[str] = set()
+    if isinstance(value, list) and not value:
+        problems.append((path, "needs at least one input"))
+    for position, child in enumerate(value if isinstance(value, list) else ()):
+        own = _check_node(child, f"{path}[{position}]", problems)
+        if apart and (twice := sorted(found & own)):
+            text = f"name {twice[0]!r} was used more than once; give the inputs a `name` each"
+            problems.append((f"{path}[{position}]", text))
+        found |= own
+    return found
+
+
+def _check_pfs(pfs: object, path: str, problems: Problems) -> set[str]:
     if not isinstance(pfs, Mapping):
-        return
-    path = "$.input.pfs"
+        return set()
     _collect(problems, f"{path}.repo", names.repo, pfs.get("repo"))
     _collect(problems, f"{path}.branch", names.branch, pfs.get("branch"))
     _collect(problems, f"{path}.glob", globs.compile, pfs.get("glob"))
@@ -270,6 +339,8 @@ def _check_input(raw: Mapping[str, Any], problems: Problems) -> None:
         _collect(problems, f"{path}.name", names.branch, name)
     elif pfs.get("repo") == "out":
         problems.append((f"{path}.name", "an input of a repo named 'out' must have a name"))
+    chosen = name or pfs.get("repo")
+    return {chosen} if isinstance(chosen, str) else set()
 
 
 def _check_numbers(raw: Mapping[str, Any], problems: Problems) -> None:

@@ -146,7 +146,7 @@ def test_what_is_missing_is_told_by_its_path():
         "$.input": "is missing",
     }
     assert refused(changed(input={"pfs": {}})).keys() == {"$.input.pfs.repo", "$.input.pfs.glob"}
-    assert refused(changed(input={})).keys() == {"$.input.pfs"}
+    assert refused(changed(input={})).keys() == {"$.input"}
     assert refused(changed(pipeline={})).keys() == {"$.pipeline.name"}
 
 
@@ -483,3 +483,24 @@ def test_the_code_hash_is_of_the_code_and_of_nothing_else():
         {"accept_return_code": (1,)},
     ):
         assert spec.code_hash(msgspec.structs.replace(base, **change)) != spec.code_hash(base)
+
+
+def test_inputs_are_combined_and_each_leaf_has_its_path() -> None:
+    left, right = {"pfs": {"repo": "a", "glob": "/*"}}, {"pfs": {"repo": "b", "glob": "/"}}
+    parsed = spec_parsing.convert(changed(input={"cross": [left, {"union": [right, right]}]}))
+    assert [(path, leaf.name) for path, leaf in spec.leaves(parsed.input)] == [
+        ("$.input.cross[0].pfs", "a"),
+        ("$.input.cross[1].union[0].pfs", "b"),
+        ("$.input.cross[1].union[1].pfs", "b"),
+    ]
+
+
+def test_wrong_combinations_of_inputs_are_told_where_they_stand() -> None:
+    leaf = {"pfs": {"repo": "a", "glob": "/*"}}
+    assert "$.input.cross[1]" in refused(changed(input={"cross": [leaf, leaf]}))
+    assert "$.input.union" in refused(changed(input={"union": []}))
+    assert "$.input" in refused(changed(input={**leaf, "union": [leaf]}))
+    assert "$.input.cross[0].union[0].pfs.glob" in refused(
+        changed(input={"cross": [{"union": [{"pfs": {"repo": "a", "glob": "/["}}]}]})
+    )
+    assert "$.input" in refused(changed(input={"union": [leaf] * 100}))

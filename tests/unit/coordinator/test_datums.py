@@ -9,7 +9,7 @@ from trunkline.contracts import globs, messages, names, records, spec
 from trunkline.contracts.messages import DatumTask, File, Span
 from trunkline.contracts.states import JobState
 from trunkline.coordinator.core import datums
-from trunkline.coordinator.core.datums import Datum, Listing, Source
+from trunkline.coordinator.core.datums import Datum, Leaf, Listing, Source
 
 COMMIT = "c" * 32
 JOB = "a" * 32
@@ -26,9 +26,10 @@ def every(_: int) -> bool:
 
 def listed(glob: str, files: list[File], wanted=every, **changed: str) -> list[Datum]:
     source = Source(name="in", glob=glob, commit=COMMIT, manifest="m")
-    listing = Listing(source, changed.get("salt", "s"), changed.get("code", "c"), wanted)
-    found = [datum for each in files for datum in listing.feed(each)]
-    return found + listing.finish()
+    leaf = Leaf(source)
+    parts = [part for each in files for part in leaf.feed(each)] + leaf.finish()
+    listing = Listing(changed.get("salt", "s"), changed.get("code", "c"), wanted)
+    return [datum for each in parts if (datum := listing.datum((each,))) is not None]
 
 
 def job() -> records.Job:

@@ -1,14 +1,21 @@
 """The datums of a job, found again from its inputs whenever they are asked for."""
 
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 
 from trunkline.bus.ports import Table
 from trunkline.contracts import errors, records, spec
-from trunkline.coordinator.core.datums import Datum, Listing, Source
+from trunkline.coordinator.core.datums import Datum, Leaf, Listing, Part, Source
 from trunkline.coordinator.tables import commit_key
 from trunkline.storage import manifests
 from trunkline.storage.store import Store
+
+Parts = tuple[Part, ...]
+Stream = Callable[[], AsyncGenerator[Parts, None]]
+
+REMEMBERED = 2000
+"""Parts of a crossed input that are kept, some 2 MB; a longer one is read again for each round."""
 
 
 class Inputs:
@@ -33,15 +40,13 @@ class Inputs:
             NotFoundError: a commit or its manifest is gone.
             UnavailableError: the server or the store is away.
         """
-        source = await self._source(job)
-        listing = Listing(source, job.salt, job.code_hash, wanted)
-        manifest = await manifests.open_manifest(self._store, source.manifest)
-        async for batch in manifest.batches():
-            for file in batch:
-                for datum in listing.feed(file):
+        sources = iter(await self._sources(job))
+        listing = Listing(job.salt, job.code_hash, wanted)
+        async with aclosing(self._node(job.spec.input, sources)()) as combined:
+            async for parts in combined:
+                datum = listing.datum(parts)
+                if datum is not None:
                     yield datum
-        for datum in listing.finish():
-            yield datum
 
     async def named(self, job: records.Job, indexes: Collection[int]) -> dict[int, str]:
         """Return what to call these datums in a message to people."""
@@ -53,9 +58,30 @@ class Inputs:
                     break
         return told
 
-    async def _source(self, job: records.Job) -> Source:
-        (leaf,) = spec.inputs(job.spec.input)
-        (chosen,) = job.inputs
+    def _node(self, node: spec.Input, sources: Iterator[Source]) -> Stream:
+        """Return what lists an input from its beginning, as often as it is called."""
+        if node.cross is not None:
+            return _crossed([self._node(each, sources) for each in node.cross])
+        if node.union is not None:
+            return _united([self._node(each, sources) for each in node.union])
+        return partial(self._leaf, next(sources))
+
+    async def _leaf(self, source: Source) -> AsyncGenerator[Parts, None]:
+        leaf = Leaf(source)
+        manifest = await manifests.open_manifest(self._store, source.manifest)
+        async for batch in manifest.batches():
+            for file in batch:
+                for part in leaf.feed(file):
+                    yield (part,)
+        for part in leaf.finish():
+            yield (part,)
+
+    async def _sources(self, job: records.Job) -> list[Source]:
+        leaves = spec.inputs(job.spec.input)
+        pairs = zip(leaves, job.inputs, strict=True)
+        return [await self._source(leaf, chosen) for leaf, chosen in pairs]
+
+    async def _source(self, leaf: spec.PfsInput, chosen: records.JobInput) -> Source:
         manifest = manifests.EMPTY
         if chosen.commit:
             entry = await self._commits.get(commit_key(chosen.repo, chosen.commit))
@@ -63,3 +89,52 @@ class Inputs:
                 raise errors.NotFoundError("commit", f"{chosen.repo}@{chosen.commit}")
             manifest = entry.value.manifest
         return Source(name=chosen.name, glob=leaf.glob, commit=chosen.commit, manifest=manifest)
+
+
+def _united(streams: Sequence[Stream]) -> Stream:
+    async def united() -> AsyncGenerator[Parts, None]:
+        for stream in streams:
+            async with aclosing(stream()) as listed:
+                async for parts in listed:
+                    yield parts
+
+    return united
+
+
+def _crossed(streams: Sequence[Stream]) -> Stream:
+    """Return each of the first with each of the others, which are listed again for each."""
+    first = streams[0]
+    if len(streams) == 1:
+        return first
+    others = _remembered(_crossed(streams[1:]))
+
+    async def crossed() -> AsyncGenerator[Parts, None]:
+        async with aclosing(first()) as outer:
+            async for parts in outer:
+                async with aclosing(others()) as inner:
+                    async for more in inner:
+                        yield parts + more
+
+    return crossed
+
+
+def _remembered(stream: Stream) -> Stream:
+    """Return a stream that is read from its source only once where it is short."""
+    kept: list[Parts] | None = None
+
+    async def remembered() -> AsyncGenerator[Parts, None]:
+        nonlocal kept
+        if kept is not None:
+            for parts in kept:
+                yield parts
+            return
+        seen: list[Parts] = []
+        async with aclosing(stream()) as listed:
+            async for parts in listed:
+                if len(seen) <= REMEMBERED:
+                    seen.append(parts)
+                yield parts
+        if len(seen) <= REMEMBERED:
+            kept = seen
+
+    return remembered

@@ -1,10 +1,11 @@
 """From the files of a job's input to its datums, in their one order.
 
-The files of the input commit's manifest go in one at a time, in the manifest's order; datums come
-out where the glob's matches end (`globs.Walk`), numbered from 0. So a listing is a function of the
-commit and the spec alone: made again, after a crash or for a repair, it gives the same indexes, ids
-and fingerprints. Memory is that of one path's ancestors, however many files a datum has: of a
-datum's files a few are kept, to stand in its message; more are named by their range in the manifest.
+The files of an input commit's manifest go in one at a time, in the manifest's order; parts of datums
+come out where the glob's matches end (`globs.Walk`). `inputs` combines the parts of several inputs (a
+cross, a union) and numbers the datums from 0. So a listing is a function of the commits and the spec
+alone: made again, after a crash or for a repair, it gives the same indexes, ids and fingerprints.
+Memory is that of one path's ancestors, however many files a datum has: of a datum's files a few are
+kept, to stand in its message; more are named by their range in the manifest.
 """
 
 import hashlib
@@ -43,6 +44,16 @@ class Datum:
         return ", ".join(each.path for each in self.inputs)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one input gives to a datum."""
+
+    input: DatumInput
+    """With its span; with its files, too, where they are few."""
+    contents: str
+    """Hash over the paths and contents of its files."""
+
+
 @dataclass(slots=True)
 class _Open:
     """A directory that matches and whose files are still coming."""
@@ -58,56 +69,38 @@ class _Open:
             self.files.append(file)
 
 
-class Listing:
-    """Makes datums of files; see the module's docstring.
+class Leaf:
+    """Makes parts of one input's files; see the module's docstring."""
 
-    Args:
-        source: The input.
-        salt: The pipeline's.
-        code_hash: Of the code that will run.
-        wanted: Which indexes to return datums for; the others are counted only.
-    """
-
-    def __init__(
-        self, source: Source, salt: str, code_hash: str, wanted: Callable[[int], bool]
-    ) -> None:
-        self._source, self._salt, self._code_hash = source, salt, code_hash
-        self._wanted = wanted
+    def __init__(self, source: Source) -> None:
+        self._source = source
         self._walk = globs.Walk(globs.compile(source.glob))
         self._open: list[_Open] = []
-        self.count = 0
-        """How many datums there are so far, wanted or not."""
 
-    def feed(self, file: File) -> list[Datum]:
-        """Take the next file; return the wanted datums that are complete now."""
-        found = [
-            datum for match in self._walk.feed(file.path) for datum in self._ended(match, file)
-        ]
+    def feed(self, file: File) -> list[Part]:
+        """Take the next file; return the parts that are complete now."""
+        found = [part for match in self._walk.feed(file.path) for part in self._ended(match, file)]
         for depth, match in enumerate(self._walk.open):
             if depth == len(self._open):
                 self._open.append(_Open(match))
             self._open[depth].add(file)
         return found
 
-    def finish(self) -> list[Datum]:
-        """Return the wanted datums that end where the files end."""
-        return [datum for match in self._walk.finish() for datum in self._ended(match, None)]
+    def finish(self) -> list[Part]:
+        """Return the parts that end where the files end."""
+        return [part for match in self._walk.finish() for part in self._ended(match, None)]
 
-    def _ended(self, match: globs.Match, file: File | None) -> list[Datum]:
-        index, self.count = self.count, self.count + 1
+    def _ended(self, match: globs.Match, file: File | None) -> list[Part]:
         if self._open and self._open[-1].match is match:
-            ended = self._open.pop()
-            return [self._datum(index, ended)] if self._wanted(index) else []
-        if file is None or not self._wanted(index):
+            return [self._part(self._open.pop())]
+        if file is None:
             return []
         single = _Open(match)
         single.add(file)
-        return [self._datum(index, single)]
+        return [self._part(single)]
 
-    def _datum(self, index: int, ended: _Open) -> Datum:
+    def _part(self, ended: _Open) -> Part:
         source, match = self._source, ended.match
-        identifier = names.datum_id(((source.name, match.path),))
-        contents = (ended.contents.hexdigest(),)
         few = len(ended.files) <= messages.INLINE_FILES
         chosen = DatumInput(
             name=source.name,
@@ -117,11 +110,35 @@ class Listing:
             manifest=source.manifest,
             span=Span(first=match.first, count=match.count),
         )
+        return Part(input=chosen, contents=ended.contents.hexdigest())
+
+
+class Listing:
+    """Numbers the datums of a job and gives them their names.
+
+    Args:
+        salt: The pipeline's.
+        code_hash: Of the code that will run.
+        wanted: Which indexes to return datums for; the others are counted only.
+    """
+
+    def __init__(self, salt: str, code_hash: str, wanted: Callable[[int], bool]) -> None:
+        self._salt, self._code_hash, self._wanted = salt, code_hash, wanted
+        self.count = 0
+        """How many datums there are so far, wanted or not."""
+
+    def datum(self, parts: tuple[Part, ...]) -> Datum | None:
+        """Return the next datum, if it is wanted."""
+        index, self.count = self.count, self.count + 1
+        if not self._wanted(index):
+            return None
+        identifier = names.datum_id((each.input.name, each.input.path) for each in parts)
+        contents = tuple(each.contents for each in parts)
         return Datum(
             index=index,
             id=identifier,
             fingerprint=names.fingerprint(identifier, contents, self._salt, self._code_hash),
-            inputs=(chosen,),
+            inputs=tuple(each.input for each in parts),
         )
 
 

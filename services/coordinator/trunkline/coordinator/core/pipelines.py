@@ -158,7 +158,8 @@ def _problems(
     if repo is not None and not repo.pipeline:
         text = f"{name!r} is the name of a repo; a pipeline owns the repo of its own name, so"
         found.append((at, f"{text} choose another name"))
-    for path, leaf in zip(_paths(wanted), spec.inputs(wanted.input), strict=True):
+    for at_leaf, leaf in spec.leaves(wanted.input):
+        path = f"{at_leaf}.repo"
         if leaf.repo == name:
             continue
         owner = installed.pipelines.get(leaf.repo)
@@ -173,11 +174,6 @@ def _problems(
     if cycle := jobsets.find_cycle(name, reads):
         found.append(("$.input", f"it would close a cycle: {' -> '.join(cycle)}"))
     return tuple(found)
-
-
-def _paths(wanted: spec.PipelineSpec) -> list[str]:
-    """Return the JSON path of each input's repo, in the order of `spec.inputs`."""
-    return ["$.input.pfs.repo" for _ in spec.inputs(wanted.input)]
 
 
 def _reads(pipelines: Mapping[str, records.Pipeline]) -> dict[str, list[str]]:
