@@ -65,6 +65,18 @@ async def test_a_worker_that_is_told_to_stop_finishes_and_gives_back_the_rest(la
     assert {each.attempts for each in await lab.outcomes(tasks)} == {1}
 
 
+async def test_a_hundred_leases_are_claimed_and_given_back_at_once(lab: Lab) -> None:
+    ticket = await lab.shell("sleep 60")
+    await lab.datums(ticket, 120)
+    await lab.worker("w1", ticket, prefetch=99, give_back_s=600)
+    claim = await lab.claim("w1", lambda claim: len(claim.held) == 100)
+    assert sum(each.executing for each in claim.held) == 1
+    await tell_to_drain(lab, "w1", claim.incarnation)
+    await lab.claim("w1", lambda claim: claim.draining and len(claim.held) == 1)
+    await lab.worker("w2", ticket, prefetch=199, give_back_s=600)
+    await lab.claim("w2", lambda claim: len(claim.held) == 119)
+
+
 async def test_what_runs_too_long_is_given_back_at_a_stop_and_charged_to_nobody(lab: Lab) -> None:
     ticket = await lab.shell("sleep 60", tries=1)
     task = await lab.datum(ticket)
