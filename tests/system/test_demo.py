@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from trunkline.cli import demo_texts
-from trunkline.contracts import globs, spec_parsing
+from trunkline.contracts import globs, spec, spec_parsing
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,8 +50,8 @@ def test_a_wrong_amount_of_files_is_told_in_a_line(home: Path) -> None:
 
 
 def test_the_glob_of_the_example_matches_just_the_files_that_are_put() -> None:
-    spec = spec_parsing.parse((ROOT / "examples" / "wordcount" / "words.json").read_bytes())
-    glob = globs.compile(spec.input.pfs.glob)
+    words = spec_parsing.parse((ROOT / "examples" / "wordcount" / "words.json").read_bytes())
+    glob = globs.compile(spec.inputs(words.input)[0].glob)
     paths = [text.path for text in demo_texts.choose("all")]
     assert len(paths) > 500
     assert all(glob.matches(path) for path in paths)

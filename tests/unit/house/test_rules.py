@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.support import subjects_table
 
-from trunkline.contracts import globs, spec_parsing
+from trunkline.contracts import globs, spec, spec_parsing
 
 ROOT = Path(__file__).parents[3]
 ROOMS = ("shared", "services/coordinator", "services/scaler", "services/worker-agent", "cli")
@@ -63,8 +63,9 @@ def test_there_is_a_lock_for_each_way_to_install() -> None:
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_each_example_is_a_valid_spec(path: Path) -> None:
-    spec = spec_parsing.parse(path.read_bytes())
-    globs.compile(spec.input.pfs.glob)
+    parsed = spec_parsing.parse(path.read_bytes())
+    for leaf in spec.inputs(parsed.input):
+        globs.compile(leaf.glob)
 
 
 def test_there_are_examples() -> None:
