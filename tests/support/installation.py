@@ -8,21 +8,22 @@ import secrets
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from trunkline.client import client as clients
 from trunkline.client import files
-from trunkline.contracts import api, errors, records
+from trunkline.contracts import api, attempts, errors, records
 from trunkline.contracts.states import JobState
 from trunkline.local import pool_wire
 from trunkline.local import stack as stacks
 from trunkline.runtime.clock import SystemClock
 
+T = TypeVar("T")
 
 __all__ = ["Installation", "SystemClock", "api", "hashlib", "records", "running", "until"]
 
@@ -47,9 +48,7 @@ class Installation:
         return commit.id
 
     async def apply(self, spec: Mapping[str, Any]) -> records.Pipeline:
-        return await self.client.call(
-            "pipeline.apply", msgspec.json.encode(spec), records.Pipeline
-        )
+        return await self.client.call("pipeline.apply", msgspec.json.encode(spec), records.Pipeline)
 
     async def nodes(self, count: int) -> None:
         await self.client.call("nodes.set", api.NodesSet(count=count), records.Nodes)
@@ -83,6 +82,15 @@ class Installation:
         assert job.state is JobState.SUCCESS, f"{job.state}: {job.reason}"
         return job
 
+    async def attempts(self, pipeline: str, identifier: str) -> list[attempts.Attempt]:
+        """Return all recorded attempts at a job's datums."""
+        return [
+            each
+            for view in await self.datums(pipeline, identifier)
+            if view.outcome is not None
+            for each in view.outcome.history
+        ]
+
     async def datums(self, pipeline: str, identifier: str) -> list[api.DatumView]:
         return [each async for each in self.client.datums(pipeline, identifier)]
 
@@ -109,6 +117,10 @@ class Installation:
             assert digest.hexdigest() == file.sha256
             found[file.path] = file.sha256
         return found
+
+    async def seen(self, pipeline: str) -> records.Scaling:
+        """Return what the scaler says of a pipeline, once it says anything."""
+        return await until(lambda: self.scaling(pipeline), what=f"workers of {pipeline}")
 
     async def scaling(self, pipeline: str) -> records.Scaling | None:
         found = [
@@ -153,7 +165,7 @@ class Installation:
         os.kill((await self.pids())[name], signal.SIGKILL)
 
 
-async def until(look: Callable[[], Any], *, what: str, within_s: float = 60) -> Any:
+async def until(look: Callable[[], Awaitable[T | None]], *, what: str, within_s: float = 60) -> T:
     """Return what `look` finds, asking again until it is something, or fail naming it."""
     try:
         async with asyncio.timeout(within_s):
@@ -163,7 +175,8 @@ async def until(look: Callable[[], Any], *, what: str, within_s: float = 60) -> 
                     return found
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        raise AssertionError(f"{what} did not come within {within_s} s") from None
+        told = f"{what} did not come within {within_s} s"
+        raise AssertionError(told) from None
 
 
 @asynccontextmanager
@@ -174,13 +187,15 @@ async def running(
     # Unix sockets hold some 100 characters of path, so the folder is not below pytest's own.
     home = Path(tempfile.mkdtemp(prefix="tl-"))
     try:
-        async with stacks.running(home, nodes=nodes, settings=settings or {}) as stack:
-            async with clients.connect(stack.url, stack.store) as client:
-                try:
-                    yield Installation(home, stack, client)
-                except BaseException:
-                    _tell(home)
-                    raise
+        async with (
+            stacks.running(home, nodes=nodes, settings=settings or {}) as stack,
+            clients.connect(stack.url, stack.store) as client,
+        ):
+            try:
+                yield Installation(home, stack, client)
+            except BaseException:
+                _tell(home)
+                raise
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

@@ -1,6 +1,7 @@
 """From a spec that any NATS client publishes to the output commit of a DAG."""
 
 import json
+from typing import Any
 
 import pytest
 from nats.aio.client import Client as Plain
@@ -9,7 +10,7 @@ from tests.support import installation
 from trunkline.contracts import api, errors, records
 
 
-def copy(name: str, repo: str, **more) -> dict:
+def copy(name: str, repo: str, **more: Any) -> dict[str, Any]:
     return {
         "pipeline": {"name": name},
         "transform": {"cmd": ["/bin/sh"], "stdin": [f'cp -R "$PFS/{repo}/." "$PFS/out/"']},

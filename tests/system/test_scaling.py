@@ -66,7 +66,7 @@ async def test_standby_runs_as_many_workers_as_datums_and_then_none():
 
         async def at_work():
             nonlocal most
-            scaling = await here.scaling("nap")
+            scaling = await here.seen("nap")
             most = max(most, scaling.have)
             return (await here.job("nap", job)).state.ended
 
@@ -84,7 +84,7 @@ async def test_scaling_in_drains_idle_workers_and_never_a_busy_one_before():
         job = await here.put("in", {f"/f{number}": b"x" for number in range(2)})
 
         async def busy():
-            scaling = await here.scaling("nap")
+            scaling = await here.seen("nap")
             names = {each.name for each in scaling.workers if each.phase == "busy"}
             return names if len(names) == 2 else None
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from trunkline.contracts import errors
+from trunkline.contracts.attempts import Attempt
 from trunkline.contracts.spec import Transform
 from trunkline.contracts.states import DatumState
 
@@ -203,6 +204,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     """The last lines that the command printed; at most 4 KiB."""
     attempts: int = 1
     """How many attempts were made in all, this one included."""
+    history: tuple[Attempt, ...] = ()
+    """What the ledger said at the end, with this attempt; empty if there was no other. The ledger
+    itself goes with the job."""
     figures: Figures = Figures()
     ended_ns: int = 0
 

@@ -13,7 +13,7 @@ import msgspec
 from trunkline.bus import tails
 from trunkline.bus.connection import NatsConnection
 from trunkline.contracts import api as contract
-from trunkline.contracts import errors, messages, records, subjects
+from trunkline.contracts import attempts, errors, messages, records, subjects
 from trunkline.contracts.states import DatumState
 from trunkline.coordinator import paging
 from trunkline.coordinator.api import Answer, Handler, decode
@@ -72,8 +72,8 @@ class DatumViews:
         found = await self._outcomes.page(
             job, fold, after=page.after, limit=most + 1, states=states
         )
-        views = await self._with_attempts(job, [_ended(each) for each in found])
-        return paging.cut(((str(each.index), each) for each in views), most)
+        views = ((str(each.index), _ended(each)) for each in found)
+        return paging.cut(views, most)
 
     async def _all(self, job: records.Job, page: contract.DatumPage, most: int) -> Answer:
         """Return datums of a stretch of indexes, with an outcome or without."""
@@ -107,8 +107,8 @@ class DatumViews:
     async def _with_attempts(
         self, job: records.Job, views: list[contract.DatumView]
     ) -> list[contract.DatumView]:
-        """Return the views, with the ledger where one can be."""
-        asked = [each for each in views if _may_have_ledger(each)]
+        """Return the views; those without an outcome with their ledger, where there is one."""
+        asked = [each for each in views if each.outcome is None]
         subjects_of = (subjects.attempts(job.pipeline, job.id, each.index) for each in asked)
         reads = [
             partial(self._data.last, subjects.ATTEMPTS_STREAM, subject) for subject in subjects_of
@@ -148,15 +148,11 @@ def _view(
 
 
 def _ended(outcome: messages.Outcome) -> contract.DatumView:
-    return contract.DatumView(index=outcome.index, state=outcome.state, outcome=outcome)
-
-
-def _may_have_ledger(view: contract.DatumView) -> bool:
-    if view.outcome is None:
-        return True
-    return view.state != DatumState.SKIPPED and (
-        view.outcome.attempts > 1 or view.state != DatumState.PROCESSED
-    )
+    view = contract.DatumView(index=outcome.index, state=outcome.state, outcome=outcome)
+    if not outcome.history:
+        return view
+    ledger = attempts.Ledger(attempts=outcome.history, generation=outcome.generation)
+    return msgspec.structs.replace(view, attempts=msgspec.Raw(messages.encode(ledger)))
 
 
 def _is_json(data: bytes) -> bool:

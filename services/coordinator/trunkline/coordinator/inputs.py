@@ -3,8 +3,9 @@
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
+from typing import Protocol
 
-from trunkline.bus.ports import Table
+from trunkline.bus.ports import Entry
 from trunkline.contracts import errors, records, spec
 from trunkline.coordinator.core.datums import Datum, Leaf, Listing, Part, Source
 from trunkline.coordinator.tables import commit_key
@@ -18,6 +19,14 @@ REMEMBERED = 2000
 """Parts of a crossed input that are kept, some 2 MB; a longer one is read again for each round."""
 
 
+class Commits(Protocol):
+    """Where commits are found."""
+
+    async def get(self, key: str) -> Entry[records.Commit] | None:
+        """Return the commit; see ports.Table."""
+        ...
+
+
 class Inputs:
     """Lists datums.
 
@@ -26,7 +35,7 @@ class Inputs:
         store: Holds their manifests.
     """
 
-    def __init__(self, commits: Table[records.Commit], store: Store) -> None:
+    def __init__(self, commits: Commits, store: Store) -> None:
         self._commits, self._store = commits, store
 
     async def datums(

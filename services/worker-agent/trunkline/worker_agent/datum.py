@@ -253,6 +253,7 @@ async def _report(
         exit_code=exit_code,
         log_tail=tail,
         attempts=max(1, len(work.ledger.attempts)),
+        history=_history(work, bench, state),
         figures=work.figures,
         ended_ns=bench.clock.wall_ns(),
     )
@@ -265,6 +266,13 @@ async def _report(
             output_bytes=stored.bytes,
         )
     await bench.records.store_outcome(task, outcome)
+
+
+def _history(work: Work, bench: Bench, state: DatumState) -> tuple[attempts.Attempt, ...]:
+    """Return the ledger's attempts; a good one is closed here only, since it ends the ledger."""
+    if not work.ledger.attempts or not state.good:
+        return work.ledger.attempts
+    return attempts.ended(work.ledger, _ended(work, bench, Cause.DONE, "", 0)).attempts
 
 
 async def _cut_short(work: Work, bench: Bench, why: Why) -> Ack | Nak | None:
