@@ -49,6 +49,8 @@ def seen(its: Worker | None = None, **signs: Any) -> Seen:
         ({"claim": claim(draining=True), "asked_s": 0.1}, Phase.GONE),
         ({"claim": claim(draining=True)}, Phase.GONE),  # asked by our predecessor
         ({"claim": claim(True, draining=True), "asked_s": 999.0}, Phase.DRAINING),
+        ({"claim": claim(True, draining=True), "silent_s": 9.0}, Phase.DRAINING),
+        ({"claim": claim(True, draining=True), "silent_s": 60.0}, Phase.GONE),
         ({"asked_s": 4.9}, Phase.DRAINING),
         ({"asked_s": 5.0}, Phase.GONE),
         ({"claim": claim(True), "asked_s": 9.0, "silent_s": 4.0}, Phase.DRAINING),

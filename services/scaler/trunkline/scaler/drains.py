@@ -49,9 +49,8 @@ class Drains:
     async def repeat(self) -> None:
         """Ask those again who have not answered."""
         now_s = self._clock.monotonic_s()
-        for asked in list(self._asked.values()):
-            claim = self._claim(asked.key)
-            if (claim is None or not claim.draining) and now_s - asked.told_s >= AGAIN_S:
+        for asked in self._unanswered():
+            if now_s - asked.told_s >= AGAIN_S:
                 asked.told_s = now_s
                 await self._tell(asked)
 
@@ -64,8 +63,18 @@ class Drains:
         """The worker of that name is gone."""
         self._asked.pop(name, None)
 
-    def __len__(self) -> int:
-        return len(self._asked)
+    @property
+    def unanswered(self) -> bool:
+        """Whether somebody was asked who has not answered yet."""
+        return bool(self._unanswered())
+
+    def _unanswered(self) -> list[_Asked]:
+        found = []
+        for asked in self._asked.values():
+            claim = self._claim(asked.key)
+            if claim is None or not claim.draining:
+                found.append(asked)
+        return found
 
     async def _tell(self, asked: _Asked) -> None:
         message = messages.Drain(incarnation=asked.drain.incarnation, reason=asked.drain.reason)

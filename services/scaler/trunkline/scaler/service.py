@@ -39,7 +39,7 @@ from trunkline.scaler.views import Measure, Views
 log = logging.getLogger(__name__)
 
 _REPEAT_S = 0.25
-"""Seconds between looks while drains are under way."""
+"""Seconds between looks while somebody was asked to drain and has not answered."""
 _PACE_S = 0.01
 """The least between two looks, so that a crowd of events makes one round."""
 _BURIED_KEPT = 10_000
@@ -180,7 +180,7 @@ class Scaler:
     def _round(self, view: ClusterView, tasks: asyncio.TaskGroup) -> float:
         """Decide all pipelines and begin what is to be done; return seconds until the next round."""
         next_s = [self._config.resync_s]
-        if len(self._drains):
+        if self._drains.unanswered:
             next_s.append(_REPEAT_S)
         workers: dict[str, list[Worker]] = {name: [] for name in self._views.names}
         for worker in view.workers:
@@ -241,6 +241,7 @@ class Scaler:
     def _see(self, worker: Worker, nodes: Mapping[str, Node], now_s: float) -> Seen:
         which, key = _instance(worker), (worker.pipeline, worker.name)
         claim, heard_s = self._reaper.claim(key), self._reaper.heard_s(key)
+        deaf = not self._data.connected
         if claim is not None:
             self._heard.add(which)
             self._unheard_s.pop(which, None)
@@ -250,7 +251,8 @@ class Scaler:
             worker,
             Signs(
                 claim=claim,
-                silent_s=0.0 if heard_s is None else now_s - heard_s,
+                # while we hear nobody, nobody is silent
+                silent_s=0.0 if heard_s is None or deaf else now_s - heard_s,
                 asked_s=self._drains.asked_s(worker.name),
             ),
             nodes,

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 """Seconds between two records of one pipeline that differ in no decision."""
+_MOMENT_S = 0.01
+"""Not worth waiting for."""
 
 
 class Status:
@@ -88,7 +90,7 @@ class Status:
                 _decided(written),
                 _settled(written),
             )
-            if urgent or quiet_s >= EVERY_S:
+            if urgent or quiet_s >= EVERY_S - _MOMENT_S:
                 if not await self._try(self._write(pipeline, scaling)):
                     next_s.append(EVERY_S)
             else:

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 _SHOWN_EVERY = 4
 """Gauges that decide nothing are read each so many times less often."""
 _AT_ONCE = 32
+_AT_WORK = (JobState.LISTING, JobState.RUNNING)
 
 
 class Measured(Protocol):
@@ -113,7 +114,7 @@ class Views:
             await self._look(shown=turn % _SHOWN_EVERY == 0)
             turn += 1
             try:
-                async with asyncio.timeout(self._gauge_s):
+                async with asyncio.timeout(self._gauge_s if self._at_work() else None):
                     await self._look_now.wait()
             except TimeoutError:
                 continue
@@ -134,10 +135,13 @@ class Views:
                 if not (shown or self._decides(pipeline)):
                     continue
                 for job in jobs.values():
-                    if job.state in (JobState.LISTING, JobState.RUNNING):
+                    if job.state in _AT_WORK:
                         tasks.create_task(
                             self._look_at(pipeline, job.id, at_once), name=f"gauge-{job.id}"
                         )
+
+    def _at_work(self) -> bool:
+        return any(job.state in _AT_WORK for jobs in self._jobs.values() for job in jobs.values())
 
     def _decides(self, pipeline: str) -> bool:
         """Return whether numbers of workers depend on this pipeline's gauges."""

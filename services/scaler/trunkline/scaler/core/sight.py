@@ -85,7 +85,7 @@ def _phase(worker: Worker, signs: Signs, drain_answer_s: float) -> Phase:
         return Phase.STOPPING
     if signs.asked_s is not None or (claim is not None and claim.draining):
         empty = claim is not None and claim.draining and not claim.held
-        overdue = signs.asked_s is not None and signs.asked_s >= drain_answer_s
+        overdue = signs.asked_s is None or signs.asked_s >= drain_answer_s
         # a living worker claims every few seconds; twice that without one, and it does not live
         mute = claim is None or signs.silent_s > 2 * drain_answer_s
         return Phase.GONE if empty or (overdue and mute) else Phase.DRAINING
