@@ -148,7 +148,7 @@ async def test_one_more_worker_costs_milliseconds(pool: Pool) -> None:
         await pool.create(f"w-{number}")
         took.append((await pool.told(f"w-{number}"))["at"] - began)
     median_ms, most_ms = statistics.median(took) * 1e3, max(took) * 1e3
-    print(f"one more worker: median {median_ms:.1f} ms, at most {most_ms:.1f} ms")  # noqa: T201
+    print(f"one more worker: median {median_ms:.1f} ms, at most {most_ms:.1f} ms")
     assert statistics.median(took) < 0.5  # an import of what it needs takes longer than that
     for number in range(20):
         await pool.delete(f"w-{number}")

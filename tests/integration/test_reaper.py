@@ -178,7 +178,7 @@ async def test_leases_of_a_killed_worker_are_back_at_once(
                 assert len(taker.taken) == count
                 await taker.ack()
     p50 = statistics.median(took_ms)
-    print(f"{count} leases back after: p50 {p50:.1f} ms, most {max(took_ms):.1f} ms")  # noqa: T201
+    print(f"{count} leases back after: p50 {p50:.1f} ms, most {max(took_ms):.1f} ms")
     assert max(took_ms) < 10_000
 
 

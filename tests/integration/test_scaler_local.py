@@ -214,7 +214,7 @@ async def test_workers_follow_the_nodes(place: Place) -> None:
     decided_s = time.monotonic() - began
     after = await place.until(lambda s: s.ready == s.have == 10)
     ready_s = time.monotonic() - began
-    print(f"4 -> 10 nodes: decided after {decided_s:.3f} s, ready after {ready_s:.3f} s")  # noqa: T201
+    print(f"4 -> 10 nodes: decided after {decided_s:.3f} s, ready after {ready_s:.3f} s")
     assert kept < {worker.name for worker in after.workers}
     assert all(place.pids()[name] == pids[name] for name in kept)  # they were left alone
     wants = [msgspec.json.decode(event.facts["want"]) for event in await place.events()]
