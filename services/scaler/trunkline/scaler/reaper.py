@@ -15,12 +15,10 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
-from trunkline.bus import accounts
 from trunkline.bus.ports import Connection, Message, Publisher, Stored
 from trunkline.contracts import errors, messages, names, subjects
 from trunkline.contracts.attempts import Attempt
@@ -28,7 +26,7 @@ from trunkline.contracts.messages import Claim, Held
 from trunkline.contracts.states import Cause
 from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
-from trunkline.scaler import ledgers
+from trunkline.scaler import hearing, ledgers
 from trunkline.scaler.core import reaping
 from trunkline.scaler.core.reaping import Effect, Key, Reaping
 
@@ -37,8 +35,6 @@ log = logging.getLogger(__name__)
 SWEEP_S = 1.0
 """Seconds between looks for workers that nobody has heard of."""
 
-NEW_S = 2.0
-"""Seconds after it was made until which a connection that is told of is a new one."""
 NAK_S = 10.0
 """Seconds for which a nak is tried: the lease itself ends soon after."""
 
@@ -54,50 +50,6 @@ class DataConnection(Connection, Protocol):
     async def scan(self, stream: str, subject_filter: str) -> list[Stored]:
         """Return the last message of every subject that matches."""
         ...
-
-
-class _Server(msgspec.Struct):
-    id: str = ""
-
-
-class _Client(msgspec.Struct):
-    id: int = 0
-    user: str = ""
-    name: str = ""
-    start: datetime | None = None
-    """When the connection was made, by the server's clock."""
-
-
-class _ClientEvent(msgspec.Struct):
-    """What the server says when a client comes or goes."""
-
-    client: _Client
-    server: _Server = msgspec.field(default_factory=_Server)
-    timestamp: datetime | None = None
-    reason: str = ""
-
-    @property
-    def key(self) -> Key | None:
-        """Whose connection it is; None for what is no worker of ours."""
-        pipeline = accounts.pipeline_of(self.client.user)
-        if pipeline is None:
-            return None
-        try:
-            return names.pipeline(pipeline), names.worker(self.client.name)
-        except errors.InvalidNameError:
-            return None  # we name ours
-
-    @property
-    def connection(self) -> str:
-        """What tells it from any other connection."""
-        return f"{self.server.id}/{self.client.id}"
-
-    @property
-    def new(self) -> bool:
-        """Whether the connection was made just now."""
-        if self.timestamp is None or self.client.start is None:
-            return True
-        return (self.timestamp - self.client.start).total_seconds() < NEW_S
 
 
 class Reaper:
@@ -174,7 +126,7 @@ class Reaper:
     # --- ears -------------------------------------------------------------------------------------
 
     async def _on_claim(self, message: Message) -> None:
-        heard = _claim(message.subject, message.data)
+        heard = hearing.claim(message.subject, message.data)
         if heard is None:
             return
         key, claim = heard
@@ -186,14 +138,14 @@ class Reaper:
             self._wake()
 
     async def _on_connect(self, message: Message) -> None:
-        event = _client_event(message)
+        event = hearing.client_event(message)
         if event is not None and event.key is not None:
             now_s = self._clock.monotonic_s()
             connected = reaping.Connected(event.key, event.connection, now_s, event.new)
             await self._do(event.key, self._core.handle(connected))
 
     async def _on_disconnect(self, message: Message) -> None:
-        event = _client_event(message)
+        event = hearing.client_event(message)
         if event is not None and event.key is not None:
             now_s = self._clock.monotonic_s()
             lost = reaping.Disconnected(event.key, event.connection, event.reason, now_s)
@@ -218,7 +170,7 @@ class Reaper:
                 continue
             failures = 0
             for stored in found:
-                heard = _claim(stored.subject, stored.data)
+                heard = hearing.claim(stored.subject, stored.data)
                 if heard is not None and heard[0] not in self._heard_since_reload:
                     await self._take_stored(*heard)
             self._loaded.set()
@@ -357,7 +309,7 @@ class Reaper:
         except errors.UnavailableError:
             self._reload.set()  # the sweep will see to it
             return
-        heard = _claim(stored.subject, stored.data) if stored else None
+        heard = hearing.claim(stored.subject, stored.data) if stored else None
         if heard is None or self._core.claim(key) is not None:
             return
         await self._take_stored(*heard)
@@ -387,28 +339,6 @@ class Reaper:
         subject = subjects.worker_event(reaped.pipeline, "reaped")
         with contextlib.suppress(errors.UnavailableError, errors.RefusedError):
             await self._publisher.put(subject, messages.encode(event))
-
-
-def _claim(subject: str, data: bytes) -> tuple[Key, Claim] | None:
-    """Return whose claim it is, by its subject, and what it says; None for one that is none."""
-    pipeline, worker = subject.split(".")[-2:]
-    try:
-        claim = messages.decode(subject, data, Claim)
-        names.pipeline(pipeline)
-        if claim.worker != worker:
-            raise errors.MalformedMessageError(subject, f"it is of {claim.worker!r}")
-    except errors.TrunklineError as error:
-        log.warning("claim not taken", extra={"error": str(error)})
-        return None
-    return (pipeline, worker), claim
-
-
-def _client_event(message: Message) -> _ClientEvent | None:
-    try:
-        return messages.decode(message.subject, message.data, _ClientEvent)
-    except errors.MalformedMessageError as error:
-        log.warning("event of a connection not understood", extra={"error": str(error)})
-        return None
 
 
 def _key(effect: Effect) -> Key:
