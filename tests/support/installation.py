@@ -139,6 +139,16 @@ class Installation:
 
         return await until(look, within_s=within_s, what=f"{count} workers of {pipeline}")
 
+    async def pulling(self, pipeline: str, count: int) -> records.Scaling:
+        """Return the scaling record once this many workers have asked for work."""
+
+        async def look() -> records.Scaling | None:
+            scaling = await self.seen(pipeline)
+            asked = [each for each in scaling.workers if each.pulled_ns]
+            return scaling if scaling.have == len(asked) == count else None
+
+        return await until(look, what=f"{count} workers of {pipeline} that pull")
+
     async def pids(self) -> dict[str, int]:
         """Return the process id of each worker's agent."""
         with pool_wire.address(self.home / "pool.sock") as address:
@@ -188,7 +198,7 @@ async def running(
     home = Path(tempfile.mkdtemp(prefix="tl-"))
     try:
         async with (
-            stacks.running(home, nodes=nodes, settings=settings or {}) as stack,
+            stacks.running(home, nodes=nodes, port=0, settings=settings or {}) as stack,
             clients.connect(stack.url, stack.store) as client,
         ):
             try:

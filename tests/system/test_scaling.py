@@ -31,9 +31,12 @@ async def test_workers_follow_the_nodes_at_once(record_property):
         await here.nodes(4)
         fewer = await here.workers("nap", 4)
         assert {w.name for w in fewer.workers} <= {w.name for w in first.workers}
+        # With more datums than workers the new ones pull at once.
+        job = await here.put("in", {f"/f{number:03}": b"x" for number in range(40)})
+        await here.listed("nap", job, 2)
         changed_ns = installation.SystemClock().wall_ns()
         await here.nodes(10)
-        again = await here.workers("nap", 10)
+        again = await here.pulling("nap", 10)
         stayed = {w.name: w.created_ns for w in fewer.workers}
         assert all(w.created_ns == stayed[w.name] for w in again.workers if w.name in stayed), (
             "a worker that stays is not restarted"
@@ -46,6 +49,8 @@ async def test_workers_follow_the_nodes_at_once(record_property):
         print(
             f"nodes 4 -> 10: created within {created_s:.3f} s, first pull within {pulled_s:.3f} s"
         )
+        ended = await here.succeeded("nap", job)
+        assert ended.counts.processed == 40
 
 
 async def test_standby_runs_as_many_workers_as_datums_and_then_none():

@@ -170,6 +170,11 @@ def _command_line(pid: int) -> str:
     return done.stdout
 
 
+ANY_FIRST, ANY_COUNT = 10_000, 20_000
+"""Where a free port is looked for: below those that the kernel gives to outgoing connections. One of
+these could go to some client while the server is down for a moment, or even connect to itself."""
+
+
 def _port(wanted: int | None, present: Credentials | None) -> int:
     if wanted:
         return wanted
@@ -178,9 +183,10 @@ def _port(wanted: int | None, present: Credentials | None) -> int:
             return present.port
         if _free(DEFAULT_PORT):
             return DEFAULT_PORT
-    with socket.socket() as any_port:
-        any_port.bind(("127.0.0.1", 0))
-        return int(any_port.getsockname()[1])
+    while True:
+        port = ANY_FIRST + secrets.randbelow(ANY_COUNT)
+        if _free(port):
+            return port
 
 
 def _free(port: int) -> bool:
