@@ -17,7 +17,7 @@ COMPILE := pip compile --quiet --universal --generate-hashes --no-emit-index-url
   --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo clean-demo test test-slow check lock lock-check docs clean
+.PHONY: help venv demo clean-demo test test-slow bench check lock lock-check docs clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test: $(VENV)/.dev  ## Run the tests, against a real nats-server
 
 test-slow: $(VENV)/.dev  ## Run the tests that take longer, too
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+bench: $(VENV)/.dev  ## Measure against what one would take instead; ARGS="--only w2 --runs 1 --peers dask"
+	@$(BIN)/python -m bench $(ARGS)
 
 check: $(VENV)/.dev lock-check  ## Check style, types, the rules between rooms, spelling and locks
 	$(BIN)/ruff check .

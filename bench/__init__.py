@@ -1,0 +1,1 @@
+"""Measures Trunkline against what one would take instead; docs/performance.md tells how."""
