@@ -27,6 +27,7 @@ from trunkline.client import client as clients
 from trunkline.contracts import api, errors, records
 from trunkline.contracts.messages import File, Outcome
 from trunkline.contracts.states import JobState
+from trunkline.local import pool_wire
 from trunkline.local import stack as stacks
 from trunkline.storage import manifests
 
@@ -192,6 +193,16 @@ async def installation(
             yield bench
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+async def agent(bench: Bench) -> int:
+    """Return the process id of a worker's agent."""
+    with pool_wire.address(bench.stack.home.root / "pool.sock") as address:
+        reader, writer = await asyncio.open_unix_connection(address)
+    writer.write(msgspec.json.encode(pool_wire.List(id=1)) + b"\n")
+    answer = msgspec.json.decode(await reader.readline(), type=pool_wire.Answer)
+    writer.close()
+    return answer.workers[0].pid
 
 
 def _check(

@@ -63,7 +63,7 @@ def below(root: int, processes: list[Process]) -> list[Process]:
 
 def usage(root: int | None = None) -> Usage:
     """Return what the tree below a process (this one) has used."""
-    tree = below(root or os.getpid(), _all())
+    tree = below(root or os.getpid(), everything())
     ticks = sum(each.ticks for each in tree)
     return Usage(ticks / os.sysconf("SC_CLK_TCK"), sum(peak(each.pid) for each in tree))
 
@@ -76,7 +76,8 @@ def peak(pid: int) -> int:
         return 0
 
 
-def _all() -> list[Process]:
+def everything() -> list[Process]:
+    """Return all processes that there are."""
     found = []
     for entry in PROC.iterdir():
         if entry.name.isdigit():

@@ -5,11 +5,8 @@ import os
 import signal
 from collections.abc import Sequence
 
-import msgspec
-
 from bench import figures, others, ours, processes
 from trunkline.contracts import api, errors, records
-from trunkline.local import pool_wire
 
 NO_OP = {"cmd": ["/bin/true"]}
 """The smallest datum there is."""
@@ -148,12 +145,7 @@ def _memory(bench: ours.Bench) -> dict[str, float]:
 
 async def _kill_worker(bench: ours.Bench, _: records.Job) -> None:
     await asyncio.sleep(CRASH_DATUMS * SLEEP_CRASH_S / ours.WORKERS / 2)
-    with pool_wire.address(bench.stack.home.root / "pool.sock") as address:
-        reader, writer = await asyncio.open_unix_connection(address)
-    writer.write(msgspec.json.encode(pool_wire.List(id=1)) + b"\n")
-    answer = msgspec.json.decode(await reader.readline(), type=pool_wire.Answer)
-    writer.close()
-    os.kill(answer.workers[0].pid, signal.SIGKILL)
+    os.kill(await ours.agent(bench), signal.SIGKILL)
 
 
 def _sleep(seconds: float) -> dict[str, list[str]]:
