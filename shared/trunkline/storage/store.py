@@ -17,7 +17,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -42,6 +42,10 @@ GET_MAX_BYTES = 256 * 1024 * 1024
 
 REFRESH_AFTER_S = 24 * 3600.0
 """An object this old is rewritten by whoever writes it again, so that no sweep takes it away."""
+
+INLINE_BYTES = 64 * 1024
+"""Up to this size a local store is read and written on the spot: the hop to a thread and back costs
+several times what the system calls do."""
 
 _TRIES = 3
 
@@ -121,6 +125,8 @@ class Store:
 
     async def _put(self, key: str, data: bytes) -> str:
         self._check_there()
+        if self._root is not None and len(data) <= INLINE_BYTES:
+            return self._put_here(key, data)
         with self._writing():
             try:
                 await obstore.put_async(
@@ -129,6 +135,21 @@ class Store:
             except AlreadyExistsError:
                 if await self._is_stale(key, len(data)):
                     await obstore.put_async(self._backend, key, data, use_multipart=False)
+        return key
+
+    def _put_here(self, key: str, data: bytes) -> str:
+        with self._writing():
+            try:
+                obstore.put(self._backend, key, data, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                try:
+                    found = obstore.head(self._backend, key)
+                except FileNotFoundError:
+                    found = None
+                if found is None or self._outdated(
+                    found["size"] != len(data), found["last_modified"]
+                ):
+                    obstore.put(self._backend, key, data, use_multipart=False)
         return key
 
     async def put_file(self, path: Path) -> str:
@@ -187,7 +208,12 @@ class Store:
             return b""
         with self._reading(key):
             try:
-                data = await obstore.get_range_async(self._backend, key, start=offset, length=size)
+                if self._root is not None and size <= INLINE_BYTES:
+                    data = obstore.get_range(self._backend, key, start=offset, length=size)
+                else:
+                    data = await obstore.get_range_async(
+                        self._backend, key, start=offset, length=size
+                    )
             except BaseError:
                 if (await obstore.head_async(self._backend, key))["size"] <= offset:
                     return b""  # each store has its own error for this
@@ -258,8 +284,10 @@ class Store:
             found = await obstore.head_async(self._backend, key)
         except FileNotFoundError:
             return True
-        age_s = self._clock.wall_ns() / 1e9 - found["last_modified"].timestamp()
-        return found["size"] != size or age_s > REFRESH_AFTER_S
+        return self._outdated(found["size"] != size, found["last_modified"])
+
+    def _outdated(self, cut: bool, modified: datetime) -> bool:
+        return cut or self._clock.wall_ns() / 1e9 - modified.timestamp() > REFRESH_AFTER_S
 
     def _check_there(self) -> None:
         """Raise UnavailableError when a local store's directory is gone.

@@ -11,10 +11,12 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Callable,
     Iterable,
     Iterator,
     Mapping,
@@ -22,6 +24,7 @@ from collections.abc import (
 )
 from functools import partial
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
@@ -31,12 +34,19 @@ from trunkline.storage import disk, manifests, packs, together, walking
 from trunkline.storage.store import Store
 from trunkline.storage.walking import Large, Small
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _INLINE_BYTES = 8 * 1024
 """Files are inline only while their paths are this short together: a message has its limit, too."""
 
 _WINDOW_FILES = 1024
 _WINDOW_BYTES = 8 * 1024 * 1024
 _READ_BYTES = 4 * 1024 * 1024
+_FLAT_BYTES = 4096
+"""A directory that is no larger itself has not many entries."""
+_HERE_BYTES = 64 * 1024
+"""What is written on the spot and not in a thread, whose hops cost more than some tiny files do."""
 _GAP_BYTES = 16 * 1024
 """Bytes between two files of one object that are rather read along than asked for separately."""
 
@@ -88,9 +98,11 @@ async def scan(
     `prefix` (`/a/b`, or empty) comes before their paths; for the rest see `upload`.
     """
     packer = packs.Packer(store)
-    walk = await asyncio.to_thread(walking.Walk, directory, prefix, views or {})
+    tiny = _is_tiny(directory)
+    call = _here if tiny else asyncio.to_thread
+    walk = await call(walking.Walk, directory, prefix, views or {})
     try:
-        while batch := await asyncio.to_thread(walk.batch):
+        while batch := await call(walk.batch):
             due = False
             for stored in await _store_large(store, batch):
                 if isinstance(stored, Small):
@@ -118,7 +130,7 @@ async def download(store: Store, files: AsyncIterable[File] | Iterable[File], ta
     """
     total = 0
     with disk.writing(str(target)):
-        await asyncio.to_thread(partial(target.mkdir, parents=True, exist_ok=True))
+        await _here(partial(target.mkdir, parents=True, exist_ok=True))
     async for window in _windows(files):
         total += sum(file.size for file in window)
         for file in window:
@@ -126,13 +138,39 @@ async def download(store: Store, files: AsyncIterable[File] | Iterable[File], ta
                 raise errors.InvalidPathError(
                     file.path, "it is not in its one form, as in a manifest"
                 )
-        await asyncio.to_thread(_make_parents, target, window)
+        tiny = len(window) <= INLINE_FILES
+        await (_here if tiny else asyncio.to_thread)(_make_parents, target, window)
         small = [file for file in window if file.size <= packs.SMALL_BYTES]
         large = [file for file in window if file.size > packs.SMALL_BYTES]
         calls = [partial(_fetch_group, store, group, target) for group in _grouped(small)]
         calls += [partial(_fetch_large, store, file, target) for file in large]
-        await together.run(calls)
+        if len(calls) == 1:
+            await calls[0]()
+        else:
+            await together.run(calls)
     return total
+
+
+async def _here(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do on the spot what is over sooner than a thread would have begun."""
+    return call(*args, **kwargs)
+
+
+def _is_tiny(directory: Path) -> bool:
+    """Return whether a directory surely has few entries, no directory among them, and few bytes."""
+    try:
+        status = directory.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_size > _FLAT_BYTES or status.st_nlink > 2:
+            return False
+        size = 0
+        with os.scandir(directory) as entries:
+            for count, entry in enumerate(entries, start=1):
+                if count > INLINE_FILES or not entry.is_file(follow_symlinks=False):
+                    return False
+                size += entry.stat(follow_symlinks=False).st_size
+    except OSError:
+        return False
+    return size <= _HERE_BYTES
 
 
 def _are_few(files: Sequence[File]) -> bool:
@@ -198,7 +236,8 @@ async def _fetch_group(store: Store, group: list[File], target: Path) -> None:
     begin = group[0].offset
     size = max(file.offset + file.size for file in group) - begin
     data = await store.get_range(group[0].object, begin, size) if size else b""
-    await asyncio.to_thread(_write_group, group, begin, data, target)
+    tiny = len(group) <= INLINE_FILES and size <= _HERE_BYTES
+    await (_here if tiny else asyncio.to_thread)(_write_group, group, begin, data, target)
 
 
 def _write_group(group: list[File], begin: int, data: bytes, target: Path) -> None:

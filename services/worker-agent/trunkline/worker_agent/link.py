@@ -56,6 +56,8 @@ class Child:
             SpawnError: it could not be started.
             ShimLostError: nobody is there any more.
         """
+        if self._ended.done():
+            return self._ended.result()
         return await asyncio.shield(self._ended)
 
     @property

@@ -69,7 +69,6 @@ class Printer:
         """Give what takes a command's output, until the end of the block."""
         output = Output(task, Printed(limit_bytes=self._limit), self)
         self._open.add(output)
-        self._more.set()  # from now on it looks for lines every `flush_s`
         try:
             yield output
         finally:
@@ -83,10 +82,10 @@ class Printer:
             self._more.set()
 
     async def send_forever(self) -> None:
-        """Send what is due, as it comes and after each `flush_s`."""
+        """Send what is due, as it comes and after each `flush_s`; a quiet run wakes nobody."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._flush_s if self._open else None):
+                async with asyncio.timeout(self._flush_s):
                     await self._more.wait()
             for each in self._open:
                 each.due()
@@ -95,6 +94,8 @@ class Printer:
     async def flush(self) -> None:
         """Send all that is waiting."""
         self._more.clear()
+        if not self._waiting and not self._lost:
+            return
         waiting, self._waiting = self._waiting, []
         for task, piece in waiting:
             line = LogLine(

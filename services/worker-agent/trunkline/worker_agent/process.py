@@ -77,7 +77,8 @@ async def run(
                 child = _start(link, command, [stdin, out.write, err.write])
             timed_out = await _ended(link, child, timeout_s)
             exited = await _within_reason(link, child)
-            await _read_to_end(out, err)
+            if not (out.at_end() and err.at_end()):
+                await _read_to_end(out, err)
         except SpawnError as error:
             ended = outcome.NotStarted(command.argv[0], error.number, command.cwd)
             return Run(ended, wall_s=clock.monotonic_s() - began_s)
@@ -106,8 +107,11 @@ def _start(link: Link, command: Command, descriptors: list[int]) -> Child:
 async def _ended(link: Link, child: Child, timeout_s: float | None) -> bool:
     """Wait for the command's end, and kill it at the end of its time; return whether that was."""
     try:
-        async with asyncio.timeout(timeout_s):
+        if timeout_s is None:
             await child.ended()
+        else:
+            async with asyncio.timeout(timeout_s):
+                await child.ended()
     except TimeoutError:
         link.kill(child)
         return True
@@ -121,6 +125,8 @@ async def _ended(link: Link, child: Child, timeout_s: float | None) -> bool:
 
 async def _within_reason(link: Link, child: Child) -> protocol.Exited:
     """Return the end of a command that has ended or was killed."""
+    if not child.running:
+        return await child.ended()
     try:
         async with asyncio.timeout(_KILL_S):
             return await child.ended()
@@ -169,6 +175,15 @@ class _Reader:
         if self._read >= 0:
             os.close(self._read)
             self._read = -1
+
+    def at_end(self) -> bool:
+        """Read what is there; return whether nothing more can come.
+
+        Most commands have printed nothing, or little: then their end needs no turn of the loop.
+        """
+        if not self.ended.is_set():
+            self._readable()
+        return self.ended.is_set()
 
     def _readable(self) -> None:
         for _ in range(_READS_AT_ONCE):

@@ -335,7 +335,7 @@ class Worker:
                 await self._settle(work.delivery, settlement)
             self._tell(lease.Settled(work.key))
         if work.place is not None:
-            await self._bench.space.discard(work.place)
+            self._bench.space.discard_soon(work.place)
 
     def _let_go(self, key: Key, settlement: Ack | Nak | None) -> None:
         """Settle a datum that was not begun."""
