@@ -1,13 +1,14 @@
 """The window of acknowledged publishes, on a real server."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from tests.support.nats import TestServer
 
 from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
+from trunkline.bus.ingest import Ingest
 from trunkline.bus.publishing import Window
 from trunkline.contracts import errors, subjects
 
@@ -115,3 +116,56 @@ async def test_a_message_that_is_too_large_is_refused_here(data: NatsConnection)
 async def _messages(connection: NatsConnection, stream: str) -> int:
     info = await connection.js_api(f"STREAM.INFO.{stream}")
     return int(info["state"]["messages"])
+
+
+async def test_a_batch_is_stored_once_however_often_it_is_put(data: NatsConnection) -> None:
+    batch = [(f"{JOB}/{number}/1.1", b"%d" % number) for number in range(5000)]
+    ingest, subject = Ingest(data), subjects.datums("p1", JOB)
+    await ingest.put_all(subject, batch[:3000])
+    await ingest.put_all(subject, batch)
+    await ingest.put_all(subject, [])
+    assert await _messages(data, subjects.datums_stream("p1")) == 5000
+
+
+async def test_a_batch_survives_a_server_that_is_killed_in_its_midst(
+    nats_server: TestServer, data: NatsConnection
+) -> None:
+    midst, going_on = asyncio.Event(), asyncio.Event()
+
+    def batch() -> Iterator[tuple[str, bytes]]:
+        for number in range(20_000):
+            if number == 10_000:
+                midst.set()
+            yield f"{JOB}/{number}/1.1", b"x" * 100
+
+    async def put() -> None:
+        await Ingest(data).put_all(subjects.datums("p1", JOB), batch())
+        going_on.set()
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        tasks.create_task(put(), name="put")
+        await midst.wait()
+        assert not going_on.is_set()
+        await nats_server.restart()
+    assert await _messages(data, subjects.datums_stream("p1")) == 20_000
+
+
+async def test_a_batch_that_may_not_be_put_or_has_no_stream_fails(
+    worker: NatsConnection, data: NatsConnection
+) -> None:
+    async with asyncio.timeout(3):
+        with pytest.raises(errors.PermissionViolationError):
+            await Ingest(worker).put_all(subjects.datums("p2", JOB), [("1", b"")])
+    with pytest.raises(errors.UnavailableError):
+        await Ingest(data).put_all(subjects.datums("new", JOB), [("1", b"")], timeout_s=0.5)
+
+
+async def test_a_batch_into_a_full_stream_is_refused(data: NatsConnection) -> None:
+    stream = subjects.datums_stream("p1")
+    config = (await data.js_api(f"STREAM.INFO.{stream}"))["config"]
+    await data.js_api(f"STREAM.UPDATE.{stream}", {**config, "max_msgs": 10, "discard": "new"})
+    batch = [(f"{number}", b"") for number in range(100)]
+    with pytest.raises(errors.RefusedError) as caught:
+        await Ingest(data).put_all(subjects.datums("p1", JOB), batch)
+    assert caught.value.code == errors.RefusedError.STORE_FAILED
+    assert await _messages(data, stream) == 10

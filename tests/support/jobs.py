@@ -18,6 +18,7 @@ from tests.support.nats import TestServer
 
 from trunkline.bus import pulls
 from trunkline.bus.connection import NatsConnection
+from trunkline.bus.ingest import Ingest
 from trunkline.bus.ports import Delivery, Message
 from trunkline.bus.publishing import Window
 from trunkline.contracts import errors, messages, names, records, spec, subjects
@@ -225,7 +226,7 @@ class Process:
             tables=self.tables,
             jobs=self.jobs,
             connection=data,
-            publisher=publisher,
+            ingest=faults.around(Ingest(site.data), "put_all"),
             store=store,
             folder=self.folder,
             outcomes=self.outcomes,

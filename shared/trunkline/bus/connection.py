@@ -160,10 +160,14 @@ class NatsConnection:
         """Hand a message to the socket, or raise UnavailableError."""
         self._wire.send(subject, data, reply=reply, headers=headers)
 
-    def listen(self, handler: Handler) -> tuple[str, int]:
-        """Subscribe to a fresh inbox; return its subject, and what `unlisten` takes."""
+    def listen(self, handler: Handler, *, below: bool = False) -> tuple[str, int]:
+        """Subscribe to a fresh inbox, or to all subjects one token below it.
+
+        Returns:
+            The inbox, and what `unlisten` takes.
+        """
         subject = f"{self._inbox}.p.{self.unique()}"
-        return subject, self._wire.listen(subject, handler)
+        return subject, self._wire.listen(f"{subject}.*" if below else subject, handler)
 
     def unlisten(self, sid: int) -> None:
         """Unsubscribe; what was on its way is handed over until a barrier is passed."""

@@ -4,7 +4,7 @@ A service takes these Protocols, never nats-py. `connection`, `pulls`, `publishi
 `tails` implement them on a real server.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, Protocol, TypeVar
 
@@ -190,6 +190,26 @@ class Publisher(Protocol):
         Raises:
             RefusedError: the server did not store it; `code` says why.
             UnavailableError: no answer in time.
+        """
+        ...
+
+
+class BatchPublisher(Protocol):
+    """Acknowledged publishes of very many messages into one stream."""
+
+    async def put_all(
+        self, subject: str, messages: Iterable[tuple[str, bytes]], *, timeout_s: float = 30.0
+    ) -> None:
+        """Return once all of these (Msg-Id, data) messages are stored, or were before.
+
+        Args:
+            subject: Where to.
+            messages: Taken one by one as there is room for them.
+            timeout_s: For how long nothing may come to be stored.
+
+        Raises:
+            RefusedError: the server did not store one of them.
+            UnavailableError: no answer in time. After either, any of them may be stored.
         """
         ...
 

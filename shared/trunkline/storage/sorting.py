@@ -21,8 +21,8 @@ from trunkline.contracts import errors, names
 from trunkline.contracts.messages import File
 from trunkline.storage import manifests
 
-_KEPT = 50_000
-"""Files in memory: some 20 MB."""
+_KEPT = 16_384
+"""Files in memory: some 7 MB."""
 _FRAME = 256
 """Files read back at once from each spilled part."""
 _MOST_PARTS = 64

@@ -10,15 +10,11 @@ from functools import partial
 
 from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
-from trunkline.bus.ports import Publisher
+from trunkline.bus.ports import BatchPublisher
 from trunkline.contracts import records, subjects
 from trunkline.coordinator.core import datums
 from trunkline.coordinator.core.datums import Datum
 from trunkline.coordinator.settings import Settings
-from trunkline.storage import together
-
-AT_ONCE = 256
-"""Datums whose PubAck is waited for at once."""
 
 
 class JobQueue:
@@ -26,14 +22,14 @@ class JobQueue:
 
     Args:
         connection: In DATA.
-        publisher: On that connection.
+        ingest: On that connection.
         settings: For the leases, and the copies that JetStream keeps.
     """
 
     def __init__(
-        self, connection: NatsConnection, publisher: Publisher, settings: Settings
+        self, connection: NatsConnection, ingest: BatchPublisher, settings: Settings
     ) -> None:
-        self._connection, self._publisher, self._settings = connection, publisher, settings
+        self._connection, self._ingest, self._settings = connection, ingest, settings
 
     async def open(self, job: records.Job) -> None:
         """Make the stream and the consumer be there; workers that pull already go on."""
@@ -54,18 +50,9 @@ class JobQueue:
             UnavailableError: some may be stored; put them again.
             RefusedError: the server cannot store them now, a full disk, say.
         """
+        messages = partial(_message, job, round_)
         subject = subjects.datums(job.pipeline, job.id)
-
-        def message(datum: Datum) -> tuple[bytes, str]:
-            generation = job.generations.get(str(datum.index), 1)
-            msg_id = datums.message_id(job.id, datum.index, generation, round_)
-            return datums.message(job, datum, generation, round_), msg_id
-
-        async def put(datum: Datum) -> None:
-            data, msg_id = message(datum)
-            await self._publisher.put(subject, data, msg_id=msg_id)
-
-        await together.run((partial(put, datum) for datum in chosen), at_once=AT_ONCE)
+        await self._ingest.put_all(subject, map(messages, chosen))
 
     async def gauge(self, job: records.Job) -> topology.Gauge | None:
         """Return how much waits and is in flight; None if there is no consumer."""
@@ -83,3 +70,10 @@ class JobQueue:
         await topology.purge(self._connection, subjects.OUTCOMES_STREAM, outcomes)
         attempts = subjects.attempts_of(job.pipeline, job.id)
         await topology.purge(self._connection, subjects.ATTEMPTS_STREAM, attempts)
+
+
+def _message(job: records.Job, round_: int, datum: Datum) -> tuple[str, bytes]:
+    """Return the Msg-Id and the message of a datum."""
+    generation = job.generations.get(str(datum.index), 1)
+    msg_id = datums.message_id(job.id, datum.index, generation, round_)
+    return msg_id, datums.message(job, datum, generation, round_)

@@ -36,7 +36,7 @@ import msgspec
 
 from trunkline.bus import jetstream
 from trunkline.bus.connection import NatsConnection
-from trunkline.bus.ports import Publisher
+from trunkline.bus.ports import BatchPublisher
 from trunkline.contracts import errors, records
 from trunkline.contracts.states import JobState
 from trunkline.coordinator.assignments import Assignments
@@ -94,7 +94,7 @@ class JobRunner:
         tables: Commits and done indexes.
         jobs: All job records.
         connection: In DATA.
-        publisher: On that connection.
+        ingest: On that connection.
         store: The object store.
         folder: Somebody runs it.
         outcomes: Reads outcomes.
@@ -112,7 +112,7 @@ class JobRunner:
         tables: Tables,
         jobs: JobStore,
         connection: NatsConnection,
-        publisher: Publisher,
+        ingest: BatchPublisher,
         store: Store,
         folder: OutcomeFolder,
         outcomes: Outcomes,
@@ -126,7 +126,7 @@ class JobRunner:
         self._assignments, self._committer = assignments, committer
         self._events, self._clock = events, clock
         self._inputs = Inputs(tables.commits, store)
-        self._queue = JobQueue(connection, publisher, settings)
+        self._queue = JobQueue(connection, ingest, settings)
         self._done = Done(tables.done, store, spool)
         self._lister = Lister(jobs, self._inputs, self._done, self._queue, assignments, store)
         quiet_s = settings.repair_quiet_s

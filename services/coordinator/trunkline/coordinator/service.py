@@ -17,6 +17,7 @@ import logging
 
 from trunkline.bus import connection, topology
 from trunkline.bus.connection import NatsConnection
+from trunkline.bus.ingest import Ingest
 from trunkline.bus.publishing import Window
 from trunkline.bus.tables import KvTable
 from trunkline.contracts import errors, records, subjects
@@ -113,7 +114,7 @@ class Coordinator:
             tables=tables,
             jobs=self._catalog.jobs,
             connection=data,
-            publisher=publisher,
+            ingest=Ingest(data),
             store=store,
             folder=self._folder,
             outcomes=outcomes,

@@ -17,7 +17,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
-PIECE_BYTES = 32 * 1024 * 1024
+PIECE_BYTES = 8 * 1024 * 1024
 """Keys and values that are sorted at once in memory."""
 _ITEM_BYTES = 150
 """What an item costs in memory beside its key and value."""

@@ -6,6 +6,7 @@ end of this datum in this job, and read as FAILED with the reason.
 """
 
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -36,12 +37,8 @@ def place(subject: str) -> Place | None:
     index, generation = tokens[4:]
     if not (_is_number(index) and _is_number(generation)):
         return None
-    try:
-        return Place(
-            names.pipeline(tokens[2]), names.commit(tokens[3]), int(index), int(generation)
-        )
-    except errors.InvalidNameError:
-        return None
+    pipeline, job = tokens[2:4]
+    return Place(pipeline, job, int(index), int(generation)) if _is_job(pipeline, job) else None
 
 
 def read(where: Place, data: bytes) -> Outcome:
@@ -71,6 +68,17 @@ def skipped(done: Outcome, index: int) -> Outcome:
 def key(index: int) -> bytes:
     """Return the key under which a run holds the outcome of this index."""
     return index.to_bytes(8, "big")
+
+
+@lru_cache(maxsize=1024)
+def _is_job(pipeline: str, job: str) -> bool:
+    """Return whether these are names; asked for each outcome, and seldom about another job."""
+    try:
+        names.pipeline(pipeline)
+        names.commit(job)
+    except errors.InvalidNameError:
+        return False
+    return True
 
 
 def _is_number(text: str) -> bool:
