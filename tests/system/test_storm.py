@@ -8,8 +8,8 @@ import random
 import signal
 
 import pytest
-
 from tests.support import installation
+
 from trunkline.contracts import errors
 
 DATUMS = 1500
