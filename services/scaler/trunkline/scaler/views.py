@@ -82,6 +82,10 @@ class Views:
         """Return whether a job is there and has not ended."""
         return job in self._jobs.get(pipeline, ())
 
+    def live_jobs(self) -> list[tuple[str, str]]:
+        """Return (pipeline, id) of all jobs that are there and have not ended."""
+        return [(pipeline, job) for pipeline, jobs in self._jobs.items() for job in jobs]
+
     async def follow_pipelines(self) -> None:
         """Keep the pipelines known, for ever."""
         async with self._pipeline_table.watch() as batches:
