@@ -203,6 +203,7 @@ async def test_what_a_killed_worker_had_started_goes_with_it(pool: Pool) -> None
     pid = (await pool.told("w-0"))["pid"]
     family = [child.pid for child in psutil.Process(pid).children()]
     assert len(family) == 2
+    family.append(int((pool.home.workers / "w-0" / "away").read_text()))
     os.kill(pid, signal.SIGKILL)
     await pool.exited("w-0")
     await until(lambda: not any(alive(each) for each in family))

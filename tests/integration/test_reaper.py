@@ -23,6 +23,7 @@ from trunkline.contracts.messages import Claim, Held
 from trunkline.contracts.states import Cause
 from trunkline.runtime.clock import SystemClock
 from trunkline.scaler.reaper import Reaper
+from trunkline.scaler.unclaimed import Unclaimed
 
 HOLDER = Path(__file__).parents[1] / "support" / "entries" / "lease_holder.py"
 JOB = "a" * 32
@@ -42,9 +43,18 @@ class Field:
             live=lambda *_: True,
             wake=lambda: None,
         )
+        self.jobs: list[tuple[str, str]] = []
+        self.unclaimed = Unclaimed(
+            scaler,
+            leases=functools.partial(topology.in_flight, scaler),
+            jobs=lambda: self.jobs,
+            living=self.reaper.living,
+            lost=self.reaper.lost,
+        )
 
     async def fill(self, pipeline: str, job: str, count: int) -> None:
         """Publish datums and make the job's consumer; its leases last a minute."""
+        self.jobs.append((pipeline, job))
         await topology.declare_pipeline(self.data, pipeline)
         await topology.ensure_job_consumer(
             self.data, pipeline, job, ack_wait_s=60, max_ack_pending=10_000
@@ -341,3 +351,38 @@ async def test_a_restarted_server_costs_nobody_an_attempt(field: Field) -> None:
             holder.kill()
             await taker.has(1)
             await field.charged("p", JOB, 0)
+
+
+async def test_what_a_killed_worker_had_not_claimed_yet_is_given_back_too(field: Field) -> None:
+    """The lease lasts a minute; the kill comes between the message and the claim."""
+    await field.fill("p1", JOB, 5)
+    async with asyncio.TaskGroup() as tasks:
+        looking = tasks.create_task(field.unclaimed.run())
+        async with field.server.connect_worker("p1", "w-0") as connection:
+            taker = Taker(connection, "p1", JOB)
+            taker.pull.start()
+            taker.pull.want(3)
+            await taker.has(3)
+            await taker.taken.pop().ack()
+            unclaimed = {each.sequence for each in taker.taken}
+        async with asyncio.timeout(20), field.taker("p1", JOB) as heir:
+            await heir.has(4)
+            assert unclaimed < {each.sequence for each in heir.taken}
+        looking.cancel()
+
+
+async def test_what_living_workers_hold_is_left_to_them(field: Field) -> None:
+    await field.fill("p1", JOB, 4)
+    async with field.holder("p1", JOB, 2), asyncio.TaskGroup() as tasks:
+        await field.knows("p1", "w-0")
+        looking = tasks.create_task(field.unclaimed.run())
+        async with field.server.connect_worker("p1", "w-1") as connection:
+            taker = Taker(connection, "p1", JOB)
+            taker.pull.start()
+            taker.pull.want(1)
+            await taker.has(1)
+            unclaimed = {each.sequence for each in taker.taken}
+        async with asyncio.timeout(20), field.taker("p1", JOB) as heir:
+            await heir.has(2)
+            assert {each.sequence for each in heir.taken} == unclaimed | {4}
+        looking.cancel()

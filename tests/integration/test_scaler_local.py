@@ -143,7 +143,9 @@ class Place:
         found = {}
         for child in pool.children():
             with contextlib.suppress(psutil.Error):
-                found[Path(child.cwd()).name] = child.pid
+                path = Path(child.cwd())
+                if path.parent == self.home.workers:  # not what only removes directories
+                    found[path.name] = child.pid
         return found
 
     async def events(self, name: str = "p") -> list[messages.Event]:

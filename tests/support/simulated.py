@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from trunkline.bus.ports import Acked, Entry, Message, Stored
+from trunkline.bus.topology import InFlight
 from trunkline.contracts import errors, messages, records, spec, subjects
 from trunkline.contracts.messages import HEARTBEAT_S, Claim, Held
 from trunkline.contracts.states import JobState, PipelineState
@@ -364,6 +365,7 @@ class World:
             scaling=self.scaling,
             measure=self._measure,
             deliveries=self._deliveries,
+            leases=self._leases,
             clock=self.clock,
         )
         async with asyncio.TaskGroup() as tasks:
@@ -477,6 +479,9 @@ class World:
 
     async def _deliveries(self, pipeline: str, job: str) -> int | None:
         return 1 if await self._measure(pipeline, job) is not None else None
+
+    async def _leases(self, _pipeline: str, _job: str) -> InFlight | None:
+        return None  # here every claim arrives
 
     def _nak(self, subject: str) -> None:
         _, _, _stream, job, _, sequence, *_ = subject.split(".")

@@ -21,10 +21,11 @@ def files(count: int) -> dict[str, bytes]:
     return {f"/f{number:03}": b"%d\n" % number for number in range(count)}
 
 
-async def test_a_datum_that_always_kills_its_worker_is_quarantined_after_its_tries():
+async def test_a_datum_that_always_kills_its_worker_is_quarantined_after_its_tries(tmp_path):
     """The command kills the worker agent above it; the other datums of the job are done."""
     killer = (
-        'if [ -e "$PFS/in/f003" ]; then echo killing >&2; kill -9 "$TRUNKLINE_TEST_AGENT_PID"; sleep 5; fi;'
+        f'if [ -e "$PFS/in/f003" ]; then echo killing | tee -a "{tmp_path}/runs" >&2;'
+        ' kill -9 "$TRUNKLINE_TEST_AGENT_PID"; sleep 5; fi;'
         ' cp "$PFS"/in/* "$PFS/out/"'
     )
     # The command finds the agent as the parent of its own parent, the shim.
@@ -51,6 +52,8 @@ async def test_a_datum_that_always_kills_its_worker_is_quarantined_after_its_tri
         assert bad.outcome is not None
         assert bad.outcome.attempts == 3
         assert "worker-lost" in bad.outcome.reason
+        runs = (tmp_path / "runs").read_text().splitlines()
+        assert len(runs) == 3, "it ran exactly as often as it has tries"
 
 
 async def test_a_rolling_restart_of_the_server_charges_nobody():

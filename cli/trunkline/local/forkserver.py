@@ -23,7 +23,7 @@ import signal
 import stat
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 ENTRY = "trunkline.worker_agent.__main__:run_pair"
@@ -132,6 +132,20 @@ def end_session(leader: int) -> None:
         for pid in members:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def kill_strays(known: Collection[int]) -> None:
+    """Kill every child that is none of the known ones.
+
+    With `adopt_orphans` these are what a dead worker's commands have left: processes in sessions of
+    their own, which `end_session` does not find. Their children come to us when they are dead.
+    """
+    path = Path(f"/proc/self/task/{os.getpid()}/children")
+    with contextlib.suppress(OSError):  # only Linux tells
+        for word in path.read_text().split():
+            if int(word) not in known:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(int(word), signal.SIGKILL)
 
 
 def remove_trees(directory: Path, prefix: str, let_go: Callable[[], None]) -> int:

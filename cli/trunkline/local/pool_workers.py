@@ -125,8 +125,9 @@ class Workers:
                 self._start_remover()
 
     def tick(self) -> None:
-        """Kill what is over its grace; cut logs that have grown too long."""
+        """Kill what is over its grace or was left by the dead; cut logs that have grown too long."""
         now_s = time.monotonic()
+        forkserver.kill_strays({self._remover, *self._by_pid})
         for worker in self._workers.values():
             if worker.kill_at_s is not None and now_s >= worker.kill_at_s:
                 with contextlib.suppress(ProcessLookupError):

@@ -157,6 +157,18 @@ class Gauge(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
 
 
+class InFlight(msgspec.Struct, frozen=True, kw_only=True):
+    """Which messages of a job are in somebody's hands: some of those in a range of sequences."""
+
+    count: int
+    floor: int
+    """Every message up to this stream sequence is settled."""
+    highest: int
+    """No message after this stream sequence was delivered yet."""
+    deliveries: int
+    """As from `deliveries`."""
+
+
 async def declare_ctl(conn: NatsConnection, *, replicas: int = 1, storage: str = "file") -> None:
     """Make the server have everything of the account CTL."""
     declarations: tuple[Stream | Bucket, ...] = (*CTL_STREAMS, *CTL_BUCKETS)
@@ -251,6 +263,19 @@ async def deliveries(conn: NatsConnection, pipeline: str, job: str) -> int | Non
     """
     info = await _consumer(conn, pipeline, job)
     return None if info is None else int(info["delivered"]["consumer_seq"])
+
+
+async def in_flight(conn: NatsConnection, pipeline: str, job: str) -> InFlight | None:
+    """Return where a job's unsettled deliveries lie, or None when it has no consumer."""
+    info = await _consumer(conn, pipeline, job)
+    if info is None:
+        return None
+    return InFlight(
+        count=info["num_ack_pending"],
+        floor=info["ack_floor"]["stream_seq"],
+        highest=info["delivered"]["stream_seq"],
+        deliveries=info["delivered"]["consumer_seq"],
+    )
 
 
 async def _consumer(conn: NatsConnection, pipeline: str, job: str) -> dict[str, Any] | None:

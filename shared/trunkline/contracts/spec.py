@@ -38,7 +38,7 @@ class Transform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Parallelism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many workers: exactly one of the two."""
+    """How many workers: at most one of the two."""
 
     constant: int | None = None
     coefficient: float | None = None
@@ -73,7 +73,8 @@ class PipelineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     transform: Transform
     input: Input
     description: str = ""
-    parallelism_spec: Parallelism = Parallelism(coefficient=1.0)
+    parallelism_spec: Parallelism = Parallelism()
+    """Neither is set where the spec does not say: the installation's default coefficient, 1, holds."""
     standby: bool = False
     """Workers only while there is work (`autoscaling` in the newer dialects)."""
     datum_tries: int = 3

@@ -26,6 +26,9 @@ def run(environ: Mapping[str, str]) -> None:
         # a child, and one with a process group of its own, as the shim gives to commands
         for group in (None, 0):
             subprocess.Popen(["/bin/sleep", "600"], process_group=group)
+        # and one that has left its worker's session, whose parent is gone
+        away = "/bin/sleep 600 & echo $! >away"
+        subprocess.run(["/bin/sh", "-c", away], start_new_session=True, check=True)
     told = {
         "pid": os.getpid(),
         "sid": os.getsid(0),

@@ -34,7 +34,7 @@ def test_the_smallest_spec_has_every_default():
         name="words",
         transform=spec.Transform(cmd=("python3", "count.py")),
         input=spec.Input(pfs=spec.PfsInput(repo="texts", glob="/*", name="texts", branch="master")),
-        parallelism_spec=spec.Parallelism(coefficient=1.0),
+        parallelism_spec=spec.Parallelism(),
         datum_tries=3,
     )
 
@@ -186,7 +186,7 @@ def test_a_parallelism_that_cannot_be_is_refused(value, path):
 
 def test_no_parallelism_is_one_worker_per_node():
     taken = spec_parsing.convert(changed(parallelism_spec=None))
-    assert taken.parallelism_spec == spec.Parallelism(coefficient=1.0)
+    assert taken.parallelism_spec == spec.Parallelism()
     whole = spec_parsing.convert(changed(parallelism_spec={"coefficient": 2}))
     assert whole.parallelism_spec.coefficient == 2.0
 

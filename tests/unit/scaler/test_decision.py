@@ -116,6 +116,8 @@ def test_old_and_new_code_share_the_cap_while_old_jobs_live() -> None:
     assert found.wants == {OLD: 3, NEW: 1}
     assert "3 of them for jobs of older code" in found.reason
     assert decided(pipeline(), jobs, {1: Gauge(in_flight=1)}).wants == {OLD: 1, NEW: 3}
+    # nobody has looked yet what is left of it
+    assert decided(pipeline(), jobs, {}).wants == {OLD: 3, NEW: 1}
     # nothing is pending, but the job has not ended: datums may have to be put back
     assert decided(pipeline(), jobs, {1: Gauge()}).wants == {OLD: 1, NEW: 3}
 

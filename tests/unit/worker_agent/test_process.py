@@ -279,9 +279,13 @@ async def test_frames_of_a_newer_agent_are_skipped(shim):
 async def meet(path: str, *, terminating: bool) -> Link:
     async with asyncio.timeout(10):
         link = Link(await accept(path))
+        told_to_end = asyncio.Event()
+        link._on_term = told_to_end.set
         assert not Path(path).exists()  # while it is there, nobody else can come
         hello = await link.hello()
-    assert (HelloFlag.TERMINATING in hello.flags) == terminating
+        if terminating and HelloFlag.TERMINATING not in hello.flags:
+            await told_to_end.wait()  # the signal came between its HELLO and our look
+    assert terminating or HelloFlag.TERMINATING not in hello.flags
     heard = Heard()
     told = await process.run(link, Command(sh("echo hi"), ENV), heard, clock=CLOCK)
     assert (told.ended, bytes(heard.stdout)) == (outcome.Exited(0), b"hi\n")

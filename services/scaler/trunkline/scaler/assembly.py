@@ -37,6 +37,7 @@ async def serve(config: Settings, connect_cluster: Connect) -> None:
             scaling=KvTable(ctl, subjects.SCALING, records.Scaling),
             measure=functools.partial(topology.gauge, data),
             deliveries=functools.partial(topology.deliveries, data),
+            leases=functools.partial(topology.in_flight, data),
             clock=SystemClock(),
         )
         async with asyncio.TaskGroup() as tasks:

@@ -75,6 +75,8 @@ class Reaper:
         wake: Callable[[], None],
     ) -> None:
         self._connection, self._publisher, self._clock = connection, publisher, clock
+        self.lost = asyncio.Event()
+        """Set when a worker was lost: there may be leases that its claim does not tell of."""
         self._deliveries, self._live, self._wake = deliveries, live, wake
         self._core = Reaping()
         self._tasks: asyncio.TaskGroup | None = None
@@ -110,6 +112,10 @@ class Reaper:
         """Return the last claim of a living worker."""
         return self._core.claim(key)
 
+    def living(self) -> list[tuple[Key, Claim]]:
+        """Return all workers that are not lost, with their last claims."""
+        return self._core.living()
+
     def heard_s(self, key: Key) -> float | None:
         """Return when a living worker was last heard of, on the clock that never goes back."""
         return self._core.heard_s(key)
@@ -118,6 +124,7 @@ class Reaper:
         """The cluster says that a worker's process is gone."""
         event = reaping.ProcessGone(key, reason, self._clock.monotonic_s())
         await self._do(key, self._core.handle(event))
+        self.lost.set()
 
     def listed(self, keys: Collection[Key] | None) -> None:
         """Say which workers the cluster lists; None while it does not answer."""
@@ -150,6 +157,7 @@ class Reaper:
             now_s = self._clock.monotonic_s()
             lost = reaping.Disconnected(event.key, event.connection, event.reason, now_s)
             await self._do(event.key, self._core.handle(lost))
+            self.lost.set()
             self._wake()
 
     def _reconnected(self) -> None:

@@ -34,6 +34,7 @@ from trunkline.scaler.ports import (
 from trunkline.scaler.reaper import DataConnection, Deliveries, Reaper
 from trunkline.scaler.settings import Settings
 from trunkline.scaler.status import Status
+from trunkline.scaler.unclaimed import Leases, Unclaimed
 from trunkline.scaler.views import Measure, Views
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Scaler:
         scaling: Table[records.Scaling],
         measure: Measure,
         deliveries: Deliveries,
+        leases: Leases,
         clock: Clock,
     ) -> None:
         self._config, self._cluster, self._clock, self._data = config, cluster, clock, data
@@ -77,6 +79,13 @@ class Scaler:
             deliveries=deliveries,
             live=self._views.live,
             wake=wake,
+        )
+        self._unclaimed = Unclaimed(
+            data,
+            leases=leases,
+            jobs=self._views.live_jobs,
+            living=self._reaper.living,
+            lost=self._reaper.lost,
         )
         self._drains = Drains(data, self._reaper.claim, clock)
         self._hands = Hands(cluster, self._drains, clock, at_once=config.actions, wake=wake)
@@ -104,6 +113,7 @@ class Scaler:
                 await self._views.loaded()
                 await self._reaper.loaded()
                 tasks.create_task(self._follow_cluster(), name="follow-cluster")
+                tasks.create_task(self._unclaimed.run(), name="unclaimed")
                 log.info("ready", extra={"pipelines": len(self._views.names)})
                 await self._reconcile_forever(tasks)
         finally:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from trunkline.bus.ports import Table
-from trunkline.contracts import errors, records
+from trunkline.contracts import errors, records, spec
 from trunkline.contracts.states import JobState
 from trunkline.scaler.core.decision import Gauge
 
@@ -82,6 +82,10 @@ class Views:
         """Return whether a job is there and has not ended."""
         return job in self._jobs.get(pipeline, ())
 
+    def live_jobs(self) -> list[tuple[str, str]]:
+        """Return (pipeline, id) of all jobs that are there and have not ended."""
+        return [(pipeline, job) for pipeline, jobs in self._jobs.items() for job in jobs]
+
     async def follow_pipelines(self) -> None:
         """Keep the pipelines known, for ever."""
         async with self._pipeline_table.watch() as batches:
@@ -89,11 +93,9 @@ class Views:
                 for entry in batch:
                     if "." in entry.key:  # a version of the past
                         continue
-                    if entry.value is None:
-                        self._pipelines.pop(entry.key, None)
-                    else:
-                        self._pipelines[entry.key] = entry.value
+                    self._take_pipeline(entry.key, entry.value)
                 self._loaded[0].set()
+                self._look_now.set()
                 self._wake()
 
     async def follow_jobs(self) -> None:
@@ -118,6 +120,14 @@ class Views:
                     await self._look_now.wait()
             except TimeoutError:
                 continue
+
+    def _take_pipeline(self, name: str, pipeline: records.Pipeline | None) -> None:
+        before = self._pipelines.pop(name, None)
+        if pipeline is not None:
+            self._pipelines[name] = pipeline
+        if before is not None and pipeline is not None and _code(before) != _code(pipeline):
+            # what was only shown until now decides who stays: better unknown than old
+            self._gauges.pop(name, None)
 
     def _take_job(self, key: str, job: records.Job | None) -> None:
         pipeline, _, identifier = key.partition(".")
@@ -164,3 +174,7 @@ class Views:
             gauges[job] = Gauge(pending=measured.pending, in_flight=measured.in_flight)
         if gauges.get(job) != before:
             self._wake()
+
+
+def _code(pipeline: records.Pipeline) -> str:
+    return spec.code_hash(pipeline.spec.transform) if pipeline.spec is not None else ""

@@ -75,7 +75,7 @@ def decide(
     waits = pipeline.spec.standby
     want = standing_by.want(cap, load, now_s) if waits else standby.plain(cap)
     current = spec.code_hash(pipeline.spec.transform)
-    wants = shares(want.workers, current, _needs_of_old(jobs, gauges, current))
+    wants = shares(want.workers, current, _needs_of_old(jobs, gauges, current, want.workers))
     reason = want.why
     if older := want.workers - wants[current]:
         reason += f"; {older} of them for jobs of older code"
@@ -90,13 +90,16 @@ def decide(
 
 
 def _needs_of_old(
-    jobs: Sequence[records.Job], gauges: Mapping[str, Gauge], current: str
+    jobs: Sequence[records.Job], gauges: Mapping[str, Gauge], current: str, want: int
 ) -> dict[str, int]:
-    """Return code hash -> workers that jobs of former code need: one at least while they run."""
+    """Return code hash -> workers that jobs of former code need: one at least while they run.
+
+    A job of which nobody knows yet what is left may need all: draining is one way.
+    """
     needs: dict[str, int] = {}
     for job in jobs:
         if job.state in _AT_WORK and job.code_hash != current:
-            gauge = gauges.get(job.id, Gauge())
+            gauge = gauges.get(job.id, Gauge(pending=want))
             need = max(1, gauge.pending + gauge.in_flight)
             needs[job.code_hash] = needs.get(job.code_hash, 0) + need
     return needs
