@@ -43,6 +43,9 @@ GET_MAX_BYTES = 256 * 1024 * 1024
 REFRESH_AFTER_S = 24 * 3600.0
 """An object this old is rewritten by whoever writes it again, so that no sweep takes it away."""
 
+MARKER = ".trunkline-store"
+"""A file in a local store's directory that tells it from an empty mount point."""
+
 _TRIES = 3
 
 T = TypeVar("T")
@@ -92,7 +95,9 @@ def _backend(url: str, scheme: str) -> ObjectStore:
         if parts.netloc or not parts.path.strip("/"):
             problem = "it names no directory"
             raise ValueError(problem)
-        Path(unquote(parts.path)).mkdir(parents=True, exist_ok=True)
+        root = Path(unquote(parts.path))
+        root.mkdir(parents=True, exist_ok=True)
+        (root / MARKER).touch()
         return from_url(url)
     if scheme == "memory":
         return from_url("memory:///")
@@ -262,12 +267,12 @@ class Store:
         return found["size"] != size or age_s > REFRESH_AFTER_S
 
     def _check_there(self) -> None:
-        """Raise UnavailableError when a local store's directory is gone.
+        """Raise UnavailableError when a local store's directory is gone, or is another one.
 
-        A write would make it again: beside the disk that was unmounted, say.
+        A write would go beside the disk that was unmounted, say: into the empty mount point.
         """
-        if self._root is not None and not self._root.is_dir():
-            raise _away("store", self.url, FileNotFoundError("its directory is not there"))
+        if self._root is not None and not (self._root / MARKER).exists():
+            raise _away("store", self.url, FileNotFoundError(f"its {MARKER} is not there"))
 
     @contextlib.contextmanager
     def _reading(self, key: str) -> Iterator[None]:
