@@ -13,7 +13,7 @@ import pytest
 from tests.support.nats import TestServer
 
 from trunkline.bus import topology
-from trunkline.bus.connection import NatsConnection
+from trunkline.bus.connection import NatsConnection, connect
 from trunkline.bus.ports import Delivery
 from trunkline.bus.publishing import Window
 from trunkline.bus.pulls import StandingPull
@@ -386,3 +386,17 @@ async def test_what_living_workers_hold_is_left_to_them(field: Field) -> None:
             await heir.has(2)
             assert {each.sequence for each in heir.taken} == unclaimed | {4}
         looking.cancel()
+
+
+async def test_a_claim_of_a_worker_that_cannot_be_named_hurts_nobody(field: Field) -> None:
+    url = await field.server.issuer.worker_url("p1")
+    async with connect(url, name="w-9", inbox=subjects.worker_inbox("p1", "w-9")) as hostile:
+        claim = Claim(worker="w*", incarnation="x", code_hash="c", slots=1)
+        await hostile.publish("trunkline.claims.p1.w*", messages.encode(claim))
+        await hostile.flush()
+        await field.fill("p1", JOB, 1)
+        async with field.holder("p1", JOB, 1) as process:
+            await field.knows("p1", "w-0")
+            assert field.reaper.claim(("p1", "w*")) is None
+            process.kill()
+            await field.charged("p1", JOB, 0)

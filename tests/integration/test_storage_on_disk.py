@@ -40,7 +40,7 @@ async def main(disk, elsewhere):
     await expect_unavailable(store.put(os.urandom(2_000_000)))
     await expect_unavailable(store.put_file(large))
     await expect_unavailable(trees.upload(store, elsewhere))
-    left = [path for path in (disk / "store").rglob("*") if path.is_file()]
+    left = [path for path in (disk / "store" / "objects").rglob("*") if path.is_file()]
     assert [path.name for path in left] == [keys.sha256(first)], left
     assert await store.get(first) == b"first"
 

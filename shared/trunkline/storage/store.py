@@ -47,6 +47,9 @@ INLINE_BYTES = 64 * 1024
 """Up to this size a local store is read and written on the spot: the hop to a thread and back costs
 several times what the system calls do."""
 
+MARKER = ".trunkline-store"
+"""A file in a local store's directory that tells it from an empty mount point."""
+
 _TRIES = 3
 
 T = TypeVar("T")
@@ -96,7 +99,9 @@ def _backend(url: str, scheme: str) -> ObjectStore:
         if parts.netloc or not parts.path.strip("/"):
             problem = "it names no directory"
             raise ValueError(problem)
-        Path(unquote(parts.path)).mkdir(parents=True, exist_ok=True)
+        root = Path(unquote(parts.path))
+        root.mkdir(parents=True, exist_ok=True)
+        (root / MARKER).touch()
         return from_url(url)
     if scheme == "memory":
         return from_url("memory:///")
@@ -290,12 +295,12 @@ class Store:
         return cut or self._clock.wall_ns() / 1e9 - modified.timestamp() > REFRESH_AFTER_S
 
     def _check_there(self) -> None:
-        """Raise UnavailableError when a local store's directory is gone.
+        """Raise UnavailableError when a local store's directory is gone, or is another one.
 
-        A write would make it again: beside the disk that was unmounted, say.
+        A write would go beside the disk that was unmounted, say: into the empty mount point.
         """
-        if self._root is not None and not self._root.is_dir():
-            raise _away("store", self.url, FileNotFoundError("its directory is not there"))
+        if self._root is not None and not (self._root / MARKER).exists():
+            raise _away("store", self.url, FileNotFoundError(f"its {MARKER} is not there"))
 
     @contextlib.contextmanager
     def _reading(self, key: str) -> Iterator[None]:

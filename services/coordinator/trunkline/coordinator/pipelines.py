@@ -54,12 +54,15 @@ class Pipelines:
         data: NatsConnection,
         events: Events,
         clock: Clock,
+        *,
+        replicas: int = 1,
     ) -> None:
         self._catalog, self._repos, self._jobsets = catalog, repos, jobsets
         self._assignments = assignments
         self._ensured: dict[str, int] = {}
         """The version of each pipeline for which all that follows was seen to be there."""
         self._data, self._events, self._clock = data, events, clock
+        self._replicas = replicas
 
     async def apply(self, wanted: spec.PipelineSpec, command: int = 0) -> records.Pipeline:
         """Take a spec that parsed; return the pipeline's record.
@@ -143,7 +146,7 @@ class Pipelines:
         kept = msgspec.structs.replace(pipeline, refusal=None, command=0)
         await self._catalog.pipelines.ensure(key, kept)
         await self._repos.ensure_output(pipeline.name, pipeline.spec.output_branch)
-        await topology.declare_pipeline(self._data, pipeline.name)
+        await topology.declare_pipeline(self._data, pipeline.name, replicas=self._replicas)
         await self._assignments.publish(pipeline.name)
         self._ensured[pipeline.name] = pipeline.version
 

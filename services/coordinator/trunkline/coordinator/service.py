@@ -105,7 +105,14 @@ class Coordinator:
         outcomes = Outcomes(data, store)
         self._assignments = Assignments(self._catalog.jobs, publisher)
         self._pipelines = Pipelines(
-            self._catalog, self._repos, self._jobsets, self._assignments, data, events, clock
+            self._catalog,
+            self._repos,
+            self._jobsets,
+            self._assignments,
+            data,
+            events,
+            clock,
+            replicas=settings.replicas,
         )
         commits = Commits(self._catalog, self._repos, self._jobsets, store, clock)
         self._folder = OutcomeFolder(data, outcomes, self._catalog.jobs, events)

@@ -72,6 +72,7 @@ def claim(subject: str, data: bytes) -> tuple[Key, Claim] | None:
     try:
         said = messages.decode(subject, data, Claim)
         names.pipeline(pipeline)
+        names.worker(worker)
         if said.worker != worker:
             raise errors.MalformedMessageError(subject, f"it is of {said.worker!r}")
     except errors.TrunklineError as error:

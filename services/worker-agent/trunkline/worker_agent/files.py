@@ -16,6 +16,7 @@ import contextlib
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -151,8 +152,16 @@ class Workspace:
         if len(self._doomed) == 1:
             asyncio.get_running_loop().call_later(_DISCARD_S, self._discard)
 
+    async def settle(self) -> None:
+        """Return once nothing is left to be deleted."""
+        self._discard()
+        if self._discarding is not None:
+            await self._discarding
+
     def _discard(self) -> None:
         doomed, self._doomed = self._doomed, []
+        if not doomed:
+            return
         self._discarding = asyncio.get_running_loop().run_in_executor(None, _remove_all, doomed)
 
 
@@ -183,6 +192,7 @@ def _remove_all(paths: list[Path]) -> None:
 def _remove(path: Path) -> None:
     try:
         shutil.rmtree(path)
-    except OSError:  # the command took our rights away, on something deeper
+    except (OSError, RecursionError):  # rights taken away on something deeper, or a thousand levels
         shim.open_up(str(path))
-        shutil.rmtree(path, ignore_errors=True)
+        command = ["/bin/rm", "-rf", "--", str(path)]
+        subprocess.run(command, check=False, stderr=subprocess.DEVNULL)  # noqa: S603 - our own path

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from trunkline.bus.ports import Connection, Publisher
+from trunkline.bus.ports import Connection, Publisher, Stored
 from trunkline.contracts import attempts, errors, messages, subjects
 from trunkline.contracts.attempts import Ledger
 from trunkline.contracts.messages import DatumTask, Event, Outcome
@@ -74,8 +74,8 @@ class Records:
                 return changed
 
     async def has_outcome(self, task: DatumTask) -> bool:
-        """Return whether the datum is done already."""
-        return await self._stored_outcome(task) is not None
+        """Return whether the datum is done already; a record that nobody can read ends it, too."""
+        return await self._stored(task) is not None
 
     async def store_outcome(self, task: DatumTask, outcome: Outcome) -> None:
         """Return once the datum has an outcome, ours or one that was there before; try for ever."""
@@ -121,19 +121,23 @@ class Records:
 
     async def _is_there(self, task: DatumTask, ours: Outcome) -> bool:
         try:
-            stored = await self._stored_outcome(task)
+            stored = await self._stored(task)
         except errors.UnavailableError:
             return False
         if stored is None:
             return False
-        if stored.incarnation != ours.incarnation:
-            log.info("another worker's outcome was first", extra=_named(task, other=stored.worker))
+        try:
+            first = messages.decode(stored.subject, stored.data, Outcome)
+        except errors.MalformedMessageError as error:
+            log.warning("the outcome there is not readable", extra=_named(task, reason=str(error)))
+            return True
+        if first.incarnation != ours.incarnation:
+            log.info("another worker's outcome was first", extra=_named(task, other=first.worker))
         return True
 
-    async def _stored_outcome(self, task: DatumTask) -> Outcome | None:
+    async def _stored(self, task: DatumTask) -> Stored | None:
         subject = subjects.outcome(task.pipeline, task.job, task.index, task.generation)
-        stored = await self._connection.last(subjects.OUTCOMES_STREAM, subject)
-        return None if stored is None else messages.decode(subject, stored.data, Outcome)
+        return await self._connection.last(subjects.OUTCOMES_STREAM, subject)
 
 
 def _decoded(subject: str, data: bytes) -> Ledger | None:

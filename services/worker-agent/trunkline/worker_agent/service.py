@@ -173,6 +173,7 @@ class Worker:
         await self._until_idle()
         await self._say_goodbye()
         self._link.bye()
+        await self._bench.space.settle()
         code = EXIT_SHIM_LOST if lost.done() and not told.done() else EXIT_STOPPED
         lost.cancel()
         told.cancel()

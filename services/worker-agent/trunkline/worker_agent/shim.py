@@ -318,19 +318,20 @@ def open_up(path: str) -> tuple[int, int]:
 
 def _walk(path: str) -> Iterator[tuple[str, int]]:
     """Give each file and directory with its permissions, a directory before it is opened."""
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return
-    kind = status.st_mode & 0o170000
-    if kind not in (0o040000, 0o100000):
-        return
-    yield path, status.st_mode & 0o7777
-    if kind != 0o040000:
-        return
-    with contextlib.suppress(OSError), os.scandir(path) as entries:
-        for entry in entries:
-            yield from _walk(entry.path)
+    waiting = [path]  # and no recursion: a command may make a thousand levels
+    while waiting:
+        path = waiting.pop()
+        try:
+            status = os.lstat(path)
+        except OSError:
+            continue
+        kind = status.st_mode & 0o170000
+        if kind not in (0o040000, 0o100000):
+            continue
+        yield path, status.st_mode & 0o7777
+        if kind == 0o040000:
+            with contextlib.suppress(OSError), os.scandir(path) as entries:
+                waiting += (entry.path for entry in entries)
 
 
 def _ended_child() -> int | None:
