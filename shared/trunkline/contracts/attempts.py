@@ -29,11 +29,9 @@ CHARGE_AFTER_S = 10.0
 FREE_BOUND = 20
 """How many attempts that charge nobody a datum may use up before it is quarantined all the same."""
 
-LOST = frozenset({None, Cause.WORKER_LOST, Cause.CONTAINER_LOST})
-"""What took the worker, or the container that the command ran in, along; None: nobody knows of an end."""
-
-CHARGED = frozenset({Cause.USER_EXIT, Cause.USER_TIMEOUT, Cause.OOM} | LOST) - {None}
-"""Causes that count against `datum_tries`; of the losses, only one while the command ran."""
+CHARGED = frozenset({Cause.USER_EXIT, Cause.USER_TIMEOUT, Cause.OOM, Cause.WORKER_LOST})
+"""Causes that count against `datum_tries`. A container that is lost without its worker is not among
+them: it may be no fault of the datum's, and FREE_BOUND ends what always takes it along."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -110,7 +108,8 @@ def verdict(ledger: Ledger, tries: int, now_ns: int) -> Verdict:
         if 0 < open_for <= CHARGE_AFTER_S:
             return Wait(delay_s=open_for)
         last = counted[-1]
-        state = DatumState.QUARANTINED if last.cause in LOST else DatumState.FAILED
+        lost = last.cause is None or last.cause is Cause.WORKER_LOST
+        state = DatumState.QUARANTINED if lost else DatumState.FAILED
         return GiveUp(state=state, reason=_told(counted, tries))
     if len(ledger.attempts) - len(counted) >= FREE_BOUND:
         reason = f"given up after {FREE_BOUND} attempts that were no fault of the datum's"

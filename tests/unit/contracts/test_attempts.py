@@ -56,8 +56,8 @@ def test_an_attempt_without_an_end_counts_as_a_lost_worker():
     assert len(attempts.charged(ledger(attempt(None)))) == 1
 
 
-def test_a_datum_that_kills_its_own_container_uses_up_its_tries():
-    lost = ledger(*(attempt(Cause.CONTAINER_LOST) for _ in range(2)))
+def test_a_datum_that_kills_its_own_container_comes_to_its_end_too():
+    lost = ledger(*(attempt(Cause.CONTAINER_LOST) for _ in range(attempts.FREE_BOUND)))
     verdict = attempts.verdict(lost, tries=2, now_ns=NOW * 1000)
     assert isinstance(verdict, attempts.GiveUp)
     assert verdict.state is DatumState.QUARANTINED
