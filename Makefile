@@ -12,7 +12,8 @@ ARGS ?=
 DEMO_HOME ?= .demo
 DEMO_FILES ?= 600
 
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# The locks are complete: nothing is left to be resolved, and pip's resolver trips over extras in them.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 COMPILE := pip compile --quiet --universal --generate-hashes --no-emit-index-url \
   --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
@@ -28,7 +29,7 @@ $(BIN)/python:
 
 $(VENV)/.local: requirements/build.txt requirements/local.txt pyproject.toml | $(BIN)/python
 	$(PIP) --require-hashes -r requirements/build.txt -r requirements/local.txt
-	$(PIP) --no-deps --no-build-isolation --editable .
+	$(PIP) --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.local
