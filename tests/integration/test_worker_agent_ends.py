@@ -17,9 +17,12 @@ from tests.support.workers import lab as make_lab
 from trunkline.bus import topology
 from trunkline.bus.publishing import Window
 from trunkline.contracts import attempts, messages, subjects
-from trunkline.contracts.messages import Drain
+from trunkline.contracts.messages import Claim, Drain
 from trunkline.contracts.states import Cause, DatumState
 from trunkline.worker_agent import service
+
+QUICK = "test $TRUNKLINE_DATUM_INDEX -lt 10"
+"""Ends the first ten datums at once: datums are fetched ahead of others once they are known to be short."""
 
 
 @pytest.fixture
@@ -43,6 +46,11 @@ async def text_of(path: Path) -> str:
     return path.read_text()
 
 
+def running(claim: Claim) -> int | None:
+    """Return the index of the datum that is executing."""
+    return next((each.index for each in claim.held if each.executing), None)
+
+
 async def tell_to_drain(lab: Lab, worker: str, incarnation: str = "") -> None:
     async with lab.server.connect("scaler-data") as scaler:
         drain = Drain(incarnation=incarnation, reason="test")
@@ -51,30 +59,31 @@ async def tell_to_drain(lab: Lab, worker: str, incarnation: str = "") -> None:
 
 
 async def test_a_worker_that_is_told_to_stop_finishes_and_gives_back_the_rest(lab: Lab) -> None:
-    ticket = await lab.shell("sleep 0.5")
-    tasks = await lab.datums(ticket, 5)
-    worker = await lab.worker("w1", ticket, prefetch=9, give_back_s=60)
-    await lab.claim("w1", lambda claim: len(claim.held) == 5)
+    ticket = await lab.shell(f"{QUICK} || sleep 0.5")
+    tasks = (await lab.datums(ticket, 10 + 9))[10:]
+    worker = await lab.worker("w1", ticket, prefetch=4, ahead_s=600, give_back_s=60)
+    await lab.claim("w1", lambda claim: running(claim) == 10 and len(claim.held) == 5)
     worker.kill(signal.SIGTERM)
     assert await worker.code() == 0
     claim = await lab.claim("w1", lambda claim: claim.closing)
     assert (claim.held, claim.draining) == ((), True)
     assert (await lab.outcome(tasks[0])).state is DatumState.PROCESSED
-    assert await lab.unsettled(ticket) == 4
+    assert await lab.unsettled(ticket) == 8
     await lab.worker("w2", ticket)
     assert {each.attempts for each in await lab.outcomes(tasks)} == {1}
 
 
 async def test_a_hundred_leases_are_claimed_and_given_back_at_once(lab: Lab) -> None:
-    ticket = await lab.shell("sleep 60")
-    await lab.datums(ticket, 120)
-    await lab.worker("w1", ticket, prefetch=99, give_back_s=600)
-    claim = await lab.claim("w1", lambda claim: len(claim.held) == 100)
+    ticket = await lab.shell(f"{QUICK} || sleep 60")
+    await lab.datums(ticket, 10 + 300)
+    await lab.worker("w1", ticket, prefetch=99, ahead_s=600, give_back_s=600)
+    claim = await lab.claim("w1", lambda claim: running(claim) == 10 and len(claim.held) == 100)
     assert sum(each.executing for each in claim.held) == 1
     await tell_to_drain(lab, "w1", claim.incarnation)
     await lab.claim("w1", lambda claim: claim.draining and len(claim.held) == 1)
-    await lab.worker("w2", ticket, prefetch=199, give_back_s=600)
-    await lab.claim("w2", lambda claim: len(claim.held) == 119)
+    assert await lab.unsettled(ticket) == 300
+    await lab.worker("w2", ticket, give_back_s=600)
+    await lab.executing("w2")
 
 
 async def test_what_runs_too_long_is_given_back_at_a_stop_and_charged_to_nobody(lab: Lab) -> None:

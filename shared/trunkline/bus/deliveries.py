@@ -17,7 +17,16 @@ class PulledDelivery:
     that is not `current` any more is acked, but never naked: the reaper gives it back, or ack_wait.
     """
 
-    __slots__ = ("_connection", "_epoch", "_reply", "data", "delivered", "sequence", "subject")
+    __slots__ = (
+        "_connection",
+        "_epoch",
+        "_reply",
+        "data",
+        "delivered",
+        "pending",
+        "sequence",
+        "subject",
+    )
 
     def __init__(self, connection: NatsConnection, subject: str, reply: str, data: bytes) -> None:
         place = jetstream.parse_ack(reply)
@@ -25,6 +34,7 @@ class PulledDelivery:
         self.data = data
         self.sequence = place.stream_sequence
         self.delivered = place.delivered
+        self.pending = place.pending
         self._connection, self._epoch, self._reply = connection, connection.epoch, reply
 
     @property

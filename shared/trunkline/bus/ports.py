@@ -66,6 +66,11 @@ class Delivery(Protocol):
         ...
 
     @property
+    def pending(self) -> int:
+        """How many more waited in the queue, for this consumer, when it was sent."""
+        ...
+
+    @property
     def current(self) -> bool:
         """False once the connection was lost since receipt: drop it unless it is being worked on."""
         ...

@@ -1,5 +1,3 @@
-import dataclasses
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -20,6 +18,7 @@ from trunkline.worker_agent.core.lease import (
     Settled,
     Stage,
     Stopped,
+    Stored,
     Tell,
     Ticked,
     Want,
@@ -30,26 +29,64 @@ class Worker:
     """A holding with a clock and a log of what it wanted done."""
 
     def __init__(self, *, slots=1, prefetch=1, give_back_s=2.0, jobs=("j1",)):
-        self.holding = Holding(slots=slots, prefetch=prefetch, give_back_s=give_back_s)
+        self.holding = Holding(
+            slots=slots, prefetch=prefetch, ahead_s=0.05, give_back_s=give_back_s
+        )
         self.now_s = 100.0
         self.first = self.tell(Assigned(jobs))
 
     def tell(self, event):
         return self.holding.handle(event, self.now_s, int(self.now_s * 1e9))
 
-    def receive(self, sequence, job="j1", *, fresh=True):
-        return self.tell(Received(Key(job, sequence), sequence, 1, fresh))
+    def receive(self, sequence, job="j1", *, fresh=True, pending=1000):
+        return self.tell(Received(Key(job, sequence), sequence, 1, fresh, pending))
 
     def done(self, sequence, job="j1"):
         return self.tell(Ran(Key(job, sequence))) + self.tell(Settled(Key(job, sequence)))
+
+    def work(self, sequences, took_s, **received):
+        """Receive and finish datums, each of which takes so long; return the last want."""
+        wanted = []
+        for sequence in sequences:
+            wanted += only(Want, self.receive(sequence, **received))
+            self.now_s += took_s
+            wanted += only(Want, self.done(sequence))
+        return wanted[-1].count if wanted else None
 
 
 def only(kind, effects):
     return [each for each in effects if isinstance(each, kind)]
 
 
-def test_an_assigned_job_is_asked_for_slots_and_prefetch():
-    assert Worker(prefetch=7).first == [Want("j1", 8)]
+def test_a_job_of_unknown_pace_is_asked_for_its_slots_and_one_to_be_staged():
+    assert Worker(prefetch=7).first == [Want("j1", 2)]
+
+
+def test_what_takes_some_fifty_milliseconds_is_fetched_ahead():
+    assert Worker(prefetch=256).work(range(1, 30), 0.01) == 1 + 5
+    assert Worker(prefetch=256).work(range(1, 30), 0.05) == 1 + 1
+    assert Worker(prefetch=256).work(range(1, 300), 0.0001) == 256
+
+
+def test_requests_go_out_when_half_of_what_may_be_asked_for_is_used_up():
+    worker = Worker(prefetch=256)
+    worker.work(range(1, 300), 0.001)
+    wants = [only(Want, worker.receive(n) + worker.done(n)) for n in range(300, 400)]
+    assert sum(map(bool, wants)) <= 100 // 20
+
+
+def test_no_more_is_fetched_ahead_than_half_of_what_waits():
+    worker = Worker(prefetch=256)
+    worker.work(range(1, 30), 0.0001)
+    worker.holding._asked.clear()
+    assert worker.work([30], 0.0001, pending=20) == 10
+    worker.holding._asked.clear()
+    assert worker.work([31], 0.0001, pending=0) == 1
+
+
+def test_a_younger_job_is_asked_for_the_free_slots_only():
+    worker = Worker(prefetch=256, jobs=("old", "new"))
+    assert worker.first == [Want("old", 2), Want("new", 1)]
 
 
 def test_a_received_datum_is_told_before_it_is_begun():
@@ -76,7 +113,20 @@ def test_outputs_that_cannot_be_stored_hold_up_the_next_ones():
         worker.receive(sequence)
     worker.tell(Ran(Key("j1", 1)))
     assert only(Begin, worker.tell(Ran(Key("j1", 2)))) == []
-    assert only(Begin, worker.tell(Settled(Key("j1", 1)))) == [Begin(Key("j1", 3))]
+    assert only(Begin, worker.tell(Stored(Key("j1", 1)))) == [Begin(Key("j1", 3))]
+
+
+def test_outcomes_that_are_on_their_way_hold_up_the_next_ones_only_when_they_pile_up():
+    worker = Worker(prefetch=3)
+    for sequence in range(1, lease.REPORTING_MAX + 2):
+        assert len(only(Begin, worker.receive(sequence))) == 1
+        worker.tell(Ran(Key("j1", sequence)))
+        worker.tell(Stored(Key("j1", sequence)))
+        if sequence == lease.REPORTING_MAX:
+            break
+    last = lease.REPORTING_MAX + 1
+    assert only(Begin, worker.receive(last)) == []
+    assert only(Begin, worker.tell(Settled(Key("j1", 7)))) == [Begin(Key("j1", last))]
 
 
 def test_what_may_have_been_delivered_before_is_not_staged_ahead():
@@ -102,13 +152,11 @@ def test_short_datums_are_fetched_ahead_again_after_long_ones():
     worker = Worker()
     worker.receive(1)
     worker.now_s += 5
-    worker.done(1)
-    assert worker.holding._ahead() == 0
-    for sequence in range(2, 12):
-        worker.receive(sequence)
-        worker.now_s += 0.01
-        worker.done(sequence)
-    assert worker.holding._ahead() == 1
+    assert only(Want, worker.done(1)) == []  # one was asked for to be staged, before it was known
+    worker.receive(2)
+    worker.now_s += 5
+    assert only(Want, worker.done(2)) == [Want("j1", 1)]
+    assert worker.work(range(3, 30), 0.01) == 2
 
 
 def test_a_job_that_is_gone_is_cancelled_everywhere():
@@ -180,7 +228,7 @@ class Leases(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.worker = Worker(slots=1, prefetch=2, jobs=())
+        self.worker = Worker(slots=1, prefetch=20, jobs=())
         self.assigned: tuple[str, ...] = ()
         self.wanted = dict.fromkeys(JOBS, 0)
         self.sequence = 0
@@ -223,8 +271,8 @@ class Leases(RuleBasedStateMachine):
         self.assigned = tuple(jobs)
         self.tell(Assigned(self.assigned))
 
-    @rule(job=st.sampled_from(JOBS), fresh=st.booleans())
-    def receive(self, job, fresh):
+    @rule(job=st.sampled_from(JOBS), fresh=st.booleans(), pending=st.integers(0, 50))
+    def receive(self, job, fresh, pending):
         late = self.wanted[job] == 0
         if late and not self.stopped and job in self.assigned:
             return  # the server sends no more than was asked for
@@ -232,7 +280,7 @@ class Leases(RuleBasedStateMachine):
         self.sequence += 1
         key = Key(job, self.sequence)
         self.came[key] = "waiting"
-        self.tell(Received(key, self.sequence, 1, fresh))
+        self.tell(Received(key, self.sequence, 1, fresh, pending))
 
     @precondition(lambda self: self.begun - self.ran)
     @rule()
@@ -240,6 +288,11 @@ class Leases(RuleBasedStateMachine):
         key = min(self.begun - self.ran)
         self.ran.add(key)
         self.tell(Ran(key))
+
+    @precondition(lambda self: self.ran)
+    @rule(data=st.data())
+    def stored(self, data):
+        self.tell(Stored(data.draw(st.sampled_from(sorted(self.ran)))))
 
     @precondition(lambda self: self.begun)
     @rule(data=st.data())
@@ -288,7 +341,3 @@ class Leases(RuleBasedStateMachine):
 
 Leases.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestLeases = Leases.TestCase
-
-
-def test_events_and_effects_are_values():
-    assert all(dataclasses.is_dataclass(each) for each in (Received, Want, Begin, Stage))

@@ -20,26 +20,26 @@ delay; a crash in between makes it come again sooner. On the last try the outcom
 """
 
 import asyncio
+import dataclasses
 import errno
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, assert_never
 
-import msgspec
-
 from trunkline.contracts import attempts, errors
 from trunkline.contracts.attempts import Attempt, Ledger
-from trunkline.contracts.messages import Outcome
+from trunkline.contracts.messages import Figures, Outcome
 from trunkline.contracts.states import Cause, DatumState
 from trunkline.runtime import backoff
+from trunkline.runtime.clock import Clock
 from trunkline.storage.trees import Uploaded
-from trunkline.worker_agent import environment, process
 from trunkline.worker_agent.core import outcome as verdicts
 from trunkline.worker_agent.core.outcome import Bad
-from trunkline.worker_agent.files import Place
+from trunkline.worker_agent.execution import Executor, Ran
 from trunkline.worker_agent.link import ShimLostError
-from trunkline.worker_agent.printing import Output
-from trunkline.worker_agent.work import Ack, Bench, Nak, Why, Work
+from trunkline.worker_agent.printing import Printer
+from trunkline.worker_agent.records import Records
+from trunkline.worker_agent.work import Ack, Nak, Why, Work
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +51,28 @@ _LAST_WORD_S = 3.0
 _DETAIL_CHARS = 300
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What a datum is worked on with; one per worker."""
+
+    executor: Executor
+    records: Records
+    printer: Printer
+    clock: Clock
+    worker: str
+    incarnation: str
+    ran: Callable[[Work], None]
+    """Told when the slot is free again."""
+    stored: Callable[[Work], None]
+    """Told when the outputs are stored, and only the outcome is left."""
+
+
 async def live(work: Work, bench: Bench) -> Ack | Nak | None:
     """Work on a datum; return how its message is to be settled, None if it is not ours any more."""
-    place = work.place = bench.space.place()
     try:
-        return await _attempt(work, bench, place)
+        return await _attempt(work, bench)
     except asyncio.CancelledError:
-        bench.space.withdraw(place)
+        bench.executor.withdraw(work)
         current = asyncio.current_task()
         if work.why is None or current is None:
             raise
@@ -69,39 +84,34 @@ async def live(work: Work, bench: Bench) -> Ack | Nak | None:
         log.warning("the user's side is gone", extra=_named(work))
         return await _given_up(work, bench, Cause.CONTAINER_LOST, str(error))
     finally:
-        bench.space.withdraw(place)
+        bench.executor.withdraw(work)
         bench.ran(work)
 
 
-async def _attempt(work: Work, bench: Bench, place: Place) -> Ack | Nak:
+async def _attempt(work: Work, bench: Bench) -> Ack | Nak:
     bad: Bad | None = None
     if not work.turn.is_set():
-        bad = await _stage(work, bench, place)
+        bad = await _stage(work, bench)
         await work.turn.wait()
     work.started_ns = bench.clock.wall_ns()
     if not work.fresh:
         settled = await _look_back(work, bench)
         if settled is not None:
             return settled
-    if bad is None and not place.directory.exists():
-        bad = await _stage(work, bench, place)
+    if bad is None and not work.staged:
+        bad = await _stage(work, bench)
     if bad is not None:
-        return await _failed(work, bench, bad, "")
-    return await _execute(work, bench, place)
+        return await _failed(work, bench, Ran(bad))
+    return await _execute(work, bench)
 
 
-async def _stage(work: Work, bench: Bench, place: Place) -> Bad | None:
+async def _stage(work: Work, bench: Bench) -> Bad | None:
     """Fetch the inputs; return why that will never succeed, if it will not."""
-    began_s = bench.clock.monotonic_s()
     try:
-        await _insist("inputs", work, lambda: bench.space.stage(bench.store, work.task, place))
+        await _insist("inputs", work, lambda: bench.executor.stage(work))
     except errors.TrunklineError as error:
         return Bad(Cause.STORE_ERROR, f"its inputs cannot be fetched: {error}")
-    work.measure(
-        wait_s=began_s - work.received_s,
-        download_s=bench.clock.monotonic_s() - began_s,
-        download_bytes=place.bytes,
-    )
+    work.staged = True
     return None
 
 
@@ -132,77 +142,39 @@ async def _look_back(work: Work, bench: Bench) -> Ack | Nak | None:
             return Nak(delay_s)
         case attempts.GiveUp(state, reason):
             last = work.ledger.attempts[-1]
-            await _report(work, bench, state, reason, exit_code=last.exit_code, tail=last.detail)
+            await _report(
+                work, bench, state, reason=reason, exit_code=last.exit_code, tail=last.detail
+            )
             return Ack()
         case _:
             assert_never(verdict)
 
 
-async def _execute(work: Work, bench: Bench, place: Place) -> Ack | Nak:
-    transform = work.ticket.transform
-    command = process.Command(
-        argv=transform.cmd,
-        env=environment.of(
-            bench.inherited, work.ticket, work.task, pfs=bench.pfs, worker=bench.worker
-        ),
-        cwd=transform.working_dir or str(bench.space.work),
-        stdin="".join(f"{line}\n" for line in transform.stdin).encode("utf-8", "surrogateescape"),
-        inherit_env=bench.foreign,
-    )
-    await bench.begun()
-    await _insist("directory", work, lambda: _present(bench, place))
-    with bench.printer.output(work.task) as output:
-        run = await process.run(
-            bench.link,
-            command,
-            output.take,
-            clock=bench.clock,
-            timeout_s=work.ticket.datum_timeout_s,
-        )
-        bench.space.withdraw(place)
-        bench.ran(work)
-        work.measure(process_s=run.wall_s, cpu_s=run.cpu_s, peak_rss_bytes=run.peak_rss_bytes)
-        verdict = verdicts.judge(run.ended, transform.accept_return_code)
-        if isinstance(verdict, verdicts.Good):
-            stored = await _upload(work, bench, place)
-            if isinstance(stored, Uploaded):
-                await bench.printer.flush()
-                await _report(work, bench, DatumState.PROCESSED, "", stored=stored)
-                return Ack()
-            verdict = stored
-        return await _failed(work, bench, verdict, output.tail, output)
+async def _execute(work: Work, bench: Bench) -> Ack | Nak:
+    executor = bench.executor
+
+    async def present() -> None:
+        executor.present(work)
+
+    await _insist("directory", work, present)
+    ran = await executor.run(work)
+    bench.ran(work)
+    if not isinstance(ran.verdict, verdicts.Good):
+        return await _failed(work, bench, ran)
+    stored = await _insist("outputs", work, lambda: executor.store(work))
+    if isinstance(stored, Bad):
+        return await _failed(work, bench, Ran(stored, ran.output))
+    bench.stored(work)
+    await bench.printer.flush()
+    await _report(work, bench, DatumState.PROCESSED, stored=stored)
+    return Ack()
 
 
-async def _present(bench: Bench, place: Place) -> None:
-    bench.space.present(place)
-
-
-async def _upload(work: Work, bench: Bench, place: Place) -> Uploaded | Bad:
-    """Store the outputs; return what they became, or why they never will."""
-    began_s = bench.clock.monotonic_s()
-    opened = False
-    if bench.foreign:
-        await bench.link.chmod(str(place.out))
-        opened = True
-    while True:
-        try:
-            stored = await _insist("outputs", work, lambda: bench.space.upload(bench.store, place))
-        except errors.InvalidPathError as error:
-            if opened:
-                return verdicts.judge_output(error.path, error.reason)
-            await bench.link.chmod(str(place.out))  # its rights may be all that is wrong
-            opened = True
-        else:
-            work.measure(upload_s=bench.clock.monotonic_s() - began_s, upload_bytes=stored.bytes)
-            return stored
-
-
-async def _failed(
-    work: Work, bench: Bench, bad: Bad, tail: str, output: Output | None = None
-) -> Ack | Nak:
+async def _failed(work: Work, bench: Bench, ran: Ran) -> Ack | Nak:
     """Record a failed attempt, and give the datum back or report its end."""
-    text = bad.reason
-    attempt = _ended(work, bench, bad.cause, tail[-_DETAIL_CHARS:] or text, bad.exit_code)
+    bad, tail = ran.verdict, ran.tail
+    assert isinstance(bad, Bad)
+    attempt = _ended(work, bench, bad.cause, tail[-_DETAIL_CHARS:] or bad.reason, bad.exit_code)
     work.ledger = await _insist(
         "ledger",
         work,
@@ -213,15 +185,14 @@ async def _failed(
     after = verdicts.after(work.ledger, bad, work.ticket.datum_tries)
     log.info("attempt failed", extra=_named(work, cause=str(bad.cause), reason=after.reason))
     await bench.records.tell_attempt(work.task, attempt, after.reason)
-    if output is not None:
-        output.say(after.reason)
-        output.end()
+    if ran.output is not None:
+        ran.output.say(after.reason)
     await bench.printer.flush()
     match after:
         case verdicts.TryAgain(delay_s):
             return Nak(delay_s)
         case verdicts.Fail(state, reason):
-            await _report(work, bench, state, reason, exit_code=bad.exit_code, tail=tail)
+            await _report(work, bench, state, reason=reason, exit_code=bad.exit_code, tail=tail)
             return Ack()
         case _:
             assert_never(after)
@@ -231,8 +202,8 @@ async def _report(
     work: Work,
     bench: Bench,
     state: DatumState,
-    reason: str,
     *,
+    reason: str = "",
     stored: Uploaded | None = None,
     exit_code: int | None = None,
     tail: str = "",
@@ -249,22 +220,18 @@ async def _report(
         state=state,
         worker=bench.worker,
         incarnation=bench.incarnation,
+        files=stored.files if stored else None,
+        manifest=stored.manifest if stored else "",
+        output_files=stored.count if stored else 0,
+        output_bytes=stored.bytes if stored else 0,
         reason=reason,
         exit_code=exit_code,
         log_tail=tail,
         attempts=max(1, len(work.ledger.attempts)),
         history=_history(work, bench, state),
-        figures=work.figures,
+        figures=Figures(**work.measured),  # type: ignore[arg-type]
         ended_ns=bench.clock.wall_ns(),
     )
-    if stored is not None:
-        outcome = msgspec.structs.replace(
-            outcome,
-            files=stored.files,
-            manifest=stored.manifest,
-            output_files=stored.count,
-            output_bytes=stored.bytes,
-        )
     await bench.records.store_outcome(task, outcome)
 
 

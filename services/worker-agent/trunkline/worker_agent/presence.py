@@ -1,10 +1,13 @@
 """A worker's claims: what it holds, told at once when that changes, and as a sign of life.
 
-A claim is published and not waited for. One that is lost with the connection is made up for by the
+A claim is published and not waited for. Changes that come one after the other are told together, after
+some milliseconds; what is delivered and settled in between is never told, and what a kill leaves
+unclaimed in that time the scaler looks for. Before a command starts, the claim is sent at once. One that is lost with the connection is made up for by the
 one after the reconnect; the reaper acts on what it knows, and ack_wait is behind it.
 """
 
 import asyncio
+import contextlib
 import secrets
 
 from trunkline.bus.ports import Connection
@@ -13,6 +16,9 @@ from trunkline.contracts.messages import Claim
 from trunkline.runtime.clock import Clock
 from trunkline.worker_agent.core.lease import Holding
 from trunkline.worker_agent.settings import Settings
+
+LINGER_S = 0.02
+"""Seconds that a change may wait for others to be told with it."""
 
 
 class Presence:
@@ -67,10 +73,13 @@ class Presence:
 
     async def tell_forever(self) -> None:
         """Publish the claim when it is due, and every heartbeat."""
+        await self.tell()
         while not self.closing:
-            await self.tell()
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._config.heartbeat_s):
                     await self._due.wait()
-            except TimeoutError:
-                continue
+                if not self._holding.stopped:  # who waits for us to drain is not kept waiting
+                    await asyncio.sleep(LINGER_S)
+                if not self._due.is_set():  # it was told before a command started
+                    continue
+            await self.tell()

@@ -28,17 +28,21 @@ from trunkline.runtime.clock import Clock
 from trunkline.storage.store import Store
 from trunkline.worker_agent import datum
 from trunkline.worker_agent.assignments import Assignments
+from trunkline.worker_agent.commands import Commands
 from trunkline.worker_agent.core import lease
 from trunkline.worker_agent.core import outcome as verdicts
 from trunkline.worker_agent.core.lease import Holding, Key
+from trunkline.worker_agent.datum import Bench
+from trunkline.worker_agent.execution import Executor
 from trunkline.worker_agent.files import Workspace
+from trunkline.worker_agent.idle import Idle
 from trunkline.worker_agent.link import Link
 from trunkline.worker_agent.presence import Presence
 from trunkline.worker_agent.printing import Printer
 from trunkline.worker_agent.protocol import Hello, HelloFlag
 from trunkline.worker_agent.records import Records
 from trunkline.worker_agent.settings import Settings
-from trunkline.worker_agent.work import Ack, Bench, Nak, Why, Work
+from trunkline.worker_agent.work import Ack, Nak, Why, Work
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +97,13 @@ class Worker:
         self._link = link
         self._clock = clock
         self._make_pull = pull
+        self._space = space
         self._holding = Holding(
-            slots=SLOTS, prefetch=config.prefetch, give_back_s=config.give_back_s
+            slots=SLOTS,
+            prefetch=config.prefetch,
+            ahead_s=config.ahead_s,
+            give_back_s=config.give_back_s,
+            stages=config.idle_s is None,
         )
         self._presence = Presence(connection, config, self._holding, clock=clock)
         self._tickets: dict[str, JobTicket] = {}
@@ -114,21 +123,33 @@ class Worker:
             flush_s=config.log_flush_s,
         )
         self._records = Records(connection, publisher, worker=config.worker, clock=clock)
-        mounted = HelloFlag.PFS_MOUNTED in hello.flags
         self._bench = Bench(
-            store=store,
-            space=space,
+            executor=self._executor(store, hello, inherited),
             records=self._records,
             printer=self._printer,
-            link=link,
             clock=clock,
             worker=config.worker,
             incarnation=self._presence.incarnation,
-            pfs="/pfs" if mounted else str(space.pfs),
+            ran=self._ran,
+            stored=self._stored,
+        )
+
+    def _executor(self, store: Store, hello: Hello, inherited: Mapping[str, str]) -> Executor:
+        config = self._config
+        if config.idle_s is not None:
+            return Idle(self._clock, config.idle_s)
+        mounted = HelloFlag.PFS_MOUNTED in hello.flags
+        return Commands(
+            store=store,
+            space=self._space,
+            link=self._link,
+            printer=self._printer,
+            clock=self._clock,
+            worker=config.worker,
+            pfs="/pfs" if mounted else str(self._space.pfs),
             inherited=inherited,
             foreign=bool(config.shim_socket),
             begun=self._presence.tell_if_due,
-            ran=self._ran,
         )
 
     def stop(self) -> None:
@@ -173,7 +194,7 @@ class Worker:
         await self._until_idle()
         await self._say_goodbye()
         self._link.bye()
-        await self._bench.space.settle()
+        await self._space.settle()
         code = EXIT_SHIM_LOST if lost.done() and not told.done() else EXIT_STOPPED
         lost.cancel()
         told.cancel()
@@ -234,7 +255,7 @@ class Worker:
         else:
             now_s = self._clock.monotonic_s()
             self._works[key] = Work(key, delivery, task, ticket, fresh, now_s)
-        self._tell(lease.Received(key, task.index, task.generation, fresh))
+        self._tell(lease.Received(key, task.index, task.generation, fresh, delivery.pending))
 
     async def _hear_drain(self) -> None:
         async def heard(message: Message) -> None:
@@ -328,6 +349,10 @@ class Worker:
         if self._works.get(work.key) is work:  # or it was let go, and may have come again
             self._tell(lease.Ran(work.key))
 
+    def _stored(self, work: Work) -> None:
+        if self._works.get(work.key) is work:
+            self._tell(lease.Stored(work.key))
+
     async def _live(self, work: Work) -> None:
         settlement = await datum.live(work, self._bench)
         if self._works.get(work.key) is work:
@@ -335,8 +360,7 @@ class Worker:
             if settlement is not None:
                 await self._settle(work.delivery, settlement)
             self._tell(lease.Settled(work.key))
-        if work.place is not None:
-            self._bench.space.discard_soon(work.place)
+        self._bench.executor.discard(work)
 
     def _let_go(self, key: Key, settlement: Ack | Nak | None) -> None:
         """Settle a datum that was not begun."""

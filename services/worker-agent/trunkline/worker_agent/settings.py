@@ -19,8 +19,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """It works on jobs of this code only."""
     home_dir: str
     """A directory of this worker's own; what is in it is lost when it starts."""
-    prefetch: int = 1
-    """Datums held beside the one that runs, where datums are short."""
+    prefetch: int = 256
+    """The most datums held beside the one that runs, where datums are short."""
+    ahead_s: float = 0.05
+    """Seconds of work that are held beside it: many round trips to the server, and little to lose."""
     give_back_s: float = 2.0
     """Seconds after which a datum that was not begun goes back to the others."""
     heartbeat_s: float = HEARTBEAT_S
@@ -31,6 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Of what one run of a command prints, this much is kept."""
     log_flush_s: float = 0.5
     """Seconds that printed lines may wait to be sent together."""
+    idle_s: float | None = None
+    """Seconds that each datum takes instead of running a command, for measuring; unset: commands."""
     shim_socket: str = ""
     """Where to wait for the shim of the user's container; empty where it is forked here."""
     shim_loss_exits: bool = True

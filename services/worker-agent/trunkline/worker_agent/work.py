@@ -1,22 +1,14 @@
-"""What is passed between the worker's loops and the life of one datum."""
+"""What is passed between the worker's loops, the life of one datum, and what executes it."""
 
 import asyncio
 import dataclasses
 import enum
-from collections.abc import Awaitable, Callable, Mapping
-
-import msgspec
 
 from trunkline.bus.ports import Delivery
 from trunkline.contracts.attempts import Ledger
-from trunkline.contracts.messages import DatumTask, Figures, JobTicket
-from trunkline.runtime.clock import Clock
-from trunkline.storage.store import Store
+from trunkline.contracts.messages import DatumTask, JobTicket
 from trunkline.worker_agent.core.lease import Key
-from trunkline.worker_agent.files import Place, Workspace
-from trunkline.worker_agent.link import Link
-from trunkline.worker_agent.printing import Printer
-from trunkline.worker_agent.records import Records
+from trunkline.worker_agent.files import Place
 
 
 class Why(enum.Enum):
@@ -60,36 +52,14 @@ class Work:
     """Set before it is cancelled."""
     life: asyncio.Task[None] | None = None
     place: Place | None = None
-    """Its files, once it has any; to be discarded at the end."""
+    """Its files, once it has any."""
+    staged: bool = False
     started_ns: int = 0
     """Of this attempt, in the ledger."""
     ledger: Ledger = dataclasses.field(default_factory=Ledger)
-    figures: Figures = dataclasses.field(default_factory=Figures)
+    measured: dict[str, float] = dataclasses.field(default_factory=dict)
+    """What is known of its `messages.Figures`."""
 
     def measure(self, **figures: float) -> None:
         """Set some of the figures."""
-        self.figures = msgspec.structs.replace(self.figures, **figures)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Bench:
-    """What a datum is worked on with; one per worker."""
-
-    store: Store
-    space: Workspace
-    records: Records
-    printer: Printer
-    link: Link
-    clock: Clock
-    worker: str
-    incarnation: str
-    pfs: str
-    """Where commands find their files."""
-    inherited: Mapping[str, str]
-    """The part of the environment that every command gets."""
-    foreign: bool
-    """Whether commands run as another user than we."""
-    begun: Callable[[], Awaitable[None]]
-    """To be awaited before a command starts: the claim that says so is sent."""
-    ran: Callable[["Work"], None]
-    """Told when the slot is free again."""
+        self.measured.update(figures)

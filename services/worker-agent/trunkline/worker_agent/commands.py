@@ -1,0 +1,134 @@
+"""Executes datums by the user's command, through the shim, on files below /pfs."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from trunkline.contracts import errors
+from trunkline.runtime.clock import Clock
+from trunkline.storage.store import Store
+from trunkline.storage.trees import Uploaded
+from trunkline.worker_agent import environment, process
+from trunkline.worker_agent.core import outcome as verdicts
+from trunkline.worker_agent.core.outcome import Bad
+from trunkline.worker_agent.execution import Ran
+from trunkline.worker_agent.files import Place, Workspace
+from trunkline.worker_agent.link import Link
+from trunkline.worker_agent.printing import Printer
+from trunkline.worker_agent.work import Work
+
+
+class Commands:
+    """See `execution.Executor`.
+
+    A command may take its worker along, so the claim says that it executes before it is started.
+
+    Args:
+        store: Of files.
+        space: The worker's directories, prepared.
+        link: To the shim.
+        printer: Takes what commands print.
+        clock: To measure by.
+        worker: This worker's name.
+        pfs: Where commands find their files.
+        inherited: The part of the environment that every command gets.
+        foreign: Whether commands run as another user than we.
+        begun: To be awaited before a command starts: the claim that says so is sent.
+    """
+
+    stages = True
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        space: Workspace,
+        link: Link,
+        printer: Printer,
+        clock: Clock,
+        worker: str,
+        pfs: str,
+        inherited: Mapping[str, str],
+        foreign: bool,
+        begun: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._store, self._space, self._link, self._printer = store, space, link, printer
+        self._clock, self._worker, self._pfs = clock, worker, pfs
+        self._inherited, self._foreign, self._begun = inherited, foreign, begun
+
+    async def stage(self, work: Work) -> None:
+        """Fetch a datum's input files."""
+        place = self._place(work)
+        began_s = self._clock.monotonic_s()
+        await self._space.stage(self._store, work.task, place)
+        work.measure(
+            wait_s=began_s - work.received_s,
+            download_s=self._clock.monotonic_s() - began_s,
+            download_bytes=place.bytes,
+        )
+
+    def present(self, work: Work) -> None:
+        """Let the command find the datum's files below /pfs."""
+        self._space.present(self._place(work))
+
+    async def run(self, work: Work) -> Ran:
+        """Run the command on the files that are staged."""
+        transform = work.ticket.transform
+        command = process.Command(
+            argv=transform.cmd,
+            env=environment.of(
+                self._inherited, work.ticket, work.task, pfs=self._pfs, worker=self._worker
+            ),
+            cwd=transform.working_dir or str(self._space.work),
+            stdin="".join(f"{line}\n" for line in transform.stdin).encode(
+                "utf-8", "surrogateescape"
+            ),
+            inherit_env=self._foreign,
+        )
+        await self._begun()
+        with self._printer.output(work.task) as output:
+            run = await process.run(
+                self._link,
+                command,
+                output.take,
+                clock=self._clock,
+                timeout_s=work.ticket.datum_timeout_s,
+            )
+        self.withdraw(work)
+        work.measure(process_s=run.wall_s, cpu_s=run.cpu_s, peak_rss_bytes=run.peak_rss_bytes)
+        return Ran(verdicts.judge(run.ended, transform.accept_return_code), output)
+
+    async def store(self, work: Work) -> Uploaded | Bad:
+        """Store the output files."""
+        began_s = self._clock.monotonic_s()
+        place = self._place(work)
+        opened = False
+        if self._foreign:
+            await self._link.chmod(str(place.out))
+            opened = True
+        while True:
+            try:
+                stored = await self._space.upload(self._store, place)
+            except errors.InvalidPathError as error:
+                if opened:
+                    return verdicts.judge_output(error.path, error.reason)
+                await self._link.chmod(str(place.out))  # its rights may be all that is wrong
+                opened = True
+            else:
+                upload_s = self._clock.monotonic_s() - began_s
+                work.measure(upload_s=upload_s, upload_bytes=stored.bytes)
+                return stored
+
+    def withdraw(self, work: Work) -> None:
+        """Take the datum's files out of /pfs."""
+        if work.place is not None:
+            self._space.withdraw(work.place)
+
+    def discard(self, work: Work) -> None:
+        """Delete the datum's files soon."""
+        if work.place is not None:
+            self._space.discard_soon(work.place)
+            work.place = None
+
+    def _place(self, work: Work) -> Place:
+        if work.place is None:
+            work.place = self._space.place()
+        return work.place

@@ -1,0 +1,55 @@
+"""Executes nothing: each datum takes its slot for a while, and has no output.
+
+For measuring what a datum costs without a command (`TRUNKLINE_IDLE_S`): the queue, the lease, the
+outcome and the job around it are those of every datum.
+"""
+
+import asyncio
+import time
+
+from trunkline.runtime.clock import Clock
+from trunkline.storage.trees import Uploaded
+from trunkline.worker_agent.core.outcome import Good
+from trunkline.worker_agent.execution import Ran
+from trunkline.worker_agent.work import Work
+
+_NOTHING = Uploaded(files=(), manifest="", count=0, bytes=0)
+
+
+class Idle:
+    """See `execution.Executor`.
+
+    Args:
+        clock: To measure by.
+        seconds: How long each datum has its slot; 0: it is done at once.
+    """
+
+    stages = False
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock, self._seconds = clock, seconds
+
+    async def stage(self, _work: Work) -> None:
+        """There is nothing to fetch."""
+
+    def present(self, _work: Work) -> None:
+        """There is nothing to be seen."""
+
+    async def run(self, work: Work) -> Ran:
+        """Let the time pass."""
+        if self._seconds:
+            began_s = self._clock.monotonic_s()
+            # a thread, since the loop's timers are good to a millisecond only
+            await asyncio.to_thread(time.sleep, self._seconds)
+            work.measure(process_s=self._clock.monotonic_s() - began_s)
+        return Ran(Good())
+
+    async def store(self, _work: Work) -> Uploaded:
+        """There is nothing to store."""
+        return _NOTHING
+
+    def withdraw(self, _work: Work) -> None:
+        """Nothing is in the slot."""
+
+    def discard(self, _work: Work) -> None:
+        """There are no files."""
