@@ -29,6 +29,8 @@ class State:
 
     positions: int
     accepting: bool
+    steady: bool
+    """Whether the rest of a path's part, whatever it is, leads back here."""
     steps: "dict[str, State]" = field(default_factory=dict)
 
 
@@ -44,7 +46,7 @@ class Glob:
         self._positions = _Positions(nodes)
         self._states: dict[int, State] = {}
         self._remembered = 0
-        self.start = State(positions=1, accepting=False)
+        self.start = State(positions=1, accepting=False, steady=False)
         """The state before the first character."""
 
     def __repr__(self) -> str:
@@ -67,11 +69,20 @@ class Glob:
                 break
         return state
 
+    def step_in(self, state: State, text: str) -> State:
+        """Return the same as `step` for text without a separator; a `*` takes all of it at once."""
+        for char in text:
+            if state.steady:
+                break
+            state = state.steps.get(char) or self._advance(state, char)
+        return state
+
     def _advance(self, state: State, char: str) -> State:
         positions = self._positions.after(state.positions, char)
         found = self._states.get(positions)
         if found is None:
-            found = State(positions, bool(positions & self._positions.last))
+            accepting = bool(positions & self._positions.last)
+            found = State(positions, accepting, self._positions.are_steady(positions))
             self._states[positions] = found
         self._remembered += 1
         if self._remembered > _MAX_REMEMBERED:
@@ -114,6 +125,9 @@ class _Positions:
         nullable, first, last = self._sequence(nodes)
         self._link(1, first)
         self.last = last | (1 if nullable else 0)
+        inside = (glob_syntax.ANY, glob_syntax.INSIDE_PART)
+        self._inside_part = sum(bit for bit, test in self._tests if test in inside)
+        """Those that accept whatever may stand inside a part."""
         self._to_next = self._to_self = self._elsewhere = 0
         for position, follow in enumerate(self._follow):
             bit = 1 << position
@@ -127,13 +141,21 @@ class _Positions:
 
     def after(self, positions: int, char: str) -> int:
         """Return the set that a step over the character leads to; 0 when nothing matches any more."""
+        return self._reached(positions) & self._accept(char)
+
+    def are_steady(self, positions: int) -> bool:
+        """Return whether each character but the separator leads from a set to itself."""
+        reached = self._reached(positions) & ~self._literals.get("/", 0)
+        return reached == positions and not positions & ~self._inside_part
+
+    def _reached(self, positions: int) -> int:
         reached = ((positions & self._to_next) << 1) | (positions & self._to_self)
         rest = positions & self._elsewhere
         while rest:
             low = rest & -rest
             reached |= self._follow[low.bit_length() - 1]
             rest ^= low
-        return reached & self._accept(char)
+        return reached
 
     def _accept(self, char: str) -> int:
         mask = self._accepting.get(char)
@@ -219,28 +241,23 @@ class Walk:
         """Start before the file at position `first`; all files of a match must be fed."""
         self._glob = glob
         self._at = first
-        root = Match("/", first, 0) if glob.is_root else None
-        self._stack = [_Directory("", glob.start, root)]
-
-    @property
-    def open(self) -> list[Match]:
+        self.open: list[Match] = []
         """Directories that match and that the last path lies in, outermost first; they grow."""
-        return [each.match for each in self._stack if each.match is not None]
+        root = Match("/", first, 0) if glob.is_root else None
+        if root is not None:
+            self.open.append(root)
+        self._stack = [_Directory("", glob.start, root)]
+        self._directory = ""
+        """Of the last path."""
+        self._inside = glob.step(glob.start, "/")
+        """Where a match stands in that directory, before a file's name."""
 
     def feed(self, path: str) -> list[Match]:
         """Take the next file's path; return the matches that are complete now."""
-        parts = path.split("/")
-        name = parts.pop()
-        stack = self._stack
-        common, most = 1, min(len(parts), len(stack))
-        while common < most and stack[common].name == parts[common]:
-            common += 1
-        done = self._close(common)
-        if not self._glob.is_root:
-            self._enter(parts, common)
-            state = self._glob.step(stack[-1].state, f"/{name}")
-            if state.accepting:
-                done.append(Match(path, self._at, 1))
+        directory, _, name = path.rpartition("/")
+        done = [] if directory == self._directory else self._turn(directory)
+        if not self._glob.is_root and self._glob.step_in(self._inside, name).accepting:
+            done.append(Match(path, self._at, 1))
         self._at += 1
         return done
 
@@ -248,11 +265,27 @@ class Walk:
         """Return the matches that end where the files end."""
         return self._close(0)
 
+    def _turn(self, directory: str) -> list[Match]:
+        """Go to another directory; return the matches that end with the ones that are left."""
+        parts, stack = directory.split("/"), self._stack
+        common, most = 1, min(len(parts), len(stack))
+        while common < most and stack[common].name == parts[common]:
+            common += 1
+        done = self._close(common)
+        if not self._glob.is_root:
+            self._enter(parts, common)
+            self._inside = self._glob.step(stack[-1].state, "/")
+        self._directory = directory
+        return done
+
     def _enter(self, parts: list[str], common: int) -> None:
         state = self._stack[-1].state
         for depth in range(common, len(parts)):
             state = self._glob.step(state, f"/{parts[depth]}")
-            found = Match("/".join(parts[: depth + 1]), self._at, 0) if state.accepting else None
+            found = None
+            if state.accepting:
+                found = Match("/".join(parts[: depth + 1]), self._at, 0)
+                self.open.append(found)
             self._stack.append(_Directory(parts[depth], state, found))
 
     def _close(self, depth: int) -> list[Match]:
@@ -260,6 +293,7 @@ class Walk:
         while len(self._stack) > depth:
             match = self._stack.pop().match
             if match is not None:
+                self.open.pop()
                 match.count = self._at - match.first
                 if match.count:
                     done.append(match)

@@ -97,7 +97,8 @@ def path_of_key(key: bytes) -> str:
 
 def datum_id(inputs: Iterable[tuple[str, str]]) -> str:
     """Return the id of a datum (32 hex digits) from its inputs' (name, path) pairs, in order."""
-    return _digest(part for pair in inputs for part in pair)
+    text = "\0".join([part for pair in inputs for part in pair])  # which no name or path can hold
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def fingerprint(datum: str, contents: Iterable[str], salt: str, code_hash: str) -> bytes:
@@ -106,17 +107,11 @@ def fingerprint(datum: str, contents: Iterable[str], salt: str, code_hash: str) 
     Args:
         datum: The datum's id.
         contents: The sha256 (hex) of each input file, with its path, in listing order.
-        salt: The pipeline's salt.
+        salt: The pipeline's salt; any text, so its length goes before it.
         code_hash: The hash of the code that runs.
     """
-    return bytes.fromhex(_digest((datum, salt, code_hash, *contents)))
-
-
-def _digest(parts: Iterable[str]) -> str:
-    """Return 32 hex digits over the parts; each is length-prefixed, so that none can run over."""
-    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
-    framed = b"".join([len(data).to_bytes(8, "big") + data for data in encoded])
-    return hashlib.sha256(framed).hexdigest()[:32]
+    text = "\0".join((datum, str(len(salt)), salt, code_hash, *contents))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def _checked(kind: str, value: str, pattern: re.Pattern[str], rule: str) -> str:

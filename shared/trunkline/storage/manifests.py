@@ -28,7 +28,9 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of all files."""
 
 
-class _Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The value of an item."""
+
     size: int
     sha256: bytes
     object: bytes
@@ -39,31 +41,32 @@ _HASH_BYTES = 32
 _MOST = 1 << 62
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Entry).decode
+entry = msgspec.msgpack.Decoder(Entry).decode
+"""Reads a value."""
 
 
 def encode(file: File) -> bytes:
     """Return all of a file but its path; raise MalformedMessageError for what no file can be."""
     try:
         stored_in = bytes.fromhex(keys.sha256(file.object)) if file.object else b""
-        entry = _Entry(file.size, bytes.fromhex(file.sha256), stored_in, file.offset)
+        made = Entry(file.size, bytes.fromhex(file.sha256), stored_in, file.offset)
     except (ValueError, errors.NotFoundError):
-        entry = None
+        made = None
     fits = 0 <= file.size <= _MOST and 0 <= file.offset <= _MOST
-    if entry is None or len(entry.sha256) != _HASH_BYTES or not fits:
+    if made is None or len(made.sha256) != _HASH_BYTES or not fits:
         raise errors.MalformedMessageError(file.path, "it names impossible bytes")
-    return _encode(entry)
+    return _encode(made)
 
 
 def decode(key: bytes, value: bytes) -> File:
     """Return the file of an item."""
-    entry = _decode(value)
+    found = entry(value)
     return File(
         path=names.path_of_key(key),
-        size=entry.size,
-        sha256=entry.sha256.hex(),
-        object=keys.of(entry.object.hex()) if entry.object else "",
-        offset=entry.offset,
+        size=found.size,
+        sha256=found.sha256.hex(),
+        object=keys.of(found.object.hex()) if found.object else "",
+        offset=found.offset,
     )
 
 

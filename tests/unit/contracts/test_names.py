@@ -110,6 +110,7 @@ def test_a_fingerprint_depends_on_everything_that_a_result_does():
         names.fingerprint("d", ["x", "y"], "saltc", "ode"),
     ):
         assert other != base
+    assert names.fingerprint("d", [], "s\0x", "y") != names.fingerprint("d", [], "s", "x\0y")
 
 
 def test_an_error_does_not_repeat_a_value_of_megabytes():

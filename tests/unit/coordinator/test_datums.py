@@ -27,9 +27,14 @@ def every(_: int) -> bool:
 def listed(glob: str, files: list[File], wanted=every, **changed: str) -> list[Datum]:
     source = Source(name="in", glob=glob, commit=COMMIT, manifest="m")
     leaf = Leaf(source)
-    parts = [part for each in files for part in leaf.feed(each)] + leaf.finish()
+    parts = leaf.feed(files[:3]) + leaf.feed(files[3:]) + leaf.finish()
     listing = Listing(changed.get("salt", "s"), changed.get("code", "c"), wanted)
-    return [datum for each in parts if (datum := listing.datum((each,))) is not None]
+    return listing.datums([(each,) for each in parts])
+
+
+def span(datum: Datum) -> Span:
+    (part,) = datum.parts
+    return Span(first=part.first, count=part.count)
 
 
 def job() -> records.Job:
@@ -57,15 +62,15 @@ FILES = [file("/a"), file("/b/x"), file("/b/y"), file("/c")]
 def test_each_match_is_a_datum_in_the_order_of_paths() -> None:
     found = listed("/*", FILES)
     assert [(each.index, each.paths) for each in found] == [(0, "/a"), (1, "/b"), (2, "/c")]
-    assert found[1].inputs[0].files == (FILES[1], FILES[2])
-    assert found[1].inputs[0].span == Span(first=1, count=2)
+    assert found[1].parts[0].files == (FILES[1], FILES[2])
+    assert span(found[1]) == Span(first=1, count=2)
     assert found[0].id == names.datum_id([("in", "/a")])
 
 
 def test_the_root_is_one_datum_of_all_files() -> None:
     (whole,) = listed("/", FILES)
     assert whole.paths == "/"
-    assert whole.inputs[0].span == Span(first=0, count=4)
+    assert span(whole) == Span(first=0, count=4)
 
 
 def test_no_files_are_no_datums() -> None:
@@ -76,9 +81,9 @@ def test_no_files_are_no_datums() -> None:
 def test_many_files_are_named_by_their_range_only() -> None:
     many = [file(f"/d/{number:03}") for number in range(messages.INLINE_FILES + 1)]
     (datum,) = listed("/*", many)
-    assert datum.inputs[0].files is None
+    assert datum.parts[0].files is None
     (few,) = listed("/*", many[1:])
-    assert few.inputs[0].files == tuple(many[1:])
+    assert few.parts[0].files == tuple(many[1:])
 
 
 def test_a_fingerprint_changes_with_contents_paths_code_and_salt_only() -> None:
@@ -127,10 +132,9 @@ def test_datums_are_the_matches_of_the_glob_each_with_its_files(found: set[str],
     assert [each.index for each in chosen] == list(range(len(matches)))
     assert len({each.fingerprint for each in chosen}) == len(matches)
     for datum, match in zip(chosen, matches, strict=True):
-        span = Span(first=match.first, count=match.count)
-        assert datum.inputs[0].span == span
-        expected = tuple(files[span.first : span.first + span.count])
-        assert datum.inputs[0].files == (expected if span.count <= messages.INLINE_FILES else None)
+        assert span(datum) == Span(first=match.first, count=match.count)
+        expected = tuple(files[match.first : match.first + match.count])
+        assert datum.parts[0].files == (expected if match.count <= messages.INLINE_FILES else None)
 
 
 @given(

@@ -66,7 +66,7 @@ async def listed(store: Store, value: spec.Input, sizes: dict[str, int], first: 
         made[repo] = (await manifests.write(store, files)).manifest
     datums = Inputs(Commits(made), store).datums(a_job(value), lambda index: index >= first)
     async with aclosing(datums) as found:
-        return [(each.index, each.paths.replace("/", "")) async for each in found]
+        return [(each.index, each.paths.replace("/", "")) async for some in found for each in some]
 
 
 @pytest.mark.parametrize("remembered", [0, 2, 100])

@@ -11,13 +11,13 @@ from collections import OrderedDict
 
 import msgspec
 
-from trunkline.contracts import api, errors, messages, names, records
+from trunkline.contracts import api, errors, names, records
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.jobsets import JobSets
 from trunkline.coordinator.repos import Repos, is_ancestor, same, store_commit
 from trunkline.coordinator.tables import branch_key, commit_key
 from trunkline.runtime.clock import Clock
-from trunkline.storage import manifests
+from trunkline.storage import checking
 from trunkline.storage.store import Store
 
 REMEMBERED = 1000
@@ -118,30 +118,13 @@ class Commits:
                 self._reading.pop(manifest, None)
 
     async def _read(self, manifest: str) -> tuple[int, int]:
-        files, size = 0, 0
-        last: bytes | None = None
         try:
-            async for batch in (await manifests.open_manifest(self._store, manifest)).batches():
-                for file in batch:
-                    last = _checked_key(file, last)
-                    size += file.size
-                files += len(batch)
+            found = await checking.check(self._store, manifest)
         except (
             errors.NotFoundError,
             errors.CorruptObjectError,
             errors.MalformedMessageError,
             errors.InvalidPathError,
-            ValueError,
         ) as error:
             raise InvalidRequestError("$.manifest", f"cannot be used: {error}"[:500]) from error
-        return files, size
-
-
-def _checked_key(file: messages.File, last: bytes | None) -> bytes:
-    """Return what a file is sorted by, or raise InvalidPathError if it cannot stand after `last`."""
-    key = names.path_key(names.path(file.path))
-    if last is not None and (key <= last or key.startswith(last + b"\0")):
-        raise errors.InvalidPathError(file.path, "it is there twice, not sorted, or below a file")
-    if file.size < 0 or file.offset < 0 or (file.size > 0 and not file.object):
-        raise errors.InvalidPathError(file.path, "its size or its place in the store cannot be")
-    return key
+        return found.files, found.size

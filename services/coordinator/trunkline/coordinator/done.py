@@ -81,7 +81,7 @@ class Lookup:
         """Return the stored outcomes, as JSON, of those fingerprints that are done."""
         if self._segments is None:
             self._segments = await open_segments(self._store, self._keys)
-        wanted = set(fingerprints)
+        wanted = set(fingerprints) if self._segments else set[bytes]()
         found: dict[bytes, bytes] = {}
         for segment in reversed(self._segments):
             if not wanted:

@@ -13,7 +13,8 @@ from trunkline.storage import manifests
 from trunkline.storage.store import Store
 
 Parts = tuple[Part, ...]
-Stream = Callable[[], AsyncGenerator[Parts, None]]
+Stream = Callable[[], AsyncGenerator[Sequence[Parts], None]]
+"""Lists an input from its beginning, some datums at a time."""
 
 REMEMBERED = 2000
 """Parts of a crossed input that are kept, some 2 MB; a longer one is read again for each round."""
@@ -40,8 +41,8 @@ class Inputs:
 
     async def datums(
         self, job: records.Job, wanted: Callable[[int], bool]
-    ) -> AsyncGenerator[Datum, None]:
-        """Yield those datums of a job whose indexes are wanted, in order.
+    ) -> AsyncGenerator[Sequence[Datum], None]:
+        """Yield those datums of a job whose indexes are wanted, in order, some at a time.
 
         Close it (`aclosing`) if it is not read to its end.
 
@@ -52,18 +53,20 @@ class Inputs:
         sources = iter(await self._sources(job))
         listing = Listing(job.salt, job.code_hash, wanted)
         async with aclosing(self._node(job.spec.input, sources)()) as combined:
-            async for parts in combined:
-                datum = listing.datum(parts)
-                if datum is not None:
-                    yield datum
+            async for some in combined:
+                datums = listing.datums(some)
+                if datums:
+                    yield datums
 
     async def named(self, job: records.Job, indexes: Collection[int]) -> dict[int, str]:
         """Return what to call these datums in a message to people."""
         told = {index: f"datum {index}" for index in indexes}
-        async with aclosing(self.datums(job, told.__contains__)) as datums:
-            async for datum in datums:
-                told[datum.index] = f"datum {datum.id} (index {datum.index}, {datum.paths})"
-                if datum.index == max(told):
+        last = max(told)
+        async with aclosing(self.datums(job, told.__contains__)) as found:
+            async for datums in found:
+                for datum in datums:
+                    told[datum.index] = f"datum {datum.id} (index {datum.index}, {datum.paths})"
+                if datums[-1].index == last:
                     break
         return told
 
@@ -75,15 +78,12 @@ class Inputs:
             return _united([self._node(each, sources) for each in node.union])
         return partial(self._leaf, next(sources))
 
-    async def _leaf(self, source: Source) -> AsyncGenerator[Parts, None]:
+    async def _leaf(self, source: Source) -> AsyncGenerator[Sequence[Parts], None]:
         leaf = Leaf(source)
         manifest = await manifests.open_manifest(self._store, source.manifest)
-        async for batch in manifest.batches():
-            for file in batch:
-                for part in leaf.feed(file):
-                    yield (part,)
-        for part in leaf.finish():
-            yield (part,)
+        async for files in manifest.batches():
+            yield [(part,) for part in leaf.feed(files)]
+        yield [(part,) for part in leaf.finish()]
 
     async def _sources(self, job: records.Job) -> list[Source]:
         leaves = spec.inputs(job.spec.input)
@@ -100,12 +100,30 @@ class Inputs:
         return Source(name=chosen.name, glob=leaf.glob, commit=chosen.commit, manifest=manifest)
 
 
+class Portions:
+    """Takes datums in portions of any size from a listing."""
+
+    def __init__(self, datums: AsyncGenerator[Sequence[Datum], None]) -> None:
+        self._datums = datums
+        self._left: list[Datum] = []
+
+    async def next(self, most: int) -> list[Datum]:
+        """Return the next datums: as many as that, or the last ones."""
+        while len(self._left) < most:
+            datums = await anext(self._datums, None)
+            if datums is None:
+                break
+            self._left += datums
+        portion, self._left = self._left[:most], self._left[most:]
+        return portion
+
+
 def _united(streams: Sequence[Stream]) -> Stream:
-    async def united() -> AsyncGenerator[Parts, None]:
+    async def united() -> AsyncGenerator[Sequence[Parts], None]:
         for stream in streams:
             async with aclosing(stream()) as listed:
-                async for parts in listed:
-                    yield parts
+                async for some in listed:
+                    yield some
 
     return united
 
@@ -117,33 +135,36 @@ def _crossed(streams: Sequence[Stream]) -> Stream:
         return first
     others = _remembered(_crossed(streams[1:]))
 
-    async def crossed() -> AsyncGenerator[Parts, None]:
+    async def crossed() -> AsyncGenerator[Sequence[Parts], None]:
         async with aclosing(first()) as outer:
-            async for parts in outer:
-                async with aclosing(others()) as inner:
-                    async for more in inner:
-                        yield parts + more
+            async for some in outer:
+                for parts in some:
+                    async with aclosing(others()) as inner:
+                        async for more in inner:
+                            yield [parts + each for each in more]
 
     return crossed
 
 
 def _remembered(stream: Stream) -> Stream:
     """Return a stream that is read from its source only once where it is short."""
-    kept: list[Parts] | None = None
+    kept: list[Sequence[Parts]] | None = None
 
-    async def remembered() -> AsyncGenerator[Parts, None]:
+    async def remembered() -> AsyncGenerator[Sequence[Parts], None]:
         nonlocal kept
         if kept is not None:
-            for parts in kept:
-                yield parts
+            for some in kept:
+                yield some
             return
-        seen: list[Parts] = []
+        seen: list[Sequence[Parts]] = []
+        room = REMEMBERED
         async with aclosing(stream()) as listed:
-            async for parts in listed:
-                if len(seen) <= REMEMBERED:
-                    seen.append(parts)
-                yield parts
-        if len(seen) <= REMEMBERED:
+            async for some in listed:
+                room -= len(some)
+                if room >= 0:
+                    seen.append(some)
+                yield some
+        if room >= 0:
             kept = seen
 
     return remembered

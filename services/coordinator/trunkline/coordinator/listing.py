@@ -16,7 +16,7 @@ either. Listing pauses while AHEAD datums are without an outcome.
 """
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -31,7 +31,7 @@ from trunkline.coordinator.core.datums import Datum
 from trunkline.coordinator.core.job import Fold, ListingEnded, Opened, WindowListed
 from trunkline.coordinator.done import Done
 from trunkline.coordinator.folding import LiveJob
-from trunkline.coordinator.inputs import Inputs
+from trunkline.coordinator.inputs import Inputs, Portions
 from trunkline.coordinator.jobs import JobStore
 from trunkline.coordinator.queue import JobQueue
 from trunkline.storage.runs import RunWriter
@@ -75,14 +75,14 @@ class Lister:
         """
         lookup = self._done.lookup(job)
         first, opened = job.listed_to, False
-        datums = self._inputs.datums(job, lambda index: index >= first)
-        async with aclosing(datums):
+        async with aclosing(self._inputs.datums(job, lambda index: index >= first)) as datums:
+            portions = Portions(datums)
             while job.state is JobState.LISTING:
                 size = windows.end(job.listed_to) - job.listed_to
                 await live.until(partial(_has_room, size))
                 live.handle(Opened(job.listed_to + size))
-                window = await _next(datums, size)
-                hits = await lookup.find(datum.fingerprint for datum in window)
+                window = await portions.next(size)
+                hits = await lookup.find([datum.fingerprint for datum in window])
                 misses = [datum for datum in window if datum.fingerprint not in hits]
                 if misses and not opened:
                     await self._queue.open(job)
@@ -134,15 +134,6 @@ class Lister:
         extra = {"pipeline": job.pipeline, "job": job.id, "listed": to, "skipped": skipped.count}
         log.info("window listed", extra=extra)
         return job
-
-
-async def _next(datums: AsyncGenerator[Datum, None], most: int) -> list[Datum]:
-    window: list[Datum] = []
-    async for datum in datums:
-        window.append(datum)
-        if len(window) == most:
-            break
-    return window
 
 
 def _has_room(size: int, fold: Fold) -> bool:

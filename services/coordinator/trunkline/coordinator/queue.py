@@ -50,9 +50,8 @@ class JobQueue:
             UnavailableError: some may be stored; put them again.
             RefusedError: the server cannot store them now, a full disk, say.
         """
-        messages = partial(_message, job, round_)
         subject = subjects.datums(job.pipeline, job.id)
-        await self._ingest.put_all(subject, map(messages, chosen))
+        await self._ingest.put_all(subject, map(partial(_message, job, round_), chosen))
 
     async def gauge(self, job: records.Job) -> topology.Gauge | None:
         """Return how much waits and is in flight; None if there is no consumer."""
@@ -74,6 +73,6 @@ class JobQueue:
 
 def _message(job: records.Job, round_: int, datum: Datum) -> tuple[str, bytes]:
     """Return the Msg-Id and the message of a datum."""
-    generation = job.generations.get(str(datum.index), 1)
+    generation = job.generations.get(str(datum.index), 1) if job.generations else 1
     msg_id = datums.message_id(job.id, datum.index, generation, round_)
     return msg_id, datums.message(job, datum, generation, round_)

@@ -14,18 +14,16 @@ its second outcome is refused.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import msgspec
 
 from trunkline.contracts import errors, records
 from trunkline.contracts.states import JobState
-from trunkline.coordinator.core.datums import Datum
 from trunkline.coordinator.core.job import Complete, Ignored, PutBack, Quiet, ReadAgain, ReadThrough
 from trunkline.coordinator.events import Events
 from trunkline.coordinator.folding import LiveJob, OutcomeFolder
-from trunkline.coordinator.inputs import Inputs
+from trunkline.coordinator.inputs import Inputs, Portions
 from trunkline.coordinator.jobs import JobStore
 from trunkline.coordinator.queue import JobQueue
 
@@ -98,7 +96,8 @@ class Repairer:
         )
         put = 0
         async with aclosing(datums):
-            while chosen := await _some(datums):
+            portions = Portions(datums)
+            while chosen := await portions.next(_PUT_AT_ONCE):
                 await self._queue.put(current, chosen, round_=current.round)
                 put += len(chosen)
         text = (
@@ -117,12 +116,3 @@ def _next_round(old: records.Job) -> records.Job | None:
     if old.state not in (JobState.LISTING, JobState.RUNNING):
         return None
     return msgspec.structs.replace(old, round=old.round + 1)
-
-
-async def _some(datums: AsyncGenerator[Datum, None]) -> list[Datum]:
-    chosen: list[Datum] = []
-    async for datum in datums:
-        chosen.append(datum)
-        if len(chosen) == _PUT_AT_ONCE:
-            break
-    return chosen

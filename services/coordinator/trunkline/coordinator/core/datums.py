@@ -1,15 +1,18 @@
 """From the files of a job's input to its datums, in their one order.
 
-The files of an input commit's manifest go in one at a time, in the manifest's order; parts of datums
+The files of an input commit's manifest go in, some at a time, in the manifest's order; parts of datums
 come out where the glob's matches end (`globs.Walk`). `inputs` combines the parts of several inputs (a
 cross, a union) and numbers the datums from 0. So a listing is a function of the commits and the spec
 alone: made again, after a crash or for a repair, it gives the same indexes, ids and fingerprints.
 Memory is that of one path's ancestors, however many files a datum has: of a datum's files a few are
 kept, to stand in its message; more are named by their range in the manifest.
+
+All of this is done for each datum of each job, so what is made here for one is two small structs and
+three hashes.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -18,8 +21,7 @@ from trunkline.contracts import globs, messages, names, records
 from trunkline.contracts.messages import DatumInput, DatumTask, File, Span
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True, gc=False):
     """One input of a job, as the listing needs it."""
 
     name: str
@@ -28,30 +30,42 @@ class Source:
     manifest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Datum:
+class Part(msgspec.Struct, frozen=True, gc=False):
+    """What one input gives to a datum."""
+
+    source: Source
+    path: str
+    """What the glob matched."""
+    first: int
+    """Position in the manifest of the first of its files."""
+    count: int
+    files: tuple[File, ...] | None
+    """The files, where they are few."""
+    contents: str
+    """Hash over the paths and contents of its files."""
+
+    def input(self, *, inline: bool) -> DatumInput:
+        """Return what a message says of it: with the files themselves, where they are kept."""
+        name, commit = self.source.name, self.source.commit
+        if inline and self.files is not None:
+            return DatumInput(name=name, path=self.path, commit=commit, files=self.files)
+        span = Span(first=self.first, count=self.count)
+        manifest = self.source.manifest
+        return DatumInput(name=name, path=self.path, commit=commit, manifest=manifest, span=span)
+
+
+class Datum(msgspec.Struct, frozen=True, gc=False):
     """One datum of a listing."""
 
     index: int
     id: str
     fingerprint: bytes
-    inputs: tuple[DatumInput, ...]
-    """Each with its span; with its files, too, where they are few."""
+    parts: tuple[Part, ...]
 
     @property
     def paths(self) -> str:
         """What its inputs are, for people."""
-        return ", ".join(each.path for each in self.inputs)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one input gives to a datum."""
-
-    input: DatumInput
-    """With its span; with its files, too, where they are few."""
-    contents: str
-    """Hash over the paths and contents of its files."""
+        return ", ".join(each.path for each in self.parts)
 
 
 @dataclass(slots=True)
@@ -64,7 +78,7 @@ class _Open:
 
     def add(self, file: File) -> None:
         """Take one of its files."""
-        _update(self.contents, file)
+        self.contents.update(_contents(file))
         if len(self.files) <= messages.INLINE_FILES:
             self.files.append(file)
 
@@ -77,40 +91,40 @@ class Leaf:
         self._walk = globs.Walk(globs.compile(source.glob))
         self._open: list[_Open] = []
 
-    def feed(self, file: File) -> list[Part]:
-        """Take the next file; return the parts that are complete now."""
-        found = [part for match in self._walk.feed(file.path) for part in self._ended(match, file)]
-        for depth, match in enumerate(self._walk.open):
-            if depth == len(self._open):
-                self._open.append(_Open(match))
-            self._open[depth].add(file)
+    def feed(self, files: Iterable[File]) -> list[Part]:
+        """Take the next files; return the parts that are complete now."""
+        found: list[Part] = []
+        walk = self._walk
+        for file in files:
+            for match in walk.feed(file.path):
+                if self._open and self._open[-1].match is match:
+                    found.append(self._directory(self._open.pop()))
+                else:
+                    found.append(self._file(match, file))
+            if walk.open:
+                self._add(file)
         return found
 
     def finish(self) -> list[Part]:
         """Return the parts that end where the files end."""
-        return [part for match in self._walk.finish() for part in self._ended(match, None)]
+        return [self._directory(self._open.pop()) for _ in self._walk.finish()]
 
-    def _ended(self, match: globs.Match, file: File | None) -> list[Part]:
-        if self._open and self._open[-1].match is match:
-            return [self._part(self._open.pop())]
-        if file is None:
-            return []
-        single = _Open(match)
-        single.add(file)
-        return [self._part(single)]
+    def _add(self, file: File) -> None:
+        """Take a file into each directory that it lies in and that matches."""
+        for depth, match in enumerate(self._walk.open):
+            if depth == len(self._open):
+                self._open.append(_Open(match))
+            self._open[depth].add(file)
 
-    def _part(self, ended: _Open) -> Part:
-        source, match = self._source, ended.match
+    def _file(self, match: globs.Match, file: File) -> Part:
+        contents = hashlib.sha256(_contents(file)).hexdigest()
+        return Part(self._source, match.path, match.first, match.count, (file,), contents)
+
+    def _directory(self, ended: _Open) -> Part:
+        match, contents = ended.match, ended.contents.hexdigest()
         few = len(ended.files) <= messages.INLINE_FILES
-        chosen = DatumInput(
-            name=source.name,
-            path=match.path,
-            commit=source.commit,
-            files=tuple(ended.files) if few else None,
-            manifest=source.manifest,
-            span=Span(first=match.first, count=match.count),
-        )
-        return Part(input=chosen, contents=ended.contents.hexdigest())
+        files = tuple(ended.files) if few else None
+        return Part(self._source, match.path, match.first, match.count, files, contents)
 
 
 class Listing:
@@ -127,19 +141,20 @@ class Listing:
         self.count = 0
         """How many datums there are so far, wanted or not."""
 
-    def datum(self, parts: tuple[Part, ...]) -> Datum | None:
-        """Return the next datum, if it is wanted."""
-        index, self.count = self.count, self.count + 1
-        if not self._wanted(index):
-            return None
-        identifier = names.datum_id((each.input.name, each.input.path) for each in parts)
-        contents = tuple(each.contents for each in parts)
-        return Datum(
-            index=index,
-            id=identifier,
-            fingerprint=names.fingerprint(identifier, contents, self._salt, self._code_hash),
-            inputs=tuple(each.input for each in parts),
-        )
+    def datums(self, combined: Sequence[tuple[Part, ...]]) -> list[Datum]:
+        """Return those of the next datums that are wanted."""
+        first, self.count = self.count, self.count + len(combined)
+        return [
+            self._datum(index, parts)
+            for index, parts in enumerate(combined, first)
+            if self._wanted(index)
+        ]
+
+    def _datum(self, index: int, parts: tuple[Part, ...]) -> Datum:
+        identifier = names.datum_id([(each.source.name, each.path) for each in parts])
+        contents = [each.contents for each in parts]
+        fingerprint = names.fingerprint(identifier, contents, self._salt, self._code_hash)
+        return Datum(index, identifier, fingerprint, parts)
 
 
 def message(job: records.Job, datum: Datum, generation: int, round_: int) -> bytes:
@@ -150,14 +165,14 @@ def message(job: records.Job, datum: Datum, generation: int, round_: int) -> byt
         index=datum.index,
         datum=datum.id,
         fingerprint=datum.fingerprint.hex(),
-        inputs=tuple(_brief(each, inline=True) for each in datum.inputs),
+        inputs=tuple([each.input(inline=True) for each in datum.parts]),
         generation=generation,
         round=round_,
     )
     data = messages.encode(task)
     if len(data) <= messages.MESSAGE_MAX_BYTES:
         return data
-    inputs = tuple(_brief(each, inline=False) for each in datum.inputs)
+    inputs = tuple([each.input(inline=False) for each in datum.parts])
     return messages.encode(msgspec.structs.replace(task, inputs=inputs))
 
 
@@ -166,12 +181,7 @@ def message_id(job: str, index: int, generation: int, round_: int) -> str:
     return f"{job}/{index}/{generation}.{round_}"
 
 
-def _brief(each: DatumInput, *, inline: bool) -> DatumInput:
-    if inline and each.files is not None:
-        return msgspec.structs.replace(each, manifest="", span=None)
-    return msgspec.structs.replace(each, files=None)
-
-
-def _update(digest: "hashlib._Hash", file: File) -> None:
+def _contents(file: File) -> bytes:
+    """Return what a hash over contents takes of a file: its path, and the hash of its bytes."""
     path = file.path.encode()
-    digest.update(b"%d:%b%b;" % (len(path), path, file.sha256.encode()))
+    return b"%d:%b%b;" % (len(path), path, file.sha256.encode())
