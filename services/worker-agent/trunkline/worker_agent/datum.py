@@ -61,8 +61,8 @@ class Bench:
     clock: Clock
     worker: str
     incarnation: str
-    ran: Callable[[Work], None]
-    """Told when the slot is free again."""
+    ran: Callable[[Work, bool], None]
+    """Told when the slot is free again, and whether only the outcome is left."""
     stored: Callable[[Work], None]
     """Told when the outputs are stored, and only the outcome is left."""
 
@@ -85,7 +85,7 @@ async def live(work: Work, bench: Bench) -> Ack | Nak | None:
         return await _given_up(work, bench, Cause.CONTAINER_LOST, str(error))
     finally:
         bench.executor.withdraw(work)
-        bench.ran(work)
+        bench.ran(work, False)
 
 
 async def _attempt(work: Work, bench: Bench) -> Ack | Nak:
@@ -158,13 +158,16 @@ async def _execute(work: Work, bench: Bench) -> Ack | Nak:
 
     await _insist("directory", work, present)
     ran = await executor.run(work)
-    bench.ran(work)
+    bench.ran(work, ran.stored is not None)
     if not isinstance(ran.verdict, verdicts.Good):
         return await _failed(work, bench, ran)
-    stored = await _insist("outputs", work, lambda: executor.store(work))
-    if isinstance(stored, Bad):
-        return await _failed(work, bench, Ran(stored, ran.output))
-    bench.stored(work)
+    stored = ran.stored
+    if stored is None:
+        made = await _insist("outputs", work, lambda: executor.store(work))
+        if isinstance(made, Bad):
+            return await _failed(work, bench, Ran(made, ran.output))
+        stored = made
+        bench.stored(work)
     await bench.printer.flush()
     await _report(work, bench, DatumState.PROCESSED, stored=stored)
     return Ack()

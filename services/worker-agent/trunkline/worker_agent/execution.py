@@ -20,6 +20,8 @@ class Ran:
 
     verdict: Good | Bad
     output: Output | None = None
+    stored: Uploaded | None = None
+    """What its outputs are, where nothing is left to be stored."""
 
     @property
     def tail(self) -> str:

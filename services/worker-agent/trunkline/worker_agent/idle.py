@@ -14,6 +14,7 @@ from trunkline.worker_agent.execution import Ran
 from trunkline.worker_agent.work import Work
 
 _NOTHING = Uploaded(files=(), manifest="", count=0, bytes=0)
+_DONE = Ran(Good(), stored=_NOTHING)
 
 
 class Idle:
@@ -42,7 +43,7 @@ class Idle:
             # a thread, since the loop's timers are good to a millisecond only
             await asyncio.to_thread(time.sleep, self._seconds)
             work.measure(process_s=self._clock.monotonic_s() - began_s)
-        return Ran(Good())
+        return _DONE
 
     async def store(self, _work: Work) -> Uploaded:
         """There is nothing to store."""

@@ -300,14 +300,16 @@ class Worker:
 
     def _carry_out(self, effect: lease.Effect) -> None:
         match effect:
-            case lease.Want(job, count):
-                self._want(job, count)
-            case lease.Stage(key):
-                self._begin(self._works[key])
+            case lease.Tell():
+                self._presence.due()
             case lease.Begin(key):
                 work = self._works[key]
                 work.turn.set()
                 self._begin(work)
+            case lease.Want(job, count):
+                self._want(job, count)
+            case lease.Stage(key):
+                self._begin(self._works[key])
             case lease.GiveBack(key):
                 self._let_go(key, Nak())
             case lease.Forget(key):
@@ -317,8 +319,6 @@ class Worker:
                     self._cut(self._works[key], Why.CANCELLED)
                 else:
                     self._let_go(key, Ack())
-            case lease.Tell():
-                self._presence.due()
             case _:
                 assert_never(effect)
 
@@ -345,9 +345,9 @@ class Worker:
             name = f"datum-{work.task.index}"
             work.life = self._tasks.create_task(self._live(work), name=name)
 
-    def _ran(self, work: Work) -> None:
+    def _ran(self, work: Work, stored: bool) -> None:
         if self._works.get(work.key) is work:  # or it was let go, and may have come again
-            self._tell(lease.Ran(work.key))
+            self._tell(lease.Ran(work.key, stored))
 
     def _stored(self, work: Work) -> None:
         if self._works.get(work.key) is work:

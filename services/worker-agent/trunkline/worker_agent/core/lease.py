@@ -58,13 +58,13 @@ class Key(NamedTuple):
     sequence: int
 
 
-class Phase(enum.Enum):
+class Phase(enum.IntEnum):
     """How far a lease is."""
 
-    WAITING = enum.auto()
-    BEGUN = enum.auto()
-    STORING = enum.auto()
-    REPORTING = enum.auto()
+    WAITING = 0
+    BEGUN = 1
+    STORING = 2
+    REPORTING = 3
 
 
 @dataclasses.dataclass(slots=True)
@@ -112,6 +112,8 @@ class Ran(msgspec.Struct, frozen=True):
     """A begun datum needs its slot no more: its command has ended, or will not be started."""
 
     key: Key
+    stored: bool = False
+    """Whether its outputs are in the store already."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -221,7 +223,8 @@ class Holding:
         self._stages = stages
         self._waiting: dict[str, deque[Lease]] = {}
         """By job, those that are not begun, as they came; no job without any."""
-        self._count = dict.fromkeys(Phase, 0)
+        self._count = [0] * len(Phase)
+        """How many are in each phase."""
         self._asked: dict[str, int] = {}
         self._pending: dict[str, int] = {}
         self._typical_s: float | None = None
@@ -254,31 +257,36 @@ class Holding:
             now_s: Monotonic clock.
             now_ns: Wall clock, for claims.
         """
-        effects: list[Effect] = []
-        match event:
-            case Received():
-                effects += self._received(event, now_s)
-            case Ran(key):
-                self._ran(key, now_s)
-            case Stored(key):
-                self._move(key, Phase.STORING, Phase.REPORTING)
-            case Settled(key):
-                effects += self._settled(key)
-            case Assigned(jobs):
-                effects += self._assigned(jobs)
-            case Reconnected():
-                effects += [*(Forget(each.key) for each in self._drop_waiting()), Tell()]
-            case Ticked():
-                effects += self._aged(now_s)
-            case Stopped():
-                effects += self._stop()
-            case _:
-                assert_never(event)
-        if not self.stopped:
-            self._arrange(effects, now_s, now_ns)
+        effects = self._heard(event, now_s)
+        if self._waiting and self._slots_free():
+            self._begin(effects, now_s, now_ns)
+        if not self.stopped and not isinstance(event, Stored | Settled):
+            self._look_ahead(effects)
         return effects
 
     # --- events -----------------------------------------------------------------------------------
+
+    def _heard(self, event: Event, now_s: float) -> list[Effect]:
+        match event:
+            case Received():
+                return self._received(event, now_s)
+            case Ran(key, stored):
+                return self._ran(key, stored, now_s)
+            case Stored(key):
+                self._move(key, Phase.STORING, Phase.REPORTING)
+                return []
+            case Settled(key):
+                return self._settled(key)
+            case Assigned(jobs):
+                return self._assigned(jobs)
+            case Reconnected():
+                return [*(Forget(each.key) for each in self._drop_waiting()), Tell()]
+            case Ticked():
+                return self._aged(now_s)
+            case Stopped():
+                return self._stop()
+            case _:
+                assert_never(event)
 
     def _assigned(self, jobs: tuple[str, ...]) -> list[Effect]:
         gone = set(self.jobs) - set(jobs)
@@ -314,16 +322,17 @@ class Holding:
         self._pending[job] = event.pending
         return [Tell()]
 
-    def _ran(self, key: Key, now_s: float) -> None:
-        lease = self._move(key, Phase.BEGUN, Phase.STORING)
+    def _ran(self, key: Key, stored: bool, now_s: float) -> list[Effect]:
+        lease = self._move(key, Phase.BEGUN, Phase.REPORTING if stored else Phase.STORING)
         if lease is None:
-            return
+            return []
         took_s = now_s - lease.begun_s
         if self._typical_s is None:
             self._typical_s = took_s
         else:
             self._typical_s += _TYPICAL_WEIGHT * (took_s - self._typical_s)
         self._slow = False
+        return []
 
     def _settled(self, key: Key) -> list[Effect]:
         lease = self.leases.get(key)
@@ -354,51 +363,55 @@ class Holding:
 
     # --- what follows from the state --------------------------------------------------------------
 
-    def _arrange(self, effects: list[Effect], now_s: float, now_ns: int) -> None:
-        while (following := self._next()) is not None and self._slots_free() > 0:
-            self._take(following)
-            following.phase = Phase.BEGUN
+    def _begin(self, effects: list[Effect], now_s: float, now_ns: int) -> None:
+        while self._waiting and self._slots_free():
+            lease = self._next()
+            self._take(lease)
+            lease.phase = Phase.BEGUN
             self._count[Phase.WAITING] -= 1
             self._count[Phase.BEGUN] += 1
-            following.begun_s, following.begun_ns = now_s, now_ns
-            effects += [Tell(), Begin(following.key)]
-        if following is not None and self._stages and following.fresh and not following.staged:
-            following.staged = True
-            effects.append(Stage(following.key))
-        self._want(effects)
+            lease.begun_s, lease.begun_ns = now_s, now_ns
+            effects += (Tell(), Begin(lease.key))
 
-    def _want(self, effects: list[Effect]) -> None:
+    def _look_ahead(self, effects: list[Effect]) -> None:
+        """Stage the next one, and ask for more."""
+        if self._stages and self._waiting:
+            following = self._next()
+            if following.fresh and not following.staged:
+                following.staged = True
+                effects.append(Stage(following.key))
         free = self.slots - self._count[Phase.BEGUN] - self._count[Phase.WAITING]
-        for place, job in enumerate(self.jobs[:JOBS_MAX]):
-            most = max(0, free if place else free + self._ahead(job))
+        most = max(0, free + self._ahead())
+        for job in self.jobs[:JOBS_MAX]:
             asked = self._asked.get(job, 0)
             if 2 * asked <= most > asked or (asked > most and self._slow):
                 self._asked[job] = most
                 effects.append(Want(job, most))
+            most = max(0, free)  # of the younger ones
 
-    def _ahead(self, job: str) -> int:
-        """Return how many datums are to be held beside those that have a slot."""
+    def _ahead(self) -> int:
+        """Return how many datums of the oldest job are to be held beside those that have a slot."""
         typical_s = self._typical_s
-        if self._slow or (typical_s is not None and typical_s > LONG_S):
-            return 0
         if typical_s is None:  # one, to be staged while the first one runs
-            return min(self.prefetch, 1)
-        waiting = self._count[Phase.WAITING]
-        fair = waiting + -(-self._pending.get(job, 0) // 2)
-        return min(self.prefetch, math.ceil(self.ahead_s / max(typical_s, 1e-6)), fair)
+            return 0 if self._slow else min(self.prefetch, 1)
+        if self._slow or typical_s > LONG_S or not self.jobs:
+            return 0
+        fair = self._count[Phase.WAITING] + (self._pending.get(self.jobs[0], 0) + 1) // 2
+        paced = math.ceil(self.ahead_s / max(typical_s, 1e-6))
+        return min(self.prefetch, paced, fair)
 
     def _slots_free(self) -> int:
-        count = self._count
-        if count[Phase.STORING] >= STORING_MAX or count[Phase.REPORTING] >= REPORTING_MAX:
+        if self.stopped:
             return 0
-        return self.slots - count[Phase.BEGUN]
+        _, begun, storing, reporting = self._count
+        return 0 if storing >= STORING_MAX or reporting >= REPORTING_MAX else self.slots - begun
 
-    def _next(self) -> Lease | None:
-        """Return what is begun next: of the oldest job, what came first."""
+    def _next(self) -> Lease:
+        """Return what is begun next: of the oldest job, what came first; there must be something."""
         waiting = self._waiting
         if len(waiting) > 1:
-            return next((waiting[job][0] for job in self.jobs if job in waiting), None)
-        return next((each[0] for each in waiting.values()), None)
+            return next(waiting[job][0] for job in self.jobs if job in waiting)
+        return next(iter(waiting.values()))[0]
 
     def _take(self, lease: Lease) -> None:
         """Take the first waiting one of its job off the line."""
