@@ -25,6 +25,7 @@ from trunkline.contracts.messages import (
     Assignment,
     Claim,
     DatumInput,
+    DatumSet,
     DatumTask,
     File,
     JobTicket,
@@ -140,6 +141,13 @@ class Lab:
         self, ticket: JobTicket, index: int = 0, content: bytes | None = None, **more: object
     ) -> DatumTask:
         """Publish a datum of one file `/d<index>`."""
+        task = await self.task(ticket, index, content, **more)
+        await self.put(task)
+        return task
+
+    async def task(
+        self, ticket: JobTicket, index: int = 0, content: bytes | None = None, **more: object
+    ) -> DatumTask:
         path = f"/d{index}"
         content = f"content {index}\n".encode() if content is None else content
         given = DatumInput(
@@ -156,14 +164,20 @@ class Lab:
             fingerprint=f"{index:032x}",
             inputs=(given,),
         )
-        task = msgspec.structs.replace(task, **more)
-        await self.put(task)
-        return task
+        return msgspec.structs.replace(task, **more)
 
-    async def put(self, task: DatumTask) -> None:
+    async def put(self, task: DatumTask, *others: DatumTask) -> None:
+        """Publish a datum, or several as a set."""
         msg_id = f"{task.job}/{task.index}/{task.generation}.{task.round}"
+        message = DatumSet(datums=(task, *others)) if others else task
         subject = subjects.datums(PIPELINE, task.job)
-        await self.publisher.put(subject, messages.encode(task), msg_id=msg_id)
+        await self.publisher.put(subject, messages.encode(message), msg_id=msg_id)
+
+    async def set_of(self, ticket: JobTicket, count: int) -> list[DatumTask]:
+        """Publish one message of several datums."""
+        tasks = [await self.task(ticket, index) for index in range(count)]
+        await self.put(*tasks)
+        return tasks
 
     async def datums(self, ticket: JobTicket, count: int) -> list[DatumTask]:
         return [await self.datum(ticket, index) for index in range(count)]

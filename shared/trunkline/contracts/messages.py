@@ -5,6 +5,7 @@ with a default; a changed meaning is a new tag. Everything is JSON, so that `nat
 Messages hold references: bytes of files lie in the object store.
 """
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -60,8 +61,8 @@ class DatumInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class DatumTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="datum-task.v1"):
     """One datum to process.
 
-    Sent by the coordinator on `subjects.datums` with Msg-Id `<job>/<index>/<generation>.<round>`;
-    taken by one worker agent, which acks it once its outcome is stored.
+    Sent by the coordinator on `subjects.datums` with Msg-Id `<job>/<index>/<generation>.<round>`, by
+    itself or in a DatumSet; taken by one worker agent, which acks it once its outcome is stored.
     """
 
     pipeline: str
@@ -76,6 +77,17 @@ class DatumTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     generation: int = 1
     round: int = 1
     """Raised when the coordinator puts a datum back whose message was lost."""
+
+
+class DatumSet(msgspec.Struct, frozen=True, kw_only=True, tag="datum-set.v1"):
+    """Several datums of one job that travel together, where the spec asks for it.
+
+    Sent and taken like a DatumTask, with the Msg-Id of its first datum. One worker works on them one
+    after the other; each has its own outcome, and the set is acked once all have one. A set that
+    comes again has some of them done already.
+    """
+
+    datums: tuple[DatumTask, ...]
 
 
 class JobTicket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -247,9 +259,31 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     """The inputs of a decision, JSON each."""
 
 
+_decode_datums: Callable[[bytes], DatumTask | DatumSet] = msgspec.json.Decoder(
+    DatumTask | DatumSet
+).decode
+
+
 def encode(message: msgspec.Struct) -> bytes:
     """Return the message as JSON."""
     return msgspec.json.encode(message)
+
+
+def decode_datums(subject: str, data: bytes) -> tuple[DatumTask, ...]:
+    """Return the datums that a message of a work queue asks for; there is at least one.
+
+    Raises:
+        MalformedMessageError: it is none, or its datums are not all of one job.
+    """
+    try:
+        message = _decode_datums(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise errors.MalformedMessageError(subject, str(error)) from error
+    if isinstance(message, DatumTask):
+        return (message,)
+    if len({(each.pipeline, each.job) for each in message.datums}) != 1:
+        raise errors.MalformedMessageError(subject, "its datums are not those of one job")
+    return message.datums
 
 
 def decode(subject: str, data: bytes, kind: type[T]) -> T:

@@ -13,7 +13,7 @@ from trunkline.worker_agent.execution import Ran
 from trunkline.worker_agent.files import Place, Workspace
 from trunkline.worker_agent.link import Link
 from trunkline.worker_agent.printing import Printer
-from trunkline.worker_agent.work import Work
+from trunkline.worker_agent.work import Datum
 
 
 class Commands:
@@ -54,28 +54,28 @@ class Commands:
         self._clock, self._worker, self._pfs = clock, worker, pfs
         self._inherited, self._foreign, self._begun = inherited, foreign, begun
 
-    async def stage(self, work: Work) -> None:
+    async def stage(self, datum: Datum) -> None:
         """Fetch a datum's input files."""
-        place = self._place(work)
+        place = self._place(datum)
         began_s = self._clock.monotonic_s()
-        await self._space.stage(self._store, work.task, place)
-        work.measure(
-            wait_s=began_s - work.received_s,
+        await self._space.stage(self._store, datum.task, place)
+        datum.measure(
+            wait_s=began_s - datum.received_s,
             download_s=self._clock.monotonic_s() - began_s,
             download_bytes=place.bytes,
         )
 
-    def present(self, work: Work) -> None:
+    def present(self, datum: Datum) -> None:
         """Let the command find the datum's files below /pfs."""
-        self._space.present(self._place(work))
+        self._space.present(self._place(datum))
 
-    async def run(self, work: Work) -> Ran:
+    async def run(self, datum: Datum) -> Ran:
         """Run the command on the files that are staged."""
-        transform = work.ticket.transform
+        transform = datum.ticket.transform
         command = process.Command(
             argv=transform.cmd,
             env=environment.of(
-                self._inherited, work.ticket, work.task, pfs=self._pfs, worker=self._worker
+                self._inherited, datum.ticket, datum.task, pfs=self._pfs, worker=self._worker
             ),
             cwd=transform.working_dir or str(self._space.work),
             stdin="".join(f"{line}\n" for line in transform.stdin).encode(
@@ -84,22 +84,22 @@ class Commands:
             inherit_env=self._foreign,
         )
         await self._begun()
-        with self._printer.output(work.task) as output:
+        with self._printer.output(datum.task) as output:
             run = await process.run(
                 self._link,
                 command,
                 output.take,
                 clock=self._clock,
-                timeout_s=work.ticket.datum_timeout_s,
+                timeout_s=datum.ticket.datum_timeout_s,
             )
-        self.withdraw(work)
-        work.measure(process_s=run.wall_s, cpu_s=run.cpu_s, peak_rss_bytes=run.peak_rss_bytes)
+        self.withdraw(datum)
+        datum.measure(process_s=run.wall_s, cpu_s=run.cpu_s, peak_rss_bytes=run.peak_rss_bytes)
         return Ran(verdicts.judge(run.ended, transform.accept_return_code), output)
 
-    async def store(self, work: Work) -> Uploaded | Bad:
+    async def store(self, datum: Datum) -> Uploaded | Bad:
         """Store the output files."""
         began_s = self._clock.monotonic_s()
-        place = self._place(work)
+        place = self._place(datum)
         opened = False
         if self._foreign:
             await self._link.chmod(str(place.out))
@@ -114,21 +114,21 @@ class Commands:
                 opened = True
             else:
                 upload_s = self._clock.monotonic_s() - began_s
-                work.measure(upload_s=upload_s, upload_bytes=stored.bytes)
+                datum.measure(upload_s=upload_s, upload_bytes=stored.bytes)
                 return stored
 
-    def withdraw(self, work: Work) -> None:
+    def withdraw(self, datum: Datum) -> None:
         """Take the datum's files out of /pfs."""
-        if work.place is not None:
-            self._space.withdraw(work.place)
+        if datum.place is not None:
+            self._space.withdraw(datum.place)
 
-    def discard(self, work: Work) -> None:
+    def discard(self, datum: Datum) -> None:
         """Delete the datum's files soon."""
-        if work.place is not None:
-            self._space.discard_soon(work.place)
-            work.place = None
+        if datum.place is not None:
+            self._space.discard_soon(datum.place)
+            datum.place = None
 
-    def _place(self, work: Work) -> Place:
-        if work.place is None:
-            work.place = self._space.place()
-        return work.place
+    def _place(self, datum: Datum) -> Place:
+        if datum.place is None:
+            datum.place = self._space.place()
+        return datum.place

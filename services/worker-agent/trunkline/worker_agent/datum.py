@@ -1,22 +1,23 @@
-"""The life of one datum in a worker, from its receipt to its settlement.
+"""One datum in a worker: the steps from its inputs to its outcome.
 
-    1  fetch its inputs              (ahead of its turn, if it is surely its first delivery)
-    2  wait for its turn
-    3  delivered before? look for an outcome, read the ledger, ask the verdict, record the start
-    4  run the command
-    5  hash and store its outputs
-    6  publish the outcome, wait for the PubAck
-    7  ack
+    1  stage     fetch its inputs       (ahead of its turn, if it is surely its first delivery)
+    2  run       delivered before? look for an outcome, read the ledger, ask the verdict, record the
+                 start; then run the command
+    3  finish    hash and store its outputs, publish the outcome, wait for the PubAck
 
-What a crash leaves, between any two of these: before 4, a message that comes again, and a recorded
-start that counts as a lost worker if there was one (3 comes before 1 then). In 4, the same; the claim
-says that it was executing, and the reaper charges that. In 5, objects that nobody names; they are
-found again, being named by their contents. Between 6 and 7, a message that comes again to somebody
-who finds the outcome, or whose own outcome is refused. Nothing is ever acked before its outcome is
-stored, and nothing is counted twice, since the outcome's subject takes one message.
+`life` goes through them for the datums of a message, and says when that is acked.
 
-When 4 ends badly, the attempt goes into the ledger first, then the message is given back with a
-delay; a crash in between makes it come again sooner. On the last try the outcome says so instead.
+What a crash leaves, between any two of these: before the command, a message that comes again, and a
+recorded start that counts as a lost worker if there was one (the ledger comes before the inputs
+then). While it runs, the same; the claim says that it was executing, and the reaper charges that.
+While outputs are stored, objects that nobody names; they are found again, being named by their
+contents. After the outcome, a message that comes again to somebody who finds the outcome, or whose
+own outcome is refused. Nothing is ever acked before its outcome is stored, and nothing is counted
+twice, since the outcome's subject takes one message.
+
+When the command ends badly, the attempt goes into the ledger first, then the message is given back
+with a delay; a crash in between makes it come again sooner. On the last try the outcome says so
+instead.
 """
 
 import asyncio
@@ -36,10 +37,9 @@ from trunkline.storage.trees import Uploaded
 from trunkline.worker_agent.core import outcome as verdicts
 from trunkline.worker_agent.core.outcome import Bad
 from trunkline.worker_agent.execution import Executor, Ran
-from trunkline.worker_agent.link import ShimLostError
 from trunkline.worker_agent.printing import Printer
 from trunkline.worker_agent.records import Records
-from trunkline.worker_agent.work import Ack, Nak, Why, Work
+from trunkline.worker_agent.work import Ack, Datum, Nak
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ _DETAIL_CHARS = 300
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What a datum is worked on with; one per worker."""
+    """What datums are worked on with; one per worker."""
 
     executor: Executor
     records: Records
@@ -61,133 +61,120 @@ class Bench:
     clock: Clock
     worker: str
     incarnation: str
-    ran: Callable[[Work, bool], None]
-    """Told when the slot is free again, and whether only the outcome is left."""
-    stored: Callable[[Work], None]
-    """Told when the outputs are stored, and only the outcome is left."""
 
 
-async def live(work: Work, bench: Bench) -> Ack | Nak | None:
-    """Work on a datum; return how its message is to be settled, None if it is not ours any more."""
+async def stage(datum: Datum, bench: Bench) -> None:
+    """Fetch the inputs; what will never succeed is told by the run."""
     try:
-        return await _attempt(work, bench)
-    except asyncio.CancelledError:
-        bench.executor.withdraw(work)
-        current = asyncio.current_task()
-        if work.why is None or current is None:
-            raise
-        current.uncancel()  # it was for us, and ends here
-        return await _cut_short(work, bench, work.why)
-    except ShimLostError as error:
-        if not work.turn.is_set():
-            return None
-        log.warning("the user's side is gone", extra=_named(work))
-        return await _given_up(work, bench, Cause.CONTAINER_LOST, str(error))
-    finally:
-        bench.executor.withdraw(work)
-        bench.ran(work, False)
+        await _insist("inputs", datum, lambda: bench.executor.stage(datum))
+    except errors.TrunklineError as error:
+        datum.bad = Bad(Cause.STORE_ERROR, f"its inputs cannot be fetched: {error}")
+    datum.staged = True
 
 
-async def _attempt(work: Work, bench: Bench) -> Ack | Nak:
-    bad: Bad | None = None
-    if not work.turn.is_set():
-        bad = await _stage(work, bench)
-        await work.turn.wait()
-    work.started_ns = bench.clock.wall_ns()
-    if not work.fresh:
-        settled = await _look_back(work, bench)
+async def run(datum: Datum, bench: Bench) -> Ran | Ack | Nak:
+    """Run it, in its turn; return how that ended, or that it is not to be run.
+
+    Raises:
+        ShimLostError: the user's side is gone.
+    """
+    executor = bench.executor
+    datum.started_ns = bench.clock.wall_ns()
+    if not datum.fresh:
+        settled = await _look_back(datum, bench)
         if settled is not None:
             return settled
-    if bad is None and not work.staged:
-        bad = await _stage(work, bench)
-    if bad is not None:
-        return await _failed(work, bench, Ran(bad))
-    return await _execute(work, bench)
+    if executor.stages and not datum.staged:
+        await stage(datum, bench)
+    if datum.bad is not None:
+        return Ran(datum.bad)
+
+    async def present() -> None:
+        executor.present(datum)
+
+    await _insist("directory", datum, present)
+    return await executor.run(datum)
 
 
-async def _stage(work: Work, bench: Bench) -> Bad | None:
-    """Fetch the inputs; return why that will never succeed, if it will not."""
-    try:
-        await _insist("inputs", work, lambda: bench.executor.stage(work))
-    except errors.TrunklineError as error:
-        return Bad(Cause.STORE_ERROR, f"its inputs cannot be fetched: {error}")
-    work.staged = True
-    return None
+async def finish(
+    datum: Datum, ran: Ran, bench: Bench, stored: Callable[[], None] = lambda: None
+) -> Ack | Nak:
+    """Store what it has made and its outcome, or see to a failed try; return what is left to do.
+
+    Args:
+        datum: It has run.
+        ran: How.
+        bench: What is worked with.
+        stored: Called when only the outcome is left.
+
+    Raises:
+        ShimLostError: the user's side is gone, and with it the outputs.
+    """
+    if not isinstance(ran.verdict, verdicts.Good):
+        return await _failed(datum, bench, ran)
+    uploaded = ran.stored
+    if uploaded is None:
+        made = await _insist("outputs", datum, lambda: bench.executor.store(datum))
+        if isinstance(made, Bad):
+            return await _failed(datum, bench, Ran(made, ran.output))
+        uploaded = made
+        stored()
+    if bench.printer.waiting:
+        await bench.printer.flush()
+    await _report(datum, bench, DatumState.PROCESSED, stored=uploaded)
+    return Ack()
 
 
-async def _look_back(work: Work, bench: Bench) -> Ack | Nak | None:
+async def _look_back(datum: Datum, bench: Bench) -> Ack | Nak | None:
     """Decide about a datum that was delivered before; None: it is to be run, its start recorded."""
-    if await _insist("outcome", work, lambda: bench.records.has_outcome(work.task)):
+    if await _insist("outcome", datum, lambda: bench.records.has_outcome(datum.task)):
         return Ack()
-    begun = Attempt(worker=bench.worker, incarnation=bench.incarnation, started_ns=work.started_ns)
+    begun = Attempt(worker=bench.worker, incarnation=bench.incarnation, started_ns=datum.started_ns)
     verdict: attempts.Verdict = attempts.Run()
 
     def change(ledger: Ledger) -> Ledger:
         nonlocal verdict
         if begun in ledger.attempts:
             return ledger
-        verdict = attempts.verdict(ledger, work.ticket.datum_tries, bench.clock.wall_ns())
+        verdict = attempts.verdict(ledger, datum.ticket.datum_tries, bench.clock.wall_ns())
         return attempts.started(ledger, begun) if isinstance(verdict, attempts.Run) else ledger
 
-    work.ledger = await _insist(
-        "ledger", work, lambda: bench.records.change_ledger(work.task, change)
+    datum.ledger = await _insist(
+        "ledger", datum, lambda: bench.records.change_ledger(datum.task, change)
     )
     match verdict:
         case attempts.Run():
-            for each in work.ledger.attempts:
+            for each in datum.ledger.attempts:
                 if each.incarnation == bench.incarnation and each.ended_ns == 0:
-                    work.started_ns = each.started_ns
+                    datum.started_ns = each.started_ns
             return None
         case attempts.Wait(delay_s):
             return Nak(delay_s)
         case attempts.GiveUp(state, reason):
-            last = work.ledger.attempts[-1]
+            last = datum.ledger.attempts[-1]
             await _report(
-                work, bench, state, reason=reason, exit_code=last.exit_code, tail=last.detail
+                datum, bench, state, reason=reason, exit_code=last.exit_code, tail=last.detail
             )
             return Ack()
         case _:
             assert_never(verdict)
 
 
-async def _execute(work: Work, bench: Bench) -> Ack | Nak:
-    executor = bench.executor
-
-    async def present() -> None:
-        executor.present(work)
-
-    await _insist("directory", work, present)
-    ran = await executor.run(work)
-    bench.ran(work, ran.stored is not None)
-    if not isinstance(ran.verdict, verdicts.Good):
-        return await _failed(work, bench, ran)
-    stored = ran.stored
-    if stored is None:
-        made = await _insist("outputs", work, lambda: executor.store(work))
-        if isinstance(made, Bad):
-            return await _failed(work, bench, Ran(made, ran.output))
-        stored = made
-        bench.stored(work)
-    await bench.printer.flush()
-    await _report(work, bench, DatumState.PROCESSED, stored=stored)
-    return Ack()
-
-
-async def _failed(work: Work, bench: Bench, ran: Ran) -> Ack | Nak:
+async def _failed(datum: Datum, bench: Bench, ran: Ran) -> Ack | Nak:
     """Record a failed attempt, and give the datum back or report its end."""
     bad, tail = ran.verdict, ran.tail
     assert isinstance(bad, Bad)
-    attempt = _ended(work, bench, bad.cause, tail[-_DETAIL_CHARS:] or bad.reason, bad.exit_code)
-    work.ledger = await _insist(
+    attempt = _ended(datum, bench, bad.cause, tail[-_DETAIL_CHARS:] or bad.reason, bad.exit_code)
+    datum.ledger = await _insist(
         "ledger",
-        work,
+        datum,
         lambda: bench.records.change_ledger(
-            work.task, lambda ledger: verdicts.recorded(ledger, attempt)
+            datum.task, lambda ledger: verdicts.recorded(ledger, attempt)
         ),
     )
-    after = verdicts.after(work.ledger, bad, work.ticket.datum_tries)
-    log.info("attempt failed", extra=_named(work, cause=str(bad.cause), reason=after.reason))
-    await bench.records.tell_attempt(work.task, attempt, after.reason)
+    after = verdicts.after(datum.ledger, bad, datum.ticket.datum_tries)
+    log.info("attempt failed", extra=datum.named(cause=str(bad.cause), reason=after.reason))
+    await bench.records.tell_attempt(datum.task, attempt, after.reason)
     if ran.output is not None:
         ran.output.say(after.reason)
     await bench.printer.flush()
@@ -195,14 +182,14 @@ async def _failed(work: Work, bench: Bench, ran: Ran) -> Ack | Nak:
         case verdicts.TryAgain(delay_s):
             return Nak(delay_s)
         case verdicts.Fail(state, reason):
-            await _report(work, bench, state, reason=reason, exit_code=bad.exit_code, tail=tail)
+            await _report(datum, bench, state, reason=reason, exit_code=bad.exit_code, tail=tail)
             return Ack()
         case _:
             assert_never(after)
 
 
 async def _report(
-    work: Work,
+    datum: Datum,
     bench: Bench,
     state: DatumState,
     *,
@@ -212,7 +199,7 @@ async def _report(
     tail: str = "",
 ) -> None:
     """Return once the outcome is stored."""
-    task = work.task
+    task = datum.task
     outcome = Outcome(
         pipeline=task.pipeline,
         job=task.job,
@@ -230,52 +217,40 @@ async def _report(
         reason=reason,
         exit_code=exit_code,
         log_tail=tail,
-        attempts=max(1, len(work.ledger.attempts)),
-        history=_history(work, bench, state),
-        figures=Figures(**work.measured),  # type: ignore[arg-type]
+        attempts=max(1, len(datum.ledger.attempts)),
+        history=_history(datum, bench, state),
+        figures=Figures(**datum.measured),  # type: ignore[arg-type]
         ended_ns=bench.clock.wall_ns(),
     )
     await bench.records.store_outcome(task, outcome)
 
 
-def _history(work: Work, bench: Bench, state: DatumState) -> tuple[attempts.Attempt, ...]:
+def _history(datum: Datum, bench: Bench, state: DatumState) -> tuple[attempts.Attempt, ...]:
     """Return the ledger's attempts; a good one is closed here only, since it ends the ledger."""
-    if not work.ledger.attempts or not state.good:
-        return work.ledger.attempts
-    return attempts.ended(work.ledger, _ended(work, bench, Cause.DONE, "", 0)).attempts
+    if not datum.ledger.attempts or not state.good:
+        return datum.ledger.attempts
+    return attempts.ended(datum.ledger, _ended(datum, bench, Cause.DONE, "", 0)).attempts
 
 
-async def _cut_short(work: Work, bench: Bench, why: Why) -> Ack | Nak | None:
-    match why:
-        case Why.CANCELLED:
-            return Ack()
-        case Why.DROPPED:
-            return None
-        case Why.DRAINED:
-            return await _given_up(work, bench, Cause.DRAINED, "the worker was told to stop")
-        case _:
-            assert_never(why)
-
-
-async def _given_up(work: Work, bench: Bench, cause: Cause, text: str) -> Nak:
+async def given_up(datum: Datum, bench: Bench, cause: Cause, text: str) -> Nak:
     """Record an attempt that is ended by us and charges nobody, if that can be done soon."""
-    attempt = _ended(work, bench, cause, text, None)
+    attempt = _ended(datum, bench, cause, text, None)
     try:
         async with asyncio.timeout(_LAST_WORD_S):
             await bench.records.change_ledger(
-                work.task, lambda ledger: verdicts.recorded(ledger, attempt)
+                datum.task, lambda ledger: verdicts.recorded(ledger, attempt)
             )
-            await bench.records.tell_attempt(work.task, attempt, text)
+            await bench.records.tell_attempt(datum.task, attempt, text)
     except (TimeoutError, errors.UnavailableError):
-        log.warning("attempt is not recorded", extra=_named(work, cause=str(cause)))
+        log.warning("attempt is not recorded", extra=datum.named(cause=str(cause)))
     return Nak()
 
 
-def _ended(work: Work, bench: Bench, cause: Cause, detail: str, code: int | None) -> Attempt:
+def _ended(datum: Datum, bench: Bench, cause: Cause, detail: str, code: int | None) -> Attempt:
     return Attempt(
         worker=bench.worker,
         incarnation=bench.incarnation,
-        started_ns=work.started_ns,
+        started_ns=datum.started_ns,
         ended_ns=bench.clock.wall_ns(),
         cause=cause,
         exit_code=code,
@@ -283,7 +258,7 @@ def _ended(work: Work, bench: Bench, cause: Cause, detail: str, code: int | None
     )
 
 
-async def _insist(what: str, work: Work, call: Callable[[], Awaitable[T]]) -> T:
+async def _insist(what: str, datum: Datum, call: Callable[[], Awaitable[T]]) -> T:
     """Repeat until it is not for want of a server, a store or room on a disk that it fails."""
     failures = 0
     while True:
@@ -291,15 +266,10 @@ async def _insist(what: str, work: Work, call: Callable[[], Awaitable[T]]) -> T:
             return await call()
         except errors.UnavailableError as error:
             if failures % 10 == 0:
-                log.warning("not possible yet", extra=_named(work, what=what, reason=str(error)))
+                log.warning("not possible yet", extra=datum.named(what=what, reason=str(error)))
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC):
                 raise
-            log.warning("not possible yet", extra=_named(work, what=what, reason=str(error)))
+            log.warning("not possible yet", extra=datum.named(what=what, reason=str(error)))
         await asyncio.sleep(backoff.delay_s(failures))
         failures += 1
-
-
-def _named(work: Work, **more: str) -> dict[str, object]:
-    task = work.task
-    return {"pipeline": task.pipeline, "job": task.job, "index": task.index, **more}

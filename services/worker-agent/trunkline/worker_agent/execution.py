@@ -11,7 +11,7 @@ from typing import Protocol
 from trunkline.storage.trees import Uploaded
 from trunkline.worker_agent.core.outcome import Bad, Good
 from trunkline.worker_agent.printing import Output
-from trunkline.worker_agent.work import Work
+from trunkline.worker_agent.work import Datum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Executor(Protocol):
         """Whether there is anything to be fetched before a datum's turn."""
         ...
 
-    async def stage(self, work: Work) -> None:
+    async def stage(self, datum: Datum) -> None:
         """Fetch what a datum needs; repeated after a failure, it begins anew.
 
         Raises:
@@ -46,7 +46,7 @@ class Executor(Protocol):
         """
         ...
 
-    def present(self, work: Work) -> None:
+    def present(self, datum: Datum) -> None:
         """Put it into the slot.
 
         Raises:
@@ -54,11 +54,11 @@ class Executor(Protocol):
         """
         ...
 
-    async def run(self, work: Work) -> Ran:
+    async def run(self, datum: Datum) -> Ran:
         """Run what is in the slot, and return once it needs it no more."""
         ...
 
-    async def store(self, work: Work) -> Uploaded | Bad:
+    async def store(self, datum: Datum) -> Uploaded | Bad:
         """Store what it has made; return what that became, or why it never will.
 
         Raises:
@@ -66,10 +66,10 @@ class Executor(Protocol):
         """
         ...
 
-    def withdraw(self, work: Work) -> None:
+    def withdraw(self, datum: Datum) -> None:
         """Take it out of the slot, however far it has come; nothing if it is not there."""
         ...
 
-    def discard(self, work: Work) -> None:
+    def discard(self, datum: Datum) -> None:
         """Its files are needed no more."""
         ...

@@ -11,7 +11,7 @@ from trunkline.runtime.clock import Clock
 from trunkline.storage.trees import Uploaded
 from trunkline.worker_agent.core.outcome import Good
 from trunkline.worker_agent.execution import Ran
-from trunkline.worker_agent.work import Work
+from trunkline.worker_agent.work import Datum
 
 _NOTHING = Uploaded(files=(), manifest="", count=0, bytes=0)
 _DONE = Ran(Good(), stored=_NOTHING)
@@ -30,27 +30,27 @@ class Idle:
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock, self._seconds = clock, seconds
 
-    async def stage(self, _work: Work) -> None:
+    async def stage(self, _datum: Datum) -> None:
         """There is nothing to fetch."""
 
-    def present(self, _work: Work) -> None:
+    def present(self, _datum: Datum) -> None:
         """There is nothing to be seen."""
 
-    async def run(self, work: Work) -> Ran:
+    async def run(self, datum: Datum) -> Ran:
         """Let the time pass."""
         if self._seconds:
             began_s = self._clock.monotonic_s()
             # a thread, since the loop's timers are good to a millisecond only
             await asyncio.to_thread(time.sleep, self._seconds)
-            work.measure(process_s=self._clock.monotonic_s() - began_s)
+            datum.measure(process_s=self._clock.monotonic_s() - began_s)
         return _DONE
 
-    async def store(self, _work: Work) -> Uploaded:
+    async def store(self, _datum: Datum) -> Uploaded:
         """There is nothing to store."""
         return _NOTHING
 
-    def withdraw(self, _work: Work) -> None:
+    def withdraw(self, _datum: Datum) -> None:
         """Nothing is in the slot."""
 
-    def discard(self, _work: Work) -> None:
+    def discard(self, _datum: Datum) -> None:
         """There are no files."""

@@ -75,6 +75,11 @@ class Printer:
             self._open.discard(output)
             output.end()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is anything to be sent."""
+        return bool(self._waiting)
+
     def add(self, task: DatumTask, pieces: list[Piece]) -> None:
         """Have pieces sent soon."""
         if pieces:

@@ -23,10 +23,10 @@ from typing import assert_never
 from trunkline.bus.ports import Connection, Delivery, Message, Publisher
 from trunkline.bus.pulls import StandingPull
 from trunkline.contracts import attempts, errors, messages, subjects
-from trunkline.contracts.messages import DatumTask, Drain, JobTicket
+from trunkline.contracts.messages import Drain, JobTicket
 from trunkline.runtime.clock import Clock
 from trunkline.storage.store import Store
-from trunkline.worker_agent import datum
+from trunkline.worker_agent import life
 from trunkline.worker_agent.assignments import Assignments
 from trunkline.worker_agent.commands import Commands
 from trunkline.worker_agent.core import lease
@@ -42,7 +42,7 @@ from trunkline.worker_agent.printing import Printer
 from trunkline.worker_agent.protocol import Hello, HelloFlag
 from trunkline.worker_agent.records import Records
 from trunkline.worker_agent.settings import Settings
-from trunkline.worker_agent.work import Ack, Nak, Why, Work
+from trunkline.worker_agent.work import Ack, Datum, Nak, Why, Work
 
 log = logging.getLogger(__name__)
 
@@ -130,8 +130,13 @@ class Worker:
             clock=clock,
             worker=config.worker,
             incarnation=self._presence.incarnation,
+        )
+        self._hooks = life.Hooks(
             ran=self._ran,
             stored=self._stored,
+            advanced=self._advanced,
+            stopping=lambda: self._holding.stopped,
+            spawn=self._tasks.create_task,
         )
 
     def _executor(self, store: Store, hello: Hello, inherited: Mapping[str, str]) -> Executor:
@@ -237,7 +242,7 @@ class Worker:
     def _delivered(self, job: str, delivery: Delivery) -> None:
         key = Key(job, delivery.sequence)
         try:
-            task = messages.decode(delivery.subject, delivery.data, DatumTask)
+            tasks = messages.decode_datums(delivery.subject, delivery.data)
         except errors.MalformedMessageError as error:
             # It can name no outcome, so nothing can be told of it; the coordinator misses the
             # datum and puts it back.
@@ -248,14 +253,18 @@ class Worker:
         if ticket is None:  # the job is gone
             self._settle_soon(delivery, Ack())
             return
-        fresh = delivery.delivered <= 1 and task.round == 1 and task.generation == 1
+        first = tasks[0]
+        fresh = delivery.delivered <= 1 and all(
+            each.round == 1 and each.generation == 1 for each in tasks
+        )
         known = self._works.get(key)
         if known is not None:
             known.delivery = delivery
         else:
             now_s = self._clock.monotonic_s()
-            self._works[key] = Work(key, delivery, task, ticket, fresh, now_s)
-        self._tell(lease.Received(key, task.index, task.generation, fresh, delivery.pending))
+            datums = tuple(Datum(each, ticket, fresh, now_s) for each in tasks)
+            self._works[key] = Work(key, delivery, datums, datums[0])
+        self._tell(lease.Received(key, first.index, first.generation, fresh, delivery.pending))
 
     async def _hear_drain(self) -> None:
         async def heard(message: Message) -> None:
@@ -274,9 +283,9 @@ class Worker:
         self._tell(lease.Reconnected())
         self._assignments.ask()
         for work in self._works.values():
-            self._spawn(self._withdraw_charge(work), f"withdraw-{work.task.index}")
+            self._spawn(self._withdraw_charge(work.current), "withdraw-charge")
 
-    async def _withdraw_charge(self, work: Work) -> None:
+    async def _withdraw_charge(self, datum: Datum) -> None:
         """Take back what the reaper noted when the connection was lost: this incarnation lives."""
 
         def change(ledger: attempts.Ledger) -> attempts.Ledger:
@@ -285,9 +294,9 @@ class Worker:
             return attempts.withdrawn(ledger, self._presence.incarnation)
 
         try:
-            await self._records.change_ledger(work.task, change)
+            await self._records.change_ledger(datum.task, change)
         except errors.UnavailableError:
-            log.warning("charge is not withdrawn", extra={"index": work.task.index})
+            log.warning("charge is not withdrawn", extra=datum.named())
 
     # --- what is decided, and done ----------------------------------------------------------------
 
@@ -342,8 +351,7 @@ class Worker:
 
     def _begin(self, work: Work) -> None:
         if work.life is None:
-            name = f"datum-{work.task.index}"
-            work.life = self._tasks.create_task(self._live(work), name=name)
+            work.life = self._tasks.create_task(self._live(work), name="life")
 
     def _ran(self, work: Work, stored: bool) -> None:
         if self._works.get(work.key) is work:  # or it was let go, and may have come again
@@ -353,14 +361,20 @@ class Worker:
         if self._works.get(work.key) is work:
             self._tell(lease.Stored(work.key))
 
+    def _advanced(self, work: Work) -> None:
+        if self._works.get(work.key) is work:
+            task = work.current.task
+            self._tell(lease.Advanced(work.key, task.index, task.generation))
+
     async def _live(self, work: Work) -> None:
-        settlement = await datum.live(work, self._bench)
+        settlement = await life.live(work, self._bench, self._hooks)
         if self._works.get(work.key) is work:
             del self._works[work.key]
             if settlement is not None:
                 await self._settle(work.delivery, settlement)
             self._tell(lease.Settled(work.key))
-        self._bench.executor.discard(work)
+        for each in work.datums:
+            self._bench.executor.discard(each)
 
     def _let_go(self, key: Key, settlement: Ack | Nak | None) -> None:
         """Settle a datum that was not begun."""
@@ -400,7 +414,7 @@ class Worker:
             if works:
                 async with asyncio.TaskGroup() as tasks:
                     for work in works:
-                        tasks.create_task(self._renew(work), name=f"renew-{work.task.index}")
+                        tasks.create_task(self._renew(work), name="renew")
 
     async def _renew(self, work: Work) -> None:
         try:

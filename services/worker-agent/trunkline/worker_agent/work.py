@@ -1,4 +1,4 @@
-"""What is passed between the worker's loops, the life of one datum, and what executes it."""
+"""What is passed between the worker's loops, the life of a message, and what executes its datums."""
 
 import asyncio
 import dataclasses
@@ -8,6 +8,7 @@ from trunkline.bus.ports import Delivery
 from trunkline.contracts.attempts import Ledger
 from trunkline.contracts.messages import DatumTask, JobTicket
 from trunkline.worker_agent.core.lease import Key
+from trunkline.worker_agent.core.outcome import Bad
 from trunkline.worker_agent.files import Place
 
 
@@ -34,26 +35,20 @@ class Nak:
     delay_s: float = 0.0
 
 
-@dataclasses.dataclass
-class Work:
-    """One datum in hand."""
+@dataclasses.dataclass(slots=True, eq=False)
+class Datum:
+    """One datum of a message in hand."""
 
-    key: Key
-    delivery: Delivery
-    """The newest one of this message."""
     task: DatumTask
     ticket: JobTicket
     fresh: bool
     """Whether this is surely the first delivery."""
     received_s: float
-    turn: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
-    """Set when it may begin."""
-    why: Why | None = None
-    """Set before it is cancelled."""
-    life: asyncio.Task[None] | None = None
     place: Place | None = None
     """Its files, once it has any."""
     staged: bool = False
+    bad: Bad | None = None
+    """Why its inputs will never be here, if that is so."""
     started_ns: int = 0
     """Of this attempt, in the ledger."""
     ledger: Ledger = dataclasses.field(default_factory=Ledger)
@@ -63,3 +58,25 @@ class Work:
     def measure(self, **figures: float) -> None:
         """Set some of the figures."""
         self.measured.update(figures)
+
+    def named(self, **more: str) -> dict[str, object]:
+        """Return what tells it in a log."""
+        task = self.task
+        return {"pipeline": task.pipeline, "job": task.job, "index": task.index, **more}
+
+
+@dataclasses.dataclass(eq=False)
+class Work:
+    """One message in hand: mostly of one datum; several are worked on one after the other."""
+
+    key: Key
+    delivery: Delivery
+    """The newest one of this message."""
+    datums: tuple[Datum, ...]
+    current: Datum
+    """The one that has the slot, or will have it."""
+    turn: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    """Set when it may begin."""
+    why: Why | None = None
+    """Set before it is cancelled."""
+    life: asyncio.Task[None] | None = None

@@ -22,6 +22,9 @@ fetched ahead when datums are long, or once something was given back. A request 
 what may be asked for is used up. Less is asked for only where a long wait would follow, since taking
 a request back costs a new subscription.
 
+A message may hold several datums: then all this is about the message, and Advanced says which of its
+datums executes.
+
 A crash at any point leaves the truth where it was: nothing here is stored, and what was held comes
 again by the reaper or after `ack_wait`.
 """
@@ -69,10 +72,11 @@ class Phase(enum.IntEnum):
 
 @dataclasses.dataclass(slots=True)
 class Lease:
-    """One datum in hand."""
+    """One message in hand: a datum, or several that are worked on one after the other."""
 
     key: Key
     index: int
+    """Of the datum that executes, or will."""
     generation: int
     fresh: bool
     """Whether this is surely its first delivery."""
@@ -108,6 +112,14 @@ class Received(msgspec.Struct, frozen=True):
     """How many more of the job waited in the queue when it was sent."""
 
 
+class Advanced(msgspec.Struct, frozen=True):
+    """Of a begun message, another datum is executing now."""
+
+    key: Key
+    index: int
+    generation: int
+
+
 class Ran(msgspec.Struct, frozen=True):
     """A begun datum needs its slot no more: its command has ended, or will not be started."""
 
@@ -140,7 +152,7 @@ class Stopped(msgspec.Struct, frozen=True):
     """Take nothing more: a drain, a SIGTERM, or the shim is gone. One way."""
 
 
-Event = Assigned | Received | Ran | Stored | Settled | Reconnected | Ticked | Stopped
+Event = Assigned | Received | Advanced | Ran | Stored | Settled | Reconnected | Ticked | Stopped
 
 # --- effects --------------------------------------------------------------------------------------
 
@@ -257,16 +269,16 @@ class Holding:
             now_s: Monotonic clock.
             now_ns: Wall clock, for claims.
         """
-        effects = self._heard(event, now_s)
+        effects = self._heard(event, now_s, now_ns)
         if self._waiting and self._slots_free():
             self._begin(effects, now_s, now_ns)
-        if not self.stopped and not isinstance(event, Stored | Settled):
+        if not self.stopped and not isinstance(event, Advanced | Stored | Settled):
             self._look_ahead(effects)
         return effects
 
     # --- events -----------------------------------------------------------------------------------
 
-    def _heard(self, event: Event, now_s: float) -> list[Effect]:
+    def _heard(self, event: Event, now_s: float, now_ns: int) -> list[Effect]:
         match event:
             case Received():
                 return self._received(event, now_s)
@@ -277,6 +289,8 @@ class Holding:
                 return []
             case Settled(key):
                 return self._settled(key)
+            case Advanced():
+                return self._advanced(event, now_ns)
             case Assigned(jobs):
                 return self._assigned(jobs)
             case Reconnected():
@@ -333,6 +347,13 @@ class Holding:
             self._typical_s += _TYPICAL_WEIGHT * (took_s - self._typical_s)
         self._slow = False
         return []
+
+    def _advanced(self, event: Advanced, now_ns: int) -> list[Effect]:
+        lease = self.leases.get(event.key)
+        if lease is None or lease.phase is not Phase.BEGUN:
+            return []
+        lease.index, lease.generation, lease.begun_ns = event.index, event.generation, now_ns
+        return [Tell()]
 
     def _settled(self, key: Key) -> list[Effect]:
         lease = self.leases.get(key)
