@@ -119,7 +119,9 @@ async def scan(
         walk.close()
 
 
-async def download(store: Store, files: AsyncIterable[File] | Iterable[File], target: Path) -> int:
+async def download(
+    store: Store, files: AsyncIterable[File] | Iterable[File], target: Path | str
+) -> int:
     """Write files below a directory, at their paths; return how many bytes they have.
 
     The directory should be new: what is there already is never written over.
@@ -249,7 +251,7 @@ def _write_group(group: list[File], data: bytes, target: str) -> None:
             disk.write_new(f"{target}{file.path}", contents)
 
 
-async def _fetch_large(store: Store, file: File, target: Path) -> None:
+async def _fetch_large(store: Store, file: File, target: Path | str) -> None:
     await store.fetch(file, Path(f"{target}{file.path}"))
 
 
