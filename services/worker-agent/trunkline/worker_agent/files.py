@@ -197,7 +197,7 @@ class Workspace:
             UnavailableError: the store or the disk is away or full.
             InvalidPathError: it cannot become a repo's content; the command's fault.
         """
-        if os.path.islink(place.out) or not os.path.isdir(place.out):  # noqa: PTH112, PTH114
+        if not _is_directory(place.out):
             raise errors.InvalidPathError(OUT, "the command made it no directory")
         directory = Path(place.directory)
         seen = {"/pfs": directory, str(self.pfs): directory}
@@ -278,6 +278,10 @@ def _cleared(path: str, files: list[str], made: _Made) -> bool:
         return not [name for name in os.listxattr(fd) if not name.startswith("security.")]
     finally:
         os.close(fd)
+
+
+def _is_directory(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114
 
 
 def _move(path: str, target: str) -> None:
