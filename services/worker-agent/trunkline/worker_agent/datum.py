@@ -93,6 +93,7 @@ async def run(datum: Datum, bench: Bench) -> Ran | Ack | Nak:
         executor.present(datum)
 
     await _insist("directory", datum, present)
+    datum.executed = True
     return await executor.run(datum)
 
 

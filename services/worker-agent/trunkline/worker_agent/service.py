@@ -109,6 +109,7 @@ class Worker:
         self._tickets: dict[str, JobTicket] = {}
         self._pulls: dict[str, StandingPull] = {}
         self._works: dict[Key, Work] = {}
+        self._executed = 0
         self._stop = asyncio.Event()
         self._idle = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
@@ -200,6 +201,7 @@ class Worker:
         await self._say_goodbye()
         self._link.bye()
         await self._space.settle()
+        log.info("stopped", extra={"worker": self._config.worker, "executed": self._executed})
         code = EXIT_SHIM_LOST if lost.done() and not told.done() else EXIT_STOPPED
         lost.cancel()
         told.cancel()
@@ -368,6 +370,7 @@ class Worker:
 
     async def _live(self, work: Work) -> None:
         settlement = await life.live(work, self._bench, self._hooks)
+        self._executed += sum(each.executed for each in work.datums)
         if self._works.get(work.key) is work:
             del self._works[work.key]
             if settlement is not None:

@@ -47,6 +47,8 @@ class Datum:
     place: Place | None = None
     """Its files, once it has any."""
     staged: bool = False
+    executed: bool = False
+    """Whether it was begun to be run here, however that went."""
     bad: Bad | None = None
     """Why its inputs will never be here, if that is so."""
     started_ns: int = 0
