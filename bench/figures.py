@@ -1,8 +1,10 @@
-"""Figures of runs, and the table made of them."""
+"""Figures of runs, and what is made of several: medians, spreads, ratios."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+
+OURS = "trunkline"
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,9 @@ class Run:
     rss_bytes: int
     steady_s: float = 0.0
     """What the middle 80 % of the datums would take for all of them; 0 if not known."""
+    cpu_of: dict[str, float] = field(default_factory=dict)
+    """CPU seconds by kind of process, of ours only; together they are `cpu_s`."""
+    rss_of: dict[str, int] = field(default_factory=dict)
     extra: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -35,14 +40,46 @@ class Run:
         """CPU microseconds a datum."""
         return self.cpu_s / self.count * 1e6
 
+    @property
+    def cpu_us_of(self) -> dict[str, float]:
+        """CPU microseconds a datum by kind of process."""
+        return {kind: each / self.count * 1e6 for kind, each in self.cpu_of.items()}
+
+
+class Found:
+    """All runs, grouped as they are told of, in the order in which they came."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        self.groups: dict[str, dict[str, list[Run]]] = {}
+        for run in runs:
+            self.groups.setdefault(run.workload, {}).setdefault(run.system, []).append(run)
+
+    def of(self, workload: str, system: str = OURS) -> list[Run]:
+        """Return the runs of a system; none if there were none."""
+        return self.groups.get(workload, {}).get(system, [])
+
+    def ratios(self, workload: str, other: str) -> list[float]:
+        """Return our rate over the other's, run by run as they alternated."""
+        return ratios(self.of(workload), self.of(workload, other))
+
+
+def ratios(ours: Sequence[Run], theirs: Sequence[Run]) -> list[float]:
+    """Return our rate over theirs, run by run as they alternated."""
+    return [a.rate / b.rate for a, b in zip(ours, theirs, strict=False)]
+
+
+def middle(runs: Iterable[Run], of: Callable[[Run], float]) -> float:
+    """Return the median of a figure."""
+    return statistics.median(map(of, runs))
+
 
 def spread(values: Iterable[float]) -> str:
     """Return `median [min..max]`."""
     found = sorted(values)
-    middle = statistics.median(found)
+    median = statistics.median(found)
     if len(found) == 1:
-        return short(middle)
-    return f"{short(middle)} [{short(found[0])}..{short(found[-1])}]"
+        return short(median)
+    return f"{short(median)} [{short(found[0])}..{short(found[-1])}]"
 
 
 def short(value: float) -> str:
@@ -64,46 +101,3 @@ def steady_seconds(samples: Sequence[tuple[float, int]], count: int) -> float:
         return 0.0
     (began, first), (ended, last) = inside[0], inside[-1]
     return (ended - began) / (last - first) * count
-
-
-def ratios(ours: Sequence[Run], theirs: Sequence[Run]) -> list[float]:
-    """Return our rate over theirs, run by run as they alternated."""
-    return [a.rate / b.rate for a, b in zip(ours, theirs, strict=False)]
-
-
-def table(runs: Sequence[Run], ours: str = "trunkline") -> str:
-    """Return a Markdown table: one line for each workload and system."""
-    lines = [
-        (
-            "| workload | system | runs x datums | datums/s | steady datums/s | trunkline / it"
-            " | CPU us/datum | peak RSS MB |"
-        ),
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    groups: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
-        groups.setdefault((run.workload, run.system), []).append(run)
-    for (workload, system), group in groups.items():
-        own = groups.get((workload, ours), [])
-        ratio = spread(ratios(own, group)) if own and system != ours else "-"
-        middle = _each(group, lambda run: run.steady) if any(r.steady_s for r in group) else "-"
-        lines.append(
-            f"| {workload} | {system} | {len(group)} x {group[0].count:,}"
-            f" | {_each(group, lambda run: run.rate)} | {middle} | {ratio}"
-            f" | {_each(group, lambda run: run.cpu_us)}"
-            f" | {max(run.rss_bytes for run in group) / 1e6:.0f} |"
-        )
-    return "\n".join(lines)
-
-
-def extras(runs: Sequence[Run]) -> list[str]:
-    """Return a line for each further figure of each workload."""
-    found: dict[tuple[str, str, str], list[float]] = {}
-    for run in runs:
-        for name, value in run.extra.items():
-            found.setdefault((run.workload, run.system, name), []).append(value)
-    return [f"{w} {s}: {name} {spread(values)}" for (w, s, name), values in found.items()]
-
-
-def _each(group: Sequence[Run], of: Callable[[Run], float]) -> str:
-    return spread(value for value in map(of, group) if value)

@@ -1,77 +1,71 @@
-"""Runs references and peers as programs, each peer in a virtual environment made when first asked."""
+"""Runs references and peers as programs, each in a control group of its own where there is one."""
 
-import asyncio
-import json
 import os
 import sys
-from pathlib import Path
 
-from bench import figures
+import msgspec
+
+from bench import cgroups, environments, figures
 from trunkline.local import server
-
-HERE = Path(__file__).parent
-PEERS = {path.stem: path for path in sorted((HERE / "peers").glob("*.txt"))}
-"""Name -> pinned requirements."""
 
 DEADLINE_S = 300
 
-
-async def reference(name: str, workload: str, count: int, *, sleep_s: float = 0.0) -> figures.Run:
-    """Run a reference with this interpreter."""
-    return await _run(sys.executable, f"bench.references.{name}", workload, name, count, sleep_s)
-
-
-async def peer(name: str, workload: str, count: int) -> figures.Run:
-    """Run a peer in its own virtual environment."""
-    python = await _environment(name)
-    return await _run(python, f"bench.peers.{name}", workload, name, count, 0.0)
+WORKLOADS = {"W1": "noop", "W2": "copy", "W3": "sleep", "W3p": "sleep"}
+"""Workload -> what it is among `tasks`."""
+COUNTS = {"celery": 2_000, "dask": 3_000, "faststream": 8_000, "ray": 5_000, "taskiq": 2_000}
+"""No-op tasks for each peer: some seconds of them. Of longer tasks all run as many as we do."""
 
 
-async def _environment(name: str) -> str:
-    folder = HERE / ".venvs" / name
-    python, ready = folder / "bin" / "python", folder / "ready"
-    wanted = PEERS[name].read_text()
-    if not ready.exists() or ready.read_text() != wanted:
-        await _call(sys.executable, "-m", "venv", "--clear", str(folder))
-        await _call(str(python), "-m", "pip", "install", "--quiet", "-r", str(PEERS[name]))
-        ready.write_text(wanted)
-    return str(python)
+class Told(msgspec.Struct, frozen=True):
+    """The line that a program prints at its end."""
+
+    count: int
+    seconds: float
+    cpu_s: float
+    rss_bytes: int
 
 
-async def _run(
-    python: str, module: str, workload: str, name: str, count: int, sleep_s: float
-) -> figures.Run:
-    options = [
-        "--count",
-        str(count),
-        "--sleep",
-        str(sleep_s),
-        "--server",
-        str(server.find_binary(os.environ)),
-    ]
-    output = await _call(python, "-m", module, *options)
-    told = next(line for line in reversed(output.splitlines()) if line.startswith('{"count"'))
-    return figures.Run(workload, name, **json.loads(told))
+class Others:
+    """What is compared with us.
+
+    Args:
+        group: In which the bench runs, if there is one.
+    """
+
+    def __init__(self, group: cgroups.Group | None) -> None:
+        self._group = group
+
+    async def reference(self, name: str, workload: str, count: int) -> figures.Run:
+        """Run a reference with this interpreter."""
+        return await self._run(sys.executable, "references", name, workload, count)
+
+    async def peer(self, name: str, workload: str, count: int) -> figures.Run:
+        """Run a peer in its own virtual environment."""
+        return await self._run(await environments.python(name), "peers", name, workload, count)
+
+    async def _run(
+        self, python: str, kind: str, name: str, workload: str, count: int
+    ) -> figures.Run:
+        options = ["--work", WORKLOADS[workload], "--count", str(count)]
+        options += ["--server", str(server.find_binary(os.environ))]
+        command = [python, "-m", f"bench.{kind}.{name}", *options]
+        if self._group is None:
+            output = await environments.call(*command, deadline_s=DEADLINE_S)
+        else:
+            with self._group.below(name) as group:
+                output = await environments.call(
+                    *command, env={cgroups.VARIABLE: str(group.path)}, deadline_s=DEADLINE_S
+                )
+        return _parsed(output, workload, name)
 
 
-async def _call(*command: str) -> str:
-    # Some write into the home directory as soon as they start.
-    home = str(HERE / ".venvs")
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "HOME": home}
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment,
-    )
+def _parsed(output: str, workload: str, name: str) -> figures.Run:
+    line = next((each for each in reversed(output.splitlines()) if each.startswith("{")), "{}")
     try:
-        async with asyncio.timeout(DEADLINE_S):
-            output, trouble = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        raise
-    if process.returncode:
-        last = trouble.decode(errors="replace")[-2000:]
-        told = f"{' '.join(command)} ended with {process.returncode}:\n{last}"
-        raise RuntimeError(told)
-    return output.decode()
+        told = msgspec.json.decode(line, type=Told)
+    except msgspec.DecodeError as error:
+        text = f"{name} did not say what it measured: {output[-500:]}"
+        raise environments.FailedError(text) from error
+    return figures.Run(
+        workload, name, told.count, told.seconds, cpu_s=told.cpu_s, rss_bytes=told.rss_bytes
+    )

@@ -2,8 +2,8 @@
 
 Inside the clock: from just before `commit.finish` (all files and their manifest are stored by then)
 to the moment that the coordinator writes the job down as ended: listing, enqueueing, running,
-durable outcomes, the output commit. Outside: the start of services and workers, storing the input.
-The steady pace is taken from the moments that the outcomes themselves tell.
+durable outcomes, the output commit. Outside: the start of services and workers, storing the input,
+reading the outcomes to check them. The steady pace is taken from the moments that outcomes tell.
 """
 
 import asyncio
@@ -22,13 +22,14 @@ from typing import Any
 
 import msgspec
 
-from bench import figures, processes
+from bench import cgroups, figures, metering
+from bench.outcomes import Outcomes
 from trunkline.client import client as clients
 from trunkline.contracts import api, errors, records
-from trunkline.contracts.messages import File, Outcome
-from trunkline.contracts.states import JobState
+from trunkline.contracts.messages import File
 from trunkline.local import pool_wire
 from trunkline.local import stack as stacks
+from trunkline.local.home import Home
 from trunkline.storage import manifests
 
 WORKERS = 2
@@ -38,50 +39,40 @@ During = Callable[["Bench", records.Job], Awaitable[None]]
 """What else happens while a job runs, such as a kill."""
 
 
-class WrongResultError(Exception):
-    """A run ended, but not as it must; its time means nothing."""
-
-
 @dataclass(frozen=True)
 class Ended:
-    """A job that has ended, with all its outcomes, and what it cost."""
+    """A job that has ended well, and what it cost."""
 
     job: records.Job
-    outcomes: Sequence[Outcome]
-    began_ns: int
-    cpu_s: float
-    rss_bytes: int
+    outcomes: Outcomes
+    usage: metering.Usage
 
     @property
     def seconds(self) -> float:
         """From the commit to SUCCESS."""
-        return (self.job.ended_ns - self.began_ns) / 1e9
-
-    @property
-    def moments(self) -> list[float]:
-        """When outcomes were made, in seconds after the commit, in order of time."""
-        return sorted((each.ended_ns - self.began_ns) / 1e9 for each in self.outcomes)
+        return (self.job.ended_ns - self.outcomes.began_ns) / 1e9
 
     def run(
         self,
         workload: str,
-        system: str = "trunkline",
+        system: str = figures.OURS,
         *,
         further: Mapping[str, float] | None = None,
     ) -> figures.Run:
         """Return the figures."""
-        moments, count = self.moments, len(self.outcomes)
-        samples = [(moment, number + 1) for number, moment in enumerate(moments)]
+        moments = self.outcomes.moments
         # Time to the first outcome and from the last one: what the ends of a job cost.
         ends = {"first outcome s": moments[0], "last outcome to end s": self.seconds - moments[-1]}
         return figures.Run(
             workload=workload,
             system=system,
-            count=count,
+            count=len(moments),
             seconds=self.seconds,
-            cpu_s=self.cpu_s,
-            rss_bytes=self.rss_bytes,
-            steady_s=figures.steady_seconds(samples, count),
+            cpu_s=self.usage.cpu_s,
+            rss_bytes=self.usage.rss_bytes,
+            steady_s=self.outcomes.steady_s,
+            cpu_of=self.usage.cpu_of,
+            rss_of=self.usage.rss_of,
             extra={**ends, **(further or {})},
         )
 
@@ -89,8 +80,17 @@ class Ended:
 class Bench:
     """A running installation with one pipeline and its workers."""
 
-    def __init__(self, stack: stacks.Stack, client: clients.Client, pipeline: str) -> None:
+    def __init__(
+        self,
+        stack: stacks.Stack,
+        client: clients.Client,
+        pipeline: str,
+        group: cgroups.Group | None,
+    ) -> None:
         self.stack, self.client, self.pipeline = stack, client, pipeline
+        self._group = group
+        self.executed = 0
+        """How often datums were executed; known once the installation is down."""
 
     async def files(self, count: int, *, each: bool = False) -> list[File]:
         """Store `count` files of 1 KB: one object for all of them, or `each` its own contents."""
@@ -118,18 +118,16 @@ class Bench:
             files=written.files,
             size=written.size,
         )
-        before, began = processes.usage(), time.time_ns()
-        await self.client.call("commit.finish", request, records.Commit)
-        if during is None:
+        with metering.Meter(os.getpid(), self._group) as meter:
+            outcomes = Outcomes(time.time_ns())
+            await self.client.call("commit.finish", request, records.Commit)
+            if during is not None:
+                await during(self, await self._job(request.id))
             job = await self.ended(request.id)
-        else:
-            await during(self, await self._job(request.id))
-            job = await self.ended(request.id)
-        after, own = processes.usage(), processes.peak(os.getpid())
-        views = [view async for view in self.client.datums(self.pipeline, request.id)]
-        outcomes = [view.outcome for view in views if view.outcome is not None]
-        _check(job, views, outcomes, len(files))
-        return Ended(job, outcomes, began, after.cpu_s - before.cpu_s, after.rss_bytes - own)
+        async for view in self.client.datums(self.pipeline, request.id):
+            outcomes.add(view)
+        outcomes.check(job, len(files))
+        return Ended(job, outcomes, meter.usage)
 
     async def ended(self, identifier: str) -> records.Job:
         """Return the job once it has ended."""
@@ -171,7 +169,10 @@ class Bench:
 
 @asynccontextmanager
 async def installation(
-    transform: Mapping[str, Any], *, settings: Mapping[str, str] | None = None
+    transform: Mapping[str, Any],
+    group: cgroups.Group | None,
+    *,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Bench]:
     """Run an installation with one pipeline over the repo `in`; leave nothing behind."""
     home = Path(tempfile.mkdtemp(prefix="tl-"))
@@ -188,11 +189,28 @@ async def installation(
         ):
             await client.call("repo.create", api.RepoCreate(name="in"), records.Repo)
             await client.call("pipeline.apply", msgspec.json.encode(spec), records.Pipeline)
-            bench = Bench(stack, client, "out")
+            bench = Bench(stack, client, "out", group)
             await bench.ready()
             yield bench
+        bench.executed = _executed(stack.home)
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _executed(home: Home) -> int:
+    """Return what the workers have said when they stopped; one that was killed says nothing."""
+    counts = []
+    for path in (home.logs / "workers").glob("*.log"):
+        for line in path.read_text().splitlines():
+            with contextlib.suppress(msgspec.DecodeError):
+                counts.append(msgspec.json.decode(line, type=_Stopped).executed)
+    return sum(counts)
+
+
+class _Stopped(msgspec.Struct, frozen=True):
+    """A line of a worker's log, of which only one kind has this."""
+
+    executed: int = 0
 
 
 async def agent(bench: Bench) -> int:
@@ -203,17 +221,3 @@ async def agent(bench: Bench) -> int:
     answer = msgspec.json.decode(await reader.readline(), type=pool_wire.Answer)
     writer.close()
     return answer.workers[0].pid
-
-
-def _check(
-    job: records.Job, views: Sequence[api.DatumView], outcomes: Sequence[Outcome], count: int
-) -> None:
-    if job.state is not JobState.SUCCESS:
-        told = f"{job.state}: {job.reason}"
-        raise WrongResultError(told)
-    if [each.index for each in views] != list(range(count)) or len(outcomes) != count:
-        told = f"{len(outcomes)} outcomes of {count} datums"
-        raise WrongResultError(told)
-    if job.counts.processed + job.counts.recovered != count:
-        told = f"{job.counts} of {count} datums"
-        raise WrongResultError(told)

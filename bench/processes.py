@@ -1,17 +1,19 @@
-"""CPU time and peak memory of a process and all below it, read from /proc.
+"""What /proc tells of processes: who is whose child, CPU time and peak memory.
 
-CPU is user and system time of each living process and of the children that it has reaped. So what
-comes and goes between two readings is counted, once somebody has waited for it. A process that dies
-and is reaped by init instead of by its parent is not: a reading is therefore a lower bound, exact
-unless something was orphaned. Peak memory is the sum of each process's own peak; shared pages count
-more than once.
+Only the standard library is used here: peers run in virtual environments of their own.
 """
 
 import os
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+_SCHEDULED = 2
+"""Which of a process's clocks: the time that it has run, in its threads that ended, too."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,6 @@ class Process:
     parent: int
     ticks: int
     """Of itself and of the children that it has reaped."""
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What a tree of processes has used up to now."""
-
-    cpu_s: float
-    rss_bytes: int
-    """Sum of the peaks."""
 
 
 def parse_stat(line: str) -> Process:
@@ -50,22 +43,41 @@ def parse_peak(status: str) -> int:
     return 0
 
 
-def below(root: int, processes: list[Process]) -> list[Process]:
+def below(root: int, processes: Iterable[Process]) -> list[Process]:
     """Return the root and all its descendants."""
     children: dict[int, list[Process]] = {}
+    found = []
     for each in processes:
         children.setdefault(each.parent, []).append(each)
-    found = [each for each in processes if each.pid == root]
+        if each.pid == root:
+            found.append(each)
     for each in found:  # grows while it is walked
         found.extend(children.get(each.pid, ()))
     return found
 
 
-def usage(root: int | None = None) -> Usage:
-    """Return what the tree below a process (this one) has used."""
-    tree = below(root or os.getpid(), everything())
-    ticks = sum(each.ticks for each in tree)
-    return Usage(ticks / os.sysconf("SC_CLK_TCK"), sum(peak(each.pid) for each in tree))
+def tree(root: int) -> list[Process]:
+    """Return a process and all below it, as they are now."""
+    return below(root, (each for each in map(look, _pids()) if each is not None))
+
+
+def look(pid: int) -> Process | None:
+    """Return a process; None if it is gone."""
+    try:
+        return parse_stat((PROC / str(pid) / "stat").read_text())
+    except OSError:
+        return None
+
+
+def own_cpu_s(pid: int) -> float | None:
+    """Return the CPU time of a process without its children, to the nanosecond; None if it is gone.
+
+    Made as clock_getcpuclockid(3) does it, which Python has for threads only.
+    """
+    try:
+        return time.clock_gettime((~pid << 3) | _SCHEDULED)
+    except OSError:
+        return None
 
 
 def peak(pid: int) -> int:
@@ -76,13 +88,14 @@ def peak(pid: int) -> int:
         return 0
 
 
-def everything() -> list[Process]:
-    """Return all processes that there are."""
-    found = []
-    for entry in PROC.iterdir():
-        if entry.name.isdigit():
-            try:
-                found.append(parse_stat((entry / "stat").read_text()))
-            except OSError:
-                continue  # it ended meanwhile
-    return found
+def command(pid: int) -> str:
+    """Return a process's command line; empty if it is gone."""
+    try:
+        text = (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return ""
+    return text.decode(errors="replace").replace("\0", " ")
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]

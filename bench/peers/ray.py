@@ -2,23 +2,19 @@
 
 import ray
 
-from bench import timing
-
-
-@ray.remote
-def work(payload: bytes) -> int:
-    """Do nothing."""
-    return len(payload)
+from bench import tasks, timing
 
 
 def main() -> None:
     """Measure."""
-    asked = timing.arguments()
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    ray.get([work.remote(timing.PAYLOAD) for _ in range(100)])
-    with timing.measured(asked.count):
-        ray.get([work.remote(timing.PAYLOAD) for _ in range(asked.count)])
-    ray.shutdown()
+    asked = timing.asked()
+    work = ray.remote(tasks.WORK[asked.work])
+    with tasks.prepared(asked.work, asked.count) as (warm, payloads):
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        ray.get([work.remote(each) for each in warm])
+        with timing.measured(asked) as proof:
+            proof.results = len(ray.get([work.remote(each) for each in payloads]))
+        ray.shutdown()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
-from bench import servers, timing
+from bench import servers, tasks, timing
 
 WINDOW = 500
 BATCH = 200
@@ -78,7 +78,7 @@ def _work(url: str) -> None:
     asyncio.run(_worker(url))
 
 
-async def _main(url: str, count: int, start: Callable[[], None]) -> None:
+async def _main(url: str, asked: timing.Asked, start: Callable[[], None]) -> None:
     client = await nats.connect(url)
     stream = client.jetstream()
     await stream.add_stream(name="TASKS", subjects=["task.>"], retention="workqueue")
@@ -87,21 +87,28 @@ async def _main(url: str, count: int, start: Callable[[], None]) -> None:
         "TASKS", durable_name="all", ack_policy="explicit", max_ack_pending=-1
     )
     start()
-    await _done(client, stream, 100)
-    with timing.measured(count):
-        await _done(client, stream, 100 + count, count)
+    await _done(client, stream, tasks.WARM)
+    with timing.measured(asked) as proof:
+        proof.results = await _done(client, stream, tasks.WARM + asked.count) - tasks.WARM
     await client.close()
 
 
-async def _done(client: Client, stream: JetStreamContext, total: int, count: int = 100) -> None:
-    await windowed(client, count, lambda number: (f"task.{number}", timing.PAYLOAD))
-    while (await stream.stream_info("RESULTS")).state.messages < total:
+async def _done(client: Client, stream: JetStreamContext, total: int) -> int:
+    """Submit what is missing to that many; return how many results are stored, once it is as many."""
+    count = total - await _stored(stream)
+    await windowed(client, count, lambda number: (f"task.{number}", tasks.PAYLOAD))
+    while await _stored(stream) < total:
         await asyncio.sleep(0.01)
+    return await _stored(stream)
+
+
+async def _stored(stream: JetStreamContext) -> int:
+    return (await stream.stream_info("RESULTS")).state.messages
 
 
 def main() -> None:
     """Measure."""
-    asked = timing.arguments()
+    asked = timing.asked()
     with servers.nats(asked.server) as url:
         context = multiprocessing.get_context("spawn")
         workers = [context.Process(target=_work, args=(url,), daemon=True) for _ in range(2)]
@@ -110,7 +117,7 @@ def main() -> None:
             for each in workers:
                 each.start()
 
-        run: Coroutine[Any, Any, None] = _main(url, asked.count, start)
+        run: Coroutine[Any, Any, None] = _main(url, asked, start)
         asyncio.run(run)
         for each in workers:
             each.kill()

@@ -1,26 +1,24 @@
 """`xargs -P2 sh -c 'cat in > out'` over files of 1 KB."""
 
 import subprocess
-import tempfile
-from pathlib import Path
 
-from bench import timing
+from bench import tasks, timing
+
+
+def run(payloads: list[bytes]) -> None:
+    """Copy all files."""
+    command = ["xargs", "-P2", "-n1", "sh", "-c", '/bin/cat "$0.in" > "$0.out"']
+    subprocess.run(command, input=b"\n".join(payloads), check=True)
 
 
 def main() -> None:
     """Measure."""
-    asked = timing.arguments()
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        (root / "in").mkdir()
-        (root / "out").mkdir()
-        for number in range(asked.count):
-            (root / "in" / f"{number:07}").write_bytes(f"{number:07}".encode() * 146)
-        names = "\n".join(f"{number:07}" for number in range(asked.count)).encode()
-        command = ["xargs", "-P2", "-n1", "sh", "-c", '/bin/cat "in/$0" > "out/$0"']
-        with timing.measured(asked.count):
-            subprocess.run(command, input=names, cwd=root, check=True)
-        assert len(list((root / "out").iterdir())) == asked.count
+    asked = timing.asked()
+    with tasks.prepared("copy", asked.count) as (warm, payloads):
+        run(warm)
+        with timing.measured(asked) as proof:
+            run(payloads)
+            proof.results = len(payloads)  # what is not there is found by `prepared`
 
 
 if __name__ == "__main__":
