@@ -18,7 +18,7 @@ COMPILE := pip compile --quiet --universal --generate-hashes --no-emit-index-url
   --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo clean-demo test test-slow bench check lock lock-check docs clean
+.PHONY: help venv demo clean-demo test test-slow bench profile check lock lock-check docs clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,8 +50,11 @@ test: $(VENV)/.dev  ## Run the tests, against a real nats-server
 test-slow: $(VENV)/.dev  ## Run the tests that take longer, too
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-bench: $(VENV)/.dev  ## Measure against what one would take instead; ARGS="--only w2 --runs 1 --peers dask"
+bench: $(VENV)/.dev  ## Measure w1 to w4 against what one would take instead; ARGS="--only w1,big,storm --runs 1 --peers ray,dask", --help
 	@$(BIN)/python -m bench $(ARGS)
+
+profile: $(VENV)/.dev  ## Tell where the CPU time of a datum goes; ARGS=w2 for one that is a process
+	@$(BIN)/python -m bench.profile $(ARGS)
 
 check: $(VENV)/.dev lock-check  ## Check style, types, the rules between rooms, spelling and locks
 	$(BIN)/ruff check .
