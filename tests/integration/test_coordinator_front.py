@@ -576,3 +576,27 @@ async def test_a_process_killed_at_any_instant_of_a_storm_of_specs_loses_and_dou
         assert {each.state for each in jobs} == {JobState.SUCCESS}
         running.terminate()
         assert await running.wait() == 0
+
+
+async def test_a_published_message_may_hold_several_specs_and_each_has_its_own_fate(
+    front: Front,
+) -> None:
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        several = [
+            a_spec("first", "in"),
+            a_spec("bad", "in", datumTries=0),
+            a_spec("first", "in", salt="again"),
+            a_spec("last", "first"),
+        ]
+        await front.user.publish("trunkline.pipelines.apply", msgspec.json.encode(several))
+        found = await until(front.pipelines, lambda all_: "last" in all_)
+        assert (found["first"].version, found["last"].version) == (1, 1)
+        assert found["first"].spec is not None
+        assert found["first"].spec.salt == ""
+        assert found["bad"].state is PipelineState.REFUSED
+        refused = [each for each in await front.events() if each.kind == "spec-refused"]
+        assert [each.pipeline for each in refused] == ["bad", "first"]
+        assert "same message" in refused[1].text
+        reply = await front.ask("pipeline.apply", several)
+        assert reply.problems == (("$", "it holds 4 specs where one is expected"),)

@@ -94,15 +94,7 @@ def create_branch(asked: options.Asked, branch: str, head: str) -> None:
 
 
 @main.command()
-@click.option(
-    "--file",
-    "-f",
-    "files",
-    multiple=True,
-    required=True,
-    metavar="FILE",
-    help="JSON or YAML; - is stdin.",
-)
+@options.spec_files
 @click.option("--publish", is_flag=True, help="Publish it only: stored also while nobody answers.")
 @asking
 def apply(asked: options.Asked, files: tuple[str, ...], *, publish: bool) -> None:
@@ -110,6 +102,16 @@ def apply(asked: options.Asked, files: tuple[str, ...], *, publish: bool) -> Non
     from trunkline.cli import pipelines
 
     pipelines.apply(asked, files, publish=publish)
+
+
+@main.command()
+@options.spec_files
+@options.printing
+def validate(asked: options.Asked, files: tuple[str, ...]) -> None:
+    """Check specs without an installation; exit with 1 if one is not valid."""
+    from trunkline.cli import specs
+
+    specs.validate(asked, files)
 
 
 @main.group(cls=options.Nouns)

@@ -37,6 +37,15 @@ class Nouns(click.Group):
 home = click.option(
     "--home", metavar="DIR", help="State directory; TRUNKLINE_HOME or ~/.trunkline by default."
 )
+spec_files = click.option(
+    "--file",
+    "-f",
+    "files",
+    multiple=True,
+    required=True,
+    metavar="FILE",
+    help="JSON or YAML; - is stdin.",
+)
 _output = click.option(
     "--output",
     "-o",
@@ -58,6 +67,16 @@ def asking(verb: F) -> F:
         return verb(Asked(home=home, output=output), **arguments)
 
     return home(_output(called))  # type: ignore[return-value]
+
+
+def printing(verb: F) -> F:
+    """Do as `asking` for a verb that asks no installation."""
+
+    @functools.wraps(verb)
+    def called(output: str, **arguments: Any) -> Any:  # noqa: ANN401 - click's
+        return verb(Asked(home=None, output=output), **arguments)
+
+    return _output(called)  # type: ignore[return-value]
 
 
 def listing(verb: F) -> F:

@@ -1,18 +1,11 @@
 """Verbs on pipelines."""
 
-import re
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-
 import click
 
-from trunkline.cli import render, session
+from trunkline.cli import render, session, specs
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
 from trunkline.contracts import api, records
-
-_DOCUMENTS = re.compile(rb"^---[ \t]*(?:#.*)?$", re.MULTILINE)
 
 
 def apply(asked: Asked, files: tuple[str, ...], *, publish: bool) -> None:
@@ -21,7 +14,7 @@ def apply(asked: Asked, files: tuple[str, ...], *, publish: bool) -> None:
     async def body(client: Client) -> None:
         applied = []
         for file in files:
-            for spec in specs(file):
+            for spec in specs.documents(file):
                 if publish:
                     await client.publish_spec(spec)
                     click.echo("stored; `trunkline list pipelines` shows what became of it")
@@ -40,16 +33,6 @@ async def _apply(asked: Asked, client: Client, spec: bytes) -> records.Pipeline:
         fields = ", ".join(pipeline.ignored)
         render.warn(f"pipeline {pipeline.name}: without effect in this installation: {fields}")
     return pipeline
-
-
-def specs(file: str) -> Iterator[bytes]:
-    """Yield the documents in a file, as they stand; `---` lines part those of YAML."""
-    text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    if text.lstrip().startswith(b"{"):
-        yield text
-        return
-    parts = [part for part in _DOCUMENTS.split(text) if part.strip()]
-    yield from parts or [text]
 
 
 def list_pipelines(asked: Asked, name: str | None) -> None:

@@ -99,6 +99,8 @@ def leave(error: BaseException) -> None:
         case errors.RequestRefusedError():
             code = _REFUSALS.get(error.code, FAILED)
             lines = [f"{path}: {text}" if path else text for path, text in error.problems]
+        case errors.InvalidSpecError():
+            lines = [f"{path}: {text}" for path, text in error.problems]
         case errors.NotFoundError():
             code = NOT_FOUND
         case UnsuccessfulError():

@@ -45,6 +45,14 @@ class InvalidGlobError(TrunklineError):
         self.glob, self.reason = glob, reason
 
 
+class InvalidScheduleError(TrunklineError):
+    """A cron expression cannot be parsed."""
+
+    def __init__(self, schedule: str, reason: str) -> None:
+        super().__init__(f"schedule {_quoted(schedule)} cannot be parsed: {reason}")
+        self.schedule, self.reason = schedule, reason
+
+
 class InvalidSpecError(TrunklineError):
     """A pipeline spec was refused; `problems` holds every reason, each with its JSON path."""
 

@@ -1,27 +1,36 @@
 """The pipeline spec: Pachyderm's, as far as Trunkline takes it over.
 
-The structs name each field as the snake_case dialect does; `spec_parsing` accepts the others and
-turns them into these. What a struct holds is complete: defaults are filled in, both spellings of a
-setting are one. `code_hash` says which part of a spec is code: a change of anything else restarts no
-worker and repeats no datum.
+The structs name each field as the snake_case dialect does, with the unit behind it where there is one;
+`spec_parsing` accepts the other dialects and turns them into these. What a struct holds is complete:
+defaults are filled in, both spellings of a setting are one. `spec_tables` says of each field what it is
+for; here stands only what the types cannot say. `code_hash` says which part of a spec is code: a change
+of anything else restarts no worker and repeats no datum.
 """
 
 import hashlib
 from collections.abc import Iterator
+from datetime import datetime
 
 import msgspec
 
 
-class Secret(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A secret that the user's command sees: as a file below `mount_path`, or in `env_var`."""
+class _Part(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """What all of the structs have in common."""
+
+
+class Secret(_Part, frozen=True, kw_only=True):
+    """A secret that the user's command sees: as files below `mount_path`, or in `env_var`."""
 
     name: str
-    mount_path: str | None = None
-    env_var: str | None = None
-    key: str | None = None
+    mount_path: str = ""
+    env_var: str = ""
+    key: str = ""
+    """Whose value goes into `env_var`; empty with `mount_path`, which has a file per key."""
 
 
-class Transform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Transform(_Part, frozen=True, kw_only=True):
     """The user's code."""
 
     cmd: tuple[str, ...]
@@ -35,16 +44,37 @@ class Transform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     user: str = ""
     accept_return_code: tuple[int, ...] = ()
     """Exit codes that count as success beside 0."""
+    err_cmd: tuple[str, ...] = ()
+    """Run when a try has failed; if it ends well, the datum is recovered. Empty for none."""
+    err_stdin: tuple[str, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    datum_batching: bool = False
+    """Whether the command stays up and asks for one datum after the other."""
+    image_pull_secrets: tuple[str, ...] = ()
+    memory_volume: bool = False
+    """Whether /pfs lies in memory."""
 
 
-class Parallelism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Parallelism(_Part, frozen=True, kw_only=True):
     """How many workers: at most one of the two."""
 
     constant: int | None = None
     coefficient: float | None = None
 
 
-class PfsInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Trigger(_Part, frozen=True, kw_only=True):
+    """When new commits of an input are processed, if not at once: at any of these, or at all."""
+
+    branch: str = ""
+    all: bool = False
+    rate_limit_spec: str = ""
+    """A cron expression: no more often than that."""
+    size_bytes: int = 0
+    commits: int = 0
+    cron_spec: str = ""
+
+
+class PfsInput(_Part, frozen=True, kw_only=True):
     """Files of a branch, made into datums by a glob."""
 
     repo: str
@@ -52,11 +82,35 @@ class PfsInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     name: str = ""
     """The directory under /pfs; filled in with the repo's name."""
     branch: str = "master"
+    join_on: str = ""
+    """The key of a match, from the glob's groups (`$1`); set exactly below a join."""
+    outer_join: bool = False
+    """Whether a match that finds no partner is a datum all the same."""
+    group_by: str = ""
+    """As `join_on`; set exactly below a group."""
+    empty_files: bool = False
+    """Whether the files are shown without their contents."""
+    lazy: bool = False
+    reference: bool = False
+    """Whether its contents are left out of the fingerprint."""
+    trigger: Trigger | None = None
 
 
-class Input(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
-):
+class CronInput(_Part, frozen=True, kw_only=True):
+    """Ticks: each is a commit of an empty file that is named after its time."""
+
+    name: str
+    spec: str
+    """A cron expression; `schedules` reads it."""
+    repo: str = ""
+    """Where the ticks go; filled in with `<pipeline>_<name>`."""
+    start: datetime | None = None
+    """From when on ticks count, in UTC; None for when the pipeline was made."""
+    overwrite: bool = False
+    """Whether a tick takes the place of those before it."""
+
+
+class Input(_Part, frozen=True, kw_only=True):
     """What a pipeline reads; exactly one kind."""
 
     pfs: PfsInput | None = None
@@ -64,9 +118,66 @@ class Input(
     """Each datum of one with each of the others; the last one varies fastest."""
     union: tuple["Input", ...] | None = None
     """The datums of all, one input after the other."""
+    join: tuple["Input", ...] | None = None
+    """The datums that have the same key, one of each input."""
+    group: tuple["Input", ...] | None = None
+    """One datum per key, with all the files that have it."""
+    cron: CronInput | None = None
 
 
-class PipelineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Gpu(_Part, frozen=True, kw_only=True):
+    """Graphics processors, of one type."""
+
+    type: str
+    """A resource's name, such as nvidia.com/gpu."""
+    number: int
+
+
+class Resources(_Part, frozen=True, kw_only=True):
+    """What one worker needs, or may use."""
+
+    cpu: float | None = None
+    """Cores."""
+    memory_bytes: int | None = None
+    disk_bytes: int | None = None
+    gpu: Gpu | None = None
+
+
+class Toleration(_Part, frozen=True, kw_only=True):
+    """A taint that the workers' pods may stand; the words are Kubernetes' own."""
+
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+    """Empty for all."""
+    toleration_s: int | None = None
+
+
+class Scheduling(_Part, frozen=True, kw_only=True):
+    """Where the workers' pods may run."""
+
+    node_selector: dict[str, str] = {}
+    priority_class_name: str = ""
+
+
+class Metadata(_Part, frozen=True, kw_only=True):
+    """What the workers' pods bear; our own labels win."""
+
+    annotations: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+class DatumSets(_Part, frozen=True, kw_only=True):
+    """How many datums travel in one message; 0 where it is left to us."""
+
+    number: int = 0
+    size_bytes: int = 0
+    per_worker: int = 0
+    """Sets per worker; not with the other two."""
+
+
+class PipelineSpec(_Part, frozen=True, kw_only=True):
     """One pipeline."""
 
     name: str
@@ -83,11 +194,33 @@ class PipelineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     output_branch: str = "master"
     salt: str = ""
     """Part of every fingerprint: a changed salt runs everything again."""
+    job_timeout_s: float | None = None
+    """Seconds one job may take; then it is killed."""
+    reprocess_spec: str = "until_success"
+    """`every_job` skips nothing."""
+    datum_set_spec: DatumSets = DatumSets()
+    same_path: str = "fail"
+    """What happens when two datums write one path: `fail`, or `concatenate`, in datum order."""
+    resource_requests: Resources | None = None
+    resource_limits: Resources | None = None
+    scheduling_spec: Scheduling = Scheduling()
+    tolerations: tuple[Toleration, ...] = ()
+    metadata: Metadata = Metadata()
+    pod_spec: str = ""
+    """JSON, merged into the workers' pods after everything else (RFC 7386)."""
+    pod_patch: str = ""
+    """JSON, applied to the workers' pods after `pod_spec` (RFC 6902)."""
+    unused: tuple[str, ...] = ()
+    """Paths of what else the user wrote: it was understood, and has no effect anywhere."""
 
 
 def code_hash(transform: Transform) -> str:
-    """Return 16 hex digits over what makes a result what it is: image, cmd, stdin, env, codes."""
-    code = (
+    """Return 16 hex digits over what makes a result what it is.
+
+    That is the image, the command with its input and environment, and the codes that count as success;
+    and where they are used, what runs after a failure, secrets, and how the command takes its datums.
+    """
+    code: tuple[object, ...] = (
         transform.image,
         transform.cmd,
         transform.stdin,
@@ -96,6 +229,9 @@ def code_hash(transform: Transform) -> str:
         transform.user,
         sorted(transform.accept_return_code),
     )
+    more = (transform.err_cmd, transform.err_stdin, transform.secrets, transform.datum_batching)
+    if any(more):
+        code += more
     return hashlib.sha256(msgspec.json.encode(code)).hexdigest()[:16]
 
 
@@ -103,9 +239,17 @@ def leaves(value: Input, path: str = "$.input") -> Iterator[tuple[str, PfsInput]
     """Yield the JSON path and the leaf of each pfs input, in the order of the spec."""
     if value.pfs is not None:
         yield f"{path}.pfs", value.pfs
-    for kind, children in (("cross", value.cross), ("union", value.union)):
-        for position, child in enumerate(children or ()):
+    for kind, children in combined(value):
+        for position, child in enumerate(children):
             yield from leaves(child, f"{path}.{kind}[{position}]")
+
+
+def combined(value: Input) -> Iterator[tuple[str, tuple[Input, ...]]]:
+    """Yield the inputs that an input is made of, with the name of how."""
+    for kind in ("cross", "union", "join", "group"):
+        children: tuple[Input, ...] | None = getattr(value, kind)
+        if children is not None:
+            yield kind, children
 
 
 def inputs(value: Input) -> tuple[PfsInput, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from trunkline.cli import pipelines, refs, render
+from trunkline.cli import refs, render, specs
 from trunkline.cli.__main__ import main
 from trunkline.client import client as clients
 from trunkline.contracts import errors
@@ -63,12 +63,75 @@ def test_a_place_is_repo_branch_and_path(text: str, place: tuple[str, str, str])
     assert refs.place(text) == place
 
 
-def test_yaml_documents_in_one_file_are_applied_one_by_one(tmp_path: Path) -> None:
-    file = tmp_path / "two.yaml"
-    file.write_text("---\na: 1\n--- # second\nb: 2\n")
-    assert [spec.strip() for spec in pipelines.specs(str(file))] == [b"a: 1", b"b: 2"]
-    file.write_text('{"text": "\\n---\\n"}')
-    assert list(pipelines.specs(str(file))) == [file.read_bytes()]
+@pytest.mark.parametrize(
+    "text",
+    [
+        "---\na: 1\n--- # second\nb: 2\n",
+        '[{"a": 1}, {"b": 2}]',
+        '{"a": 1}\n{"b": 2}',
+        "- a: 1\n- b: 2",
+    ],
+)
+def test_the_specs_in_one_file_are_applied_one_by_one(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "two"
+    file.write_text(text)
+    assert specs.documents(str(file)) == [b'{"a":1}', b'{"b":2}']
+
+
+def test_a_key_that_is_given_twice_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text("a: 1\na: 2\n")
+    with pytest.raises(errors.InvalidSpecError) as caught:
+        specs.documents(str(file))
+    assert caught.value.problems == [("$.a", "is given more than once")]
+
+
+VALID = "pipeline: {name: %s}\ntransform: {cmd: [x]}\ninput: {pfs: {repo: in, glob: /}}\n"
+
+
+def test_validate_needs_no_installation_and_says_which_spec_it_means(
+    runner: CliRunner, tmp_path: Path
+) -> None:
+    file = tmp_path / "specs.yaml"
+    file.write_text(
+        f"{VALID % 'good'}cacheSize: 64M\n---\n{VALID % 'bad'}datumTries: 0\nimput: 1\n"
+    )
+    done = runner.invoke(main, ["validate", "-f", str(file)])
+    assert done.exit_code == 1
+    assert done.stdout == f"{file}: spec 1: pipeline good is valid\n"
+    assert f"warning: {file}: spec 1: cacheSize has no effect\n" in done.stderr
+    assert f"{file}: spec 2: $.datumTries: expected a whole number" in done.stderr
+    assert f"{file}: spec 2: $.imput: unknown field; did you mean 'input'?" in done.stderr
+
+
+def test_validate_reads_stdin_and_ends_with_0_if_all_is_well(runner: CliRunner) -> None:
+    done = runner.invoke(main, ["validate", "-f", "-"], input=VALID % "good")
+    assert (done.exit_code, done.stdout) == (0, "-: spec 1: pipeline good is valid\n")
+    assert done.stderr == ""
+
+
+def test_validate_goes_on_after_a_file_that_cannot_be_read(
+    runner: CliRunner, tmp_path: Path
+) -> None:
+    broken, good = tmp_path / "broken", tmp_path / "good"
+    broken.write_text("{")
+    good.write_text(VALID % "good")
+    names = [str(tmp_path / "missing"), str(broken), str(good)]
+    done = runner.invoke(main, ["validate", "-o", "json", *(w for n in names for w in ("-f", n))])
+    assert done.exit_code == 1
+    verdicts = json.loads(done.stdout)
+    assert [(each["file"], each["number"]) for each in verdicts] == list(
+        zip(names, (0, 0, 1), strict=True)
+    )
+    assert verdicts[0]["problems"] == [["", "No such file or directory"]]
+    assert "no JSON" in verdicts[1]["problems"][0][1]
+    assert verdicts[2]["problems"] == []
+
+
+def test_validate_tells_what_the_coordinator_would_not_run(runner: CliRunner) -> None:
+    done = runner.invoke(main, ["validate", "-f", "-"], input=VALID % "late" + "jobTimeout: 1h\n")
+    assert done.exit_code == 1
+    assert "spec 1: $.job_timeout: is not supported yet" in done.stderr
 
 
 def test_piped_tables_are_plain_aligned_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,32 +1,11 @@
 import json
-import time
-from typing import Any
 
 import msgspec
 import pytest
 import yaml
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from tests.support.specs import GOOD, changed, refused
 
-from trunkline.contracts import errors, spec, spec_parsing, spec_reading
-
-GOOD: dict[str, Any] = {
-    "pipeline": {"name": "words"},
-    "transform": {"cmd": ["python3", "count.py"]},
-    "input": {"pfs": {"repo": "texts", "glob": "/*"}},
-}
-
-
-def changed(**fields):
-    return {**GOOD, **fields}
-
-
-def refused(document):
-    text = document.encode() if isinstance(document, str) else document
-    take = spec_parsing.parse if isinstance(text, bytes) else spec_parsing.convert
-    with pytest.raises(errors.InvalidSpecError) as caught:
-        take(text)
-    return dict(caught.value.problems)
+from trunkline.contracts import spec, spec_parsing
 
 
 def test_the_smallest_spec_has_every_default():
@@ -90,7 +69,7 @@ def test_a_name_outside_of_pipeline_is_taken_too():
     document = {key: value for key, value in GOOD.items() if key != "pipeline"}
     assert spec_parsing.convert({**document, "name": "words"}).name == "words"
     assert refused({**document, "name": "w.x"}).keys() == {"$.name"}
-    assert "only one" in refused(changed(name="words"))["$.pipeline.name"]
+    assert "only one" in refused(changed(name="words"))["$.name"]
 
 
 def test_the_document_is_not_changed():
@@ -134,8 +113,9 @@ def test_all_problems_are_told_at_once_each_with_its_path():
     }
     assert "did you mean 'image'" in problems["$.transform.imgae"]
     assert "known are" in problems["$.unheard"]
+    assert "quote it" in problems["$.salt"]
     assert "never closed" in problems["$.input.pfs.glob"]
-    assert "not both" in problems["$.parallelism_spec"]
+    assert "not `constant` and `coefficient`" in problems["$.parallelism_spec"]
     assert "expected a duration" in problems["$.datum_timeout"]
 
 
@@ -150,7 +130,7 @@ def test_what_is_missing_is_told_by_its_path():
     assert refused(changed(pipeline={})).keys() == {"$.pipeline.name"}
 
 
-@pytest.mark.parametrize("value", [None, 5, "x", [], True])
+@pytest.mark.parametrize("value", [5, "x", [], True])
 def test_a_section_of_the_wrong_type_is_one_problem(value):
     for section in ("pipeline", "transform", "input"):
         problems = refused(changed(**{section: value}))
@@ -165,9 +145,12 @@ def test_a_section_of_the_wrong_type_is_one_problem(value):
         ({"constant": -1}, ".constant"),
         ({"constant": True}, ".constant"),
         ({"constant": 1.5}, ".constant"),
-        ({"constant": "4"}, ".constant"),
+        ({"constant": "4x"}, ".constant"),
+        ({"constant": ""}, ".constant"),
         ({"constant": 10**30}, ".constant"),
         pytest.param({"constant": 10**9999}, ".constant", id="huge"),
+        ({"constant": 1, "coefficient": None, "constnat": 1}, ".constnat"),
+        ({"constant": None}, ""),
         ({"coefficient": 0}, ".coefficient"),
         ({"coefficient": -0.5}, ".coefficient"),
         ({"coefficient": True}, ".coefficient"),
@@ -192,30 +175,22 @@ def test_no_parallelism_is_one_worker_per_node():
 
 
 @pytest.mark.parametrize(
-    "value", [True, 0, 101, -1, 1.5, "3", None, pytest.param(10**9999, id="huge")]
+    "value", [True, 0, 101, -1, 1.5, "three", pytest.param(10**9999, id="huge")]
 )
 def test_tries_are_from_1_to_100(value):
     assert refused(changed(datum_tries=value)).keys() == {"$.datum_tries"}
 
 
-@pytest.mark.parametrize("code", [-1, 256, True, "0", pytest.param(10**9999, id="huge")])
+@pytest.mark.parametrize("code", [-1, 256, True, "x", pytest.param(10**9999, id="huge")])
 def test_an_exit_code_that_cannot_be_is_refused(code):
     problems = refused(changed(transform={"cmd": ["x"], "accept_return_code": [0, code]}))
     assert problems.keys() == {"$.transform.accept_return_code[1]"}
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("300s", 300), ("5m", 300), ("1h30m", 5400), ("0.5s", 0.5), (".5s", 0.5), ("250ms", 0.25)],
-)
-def test_a_duration_is_taken(text, seconds):
-    assert spec_parsing.duration_s(text) == seconds
-
-
-@pytest.mark.parametrize(
     "value",
     [
-        "",
+        " ",
         "5",
         "s",
         "-5s",
@@ -237,7 +212,7 @@ def test_what_is_no_duration_is_refused(value):
 
 
 def test_a_duration_of_ages_is_refused():
-    assert "a year" in refused(changed(datum_timeout="9" * 30 + "h"))["$.datum_timeout"]
+    assert "at most 8760h" in refused(changed(datum_timeout="9" * 30 + "h"))["$.datum_timeout"]
 
 
 def test_an_input_called_out_is_refused():
@@ -274,198 +249,6 @@ def test_text_that_no_process_takes_is_refused_wherever_it_is(bad):
         (path + text).encode()
 
 
-# --- hostile texts -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b" \n",
-        b"null",
-        b"5",
-        b'"text"',
-        b"true",
-        b"just text",
-        b"[]",
-        b"\xff\xfe",
-        b"\x00",
-        b"\x80",
-        b"{",
-        b"{{",
-        b'{"a": NaN',
-        b'{"a": Infinity}x',
-        b"a: b: c",
-        b"- a\nb",
-        b"\tx: 1",
-        b"!!python/object/apply:os.system ['true']",
-        b"a: !!python/name:os.system ''",
-        b"--- {}\n--- {}",
-        b"? [a]\n: b",
-        b"x: 2020-99-99",
-        b"%YAML 9.9\n---\na: 1",
-    ],
-)
-def test_a_text_that_is_no_object_is_one_problem_at_the_root(data):
-    assert refused(data).keys() == {"$"}
-
-
-def test_a_json_text_that_ends_too_soon_is_told_as_json():
-    assert "no JSON" in refused(json.dumps(GOOD)[:-1])["$"]
-
-
-def test_yaml_aliases_are_refused_before_they_are_expanded():
-    bomb = "a: &a [x, x]\n" + "\n".join(
-        f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]"
-        for old, new in zip("abcdefgh", "bcdefghi", strict=True)
-    )
-    started = time.perf_counter()
-    assert "aliases" in refused(bomb)["$"]
-    assert time.perf_counter() - started < 1
-
-
-@pytest.mark.parametrize("depth", [60, 1_000, 60_000, 200_000])
-@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{a: ", "}"), ('{"a":', "}")])
-def test_deep_nesting_is_refused(depth, opening, closing):
-    assert refused(f"x: {opening * depth}{closing * depth}"[: spec_reading.SPEC_MAX_BYTES])
-    assert refused((opening * depth + closing * depth)[: spec_reading.SPEC_MAX_BYTES])
-    assert refused(f'{{"salt": {"[" * depth}{"]" * depth}}}'[: spec_reading.SPEC_MAX_BYTES])
-
-
-def test_a_document_of_a_megabyte_is_refused_at_once():
-    for data in (b"a" * 1_000_000, json.dumps(changed(description="x" * 1_000_000)).encode()):
-        started = time.perf_counter()
-        assert "bytes" in refused(data)["$"]
-        assert time.perf_counter() - started < 0.1
-
-
-def test_a_large_json_document_is_fine_while_yaml_must_be_small():
-    lines = ["x" * 1000] * 400
-    document = changed(transform={"cmd": ["sh"], "stdin": lines})
-    assert len(spec_parsing.parse(json.dumps(document).encode()).transform.stdin) == 400
-    assert "too long for YAML" in refused(yaml.safe_dump(document))["$"]
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        {f"unknown{n}": n for n in range(20_000)},
-        changed(transform={"cmd": [1] * 100_000}),
-        changed(transform={"cmd": ["x"], "env": {f"A{n}": n for n in range(20_000)}}),
-        changed(transform={"cmd": ["x"], "accept_return_code": ["x"] * 100_000}),
-        changed(transform={"cmd": ["\0"] * 100_000}),
-        {"x" * 400_000: 1},
-        changed(pipeline={"name": "x" * 400_000}),
-        changed(input={"pfs": {"repo": "x" * 400_000, "glob": "[" * 400_000}}),
-        changed(transform={"cmd": ["x"], "env": {"=" * 400_000: "x"}}),
-    ],
-)
-def test_the_answer_to_a_hostile_document_is_short_and_quick(document):
-    started = time.perf_counter()
-    with pytest.raises(errors.InvalidSpecError) as caught:
-        spec_parsing.convert(document)
-    assert time.perf_counter() - started < 2
-    assert len(json.dumps(caught.value.problems)) < 200_000
-    assert len(caught.value.problems) <= 101
-
-
-def test_keys_that_are_no_strings_are_told():
-    assert refused({1: 2, None: 3, **GOOD}).keys() == {"$.1", "$.None"}
-    assert refused(b"1: 2\npipeline: {2: x, name: w}").keys() >= {"$.1", "$.pipeline.2"}
-    problems = refused(changed(transform={"cmd": ["x"], "env": {1: "x"}}))
-    assert problems.keys() == {"$.transform.env.1"}
-
-
-# --- anything at all ---------------------------------------------------------------------------
-
-scalars = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.integers(-5, 300),
-    st.integers(4000, 5000).map(lambda n: 10**n),
-    st.floats(),
-    st.text(max_size=8),
-    st.binary(max_size=4),
-    st.dates(),
-    st.sampled_from(["/*", "a", "out", "5m", "\0", "\ud800", "", "/"]),
-)
-fields = st.sampled_from(
-    [
-        *(field.name for field in msgspec.structs.fields(spec.PipelineSpec)),
-        *(field.name for field in msgspec.structs.fields(spec.Transform)),
-        *(field.name for field in msgspec.structs.fields(spec.PfsInput)),
-        "pipeline", "pfs", "constant", "coefficient", "autoscaling", "datum_timeout", "$schema",
-    ]
-)  # fmt: skip
-documents = st.recursive(
-    scalars,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.dictionaries(st.one_of(fields, scalars.filter(lambda v: v == v)), inner, max_size=4),
-    ),
-    max_leaves=12,
-)
-
-
-def only_refuses(parse, value):
-    problems, taken = [("$", "not taken")], None
-    try:
-        taken = parse(value)
-    except errors.InvalidSpecError as refusal:
-        problems = refusal.problems
-    if taken is not None:
-        assert isinstance(taken, spec.PipelineSpec)
-        assert msgspec.json.decode(msgspec.json.encode(taken), type=spec.PipelineSpec) == taken
-        spec.code_hash(taken.transform)
-    assert problems
-    for path, text in problems:
-        assert path.startswith("$")
-        assert text
-        (path + text).encode()
-
-
-@settings(max_examples=400)
-@given(documents)
-def test_any_document_is_a_spec_or_refused(document):
-    only_refuses(spec_parsing.convert, document)
-
-
-@settings(max_examples=400)
-@given(
-    st.dictionaries(fields, documents, max_size=3),
-    st.dictionaries(fields, documents, max_size=2),
-    st.dictionaries(fields, documents, max_size=2),
-)
-def test_a_good_spec_with_anything_added_is_a_spec_or_refused(top, transform, pfs):
-    document = {
-        **GOOD,
-        "transform": {**GOOD["transform"], **transform},
-        "input": {"pfs": {**GOOD["input"]["pfs"], **pfs}},
-        **top,
-    }
-    only_refuses(spec_parsing.convert, document)
-
-
-@settings(max_examples=400)
-@given(
-    st.one_of(
-        st.binary(max_size=60),
-        st.text(alphabet="{}[]:,-&*!|>'\"# \n\tab0.~?%@`\\", max_size=40).map(str.encode),
-    )
-)
-@example(b"x: 1:59:59:59:59:59")
-@example(b"<<: {a: b}")
-@example(b"? !!set {a}")
-@example(b"a: !!timestamp x")
-@example(b"a: 0x" + b"f" * 9000)
-@example(b"a: " + b"9" * 9000)
-@example(b"datum_tries: 0x" + b"f" * 9000)
-@example(b"{" + b'"a":1,' * 2000 + b"}")
-def test_any_bytes_are_a_spec_or_refused(data):
-    only_refuses(spec_parsing.parse, data)
-
-
 # --- code_hash ---------------------------------------------------------------------------------
 
 
@@ -482,26 +265,20 @@ def test_the_code_hash_is_of_the_code_and_of_nothing_else():
         {"working_dir": "/"},
         {"user": "x"},
         {"accept_return_code": (1,)},
+        {"err_cmd": ("x",)},
+        {"secrets": (spec.Secret(name="s", mount_path="/s"),)},
+        {"datum_batching": True},
     ):
         assert spec.code_hash(msgspec.structs.replace(base, **change)) != spec.code_hash(base)
+    for change in ({"memory_volume": True}, {"image_pull_secrets": ("x",)}):
+        assert spec.code_hash(msgspec.structs.replace(base, **change)) == spec.code_hash(base)
 
 
-def test_inputs_are_combined_and_each_leaf_has_its_path() -> None:
-    left, right = {"pfs": {"repo": "a", "glob": "/*"}}, {"pfs": {"repo": "b", "glob": "/"}}
-    parsed = spec_parsing.convert(changed(input={"cross": [left, {"union": [right, right]}]}))
-    assert [(path, leaf.name) for path, leaf in spec.leaves(parsed.input)] == [
-        ("$.input.cross[0].pfs", "a"),
-        ("$.input.cross[1].union[0].pfs", "b"),
-        ("$.input.cross[1].union[1].pfs", "b"),
-    ]
-
-
-def test_wrong_combinations_of_inputs_are_told_where_they_stand() -> None:
-    leaf = {"pfs": {"repo": "a", "glob": "/*"}}
-    assert "$.input.cross[1]" in refused(changed(input={"cross": [leaf, leaf]}))
-    assert "$.input.union" in refused(changed(input={"union": []}))
-    assert "$.input" in refused(changed(input={**leaf, "union": [leaf]}))
-    assert "$.input.cross[0].union[0].pfs.glob" in refused(
-        changed(input={"cross": [{"union": [{"pfs": {"repo": "a", "glob": "/["}}]}]})
-    )
-    assert "$.input" in refused(changed(input={"union": [leaf] * 100}))
+def test_the_code_hash_of_what_was_run_before_stays_as_it_was():
+    was = {
+        "cmd": ["python3", "count.py"],
+        "image": "debian:12",
+        "env": {"A": "1"},
+        "user": "nobody",
+    }
+    assert spec.code_hash(msgspec.convert(was, spec.Transform)) == "a9a78b0d7e95f092"

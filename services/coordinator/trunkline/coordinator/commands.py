@@ -1,9 +1,10 @@
 """Specs that were published: taken one by one, in their order, from the command stream.
 
-A spec is acked once all that follows from it is stored: the pipeline's record, or its refusal. What
-cannot be used, random bytes as much as a spec with a missing repo, is refused and acked all the same.
-A server that does not answer lets a message come again, after a pause, and so does a failure of our
-own; but the latter TRIES times only: then the spec is refused, so that no message stops the others.
+A message is acked once all that follows from it is stored: the pipeline's record, or its refusal; where
+it holds several specs, that of each of them, whatever becomes of the others. What cannot be used, random
+bytes as much as a spec with a missing repo, is refused and acked all the same. A server that does not
+answer lets a message come again, after a pause, and so does a failure of our own; but the latter TRIES
+times only: then the spec is refused, so that no message stops the others.
 
 Killed before the ack, the same message comes again. Then its sequence is not above the one in the
 pipeline's record (`Pipeline.command`), or the spec is the one that is in force, or the refusal is
@@ -20,7 +21,7 @@ import logging
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Delivery
 from trunkline.bus.pulls import StandingPull
-from trunkline.contracts import errors, spec_parsing, subjects
+from trunkline.contracts import errors, spec, spec_parsing, subjects
 from trunkline.coordinator.core import pipelines as core
 from trunkline.coordinator.events import Events
 from trunkline.coordinator.pipelines import Pipelines
@@ -81,15 +82,21 @@ class Commands:
         return True
 
     async def _take(self, delivery: Delivery) -> None:
-        document: object = None
         try:
-            document = spec_parsing.load(delivery.data)
-            wanted = spec_parsing.convert(document)
-            await self._pipelines.apply(wanted, delivery.sequence)
+            documents = spec_parsing.documents(delivery.data)
         except errors.InvalidSpecError as error:
-            await self._refuse(document, delivery, tuple(error.problems))
+            await self._refuse(None, delivery, tuple(error.problems))
+            return
+        taken: set[str] = set()
+        for position, document in enumerate(documents):
+            try:
+                await self._pipelines.apply(_another(document, taken), delivery.sequence)
+            except errors.InvalidSpecError as error:
+                await self._refuse(document, delivery, tuple(error.problems), position)
 
-    async def _refuse(self, document: object, delivery: Delivery, problems: core.Problems) -> None:
+    async def _refuse(
+        self, document: object, delivery: Delivery, problems: core.Problems, position: int = 0
+    ) -> None:
         name = core.name_in(document)
         kept = core.bounded(problems)
         log.warning(
@@ -107,5 +114,15 @@ class Commands:
             name or core.UNNAMED,
             str(errors.InvalidSpecError(kept)),
             facts={"problems": kept, "sequence": delivery.sequence},
-            msg_id=f"spec-refused/{delivery.sequence}",
+            msg_id=f"spec-refused/{delivery.sequence}/{position}",
         )
+
+
+def _another(document: object, taken: set[str]) -> spec.PipelineSpec:
+    """Return a spec of a message; each must be of another pipeline, as they share a sequence."""
+    wanted = spec_parsing.convert(document)
+    if wanted.name in taken:
+        text = "an earlier spec of the same message has this name"
+        raise errors.InvalidSpecError([("$.pipeline.name", text)])
+    taken.add(wanted.name)
+    return wanted

@@ -233,10 +233,8 @@ class Pipelines:
         await self._events.mention("spec-accepted", pipeline.name, text)
         if pipeline.ignored:
             fields = ", ".join(pipeline.ignored)
-            log.warning(
-                "fields have no effect without Kubernetes", extra={**where, "fields": fields}
-            )
-            text = f"without Kubernetes these fields have no effect: {fields}"
+            log.warning("fields have no effect here", extra={**where, "fields": fields})
+            text = f"these fields have no effect in this installation: {fields}"
             await self._events.mention("spec-ignored", pipeline.name, text)
 
 

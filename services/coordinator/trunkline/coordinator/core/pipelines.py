@@ -1,8 +1,8 @@
 """Whether a spec is taken, given all that is there: the checks that no parser can make.
 
-A spec that parsed is taken unless its name belongs to a repo of somebody else's, an input repo does
-not exist, or it would close a cycle. All reasons are told at once, with their JSON paths. The same
-spec once more changes nothing but clears a refusal.
+A spec that parsed is taken unless it uses what is not run yet (`admission`), its name belongs to a repo
+of somebody else's, an input repo does not exist, or it would close a cycle. All reasons are told at once,
+with their JSON paths. The same spec once more changes nothing but clears a refusal.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import msgspec
 from trunkline.contracts import names, records, spec
 from trunkline.contracts.errors import InvalidNameError
 from trunkline.contracts.states import PipelineState
-from trunkline.coordinator.core import jobsets
+from trunkline.coordinator.core import admission, jobsets
 
 Problems = tuple[tuple[str, str], ...]
 
@@ -22,9 +22,6 @@ UNNAMED = "unnamed"
 
 PROBLEMS_MAX = 100
 PROBLEM_MAX_CHARS = 500
-
-LOCALLY_IGNORED = ("image", "user")
-"""Fields of `transform` that need a container: without Kubernetes they have no effect."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def accept(
     current = installed.pipelines.get(wanted.name)
     if problems := _problems(wanted, current, installed):
         return Refused(bounded(problems))
-    ignored = _ignored(wanted) if installed.local else ()
+    ignored = admission.without_effect(wanted, local=installed.local)
     if current is not None and current.spec == wanted:
         kept = msgspec.structs.replace(
             current,
@@ -148,7 +145,7 @@ def bounded(problems: Problems) -> Problems:
 def _problems(
     wanted: spec.PipelineSpec, current: records.Pipeline | None, installed: Installed
 ) -> Problems:
-    found: list[tuple[str, str]] = []
+    found = admission.refusals(wanted)
     name, at = wanted.name, "$.pipeline.name"
     repo = installed.repos.get(name)
     if name == UNNAMED:
@@ -186,8 +183,3 @@ def _reads(pipelines: Mapping[str, records.Pipeline]) -> dict[str, list[str]]:
 
 def _all_there(wanted: spec.PipelineSpec, heads: jobsets.Heads) -> bool:
     return all(heads.get((leaf.repo, leaf.branch)) for leaf in spec.inputs(wanted.input))
-
-
-def _ignored(wanted: spec.PipelineSpec) -> tuple[str, ...]:
-    fields = (f for f in LOCALLY_IGNORED if getattr(wanted.transform, f))
-    return tuple(f"transform.{field}" for field in fields)

@@ -1,0 +1,51 @@
+"""Which parts of a spec that parsed this installation runs.
+
+`NOT_YET` is the one place that holds back what the parser understands and the coordinator, the scaler or
+the workers do not do yet: whoever builds one of these deletes its line.
+"""
+
+from trunkline.contracts import spec, spec_tables
+from trunkline.contracts.spec_sections import Effect
+
+NOT_YET = {
+    "job_timeout": "jobs are not timed out yet: leave it out, and use `datum_timeout`",
+    "reprocess_spec": "every job skips what is done yet: change `salt` to run everything again",
+    "datum_set_spec": "each datum travels on its own yet, which costs little: leave it out",
+    "same_path": "paths of two datums are not concatenated yet: let each datum write paths of its own",
+    "input.join": "joins are not listed yet: use a `cross`, and let the command skip other pairs",
+    "input.group": "groups are not listed yet: let the glob match directories instead",
+    "input.cron": "there is no clock yet: put a file into a repo from a cron of yours",
+    "pfs.empty_files": "files always come with their contents yet: leave it out",
+    "pfs.lazy": "files are always fetched before the command starts yet: leave it out",
+    "pfs.reference": "all inputs count for skipping yet: leave it out",
+    "pfs.trigger": "every commit sets off a job yet: commit to another branch first",
+    "transform.err_cmd": "it is not run yet: let the command itself deal with failures and exit with 0",
+    "transform.err_stdin": "`err_cmd` is not run yet",
+    "transform.secrets": "secrets are not handed over yet",
+    "transform.datum_batching": "a command is started for each datum yet: leave it out",
+}
+"""Keys as in `spec_sections.Used.key`; the sentence says what to do until then."""
+
+
+def refusals(wanted: spec.PipelineSpec) -> list[tuple[str, str]]:
+    """Return a problem for each field of a spec that cannot be run yet."""
+    return [
+        (f"$.{used.path}", f"is not supported yet: {NOT_YET[used.key]}")
+        for used in spec_tables.used_fields(wanted)
+        if used.key in NOT_YET
+    ]
+
+
+def without_effect(wanted: spec.PipelineSpec, *, local: bool) -> tuple[str, ...]:
+    """Return the fields of a spec that change nothing in this installation, to be told as a warning.
+
+    Of what is inside a section only the section itself is named.
+    """
+    fields = [
+        used.path
+        for used in spec_tables.used_fields(wanted)
+        if local and used.field.effect is Effect.KUBERNETES
+    ]
+    outer = [path for path in fields if not any(path.startswith(f"{other}.") for other in fields)]
+    outer = [path for path in outer if "[" not in path]
+    return (*outer, *wanted.unused)

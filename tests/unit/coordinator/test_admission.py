@@ -1,0 +1,84 @@
+"""Which parts of a spec are run here."""
+
+from typing import Any
+
+import pytest
+from tests.support.specs import changed, pfs, transform
+
+from trunkline.contracts import spec_parsing, spec_tables
+from trunkline.contracts.spec_sections import Section, section_of
+from trunkline.coordinator.core import admission, pipelines
+from trunkline.coordinator.core.pipelines import Fresh, Installed, Refused
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "job_timeout": changed(job_timeout="1h"),
+    "reprocess_spec": changed(reprocess_spec="every_job"),
+    "datum_set_spec": changed(chunk_spec={"number": 5}),
+    "same_path": changed(same_path="concatenate"),
+    "input.join": changed(input={"join": [pfs(join_on="$1")]}),
+    "input.group": changed(input={"cross": [{"group": [pfs(group_by="$1")]}]}),
+    "input.cron": changed(input={"cron": {"name": "t", "spec": "@daily"}}),
+    "pfs.empty_files": changed(input=pfs(empty_files=True)),
+    "pfs.lazy": changed(input={"union": [pfs(), pfs(lazy=True)]}),
+    "pfs.reference": changed(input=pfs(reference=True)),
+    "pfs.trigger": changed(input=pfs(trigger={"commits": 2})),
+    "transform.err_cmd": transform(err_cmd=["true"]),
+    "transform.err_stdin": transform(err_cmd=["sh"], err_stdin=["x"]),
+    "transform.secrets": transform(secrets=[{"name": "a", "mount_path": "/a"}]),
+    "transform.datum_batching": transform(datum_batching=True),
+}
+
+
+@pytest.mark.parametrize("key", admission.NOT_YET)
+def test_what_is_not_run_yet_is_refused_with_what_to_do_until_then(key):
+    wanted = spec_parsing.convert(EXAMPLES[key])
+    refusals = dict(admission.refusals(wanted))
+    path = next(path for path in refusals if path.endswith(key.rpartition(".")[2]))
+    assert refusals[path] == f"is not supported yet: {admission.NOT_YET[key]}"
+    nothing = Installed(pipelines={}, repos={}, heads={}, local=True)
+    decision = pipelines.accept(wanted, nothing, Fresh(set_id="5" * 32, salt="f" * 32, now_ns=7))
+    assert isinstance(decision, Refused)
+    assert path in dict(decision.problems)
+
+
+def test_each_key_is_that_of_a_field():
+    def keys(section: Section, seen: set[str]) -> set[str]:
+        if section.name in seen:
+            return set()
+        seen.add(section.name)
+        found = {f"{section.name}.{each.name}" for each in section.fields}
+        below = (section_of(each.kind) for each in section.fields)
+        return found.union(*(keys(each, seen) for each in below if each is not None))
+
+    known = {key.removeprefix("spec.") for key in keys(spec_tables.SPEC, set())}
+    assert admission.NOT_YET.keys() <= known
+
+
+def test_defaults_that_are_spelled_out_are_nothing_to_refuse():
+    plain = changed(
+        reprocess_spec="until_success",
+        same_path="fail",
+        datum_set_spec={"number": 0},
+        input=pfs(lazy=False, empty_files=False),
+    )
+    assert admission.refusals(spec_parsing.convert(plain)) == []
+
+
+def test_what_needs_kubernetes_is_told_elsewhere_and_what_has_no_effect_is_told_everywhere():
+    wanted = spec_parsing.convert(
+        {
+            **transform(image="alpine", user="nobody", debug=True),
+            "resourceLimits": {"memory": "1G", "gpu": {"type": "a", "number": 1}},
+            "tolerations": [{"operator": "EXISTS"}],
+            "cacheSize": "1G",
+        }
+    )
+    everywhere = ("transform.debug", "cacheSize")
+    assert admission.without_effect(wanted, local=False) == everywhere
+    assert admission.without_effect(wanted, local=True) == (
+        "transform.image",
+        "transform.user",
+        "resource_limits",
+        "tolerations",
+        *everywhere,
+    )
