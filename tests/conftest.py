@@ -3,8 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import hypothesis
 import pytest
 from tests.support.nats import TestServer
+
+# How long an example takes is the machine's business, which may have other work.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 
 def pytest_sessionstart() -> None:

@@ -135,11 +135,11 @@ def test_an_empty_string_is_a_field_that_is_not_there():
 
 
 def test_an_unknown_field_names_the_nearest_one_in_its_own_spelling():
-    problems = refused(changed(datumTrys=1, datum_trys=1, paralelism_spec={}, transfrom={}))
+    problems = refused(changed(datumTrys=1, datum_trys=1, paralelism_spec={}, transfrm={}))
     assert problems["$.datumTrys"] == "unknown field; did you mean 'datumTries'?"
     assert problems["$.datum_trys"] == "unknown field; did you mean 'datum_tries'?"
     assert "'parallelism_spec'" in problems["$.paralelism_spec"]
-    assert "'transform'" in problems["$.transfrom"]
+    assert "'transform'" in problems["$.transfrm"]
 
 
 def test_problems_have_the_paths_that_the_user_wrote():
