@@ -16,6 +16,7 @@ from trunkline.contracts import messages, records, subjects
 from trunkline.contracts.messages import DatumTask, Outcome
 from trunkline.contracts.states import DatumState, JobState
 from trunkline.coordinator import beginning
+from trunkline.storage import runs
 
 P = "edges"
 
@@ -50,6 +51,23 @@ async def test_a_job_commits_what_its_datums_have_written(site: Site) -> None:
     assert (await site.head(P), job.output) == (job.id, job.id)
     assert job.compacted
     await site.is_clean(job)
+
+
+async def test_a_job_needs_no_scratch_file_to_know_its_outcomes(site: Site) -> None:
+    """Where there is no room for one, they are read from the stream once more."""
+    contents = lines(150)
+    job = await site.job(P, await site.commit("in", contents))
+    async with (
+        support.worker(site, P),
+        support.process(site, scratch=site.folder / "missing") as process,
+        asyncio.timeout(25),
+    ):
+        await process.runner.run(P, job.id)
+    job = await site.record(job)
+    assert job.state is JobState.SUCCESS
+    assert job.counts == records.Counts(processed=150)
+    assert await site.output(job) == hashes(contents)
+    assert (await runs.open_run(site.store, job.outcomes)).count == 150
 
 
 async def test_a_job_without_datums_succeeds_with_an_empty_commit(site: Site) -> None:

@@ -15,7 +15,8 @@ from tests.support import jobs as support
 from tests.support.jobs import CrashError, Faults, Site, done, failed, hashes, lines
 from tests.support.nats import TestServer
 
-from trunkline.contracts import records
+from trunkline.bus import topology
+from trunkline.contracts import records, subjects
 from trunkline.contracts.messages import DatumTask, Outcome
 from trunkline.contracts.states import JobState
 from trunkline.coordinator import beginning
@@ -131,6 +132,37 @@ async def put_away(site: Site, job: records.Job, jobs: int) -> None:
     again = await site.begin(await site.job(job.pipeline, job.inputs[0].commit, begin=False))
     assert again.done_runs == index.runs
     assert beginning.may_begin(again, [])
+
+
+async def test_a_job_whose_output_is_on_the_branch_succeeds_whatever_is_lost_by_then(
+    site: Site,
+) -> None:
+    """Merged again, it would wait for outcomes that are gone, or fail with its output committed.
+
+    1. The branch moves to the output; the coordinator dies before the record says SUCCESS.
+    2. The outcomes, and the run that a look at the skipped datums needs, are lost.
+    3. The next coordinator finds the output on the branch.
+    """
+    await site.server.declare("edges")
+    first = await site.job("edges", await site.commit("in", BEFORE))
+    async with support.worker(site, "edges"):
+        await driven(site, first, Faults())
+        job = await site.job("edges", await site.commit("in", AFTER), order=2)
+        with pytest.raises(BaseExceptionGroup) as died:
+            await driven(site, job, Faults("after update edges.master"))
+        assert died.group_contains(CrashError, depth=None)
+    job = await site.record(job)
+    assert (job.state, job.committing, job.output) == (JobState.MERGING, True, "")
+    outcomes = subjects.outcomes_of("edges", job.id)
+    await topology.purge(site.data, subjects.OUTCOMES_STREAM, outcomes)
+    for window in job.skipped:
+        (site.folder / "store" / window.run).unlink()
+    await driven(site, job, Faults())
+    job = await site.record(job)
+    assert (job.state, job.reason, job.output) == (JobState.SUCCESS, "", job.id)
+    assert job.counts == records.Counts(processed=2, skipped=68)
+    assert await site.output(job) == hashes(AFTER)
+    await put_away(site, job, 2)
 
 
 @pytest.mark.timeout(240)

@@ -47,14 +47,17 @@ class CrashError(BaseException):
 
 
 class Faults:
-    """Counts the effects of a process; dies just before or after one of them, if told so."""
+    """Counts the effects of a process; dies just before or after one of them, if told so.
 
-    def __init__(self, at: int | None = None) -> None:
+    Told by the number of the point, or by its name.
+    """
+
+    def __init__(self, at: int | str | None = None) -> None:
         self.at, self.points, self.trace = at, 0, list[str]()
 
     def point(self, name: str) -> None:
         self.trace.append(name)
-        if self.points == self.at:
+        if self.at in (self.points, name):
             raise CrashError(name)
         self.points += 1
 
@@ -205,7 +208,7 @@ class Site:
 class Process:
     """One coordinator's worth of objects."""
 
-    def __init__(self, site: Site, faults: Faults, settings: Settings) -> None:
+    def __init__(self, site: Site, faults: Faults, settings: Settings, scratch: Path) -> None:
         store: Store = faults.around(open_store(site.store_url), "put")
         data: NatsConnection = faults.around(site.data, "js_api")
         publisher = faults.around(Window(site.data), "put")
@@ -219,7 +222,7 @@ class Process:
         events = Events(Window(site.ctl), CLOCK)
         self.jobs = JobStore(self.tables.jobs, CLOCK)
         self.outcomes = Outcomes(data, store)
-        self.folder = OutcomeFolder(data, self.outcomes, self.jobs, events)
+        self.folder = OutcomeFolder(data, self.outcomes, self.jobs, events, scratch)
         self.assignments = Assignments(self.jobs, publisher)
         self.runner = JobRunner(
             settings=settings,
@@ -244,13 +247,17 @@ def with_changed(tables: Tables, changed: Mapping[str, Any]) -> Tables:
 
 @asynccontextmanager
 async def process(
-    site: Site, *, faults: Faults | None = None, repair_quiet_s: float = 0.2
+    site: Site,
+    *,
+    faults: Faults | None = None,
+    repair_quiet_s: float = 0.2,
+    scratch: Path | None = None,
 ) -> AsyncIterator[Process]:
-    """Run a coordinator's folder, and give what runs jobs."""
+    """Run a coordinator's folder, and give what runs jobs; `scratch` is where outcomes are gathered."""
     settings = Settings(
         ctl_url="", data_url="", store=site.store_url, repair_quiet_s=repair_quiet_s
     )
-    made = Process(site, faults or Faults(), settings)
+    made = Process(site, faults or Faults(), settings, scratch or site.folder / "spool")
     async with asyncio.TaskGroup() as tasks:
         loops = [
             tasks.create_task(made.jobs.mirror.follow(), name="jobs"),

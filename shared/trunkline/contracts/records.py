@@ -144,8 +144,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     output: str = ""
     """Id of the output commit (the job's own id), once it is there."""
     outcomes: str = ""
-    """Key of the run of the job's own outcomes by index, once they are compacted; those of skipped
-    datums stay in the runs of `skipped`."""
+    """Key of the run of the job's own outcomes by index, once there will be no more of them; those of
+    skipped datums stay in the runs of `skipped`."""
+    done_run: str = ""
+    """Key of the run (fingerprint -> index) over `outcomes` that goes into the done index; empty where
+    nothing was processed."""
     compacted: bool = False
     """Whether outcomes are in the store and the streams are free of the job."""
 

@@ -59,10 +59,17 @@ _decode_block = msgspec.msgpack.Decoder(list[bytes]).decode
 
 
 class RunWriter:
-    """Writes one run; memory is that of some blocks."""
+    """Writes one run; memory is that of some blocks.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        store: Gets it.
+        scale: How many times as large as usual its blocks are: for what is read in a row.
+    """
+
+    def __init__(self, store: Store, *, scale: int = 1) -> None:
         self._store = store
+        self._least, self._usual = _LEAST_BYTES * scale, _USUAL_BYTES * scale
+        self._most = _MOST_BYTES * scale
         self._items: list[bytes] = []
         self._bytes = self._weight = 0
         self._last = b""
@@ -103,9 +110,9 @@ class RunWriter:
         size = len(key) + len(value) + _ITEM_BYTES
         self._bytes += size
         self._weight += weight
-        if self._bytes < _LEAST_BYTES:
+        if self._bytes < self._least:
             return False
-        if self._bytes < _MOST_BYTES and zlib.crc32(key) * _USUAL_BYTES >= size << 32:
+        if self._bytes < self._most and zlib.crc32(key) * self._usual >= size << 32:
             return False
         return self._cut()
 

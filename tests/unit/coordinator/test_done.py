@@ -4,18 +4,19 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from trunkline.bus.ports import Entry
 from trunkline.contracts import errors, messages, records, spec
 from trunkline.contracts.messages import Outcome
 from trunkline.contracts.states import DatumState, JobState
+from trunkline.coordinator.archiving import Archiver
 from trunkline.coordinator.core import outcomes as reading
 from trunkline.coordinator.core import tiers
+from trunkline.coordinator.core.job import ListingEnded, Opened
 from trunkline.coordinator.done import Done
+from trunkline.coordinator.folding import LiveJob
 from trunkline.storage import runs
-from trunkline.storage.runs import RunWriter
 from trunkline.storage.store import Store, open_store
 
 P = "edges"
@@ -89,7 +90,7 @@ def outcome(job: str, index: int, number: int, state: DatumState = DatumState.PR
     )
 
 
-def pinned(runs_: Iterable[str] = (), outcomes: str = "", job: str = "a" * 32) -> records.Job:
+def pinned(runs_: Iterable[str] = (), job: str = "a" * 32) -> records.Job:
     return records.Job(
         pipeline=P,
         id=job,
@@ -106,30 +107,32 @@ def pinned(runs_: Iterable[str] = (), outcomes: str = "", job: str = "a" * 32) -
         state=JobState.SUCCESS,
         created_ns=0,
         done_runs=tuple(runs_),
-        outcomes=outcomes,
     )
 
 
 async def ended(store: Store, job: str, outcomes: Iterable[Outcome]) -> records.Job:
     """Return an ended job with its archive."""
-    writer = RunWriter(store)
+    record = pinned(job=job)
+    live = LiveJob(record)
     for each in outcomes:
-        await writer.add(reading.key(each.index), messages.encode(each))
-    return pinned(outcomes=await writer.finish(), job=job)
+        live.handle(Opened(each.index + 1))
+        live.seen(each, messages.encode(each))
+    live.handle(ListingEnded(live.fold.opened))
+    archiver = Archiver(None, store, None)  # type: ignore[arg-type] # all of it is gathered
+    archive = await archiver.archive(record, live)
+    live.close()
+    return archive.in_record(record)
 
 
 async def found(done: Done, heads: Heads, numbers: Iterable[int]) -> dict[int, Outcome]:
     by_fingerprint = {fingerprint(number): number for number in numbers}
     runs_ = heads.value.runs if heads.value else ()
     hits = await done.lookup(pinned(runs_)).find(by_fingerprint)
-    return {
-        by_fingerprint[each]: msgspec.json.decode(value, type=Outcome)
-        for each, value in hits.items()
-    }
+    return {by_fingerprint[each]: reading.whole(value) for each, value in hits.items()}
 
 
 async def test_only_what_was_processed_is_found(done: Done, heads: Heads, store: Store) -> None:
-    states = list(DatumState)
+    states = [state for state in DatumState if state is not DatumState.SKIPPED]
     outcomes = [outcome("j1", index, index, state) for index, state in enumerate(states)]
     await done.append(await ended(store, "j1", outcomes))
     expected = states.index(DatumState.PROCESSED)

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from trunkline.contracts import messages, subjects
-from trunkline.contracts.messages import Outcome
+from trunkline.contracts.messages import File, Outcome
 from trunkline.contracts.states import DatumState
 from trunkline.coordinator.core import outcomes
 
@@ -22,6 +22,7 @@ GOOD = Outcome(
     incarnation="i1",
     files=(),
 )
+FILE = File(path="/a", size=1, sha256="a" * 64)
 
 
 def test_the_place_of_an_outcome_is_its_subject() -> None:
@@ -65,3 +66,27 @@ def test_a_record_that_cannot_be_right_is_a_failed_datum(data: bytes) -> None:
     assert outcome.state is DatumState.FAILED
     assert (outcome.job, outcome.index) == (JOB, 7)
     assert outcome.reason.startswith("the worker's outcome cannot be used")
+
+
+@pytest.mark.parametrize(
+    "state", [state for state in DatumState if state is not DatumState.SKIPPED]
+)
+@pytest.mark.parametrize("output", [{}, {"files": (FILE,)}, {"manifest": "m", "files": None}])
+def test_a_kept_outcome_tells_without_being_decoded_what_most_ask(
+    state: DatumState, output: dict[str, object]
+) -> None:
+    outcome = msgspec.structs.replace(GOOD, state=state, **output)
+    data = messages.encode(outcome)
+    kept = outcomes.keep(outcomes.read(PLACE, data), data)
+    assert outcomes.state(kept) is state
+    assert outcomes.has_output(kept) == bool(output)
+    assert outcomes.fingerprint(kept).hex() == GOOD.fingerprint
+    assert outcomes.whole(kept) == outcome
+
+
+def test_a_record_that_cannot_be_right_is_kept_as_what_it_was_read_as() -> None:
+    failed = outcomes.read(PLACE, b"not json")
+    kept = outcomes.keep(failed, b"not json")
+    assert outcomes.whole(kept) == failed
+    assert outcomes.state(kept) is DatumState.FAILED
+    assert not outcomes.has_output(kept)

@@ -6,9 +6,9 @@ job's archive; runs that were merged have an outcomes run of their own. So finge
 order that anybody could make use of, are small and read as a whole, while outcomes lie in the order
 of their datums: a job that finds what the one before it did reads them from front to back.
 
-Appending a job: its archive is in the store; the run is made from it and stored; then the head moves,
-with the job's id in it. Killed before the move, the run is made again and found to be there already;
-killed after it, the second append sees the id and does nothing. Merging moves the head in the same
+Appending a job: its archive and the run over it are in the store, and in its record; the head moves,
+with the job's id in it. Killed before the move, it is made again; killed after it, the second append
+sees the id and does nothing. Merging moves the head in the same
 way, from runs to one that says the same. Runs that the head names no more stay for the jobs that
 have pinned them.
 """
@@ -24,7 +24,6 @@ import msgspec
 
 from trunkline.bus.ports import Table
 from trunkline.contracts import errors, records
-from trunkline.contracts.states import DatumState
 from trunkline.coordinator import picking
 from trunkline.coordinator.core import outcomes as reading
 from trunkline.coordinator.core import tiers
@@ -39,21 +38,12 @@ REMEMBERED = 256
 """Jobs whose append is remembered: far more than can be ending at once."""
 _SOURCE = b""
 """The key under which a run names its outcomes run."""
-_FINGERPRINT_BYTES = 16
+OUTCOMES_SCALE = 2
+"""Of the blocks of outcomes: they are read in a row or once in a while, and never shared by runs."""
 _AT_ONCE = 4096
 
 _LOST = (errors.NotFoundError, errors.CorruptObjectError, errors.MalformedMessageError)
 """What reading a run raises that cannot be read, now or later."""
-
-
-class _Brief(msgspec.Struct, frozen=True, tag="outcome.v1"):
-    """What the index must know of an outcome."""
-
-    state: DatumState
-    fingerprint: str
-
-
-_brief = msgspec.json.Decoder(_Brief).decode
 
 
 class Segment:
@@ -116,15 +106,14 @@ class Done:
         return Lookup(self._store, job.done_runs)
 
     async def append(self, job: records.Job) -> None:
-        """Put what a job has processed, by its archive, into its pipeline's index; once."""
+        """Put what a job has processed, by its record, into its pipeline's index; once."""
         async with self._locks.setdefault(job.pipeline, asyncio.Lock()):
             while True:
                 index, revision = await self._head(job.pipeline)
                 if job.id in index.jobs:
                     return
-                run = await self._run_of(job.outcomes)
                 moved = records.DoneIndex(
-                    runs=(*index.runs, run) if run else index.runs,
+                    runs=(*index.runs, job.done_run) if job.done_run else index.runs,
                     jobs=(*index.jobs, job.id)[-REMEMBERED:],
                 )
                 if await self._move(job.pipeline, moved, revision):
@@ -146,31 +135,6 @@ class Done:
         except (errors.ConflictError, errors.AlreadyExistsError):
             return False
         return True
-
-    async def _run_of(self, archive: str) -> str:
-        """Return the run over an archive's processed outcomes; empty if there are none."""
-        with Spool(self._spool) as spool:
-            try:
-                source = await runs.open_run(self._store, archive)
-                async for keys, values in source.batches():
-                    for key, value in zip(keys, values, strict=True):
-                        outcome = _brief(value)
-                        if outcome.state is DatumState.PROCESSED:
-                            await spool.add(bytes.fromhex(outcome.fingerprint), key)
-            except _LOST as error:
-                _warn(archive, error)
-            return await self._write(archive, spool) if spool.count else ""
-
-    async def _write(self, source: str, spool: Spool) -> str:
-        """Write a run of the index; of equal fingerprints the first one counts."""
-        writer = RunWriter(self._store)
-        await writer.add(_SOURCE, source.encode())
-        last = _SOURCE
-        for fingerprint, place in spool.sorted():
-            if fingerprint != last and writer.push(fingerprint, place):
-                await writer.flush()
-            last = fingerprint
-        return await writer.finish()
 
     async def _merge(self, pipeline: str) -> None:
         """Merge the newest runs into one, if there are too many."""
@@ -213,14 +177,29 @@ class Done:
 
     async def _rewritten(self, segments: Sequence[Segment], by_place: Spool) -> str:
         """Write the outcomes at (segment, key) one after the other, and the run that finds them."""
-        writer = RunWriter(self._store)
+        writer = RunWriter(self._store, scale=OUTCOMES_SCALE)
         with Spool(self._spool) as spool:
             async with aclosing(_outcomes(segments, by_place)) as outcomes:
                 async for fingerprint, outcome in outcomes:
                     place = reading.key(spool.count)
                     await spool.add(fingerprint, place)
                     await writer.add(place, outcome)
-            return await self._write(await writer.finish(), spool)
+            return await write_index(self._store, await writer.finish(), spool)
+
+
+async def write_index(store: Store, source: str, spool: Spool) -> str:
+    """Write a run of the index from (fingerprint, key in the source) items; return it.
+
+    Of equal fingerprints the first one counts.
+    """
+    writer = RunWriter(store)
+    await writer.add(_SOURCE, source.encode())
+    last = _SOURCE
+    for fingerprint, place in spool.sorted():
+        if fingerprint != last and writer.push(fingerprint, place):
+            await writer.flush()
+        last = fingerprint
+    return await writer.finish()
 
 
 async def open_segments(store: Store, keys: Sequence[str]) -> list[Segment]:

@@ -4,7 +4,8 @@ In this order; each step may be repeated, and what is recorded is not done again
 
 1. workers are told that the job is gone; its consumer and what waits for it are removed (a late
    outcome may still come, from a worker that has not heard of it);
-2. the outcomes in the stream become the archive, a run by index in the store;
+2. the outcomes become the archive, a run by index in the store (`archiving`), unless the record names
+   it already: a job that has an output has it since its output was merged;
 3. the record names the archive, with the exact counts: from here on the stream is not read again,
    so that step 5 may be repeated though it has removed what the archive was made of;
 4. what was processed goes into the done index, once (`done`);
@@ -17,26 +18,18 @@ has ended, and outcomes after that are never committed. One that comes after 5 i
 """
 
 import logging
-from contextlib import aclosing
-from pathlib import Path
 
 import msgspec
 
-from trunkline.contracts import messages, records
-from trunkline.contracts.states import DatumState
+from trunkline.contracts import records
+from trunkline.coordinator.archiving import Archiver
 from trunkline.coordinator.assignments import Assignments
-from trunkline.coordinator.core import outcomes as reading
 from trunkline.coordinator.done import Done
+from trunkline.coordinator.folding import LiveJob
 from trunkline.coordinator.jobs import JobStore
-from trunkline.coordinator.outcomes import Outcomes
 from trunkline.coordinator.queue import JobQueue
-from trunkline.coordinator.spooling import Spool
-from trunkline.storage.runs import RunWriter
-from trunkline.storage.store import Store
 
 log = logging.getLogger(__name__)
-
-_STATES = tuple(DatumState)
 
 
 class Finisher:
@@ -45,18 +38,15 @@ class Finisher:
     def __init__(
         self,
         jobs: JobStore,
-        outcomes: Outcomes,
+        archiver: Archiver,
         done: Done,
         queue: JobQueue,
         assignments: Assignments,
-        store: Store,
-        spool: Path | None,
     ) -> None:
-        self._jobs, self._outcomes, self._done = jobs, outcomes, done
+        self._jobs, self._archiver, self._done = jobs, archiver, done
         self._queue, self._assignments = queue, assignments
-        self._store, self._spool = store, spool
 
-    async def finish(self, job: records.Job) -> records.Job:
+    async def finish(self, live: LiveJob, job: records.Job) -> records.Job:
         """Do all that is left for an ended job; return it compacted.
 
         Raises:
@@ -65,12 +55,8 @@ class Finisher:
         await self._assignments.publish(job.pipeline)
         await self._queue.close(job)
         if not job.outcomes:
-            archive, counts = await self._archive(job)
-            job = await self._jobs.change(
-                job.pipeline,
-                job.id,
-                lambda old: msgspec.structs.replace(old, outcomes=archive, counts=counts),
-            )
+            archive = await self._archiver.archive(job, live)
+            job = await self._jobs.change(job.pipeline, job.id, archive.in_record)
         await self._done.append(job)
         await self._queue.clear(job)
         job = await self._jobs.change(
@@ -78,31 +64,3 @@ class Finisher:
         )
         log.info("job put away", extra={"pipeline": job.pipeline, "job": job.id})
         return job
-
-    async def _archive(self, job: records.Job) -> tuple[str, records.Counts]:
-        """Write all outcomes that the stream holds as a run by index; count them."""
-        tally = dict.fromkeys(DatumState, 0)
-        writer = RunWriter(self._store)
-        with Spool(self._spool) as spool:
-            async with aclosing(self._outcomes.stored(job)) as batches:
-                async for batch in batches:
-                    for outcome in batch:
-                        state = _STATES.index(outcome.state).to_bytes(1, "big")
-                        value = state + messages.encode(outcome)
-                        await spool.add(reading.key(outcome.index), value)
-            last = b""
-            for key, value in spool.sorted():
-                if key == last:  # a stream that was remade is read again from its start
-                    continue
-                last = key
-                tally[_STATES[value[0]]] += 1
-                if writer.push(key, value[1:]):
-                    await writer.flush()
-        counts = records.Counts(
-            processed=tally[DatumState.PROCESSED],
-            skipped=sum(window.count for window in job.skipped),
-            recovered=tally[DatumState.RECOVERED],
-            failed=tally[DatumState.FAILED],
-            quarantined=tally[DatumState.QUARANTINED],
-        )
-        return await writer.finish(), counts

@@ -1,6 +1,8 @@
 """One tail over the outcome stream, which tells each live job of its outcomes.
 
-The stream is the truth, what is folded here is a cache of it. A job that is attached before the tail
+The stream is the truth, what is folded here is a cache of it: in memory how each datum ended, in a
+scratch file (`gathering`) the outcomes themselves, so that a job's end needs not read the stream
+again. Where there is no room for that file, it does. A job that is attached before the tail
 has begun hears all from the tail. One that comes later has `read` called for it, which goes through
 what the stream holds of that job already; hearing of an outcome twice changes nothing. So neither the
 order of attaching nor a restart of the server or of this process loses an outcome.
@@ -14,6 +16,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 
 from trunkline.bus import tails, topology
 from trunkline.bus.connection import NatsConnection
@@ -21,8 +24,9 @@ from trunkline.bus.ports import Stored
 from trunkline.contracts import errors, records, subjects
 from trunkline.contracts.messages import Outcome
 from trunkline.coordinator.core import outcomes as reading
-from trunkline.coordinator.core.job import Effect, Event, Fold, Ignored, OutcomeSeen
+from trunkline.coordinator.core.job import Effect, Event, Fold, Ignored
 from trunkline.coordinator.events import Events
+from trunkline.coordinator.gathering import Gathered
 from trunkline.coordinator.jobs import JobStore, settled
 from trunkline.coordinator.outcomes import Outcomes
 
@@ -39,13 +43,29 @@ SWEEP_S = 30.0
 class LiveJob:
     """What is folded of one job, and who waits for it."""
 
-    def __init__(self, job: records.Job) -> None:
+    def __init__(self, job: records.Job, spool: Path | None = None) -> None:
         self.pipeline, self.id = job.pipeline, job.id
         self.fold = Fold.of(job.generations)
         self.ignored: list[Ignored] = []
         """Not told yet."""
         self.ignored_count = 0
         self._changed = asyncio.Event()
+        self._spool = spool
+        self._gathered: Gathered | None = None
+        self._room = True
+
+    def gathered(self) -> Gathered | None:
+        """Return all outcomes of the job itself, by index; None while some may be missing."""
+        if not (self._room and self.fold.complete):
+            return None
+        if self._gathered is None:  # all of its datums were skipped
+            self._gathered = Gathered(self._spool)
+        return self._gathered
+
+    def close(self) -> None:
+        """Give back what it holds on disk."""
+        if self._gathered is not None:
+            self._gathered.close()
 
     def handle(self, event: Event) -> list[Effect]:
         """Take an event into account; see `core.job`."""
@@ -55,11 +75,24 @@ class LiveJob:
         self._changed.set()
         return effects
 
-    def seen(self, outcome: Outcome) -> None:
-        """Take an outcome into account; `wake` must follow."""
-        effects = self.fold.handle(OutcomeSeen(outcome.index, outcome.generation, outcome.state))
+    def seen(self, outcome: Outcome, data: bytes) -> None:
+        """Take an outcome, and the bytes it was read from, into account; `wake` must follow."""
+        done = self.fold.done
+        effects = self.fold.seen(outcome.index, outcome.generation, outcome.state)
+        if self.fold.done > done and self._room:
+            self._gather(outcome.index, reading.keep(outcome, data))
         if effects:
             self._ignore(effects)
+
+    def _gather(self, index: int, kept: bytes) -> None:
+        try:
+            if self._gathered is None:
+                self._gathered = Gathered(self._spool)
+            self._gathered.add(index, kept)
+        except OSError as error:
+            self._room = False
+            extra = {"pipeline": self.pipeline, "job": self.id, "reason": str(error)}
+            log.warning("outcomes cannot be gathered and will be read again", extra=extra)
 
     def wake(self) -> None:
         """Let those who wait look again."""
@@ -87,13 +120,19 @@ class OutcomeFolder:
         outcomes: Reads what is stored of one job.
         jobs: Says which jobs there are.
         events: Where it is told what was ignored.
+        spool: A directory for scratch files; None for the system's own place.
     """
 
     def __init__(
-        self, connection: NatsConnection, outcomes: Outcomes, jobs: JobStore, events: Events
+        self,
+        connection: NatsConnection,
+        outcomes: Outcomes,
+        jobs: JobStore,
+        events: Events,
+        spool: Path | None = None,
     ) -> None:
         self._connection, self._outcomes = connection, outcomes
-        self._jobs, self._events = jobs, events
+        self._jobs, self._events, self._spool = jobs, events, spool
         self._live: dict[tuple[str, str], LiveJob] = {}
         self._begun = False
         self._strays: set[tuple[str, str]] = set()
@@ -107,7 +146,7 @@ class OutcomeFolder:
     @asynccontextmanager
     async def attached(self, job: records.Job) -> AsyncIterator[LiveJob]:
         """Hear of the job's outcomes inside; `read` brings those that came before."""
-        live = LiveJob(job)
+        live = LiveJob(job, self._spool)
         key = (job.pipeline, job.id)
         self._live[key] = live
         try:
@@ -115,6 +154,7 @@ class OutcomeFolder:
         finally:
             if self._live.get(key) is live:
                 del self._live[key]
+            live.close()
 
     def fold(self, pipeline: str, job: str) -> Fold | None:
         """Return what is known of a live job: its counts and which datums have ended."""
@@ -130,8 +170,8 @@ class OutcomeFolder:
         """Read all that the stream holds of the job now."""
         async with aclosing(self._outcomes.stored(job)) as batches:
             async for batch in batches:
-                for outcome in batch:
-                    live.seen(outcome)
+                for outcome, data in batch:
+                    live.seen(outcome, data)
                 live.wake()
 
     async def _follow(self) -> None:
@@ -153,7 +193,7 @@ class OutcomeFolder:
                 if len(self._strays) < STRAYS:
                     self._strays.add((place.pipeline, place.job))
                 continue
-            live.seen(reading.read(place, stored.data))
+            live.seen(reading.read(place, stored.data), stored.data)
             touched.add(live)
         for live in touched:
             live.wake()

@@ -13,8 +13,6 @@ from functools import partial
 from itertools import islice
 from operator import attrgetter
 
-import msgspec
-
 from trunkline.bus import tails
 from trunkline.bus.connection import NatsConnection
 from trunkline.contracts import records, subjects
@@ -23,10 +21,10 @@ from trunkline.contracts.states import DatumState
 from trunkline.coordinator.core import outcomes as reading
 from trunkline.coordinator.core import windows
 from trunkline.coordinator.core.job import Fold
+from trunkline.coordinator.gathering import Gathered, Item
 from trunkline.storage import runs, together
 from trunkline.storage.store import Store
 
-_decode = msgspec.json.Decoder(Outcome).decode
 _AT_ONCE = 32
 """Single outcomes that are asked for at once."""
 
@@ -42,10 +40,12 @@ class Outcomes:
     def __init__(self, connection: NatsConnection, store: Store) -> None:
         self._connection, self._store = connection, store
 
-    async def stored(self, job: records.Job) -> AsyncGenerator[Sequence[Outcome], None]:
+    async def stored(
+        self, job: records.Job
+    ) -> AsyncGenerator[Sequence[tuple[Outcome, bytes]], None]:
         """Yield what the stream holds now of the job, in batches; what does not count is left out.
 
-        Close it (`aclosing`) if it is not read to its end.
+        Each comes with the bytes it was read from. Close it (`aclosing`) if it is not read to its end.
         """
         below = windows.end(job.listed_to) if job.total is None else job.total
         subject = subjects.outcomes_of(job.pipeline, job.id)
@@ -53,7 +53,7 @@ class Outcomes:
         async with tails.tail(self._connection, stream, [subject], end=True) as batches:
             async for batch in batches:
                 found = [
-                    reading.read(place, each.data)
+                    (reading.read(place, each.data), each.data)
                     for each in batch
                     if (place := reading.place(each.subject)) is not None
                     and place.index < below
@@ -62,14 +62,31 @@ class Outcomes:
                 if found:
                     yield found
 
+    async def gather(self, job: records.Job, gathered: Gathered) -> None:
+        """Gather what the stream holds now of the job; the first of an index counts."""
+        async with aclosing(self.stored(job)) as batches:
+            async for batch in batches:
+                for outcome, data in batch:
+                    if outcome.index not in gathered:
+                        gathered.add(outcome.index, reading.keep(outcome, data))
+
     async def skipped(self, job: records.Job, first: int = 0) -> AsyncGenerator[Outcome, None]:
         """Yield what stands for the job's skipped datums from an index on, by index."""
+        async with aclosing(self.kept_of_skipped(job, first)) as batches:
+            async for batch in batches:
+                for index, kept in batch:
+                    yield reading.skipped(reading.whole(kept), index)
+
+    async def kept_of_skipped(
+        self, job: records.Job, first: int = 0
+    ) -> AsyncGenerator[Sequence[Item], None]:
+        """Yield the same as an earlier job has left it: new indexes with kept outcomes, in batches."""
         for window in range(windows.number(first), len(job.skipped)):
             if job.skipped[window].count:
                 run = await runs.open_run(self._store, job.skipped[window].run)
                 async for some_keys, values in run.batches(await run.position(reading.key(first))):
-                    for key, value in zip(some_keys, values, strict=True):
-                        yield reading.skipped(_decode(value), int.from_bytes(key, "big"))
+                    indexes = [int.from_bytes(key, "big") for key in some_keys]
+                    yield list(zip(indexes, values, strict=True))
 
     async def skipped_indexes(self, job: records.Job, window: int) -> Sequence[int]:
         """Return which indexes of a window are skipped; the run is read only if it must be."""
@@ -131,9 +148,8 @@ class Outcomes:
         if job.outcomes:
             run = await runs.open_run(self._store, job.outcomes)
             async for _, value in run.scan(reading.key(first)):
-                outcome = _decode(value)
-                if outcome.state in wanted:
-                    yield outcome
+                if reading.state(value) in wanted:
+                    yield reading.whole(value)
         elif fold is not None:
             async for outcome in self._live(job, fold, first, wanted):
                 yield outcome
@@ -159,7 +175,7 @@ class Outcomes:
         found: list[Outcome] = []
         async with aclosing(self.stored(job)) as batches:
             async for batch in batches:
-                found += (each for each in batch if each.index >= first and each.state in wanted)
+                found += (each for each, _ in batch if each.index >= first and each.state in wanted)
                 found = heapq.nsmallest(limit, found, key=attrgetter("index"))
         return found
 

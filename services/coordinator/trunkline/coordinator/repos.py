@@ -234,6 +234,14 @@ class Committer:
         await self._tables.branches.update(key, moved, branch.revision)
         return commit
 
+    async def has_committed(self, job: records.Job) -> bool:
+        """Return whether the branch is at the job's output already.
+
+        It stays there until the job has ended, since the next one waits for that.
+        """
+        entry = await self._tables.branches.get(branch_key(job.pipeline, job.spec.output_branch))
+        return entry is not None and entry.value is not None and entry.value.head == job.id
+
     async def _branch(self, key: str, job: records.Job) -> Entry[records.Branch]:
         """Return the output branch, made again if it is gone."""
         entry = await self._tables.branches.get(key)

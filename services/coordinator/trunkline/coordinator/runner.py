@@ -4,8 +4,9 @@ A runner looks at the job record and does what its state asks for, until nothing
 
     LISTING   list windows, publish datums (`listing`), while outcomes come in and workers work
     RUNNING   wait until every datum has its outcome or is skipped; look for lost ones (`repair`)
-    MERGING   merge the outputs (`merging`), wait for earlier jobs of the pipeline to end, record
-              that the output is being committed, commit it, SUCCESS
+    MERGING   merge the outputs and archive the outcomes (`merging`), wait for earlier jobs of the
+              pipeline to end, record the archive and that the output is being committed, commit it,
+              SUCCESS
     KILLING   tell the workers, take the queue away, KILLED
     ended     put the outcomes away (`finishing`)
 
@@ -14,9 +15,10 @@ the same record. What is left where the process dies:
 
 - in LISTING: see `listing`; the fold is built again from the record's windows and the stream;
 - in RUNNING: nothing is done here that could be lost;
-- in MERGING before `committing`: a manifest that nobody names, made again. After it: the commit is
-  made, or made already and recognised (`Committer`), and the record becomes SUCCESS. Between the two a
-  kill comes too late: a job is never KILLED with its output on the branch;
+- in MERGING before `committing`: a manifest and an archive that nobody names, made again. After it:
+  the branch is looked at first. If it has the commit, the record becomes SUCCESS, whether or not what
+  the output was made of can still be read; if not, all is made again. From `committing` on a kill
+  comes too late: a job is never KILLED, nor FAILURE, with its output on the branch;
 - with a bad datum: RUNNING becomes FAILURE in one change, with its reason;
 - in KILLING: each step is repeated;
 - ended: see `finishing`.
@@ -29,6 +31,7 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -39,6 +42,7 @@ from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import BatchPublisher
 from trunkline.contracts import errors, records
 from trunkline.contracts.states import JobState
+from trunkline.coordinator.archiving import Archive, Archiver
 from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.core import windows
 from trunkline.coordinator.core.job import Fold, Killed, ListingEnded, Opened, WindowListed
@@ -57,7 +61,6 @@ from trunkline.coordinator.settings import Settings
 from trunkline.coordinator.tables import Tables
 from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
-from trunkline.storage.manifests import Written
 from trunkline.storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -83,6 +86,10 @@ class Commits(Protocol):
         self, job: records.Job, manifest: str, files: int, size: int
     ) -> records.Commit:
         """Commit a job's output and move its branch there; the same again changes nothing."""
+        ...
+
+    async def has_committed(self, job: records.Job) -> bool:
+        """Return whether the branch is at the job's output already."""
         ...
 
 
@@ -132,10 +139,9 @@ class JobRunner:
         quiet_s = settings.repair_quiet_s
         self._repairer = Repairer(jobs, self._inputs, self._queue, folder, events, quiet_s)
         scratch = spool or Path(tempfile.gettempdir())
-        self._merger = Merger(outcomes, self._inputs, store, scratch)
-        self._finisher = Finisher(
-            jobs, outcomes, self._done, self._queue, assignments, store, spool
-        )
+        archiver = Archiver(outcomes, store, spool)
+        self._merger = Merger(archiver, outcomes, self._inputs, store, scratch)
+        self._finisher = Finisher(jobs, archiver, self._done, self._queue, assignments)
 
     async def run(self, pipeline: str, job: str) -> None:
         """Do all that is to be done for a job; return once it is settled, waits, or is gone."""
@@ -158,6 +164,8 @@ class JobRunner:
         if job is None or settled(job) or job.state is JobState.WAITING:
             return
         async with self._folder.attached(job) as live:
+            if job.committing and await self._committer.has_committed(job):
+                job = await self._end(live, job, JobState.SUCCESS)
             if job.state in _WORKING:
                 try:
                     await self._work(live, job)
@@ -169,7 +177,7 @@ class JobRunner:
             if job.state is JobState.KILLING:
                 job = await self._kill(live, job)
             if job.state.ended:
-                await self._finisher.finish(job)
+                await self._finisher.finish(live, job)
 
     async def _work(self, live: LiveJob, job: records.Job) -> None:
         """Bring a job to its end; or return when somebody else has taken it to another state."""
@@ -234,7 +242,7 @@ class JobRunner:
 
     async def _commit(self, live: LiveJob, job: records.Job) -> None:
         try:
-            written = await self._merger.merge(job)
+            written, archive = await self._merger.merge(job, live)
         except OutputError as error:
             await self._end(live, job, JobState.FAILURE, reason=error.reason)
             return
@@ -242,13 +250,13 @@ class JobRunner:
             job.pipeline,
             lambda jobs: all(each.state.ended for each in jobs if each.order < job.order),
         )
-        job = await self._jobs.change(job.pipeline, job.id, _committing)
+        job = await self._jobs.change(job.pipeline, job.id, partial(_committing, archive))
         try:
             await self._committer.commit_output(job, written.manifest, written.files, written.size)
         except (errors.AlreadyExistsError, errors.NotFoundError) as error:
             await self._end(live, job, JobState.FAILURE, reason=str(error))
             return
-        await self._end(live, job, JobState.SUCCESS, written=written)
+        await self._end(live, job, JobState.SUCCESS)
 
     async def _end(
         self,
@@ -257,7 +265,6 @@ class JobRunner:
         state: JobState,
         *,
         reason: str = "",
-        written: Written | None = None,
     ) -> records.Job:
         now = self._clock.wall_ns()
 
@@ -269,8 +276,8 @@ class JobRunner:
                 state=state,
                 reason=reason[:_REASON_LENGTH] or old.reason,
                 ended_ns=now,
-                counts=live.fold.counts,
-                output=old.id if written is not None else "",
+                counts=old.counts if old.outcomes else live.fold.counts,
+                output=old.id if state is JobState.SUCCESS else "",
                 committing=False,
             )
 
@@ -320,10 +327,10 @@ def _from(state: JobState, to: JobState, fold: Fold) -> Callable[[records.Job], 
     return changed
 
 
-def _committing(old: records.Job) -> records.Job:
+def _committing(archive: Archive, old: records.Job) -> records.Job:
     if old.state is not JobState.MERGING:
         raise MovedOnError(old)
-    return msgspec.structs.replace(old, committing=True)
+    return msgspec.structs.replace(archive.in_record(old), committing=True)
 
 
 def _worst(group: BaseExceptionGroup[BaseException]) -> BaseException:

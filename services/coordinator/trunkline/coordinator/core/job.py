@@ -223,8 +223,8 @@ class Fold:
     def handle(self, event: Event) -> list[Effect]:
         """Take one event into account and return what is to be done about it, in order."""
         match event:
-            case OutcomeSeen():
-                return self._outcome(event)
+            case OutcomeSeen(index, generation, state):
+                return self.seen(index, generation, state)
             case Opened(upto):
                 self._open(upto)
                 return []
@@ -248,23 +248,23 @@ class Fold:
             case _:
                 assert_never(event)
 
-    def _outcome(self, event: OutcomeSeen) -> list[Effect]:
-        index = event.index
+    def seen(self, index: int, generation: int, state: DatumState) -> list[Effect]:
+        """Do the same as `handle` for an OutcomeSeen, of which a job has one for each datum."""
         if not 0 <= index < self.opened or (self.total is not None and index >= self.total):
             return [Ignored(index, "the job has published no such datum")]
         current = self.generations.get(index, 1)
-        if event.generation != current:
-            if event.generation < current:  # what a restart has left behind
+        if generation != current:
+            if generation < current:  # what a restart has left behind
                 return []
-            return [Ignored(index, f"its generation is {event.generation}, not {current}")]
-        if event.state is DatumState.SKIPPED:
+            return [Ignored(index, f"its generation is {generation}, not {current}")]
+        if state is DatumState.SKIPPED:
             return [Ignored(index, "only the job record says what is skipped")]
         before = self._states[index]
         if before == _SKIPPED:
             return [Ignored(index, "the datum was skipped")]
         if before:  # told twice
             return []
-        self._set(index, _CODES[event.state])
+        self._set(index, _CODES[state])
         return self._completed()
 
     def _open(self, upto: int) -> None:

@@ -3,6 +3,11 @@
 The first record on a datum's subject is there for ever, right or wrong: the stream refuses another.
 So one that cannot be right is no reason to wait for a better one. It is taken as what it is, the
 end of this datum in this job, and read as FAILED with the reason.
+
+Outside of the stream (in scratch files, archives, done indexes) an outcome is *kept*: its bytes as
+the worker has sent them, behind a head that says its state, whether it has output, and its
+fingerprint. That is all that counting, skipping and most merges ask, so each record is decoded once,
+when it is read with suspicion, and again only by who shows it or wants its files.
 """
 
 import re
@@ -16,6 +21,12 @@ from trunkline.contracts.states import DatumState
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+_FINGERPRINT_BYTES = 16
+_HEAD_BYTES = 1 + _FINGERPRINT_BYTES
+_OUTPUT = 0x80
+_STATES = tuple(DatumState)
+_CODES = {state: code for code, state in enumerate(_STATES)}
+_decode = msgspec.json.Decoder(Outcome).decode
 _TOKENS = 6
 """Of `trunkline.outcomes.<pipeline>.<job>.<index>.<generation>`."""
 
@@ -31,30 +42,65 @@ class Place(msgspec.Struct, frozen=True):
 
 def place(subject: str) -> Place | None:
     """Return what an outcome's subject says; None for a subject that no outcome has."""
-    tokens = subject.split(".")
-    if len(tokens) != _TOKENS:
+    rest, _, generation = subject.rpartition(".")
+    job, _, index = rest.rpartition(".")
+    owner = _owner(job)
+    if owner is None or not (_is_number(index) and _is_number(generation)):
         return None
-    index, generation = tokens[4:]
-    if not (_is_number(index) and _is_number(generation)):
-        return None
-    pipeline, job = tokens[2:4]
-    return Place(pipeline, job, int(index), int(generation)) if _is_job(pipeline, job) else None
+    return Place(owner[0], owner[1], int(index), int(generation))
 
 
 def read(where: Place, data: bytes) -> Outcome:
     """Return the outcome that is stored at this place; FAILED where it cannot be right."""
     try:
-        outcome = messages.decode("outcome", data, Outcome)
-    except errors.MalformedMessageError as error:
-        return _unusable(where, error.reason)
-    named = Place(outcome.pipeline, outcome.job, outcome.index, outcome.generation)
-    if named != where:
+        outcome = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _unusable(where, str(error))
+    if (
+        outcome.index != where.index
+        or outcome.generation != where.generation
+        or outcome.job != where.job
+        or outcome.pipeline != where.pipeline
+    ):
         return _unusable(where, "it names another datum")
     if outcome.state is DatumState.SKIPPED:
         return _unusable(where, "a worker cannot skip a datum")
     if not _FINGERPRINT.fullmatch(outcome.fingerprint):
         return _unusable(where, "its fingerprint is none")
     return outcome
+
+
+def keep(outcome: Outcome, data: bytes) -> bytes:
+    """Return an outcome as it is kept: a head, then the bytes that it was read from.
+
+    Of one that could not be right, the bytes are those of what it was read as.
+    """
+    head = _CODES[outcome.state]
+    if outcome.files or outcome.manifest:
+        head |= _OUTPUT
+    if not outcome.fingerprint:
+        return b"%c%b%b" % (head, bytes(_FINGERPRINT_BYTES), messages.encode(outcome))
+    return b"%c%b%b" % (head, bytes.fromhex(outcome.fingerprint), data)
+
+
+def state(kept: bytes) -> DatumState:
+    """Return how the datum of a kept outcome ended."""
+    return _STATES[kept[0] & ~_OUTPUT]
+
+
+def has_output(kept: bytes) -> bool:
+    """Whether a kept outcome names files."""
+    return kept[0] >= _OUTPUT
+
+
+def fingerprint(kept: bytes) -> bytes:
+    """Return the fingerprint of a kept outcome's datum; zeros where it could not be right."""
+    return kept[1:_HEAD_BYTES]
+
+
+def whole(kept: bytes) -> Outcome:
+    """Return a kept outcome in full."""
+    return _decode(memoryview(kept)[_HEAD_BYTES:])
 
 
 def skipped(done: Outcome, index: int) -> Outcome:
@@ -71,14 +117,16 @@ def key(index: int) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _is_job(pipeline: str, job: str) -> bool:
-    """Return whether these are names; asked for each outcome, and seldom about another job."""
+def _owner(subject: str) -> tuple[str, str] | None:
+    """Return pipeline and job; asked for each outcome, and seldom about another job."""
+    tokens = subject.split(".")
+    if len(tokens) != _TOKENS - 2:
+        return None
+    pipeline, job = tokens[2:]
     try:
-        names.pipeline(pipeline)
-        names.commit(job)
+        return names.pipeline(pipeline), names.commit(job)
     except errors.InvalidNameError:
-        return False
-    return True
+        return None
 
 
 def _is_number(text: str) -> bool:

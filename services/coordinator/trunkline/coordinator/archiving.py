@@ -1,0 +1,118 @@
+"""A job's own outcomes, once there will be no more of them, as runs in the store.
+
+One pass over them by index makes all that is made of them: the archive (index -> kept outcome), the
+run for the done index (fingerprint -> index, of what was processed), the exact counts, and, where the
+job's output is merged, a look at each outcome that has files. They come from what the live job has
+gathered; where that is not whole, after a restart or a kill, they are gathered from the stream.
+
+Nothing of this is recorded here. A pass that was interrupted is made again and comes to the same runs.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from trunkline.contracts import records
+from trunkline.contracts.states import DatumState
+from trunkline.coordinator import done
+from trunkline.coordinator.core import outcomes as reading
+from trunkline.coordinator.folding import LiveJob
+from trunkline.coordinator.gathering import Gathered
+from trunkline.coordinator.outcomes import Outcomes
+from trunkline.coordinator.spooling import Spool
+from trunkline.storage.runs import RunWriter
+from trunkline.storage.store import Store
+
+_PROCESSED = DatumState.PROCESSED
+
+
+class Archive(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job's record says of its outcomes in the end."""
+
+    outcomes: str
+    done_run: str
+    counts: records.Counts
+
+    def in_record(self, job: records.Job) -> records.Job:
+        """Return the record with all of it."""
+        return msgspec.structs.replace(
+            job, outcomes=self.outcomes, done_run=self.done_run, counts=self.counts
+        )
+
+
+class Archiver:
+    """Archives jobs.
+
+    Args:
+        outcomes: Where the stream is read.
+        store: Gets the runs.
+        spool: A directory for scratch files; None for the system's own place.
+    """
+
+    def __init__(self, outcomes: Outcomes, store: Store, spool: Path | None) -> None:
+        self._outcomes, self._store, self._spool = outcomes, store, spool
+
+    async def archive(
+        self,
+        job: records.Job,
+        live: LiveJob,
+        output: Callable[[int, bytes], Awaitable[None]] | None = None,
+    ) -> Archive:
+        """Write a job's archive.
+
+        Args:
+            job: Its record.
+            live: What is known of it here.
+            output: Called, by index, with each kept outcome that has files.
+
+        Raises:
+            UnavailableError: the server or the store is away; archive again.
+            OSError: there is no room for a scratch file.
+        """
+        async with self._gathered(job, live) as gathered:
+            return await self._write(job, gathered, output)
+
+    @asynccontextmanager
+    async def _gathered(self, job: records.Job, live: LiveJob) -> AsyncIterator[Gathered]:
+        at_hand = live.gathered()
+        if at_hand is not None:
+            yield at_hand
+            return
+        with Gathered(self._spool) as gathered:
+            await self._outcomes.gather(job, gathered)
+            yield gathered
+
+    async def _write(
+        self,
+        job: records.Job,
+        gathered: Gathered,
+        output: Callable[[int, bytes], Awaitable[None]] | None,
+    ) -> Archive:
+        tally = dict.fromkeys(DatumState, 0)
+        writer = RunWriter(self._store, scale=done.OUTCOMES_SCALE)
+        with Spool(self._spool) as spool:
+            async for batch in gathered.batches():
+                for index, kept in batch:
+                    state, key = reading.state(kept), reading.key(index)
+                    tally[state] += 1
+                    if writer.push(key, kept):
+                        await writer.flush()
+                    if state is _PROCESSED and spool.push(reading.fingerprint(kept), key):
+                        await spool.spill()
+                    if output is not None and reading.has_output(kept):
+                        await output(index, kept)
+            outcomes = await writer.finish()
+            run = await done.write_index(self._store, outcomes, spool) if spool.count else ""
+        return Archive(outcomes=outcomes, done_run=run, counts=_counts(job, tally))
+
+
+def _counts(job: records.Job, tally: dict[DatumState, int]) -> records.Counts:
+    return records.Counts(
+        processed=tally[DatumState.PROCESSED],
+        skipped=sum(window.count for window in job.skipped),
+        recovered=tally[DatumState.RECOVERED],
+        failed=tally[DatumState.FAILED],
+        quarantined=tally[DatumState.QUARANTINED],
+    )
