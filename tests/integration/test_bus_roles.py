@@ -13,6 +13,7 @@ from tests.support.nats import TestServer
 
 from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
+from trunkline.bus.firsts import Firsts
 from trunkline.bus.ports import Delivery, Message
 from trunkline.bus.publishing import Window
 from trunkline.bus.pulls import StandingPull
@@ -126,14 +127,18 @@ async def _datum(roles: Roles) -> None:
     ledger, outcome = subjects.attempts("p1", JOB, 0), subjects.outcome("p1", JOB, 0, 1)
     first = await window.put(ledger, b"1", expected_last=0)
     await window.put(ledger, b"2", expected_last=first.sequence)
-    await window.put(outcome, b"done")
+    firsts, another = Firsts(roles.worker, window), subjects.outcome("p1", JOB, 1, 1)
+    puts = [(outcome, b"done"), (another, b"done"), (another, b"again")]
+    found = await asyncio.gather(*(firsts.put(*each) for each in puts))  # by a batch
+    assert [each and each.data for each in found] == [None, None, b"done"]
     await held.ack()
     assert await roles.worker.last(subjects.OUTCOMES_STREAM, outcome)
     assert await roles.worker.last(subjects.ATTEMPTS_STREAM, ledger)
     await roles.worker.publish(subjects.logs("p1", JOB, 0), b"line")
     await window.put(subjects.worker_event("p1", "attempt"), b"{}")
-    async with tail(roles.data, subjects.OUTCOMES_STREAM, [subjects.outcomes_of("p1", JOB)]) as it:
-        assert [stored.data for stored in await anext(it)] == [b"done"]
+    filters = [subjects.outcomes_of("p1", JOB)]
+    async with tail(roles.data, subjects.OUTCOMES_STREAM, filters, end=True) as batches:
+        assert [each.data async for batch in batches for each in batch] == [b"done"] * 2
     await roles.reaper.publish(subjects.control("p1", "w1"), b"drain")
     assert (await control.get()).data == b"drain"
     assert await topology.gauge(roles.data, "p1", JOB) is not None

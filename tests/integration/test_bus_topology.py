@@ -41,6 +41,7 @@ async def test_outcomes_are_kept_for_ever_one_each(data: NatsConnection) -> None
     assert found["max_bytes"] == -1
     assert found["max_age"] == 0
     assert found["allow_direct"] is True
+    assert found["allow_batched"] is True
 
 
 async def test_buckets_are_what_nats_kv_expects(nats_server: TestServer) -> None:
@@ -52,6 +53,17 @@ async def test_buckets_are_what_nats_kv_expects(nats_server: TestServer) -> None
     assert jobs["allow_rollup_hdrs"] is True
     assert jobs["deny_delete"] is True
     assert jobs["subjects"] == ["$KV.trunkline_jobs.>"]
+
+
+async def test_streams_of_before_come_to_take_batches(
+    nats_server: TestServer, data: NatsConnection
+) -> None:
+    for stream in (STREAM, subjects.OUTCOMES_STREAM):
+        older = await config(data, stream) | {"allow_batched": False}
+        await data.js_api(f"STREAM.UPDATE.{stream}", older)
+    await nats_server.declare("p1")
+    for stream in (STREAM, subjects.OUTCOMES_STREAM):
+        assert (await config(data, stream))["allow_batched"] is True
 
 
 async def test_a_changed_stream_is_set_right_and_keeps_its_messages(data: NatsConnection) -> None:

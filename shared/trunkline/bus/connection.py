@@ -161,13 +161,13 @@ class NatsConnection:
         self._wire.send(subject, data, reply=reply, headers=headers)
 
     def listen(self, handler: Handler, *, below: bool = False) -> tuple[str, int]:
-        """Subscribe to a fresh inbox, or to all subjects one token below it.
+        """Subscribe to a fresh inbox, or to all subjects below it.
 
         Returns:
             The inbox, and what `unlisten` takes.
         """
         subject = f"{self._inbox}.p.{self.unique()}"
-        return subject, self._wire.listen(f"{subject}.*" if below else subject, handler)
+        return subject, self._wire.listen(f"{subject}.>" if below else subject, handler)
 
     def unlisten(self, sid: int) -> None:
         """Unsubscribe; what was on its way is handed over until a barrier is passed."""

@@ -16,6 +16,12 @@ STREAM_NAME_IN_USE = 10058
 MESSAGE_TOO_LARGE = 10054
 MSG_ID_IN_PROCESS = 10158
 """A message with this Msg-Id is being stored just now: ask again."""
+BATCHES_NOT_ALLOWED = 10205
+BATCH_UNKNOWN = 10208
+BATCHES_TOO_MANY = 10211
+"""Of fast ingest: the stream takes none, has given this one up, or has as many as it may."""
+NO_RESPONDERS = 0
+"""For an answer without data: no server, or no stream, listens; it has no code of its own."""
 NOT_NOW = frozenset({10004, 10005, 10008, 10009, 10023, MSG_ID_IN_PROCESS})
 """The cluster has no leader, no resources or no answer at this instant: ask again."""
 

@@ -10,6 +10,8 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from trunkline.contracts import errors
+
 R = TypeVar("R", bound=msgspec.Struct)
 
 
@@ -196,6 +198,36 @@ class Publisher(Protocol):
             RefusedError: the server did not store it; `code` says why.
             UnavailableError: no answer in time.
         """
+        ...
+
+
+class FirstPublisher(Protocol):
+    """Publishes into a stream that takes one message on a subject, and no second one ever."""
+
+    async def put(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        told: Callable[[errors.TrunklineError], None] | None = None,
+    ) -> Stored | None:
+        """Return once the subject has a message: None if it is this one, else what was first.
+
+        Tries for ever, also on a full stream and without a server; the caller may cancel it, and
+        does not know then whether it is stored.
+
+        Args:
+            subject: Where to.
+            data: The message. The same bytes count as the same message.
+            told: Called with what is in the way, at first and then at every tenth try.
+
+        Raises:
+            PermissionViolationError: the server refuses the subject.
+        """
+        ...
+
+    def flush(self) -> None:
+        """Have what was put sent now, rather than in some milliseconds together with more."""
         ...
 
 

@@ -33,6 +33,8 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     max_age_s: float = 0.0
     max_bytes: int = -1
     max_consumers: int = -1
+    batches: bool = False
+    """Whether it may be filled by fast ingest; see `batches`."""
     duplicate_window_s: float = 2 * MINUTE_S
     """How long Msg-Ids are remembered: longer than any publish is repeated."""
 
@@ -52,6 +54,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
             "max_consumers": self.max_consumers,
             "duplicate_window": _ns(self.duplicate_window_s),
             "allow_direct": True,  # single messages are read without a consumer
+            "allow_batched": self.batches,
         }
 
 
@@ -103,6 +106,7 @@ DATA_STREAMS = (
         subjects=(subjects.OUTCOMES,),
         one_per_subject=True,
         refuse_second=True,
+        batches=True,
     ),
     # Ledgers change by compare-and-set: the newest holds all. Purged with their job.
     Stream(name=subjects.ATTEMPTS_STREAM, subjects=(subjects.ATTEMPTS,), one_per_subject=True),
@@ -142,6 +146,7 @@ def datums_of(pipeline: str) -> Stream:
         subjects=(subjects.datums_of(pipeline),),
         retention="workqueue",
         max_consumers=PIPELINE_MAX_CONSUMERS,
+        batches=True,
         duplicate_window_s=10 * MINUTE_S,
     )
 

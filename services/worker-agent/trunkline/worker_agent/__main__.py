@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.bus.connection import connect
+from trunkline.bus.firsts import Firsts
 from trunkline.bus.ports import Delivery
 from trunkline.bus.publishing import Window
 from trunkline.bus.pulls import StandingPull
@@ -122,10 +123,12 @@ async def agent(
                 stream = subjects.datums_stream(config.pipeline)
                 return StandingPull(connection, stream, subjects.job_consumer(job), on_delivery)
 
+            publisher = Window(connection)
             worker = Worker(
                 config,
                 connection,
-                Window(connection),
+                publisher,
+                Firsts(connection, publisher),
                 store,
                 space,
                 shim_link,

@@ -81,7 +81,7 @@ async def _work(
         ran = await datum.run(each, bench)
         ends.append(_start(under_way, hooks, _finish(each, ran, bench)))
         if isinstance(ran, Ran) and ran.stored is None:
-            await _room(ends)
+            await _room(ends, bench)
         if hooks.stopping():
             return _settlement([Nak(), *await asyncio.gather(*ends)])
         work.current = following
@@ -117,9 +117,10 @@ def _start(
     return task
 
 
-async def _room(ends: Sequence[asyncio.Task[Ack | Nak]]) -> None:
+async def _room(ends: Sequence[asyncio.Task[Ack | Nak]], bench: Bench) -> None:
     """Return once few enough are under way."""
     while len(waiting := [each for each in ends if not each.done()]) >= STORING_MAX:
+        bench.records.flush()
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
 
 

@@ -4,23 +4,20 @@ Each write may be repeated after its answer was lost, so each is a no-op the sec
 
 - A ledger is changed by compare-and-set on its subject's last sequence; whoever loses reads again
   and asks again what is to be changed.
-- An outcome's subject takes one message for ever. The server's refusal (10077) is any failure to
-  store, also a full stream: only what a look at the subject finds there counts. That may be our own
-  outcome whose PubAck was lost, or that of another worker; in both cases the datum has its one
-  outcome and the message may be acked.
+- An outcome's subject takes one message for ever, and `FirstPublisher` returns once it has one. That
+  may be our own outcome or that of another worker; in both cases the datum has its one outcome and
+  the message may be acked.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
 
 import msgspec
 
-from trunkline.bus.ports import Connection, Publisher, Stored
+from trunkline.bus.ports import Connection, FirstPublisher, Publisher, Stored
 from trunkline.contracts import attempts, errors, messages, subjects
 from trunkline.contracts.attempts import Ledger
 from trunkline.contracts.messages import DatumTask, Event, Outcome
-from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
 from trunkline.worker_agent.core import outcome as verdicts
 
@@ -33,10 +30,17 @@ class Records:
     """The ledgers and outcomes of one pipeline's datums."""
 
     def __init__(
-        self, connection: Connection, publisher: Publisher, *, worker: str, clock: Clock
+        self,
+        connection: Connection,
+        publisher: Publisher,
+        firsts: FirstPublisher,
+        *,
+        worker: str,
+        clock: Clock,
     ) -> None:
         self._connection = connection
         self._publisher = publisher
+        self._firsts = firsts
         self._worker = worker
         self._clock = clock
 
@@ -80,24 +84,17 @@ class Records:
     async def store_outcome(self, task: DatumTask, outcome: Outcome) -> None:
         """Return once the datum has an outcome, ours or one that was there before; try for ever."""
         subject = subjects.outcome(task.pipeline, task.job, task.index, task.generation)
-        data = _encoded(outcome)
-        failures = 0
-        while True:
-            try:
-                await self._publisher.put(subject, data)
-            except errors.RefusedError as error:
-                store_failed = error.code == errors.RefusedError.STORE_FAILED
-                if store_failed and await self._is_there(task, outcome):
-                    return
-                problem: errors.TrunklineError = error
-            except errors.UnavailableError as error:
-                problem = error
-            else:
-                return
-            if failures % 10 == 0:
-                log.warning("outcome is not stored yet", extra=_named(task, reason=str(problem)))
-            await asyncio.sleep(backoff.delay_s(failures))
-            failures += 1
+
+        def told(problem: errors.TrunklineError) -> None:
+            log.warning("outcome is not stored yet", extra=_named(task, reason=str(problem)))
+
+        first = await self._firsts.put(subject, _encoded(outcome), told=told)
+        if first is not None:
+            _note_first(task, first, outcome)
+
+    def flush(self) -> None:
+        """Let outcomes that are being stored wait for no others: somebody waits for them."""
+        self._firsts.flush()
 
     async def tell_attempt(self, task: DatumTask, attempt: attempts.Attempt, text: str) -> None:
         """Publish an event about an attempt that ended badly; not waited for."""
@@ -119,25 +116,19 @@ class Records:
         except errors.UnavailableError:
             log.info("event is lost", extra=_named(task))
 
-    async def _is_there(self, task: DatumTask, ours: Outcome) -> bool:
-        try:
-            stored = await self._stored(task)
-        except errors.UnavailableError:
-            return False
-        if stored is None:
-            return False
-        try:
-            first = messages.decode(stored.subject, stored.data, Outcome)
-        except errors.MalformedMessageError as error:
-            log.warning("the outcome there is not readable", extra=_named(task, reason=str(error)))
-            return True
-        if first.incarnation != ours.incarnation:
-            log.info("another worker's outcome was first", extra=_named(task, other=first.worker))
-        return True
-
     async def _stored(self, task: DatumTask) -> Stored | None:
         subject = subjects.outcome(task.pipeline, task.job, task.index, task.generation)
         return await self._connection.last(subjects.OUTCOMES_STREAM, subject)
+
+
+def _note_first(task: DatumTask, stored: Stored, ours: Outcome) -> None:
+    try:
+        first = messages.decode(stored.subject, stored.data, Outcome)
+    except errors.MalformedMessageError as error:
+        log.warning("the outcome there is not readable", extra=_named(task, reason=str(error)))
+        return
+    if first.incarnation != ours.incarnation:
+        log.info("another worker's outcome was first", extra=_named(task, other=first.worker))
 
 
 def _decoded(subject: str, data: bytes) -> Ledger | None:

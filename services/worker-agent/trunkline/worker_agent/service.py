@@ -20,7 +20,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import assert_never
 
-from trunkline.bus.ports import Connection, Delivery, Message, Publisher
+from trunkline.bus.ports import Connection, Delivery, FirstPublisher, Message, Publisher
 from trunkline.bus.pulls import StandingPull
 from trunkline.contracts import attempts, errors, messages, subjects
 from trunkline.contracts.messages import Drain, JobTicket
@@ -69,6 +69,7 @@ class Worker:
         config: Settings,
         connection: Connection,
         publisher: Publisher,
+        firsts: FirstPublisher,
         store: Store,
         space: Workspace,
         link: Link,
@@ -84,6 +85,7 @@ class Worker:
             config: What it is told.
             connection: In the account DATA.
             publisher: On that connection.
+            firsts: On that connection, for outcomes.
             store: Of files.
             space: Its directories, prepared.
             link: To the shim.
@@ -123,7 +125,7 @@ class Worker:
             limit_bytes=config.log_limit_bytes,
             flush_s=config.log_flush_s,
         )
-        self._records = Records(connection, publisher, worker=config.worker, clock=clock)
+        self._records = Records(connection, publisher, firsts, worker=config.worker, clock=clock)
         self._bench = Bench(
             executor=self._executor(store, hello, inherited),
             records=self._records,
