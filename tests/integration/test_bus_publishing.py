@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from tests.support import proxy
 from tests.support.nats import TestServer
 
 from trunkline.bus import topology
-from trunkline.bus.connection import NatsConnection
+from trunkline.bus.connection import NatsConnection, connect
 from trunkline.bus.ingest import Ingest
 from trunkline.bus.publishing import Window
 from trunkline.contracts import errors, subjects
@@ -168,4 +169,37 @@ async def test_a_batch_into_a_full_stream_is_refused(data: NatsConnection) -> No
     with pytest.raises(errors.RefusedError) as caught:
         await Ingest(data).put_all(subjects.datums("p1", JOB), batch)
     assert caught.value.code == errors.RefusedError.STORE_FAILED
+    assert await _messages(data, stream) == 10
+
+
+@pytest.mark.parametrize("after", [0, 700, 1999])
+async def test_a_message_of_a_batch_that_is_lost_on_the_way_is_put_again(
+    nats_server: TestServer, data: NatsConnection, after: int
+) -> None:
+    batch = [(f"{JOB}/{number}/1.1", b"%d" % number) for number in range(2000)]
+    url, inbox = nats_server.url("coordinator-data"), subjects.COORDINATOR_INBOX
+    async with (
+        proxy.between(url) as (between, url_of_proxy),
+        connect(url_of_proxy, name="by-proxy", inbox=inbox) as connection,
+    ):
+        between.up = proxy.once(b"PUB trunkline.datums.", after=after)
+        await Ingest(connection).put_all(subjects.datums("p1", JOB), batch)
+        assert between.lost == 1
+    assert await _messages(data, subjects.datums_stream("p1")) == 2000
+
+
+async def test_a_batch_waits_for_a_stream_that_is_about_to_take_batches(
+    data: NatsConnection,
+) -> None:
+    stream, subject = subjects.datums_stream("p1"), subjects.datums("p1", JOB)
+    config = (await data.js_api(f"STREAM.INFO.{stream}"))["config"]
+    await data.js_api(f"STREAM.UPDATE.{stream}", {**config, "allow_batched": False})
+    batch = [(f"{JOB}/{number}/1.1", b"") for number in range(10)]
+    with pytest.raises(errors.UnavailableError, match="disabled"):
+        await Ingest(data).put_all(subject, batch, timeout_s=0.3)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        putting = tasks.create_task(Ingest(data).put_all(subject, batch), name="put")
+        await asyncio.sleep(0)
+        await topology.declare_pipeline(data, "p1")
+        await putting
     assert await _messages(data, stream) == 10
