@@ -14,6 +14,7 @@ from trunkline.contracts import errors
 _PIPELINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,50}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _ID = re.compile(r"[0-9a-f]{32}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 PATH_MAX_BYTES = 1024
 """A path in a repo, in UTF-8. S3 keys, NATS messages and file systems all hold this much."""
@@ -68,7 +69,7 @@ def path(value: str) -> str:
         raise errors.InvalidPathError(value, "it has an empty part or ends in a slash")
     if "." in parts or ".." in parts:
         raise errors.InvalidPathError(value, "it has a part `.` or `..`")
-    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+    if _CONTROL.search(text):
         raise errors.InvalidPathError(value, "it has a control character")
     try:
         size = len(text.encode())

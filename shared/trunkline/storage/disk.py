@@ -1,4 +1,4 @@
-"""Errors of this machine's own file system: whose fault each is.
+"""Files of this machine's own: writing one, and whose fault it is if that cannot be done.
 
 A name that is too long, or a file where a directory must be, is the fault of whoever named it, and
 trying again is no use: InvalidPathError. A disk that is full, or too many open files, is this machine's
@@ -7,6 +7,7 @@ and passes: UnavailableError.
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 
 from trunkline.contracts import errors
@@ -14,6 +15,7 @@ from trunkline.contracts import errors
 _ANY = {errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
 _READING = _ANY | {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENXIO}
 _WRITING = _ANY | {errno.EEXIST}
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
@@ -32,6 +34,17 @@ def writing(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise _ours(path, error, "written", _WRITING) from error
+
+
+def write_new(path: str, data: bytes) -> None:
+    """Write a file where there is none; OSError as it comes, and what is written by then stays."""
+    out = os.open(path, _NEW, 0o644)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(out, left) :]
+    finally:
+        os.close(out)
 
 
 def _ours(path: str, error: OSError, done: str, theirs: set[int]) -> errors.TrunklineError:

@@ -17,7 +17,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -30,7 +30,7 @@ from obstore.store import ObjectStore, from_url
 from trunkline.contracts import errors
 from trunkline.contracts.messages import File
 from trunkline.runtime.clock import Clock, SystemClock
-from trunkline.storage import disk, keys
+from trunkline.storage import disk, keys, local
 
 WHOLE_BYTES = 8 * 1024 * 1024
 """Files up to this size are read into memory and written in one request; larger ones in parts."""
@@ -123,15 +123,17 @@ class Store:
         self._root: Path | None = (
             getattr(backend, "prefix", None) if url.startswith("file:") else None
         )
+        self._here = local.Directory(str(self._root), self._check_there) if self._root else None
 
     async def put(self, data: bytes) -> str:
         """Store the bytes, unless they are there already; return their key."""
         return await self._put(keys.of(await _sha256(data)), data)
 
     async def _put(self, key: str, data: bytes) -> str:
+        if self._here is not None and len(data) <= INLINE_BYTES:
+            self._put_here(self._here, key, data)
+            return key
         self._check_there()
-        if self._root is not None and len(data) <= INLINE_BYTES:
-            return self._put_here(key, data)
         with self._writing():
             try:
                 await obstore.put_async(
@@ -142,20 +144,11 @@ class Store:
                     await obstore.put_async(self._backend, key, data, use_multipart=False)
         return key
 
-    def _put_here(self, key: str, data: bytes) -> str:
+    def _put_here(self, here: local.Directory, key: str, data: bytes) -> None:
         with self._writing():
-            try:
-                obstore.put(self._backend, key, data, mode="create", use_multipart=False)
-            except AlreadyExistsError:
-                try:
-                    found = obstore.head(self._backend, key)
-                except FileNotFoundError:
-                    found = None
-                if found is None or self._outdated(
-                    found["size"] != len(data), found["last_modified"]
-                ):
-                    obstore.put(self._backend, key, data, use_multipart=False)
-        return key
+            found = here.status(key)
+            if found is None or self._outdated(found.st_size != len(data), found.st_mtime):
+                here.write(key, data)
 
     async def put_file(self, path: Path) -> str:
         """Store a file's contents; return their key, or raise InvalidPathError if it is not there."""
@@ -212,13 +205,10 @@ class Store:
         if size <= 0 or offset < 0 or offset + size >= 1 << 63:
             return b""
         with self._reading(key):
+            if self._here is not None and size <= INLINE_BYTES:
+                return self._here.read(key, offset, size)
             try:
-                if self._root is not None and size <= INLINE_BYTES:
-                    data = obstore.get_range(self._backend, key, start=offset, length=size)
-                else:
-                    data = await obstore.get_range_async(
-                        self._backend, key, start=offset, length=size
-                    )
+                data = await obstore.get_range_async(self._backend, key, start=offset, length=size)
             except BaseError:
                 if (await obstore.head_async(self._backend, key))["size"] <= offset:
                     return b""  # each store has its own error for this
@@ -289,10 +279,10 @@ class Store:
             found = await obstore.head_async(self._backend, key)
         except FileNotFoundError:
             return True
-        return self._outdated(found["size"] != size, found["last_modified"])
+        return self._outdated(found["size"] != size, found["last_modified"].timestamp())
 
-    def _outdated(self, cut: bool, modified: datetime) -> bool:
-        return cut or self._clock.wall_ns() / 1e9 - modified.timestamp() > REFRESH_AFTER_S
+    def _outdated(self, cut: bool, modified_s: float) -> bool:
+        return cut or self._clock.wall_ns() / 1e9 - modified_s > REFRESH_AFTER_S
 
     def _check_there(self) -> None:
         """Raise UnavailableError when a local store's directory is gone, or is another one.

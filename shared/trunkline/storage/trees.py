@@ -11,12 +11,10 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import stat
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Callable,
     Iterable,
     Iterator,
     Mapping,
@@ -24,7 +22,6 @@ from collections.abc import (
 )
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 import msgspec
 
@@ -34,19 +31,12 @@ from trunkline.storage import disk, manifests, packs, together, walking
 from trunkline.storage.store import Store
 from trunkline.storage.walking import Large, Small
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 _INLINE_BYTES = 8 * 1024
 """Files are inline only while their paths are this short together: a message has its limit, too."""
 
 _WINDOW_FILES = 1024
 _WINDOW_BYTES = 8 * 1024 * 1024
 _READ_BYTES = 4 * 1024 * 1024
-_FLAT_BYTES = 4096
-"""A directory that is no larger itself has not many entries."""
-_HERE_BYTES = 64 * 1024
-"""What is written on the spot and not in a thread, whose hops cost more than some tiny files do."""
 _GAP_BYTES = 16 * 1024
 """Bytes between two files of one object that are rather read along than asked for separately."""
 
@@ -77,6 +67,9 @@ async def upload(
         InvalidPathError: A name cannot stand in a repo, a link leads outside, something is no file.
         UnavailableError: The store or the disk is away or full.
     """
+    small = walking.few(str(directory))
+    if small is not None:
+        return await _upload_few(store, small)
     few: list[File] = []
     async with contextlib.aclosing(scan(store, directory, views=views)) as files:
         async for file in files:
@@ -90,6 +83,16 @@ async def upload(
     return Uploaded(files=tuple(few), manifest="", count=len(few), bytes=size)
 
 
+async def _upload_few(store: Store, found: list[Small]) -> Uploaded:
+    packer = packs.Packer(store)
+    for each in found:
+        packer.add(each.path, each.data, each.sha256)
+    files = tuple(await packer.flush())
+    return Uploaded(
+        files=files, manifest="", count=len(files), bytes=sum(file.size for file in files)
+    )
+
+
 async def scan(
     store: Store, directory: Path, *, prefix: str = "", views: Mapping[str, Path] | None = None
 ) -> AsyncGenerator[File, None]:
@@ -98,11 +101,9 @@ async def scan(
     `prefix` (`/a/b`, or empty) comes before their paths; for the rest see `upload`.
     """
     packer = packs.Packer(store)
-    tiny = _is_tiny(directory)
-    call = _here if tiny else asyncio.to_thread
-    walk = await call(walking.Walk, directory, prefix, views or {})
+    walk = await asyncio.to_thread(walking.Walk, directory, prefix, views or {})
     try:
-        while batch := await call(walk.batch):
+        while batch := await asyncio.to_thread(walk.batch):
             due = False
             for stored in await _store_large(store, batch):
                 if isinstance(stored, Small):
@@ -118,7 +119,9 @@ async def scan(
         walk.close()
 
 
-async def download(store: Store, files: AsyncIterable[File] | Iterable[File], target: Path) -> int:
+async def download(
+    store: Store, files: AsyncIterable[File] | Iterable[File], target: Path | str
+) -> int:
     """Write files below a directory, at their paths; return how many bytes they have.
 
     The directory should be new: what is there already is never written over.
@@ -128,49 +131,42 @@ async def download(store: Store, files: AsyncIterable[File] | Iterable[File], ta
         CorruptObjectError: An object does not hold what was written.
         UnavailableError: The store is away, or the disk here is full.
     """
-    total = 0
     with disk.writing(str(target)):
-        await _here(partial(target.mkdir, parents=True, exist_ok=True))
+        os.makedirs(target, exist_ok=True)  # noqa: PTH103
+    if isinstance(files, Sequence) and _is_little(files):
+        await _download_few(store, files, str(target))
+        return sum(file.size for file in files)
+    total = 0
     async for window in _windows(files):
         total += sum(file.size for file in window)
-        for file in window:
-            if names.path(file.path) != file.path:
-                raise errors.InvalidPathError(
-                    file.path, "it is not in its one form, as in a manifest"
-                )
-        tiny = len(window) <= INLINE_FILES
-        await (_here if tiny else asyncio.to_thread)(_make_parents, target, window)
+        _check_paths(window)
+        await asyncio.to_thread(_make_parents, target, window)
         small = [file for file in window if file.size <= packs.SMALL_BYTES]
         large = [file for file in window if file.size > packs.SMALL_BYTES]
-        calls = [partial(_fetch_group, store, group, target) for group in _grouped(small)]
+        calls = [partial(_fetch_group, store, group, str(target)) for group in _grouped(small)]
         calls += [partial(_fetch_large, store, file, target) for file in large]
-        if len(calls) == 1:
-            await calls[0]()
-        else:
-            await together.run(calls)
+        await together.run(calls)
     return total
 
 
-async def _here(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do on the spot what is over sooner than a thread would have begun."""
-    return call(*args, **kwargs)
+async def _download_few(store: Store, files: Sequence[File], target: str) -> None:
+    """Write a few small files, one read after the other, without a thread."""
+    _check_paths(files)
+    if any(file.path.count("/") > 1 for file in files):
+        _make_parents(target, files)
+    for group in _grouped(files):
+        data = await _read_group(store, group)
+        _write_group(group, data, target)
 
 
-def _is_tiny(directory: Path) -> bool:
-    """Return whether a directory surely has few entries, no directory among them, and few bytes."""
-    try:
-        status = directory.lstat()
-        if not stat.S_ISDIR(status.st_mode) or status.st_size > _FLAT_BYTES or status.st_nlink > 2:
-            return False
-        size = 0
-        with os.scandir(directory) as entries:
-            for count, entry in enumerate(entries, start=1):
-                if count > INLINE_FILES or not entry.is_file(follow_symlinks=False):
-                    return False
-                size += entry.stat(follow_symlinks=False).st_size
-    except OSError:
-        return False
-    return size <= _HERE_BYTES
+def _is_little(files: Sequence[File]) -> bool:
+    return len(files) <= INLINE_FILES and sum(file.size for file in files) <= walking.FEW_BYTES
+
+
+def _check_paths(files: Iterable[File]) -> None:
+    for file in files:
+        if names.path(file.path) != file.path:
+            raise errors.InvalidPathError(file.path, "it is not in its one form, as in a manifest")
 
 
 def _are_few(files: Sequence[File]) -> bool:
@@ -215,7 +211,7 @@ async def _windows(files: AsyncIterable[File] | Iterable[File]) -> AsyncIterator
         yield window
 
 
-def _grouped(files: list[File]) -> Iterator[list[File]]:
+def _grouped(files: Iterable[File]) -> Iterator[list[File]]:
     """Yield groups of small files that one read fetches."""
     group: list[File] = []
     begin = end = 0
@@ -232,15 +228,19 @@ def _grouped(files: list[File]) -> Iterator[list[File]]:
         yield group
 
 
-async def _fetch_group(store: Store, group: list[File], target: Path) -> None:
+async def _fetch_group(store: Store, group: list[File], target: str) -> None:
+    data = await _read_group(store, group)
+    await asyncio.to_thread(_write_group, group, data, target)
+
+
+async def _read_group(store: Store, group: list[File]) -> bytes:
     begin = group[0].offset
     size = max(file.offset + file.size for file in group) - begin
-    data = await store.get_range(group[0].object, begin, size) if size else b""
-    tiny = len(group) <= INLINE_FILES and size <= _HERE_BYTES
-    await (_here if tiny else asyncio.to_thread)(_write_group, group, begin, data, target)
+    return await store.get_range(group[0].object, begin, size) if size else b""
 
 
-def _write_group(group: list[File], begin: int, data: bytes, target: Path) -> None:
+def _write_group(group: list[File], data: bytes, target: str) -> None:
+    begin = group[0].offset
     for file in group:
         start = file.offset - begin
         contents = data[start : start + file.size]
@@ -248,20 +248,18 @@ def _write_group(group: list[File], begin: int, data: bytes, target: Path) -> No
         if found != file.sha256:
             raise errors.CorruptObjectError(file.object, file.sha256, found)
         with disk.writing(file.path):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(f"{target}{file.path}", flags, 0o644), "wb") as out:
-                out.write(contents)
+            disk.write_new(f"{target}{file.path}", contents)
 
 
-async def _fetch_large(store: Store, file: File, target: Path) -> None:
+async def _fetch_large(store: Store, file: File, target: Path | str) -> None:
     await store.fetch(file, Path(f"{target}{file.path}"))
 
 
-def _make_parents(target: Path, files: list[File]) -> None:
+def _make_parents(target: Path | str, files: Sequence[File]) -> None:
     made = ""
     for file in files:
         parent = file.path.rpartition("/")[0]
         if parent != made:
             with disk.writing(file.path):
-                Path(f"{target}{parent}").mkdir(parents=True, exist_ok=True)
+                os.makedirs(f"{target}{parent}", exist_ok=True)  # noqa: PTH103
             made = parent

@@ -3,7 +3,7 @@
 Every file is opened part by part below a known directory, without following links, so that a process
 which changes the tree meanwhile can make the walk fail but not lead it outside. Names that cannot be
 paths in a repo, links that lead outside and what is no regular file are refused with the reason.
-Everything here blocks: it runs in a thread, a batch at a time.
+A walk blocks: it runs in a thread, a batch at a time.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trunkline.contracts import errors, names
+from trunkline.contracts.messages import INLINE_FILES
 from trunkline.storage import disk, packs
 from trunkline.storage.links import Roots, real_directory
 
@@ -24,6 +25,13 @@ _BATCH_BYTES = 1024 * 1024
 _BATCH_FILES = 512
 _BATCH_LARGE = 8
 """Large files of one batch: they stay open until they are stored."""
+
+FEW_BYTES = 64 * 1024
+"""What is read or written on the spot: a thread's hops cost more than that."""
+_FLAT_BYTES = 4096
+"""A directory that is no larger itself has not many entries."""
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
@@ -44,6 +52,50 @@ class Large:
 
 
 Found = Small | Large
+
+
+def few(directory: str) -> list[Small] | None:
+    """Return the files of a directory that holds just a few small ones, as most outputs do.
+
+    On the spot, with a handful of system calls. None for everything else, be it many, large, deep,
+    a link or wrong: then it is to be walked, and the walk says what is wrong with it.
+    """
+    try:
+        at = os.open(directory, _DIRECTORY)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(at)
+        if status.st_nlink > 2 or status.st_size > _FLAT_BYTES:
+            return None
+        found = os.listdir(at)  # noqa: PTH208
+        if len(found) > INLINE_FILES:
+            return None
+        return _few(at, sorted(found, key=os.fsencode))
+    except OSError:
+        return None
+    finally:
+        os.close(at)
+
+
+def _few(at: int, found: list[str]) -> list[Small] | None:
+    files: list[Small] = []
+    left = FEW_BYTES
+    for name in found:
+        path = names.path(f"/{name}")
+        fd = os.open(name, _FILE, dir_fd=at)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > left:
+                return None
+            data = os.read(fd, status.st_size + 1)
+        finally:
+            os.close(fd)
+        if len(data) != status.st_size:
+            return None
+        left -= len(data)
+        files.append(Small(path, data, hashlib.sha256(data).hexdigest()))
+    return files
 
 
 class Walk:
@@ -141,7 +193,7 @@ class Walk:
     def _open(self, path: str, real: str) -> Found:
         directory, _, name = real.rpartition("/")
         at = self._at.open(self._root(real), directory)
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+        fd = os.open(name, _FILE, dir_fd=at)
         with contextlib.ExitStack() as undo:
             source = undo.enter_context(os.fdopen(fd, "rb", buffering=0))
             status = os.fstat(fd)
@@ -181,12 +233,11 @@ class _Directory:
         if self.fd >= 0 and self._real == real:
             return self.fd
         self.close()
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(root, flags)
+        fd = os.open(root, _DIRECTORY)
         try:
             for part in real[len(root) :].split("/"):
                 if part:
-                    below = os.open(part, flags, dir_fd=fd)
+                    below = os.open(part, _DIRECTORY, dir_fd=fd)
                     os.close(fd)
                     fd = below
         except BaseException:

@@ -182,7 +182,11 @@ async def test_an_old_object_is_made_new_by_writing_it_again(tmp_path):
     assert on_disk(store, key).stat().st_ino == before.st_ino
     ahead_s = stores.REFRESH_AFTER_S + 60
     await store.put(b"x")
-    assert on_disk(store, key).stat().st_mtime_ns > before.st_mtime_ns
+    after = on_disk(store, key).stat()
+    assert (
+        after.st_ino != before.st_ino
+    )  # its time may be the same: clocks of file systems are coarse
+    assert after.st_mtime_ns >= before.st_mtime_ns
     assert await store.get(key) == b"x"
 
 

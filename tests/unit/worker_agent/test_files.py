@@ -33,8 +33,8 @@ async def given(store, name: str = "in", path: str = "/a/b") -> DatumInput:
     return DatumInput(name=name, path=path, commit="c", files=(file,))
 
 
-def tree(path: Path) -> list[str]:
-    return sorted(str(each.relative_to(path)) for each in path.rglob("*"))
+def tree(path: Path | str) -> list[str]:
+    return sorted(str(each.relative_to(path)) for each in Path(path).rglob("*"))
 
 
 async def staged(space, store, *inputs):
@@ -64,7 +64,7 @@ async def test_what_a_command_leaves_elsewhere_goes_with_its_datum(space, store)
     space.withdraw(place)
     assert tree(space.pfs) == tree(space.work) == []
     await space.discard(place)
-    assert not place.directory.exists()
+    assert not Path(place.directory).exists()
 
 
 async def test_one_datum_is_stored_while_the_next_one_is_presented(space, store):
@@ -135,7 +135,61 @@ async def test_a_failed_fetch_is_begun_anew(space, store):
     with pytest.raises(errors.TrunklineError):
         await space.stage(store, task(bad), place)
     await space.stage(store, task(good), place)
-    assert tree(place.pfs) == ["in", "in/a", "in/a/b", "out"]
+    assert tree(place.directory) == ["in", "in/a", "in/a/b", "out"]
+
+
+async def test_a_settled_datum_s_directories_serve_the_next_one_like_new(space, store):
+    first = await staged(space, store, await given(store, path="/a"))
+    space.present(first)
+    (space.pfs / "out" / "x").write_text("1")
+    space.withdraw(first)
+    await space.upload(store, first)
+    space.discard_soon(first)
+    second = await staged(space, store, await given(store, "other", "/b"))
+    assert second.directory == first.directory
+    assert tree(second.directory) == ["other", "other/b", "out"]
+
+
+def set_attribute(pfs: Path) -> None:
+    os.setxattr(pfs / "out", "user.left", b"1")
+
+
+def link_elsewhere(pfs: Path) -> None:
+    (pfs.parent / "elsewhere").mkdir()
+    (pfs.parent / "elsewhere" / "a").write_text("somebody's")
+    (pfs / "in" / "a").unlink()
+    (pfs / "in").rmdir()
+    (pfs / "in").symlink_to(pfs.parent / "elsewhere")
+
+
+LEFT = {
+    "a file more": lambda pfs: (pfs / "in" / "more").write_text("1"),
+    "a file less": lambda pfs: (pfs / "in" / "a").unlink(),
+    "a directory": lambda pfs: (pfs / "out" / "sub").mkdir(),
+    "rights": lambda pfs: (pfs / "out").chmod(0o777),
+    "a bit": lambda pfs: (pfs / "out").chmod(0o2755),
+    "a file in pfs": lambda pfs: (pfs / "beside").write_text("1"),
+    "a file in work": lambda pfs: (pfs.parent / "work" / "beside").write_text("1"),
+    "an attribute": set_attribute,
+    "a link": link_elsewhere,
+}
+
+
+@pytest.mark.parametrize("leave", LEFT.values(), ids=LEFT)
+async def test_directories_that_a_command_changed_serve_nobody_again(space, store, leave):
+    first = await staged(space, store, await given(store, path="/a"))
+    space.present(first)
+    leave(space.pfs)
+    space.withdraw(first)
+    await space.upload(store, first)
+    space.discard_soon(first)
+    await space.settle()
+    second = await staged(space, store, await given(store, path="/b"))
+    assert second.directory != first.directory
+    assert tree(second.directory) == ["in", "in/b", "out"]
+    assert not Path(first.directory).exists()
+    elsewhere = space.pfs.parent / "elsewhere" / "a"
+    assert not elsewhere.parent.exists() or elsewhere.read_text() == "somebody's"
 
 
 async def test_a_new_worker_finds_its_directories_empty(space, store):

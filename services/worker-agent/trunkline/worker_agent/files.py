@@ -1,14 +1,20 @@
 """A worker's own directories, and a datum's files on their way through them.
 
-    <home>/scratch/<n>/pfs/{<input>..., out}   one datum: fetched here, stored from here
-    <home>/pfs/{<input>..., out}               the one that runs; its command sees it as /pfs
-    <home>/work                                where commands start, if the spec names no directory
-    <home>/root                                a place to mount a new root on (namespaces)
+    <home>/scratch/<n>/{<input>..., out}   one datum: fetched here, stored from here
+    <home>/scratch/<n>.rest                what else its command left behind: deleted unseen
+    <home>/pfs/{<input>..., out}           the one that runs; its command sees it as /pfs
+    <home>/work                            where commands start, if the spec names no directory
+    <home>/root                            a place to mount a new root on (namespaces)
 
 All lie on one file system, so that a datum moves in and out by renaming its top directories. What
 else the command left in /pfs, or in its working directory, goes with its datum: the next one finds
 both as its predecessor did. While the outputs of one datum are stored, the files of another one may
 be presented already. Nothing here outlives the worker: at its start the directories are cleared.
+
+A settled datum's directories serve again, since making them costs a disk more than the files in
+them, but only if nobody could tell them from new ones: they hold just the few files that were fetched
+and stored, and after those are deleted they are empty, with the owner, the rights and the attributes
+that they were made with. All others are deleted in a while, together, by a thread.
 """
 
 import asyncio
@@ -17,8 +23,9 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from trunkline.contracts import errors, names
 from trunkline.contracts.messages import DatumInput, DatumTask, File
@@ -30,25 +37,44 @@ OUT = "out"
 
 _DISCARD_S = 0.02
 """Seconds that a settled datum's files may stay for company."""
+_SPARE = 64
+"""Sets of directories kept: more than datums are in hand."""
+_MODE = 0o755
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Place:
-    """One datum's directory."""
+    """One datum's directory, once it is staged."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: str) -> None:
         self.directory = directory
-        self.pfs = directory / "pfs"
-        self.rest = directory / "rest"
-        """What the command left elsewhere: deleted unseen."""
+        self.made = False
         self.names: tuple[str, ...] = (OUT,)
         """The top directories that are presented."""
+        self.known: dict[str, list[str]] | None = {}
+        """The files in each of them; None if there may be others, or directories."""
+        self.aside = 0
+        """How much the command left elsewhere."""
         self.bytes = 0
         """Fetched."""
 
     @property
-    def out(self) -> Path:
+    def rest(self) -> str:
+        """Where that is put."""
+        return f"{self.directory}.rest"
+
+    def knows(self, name: str, files: Iterable[File] | None) -> None:
+        """Note all files of one of the directories; None: they are not known."""
+        paths = None if files is None else [file.path[1:] for file in files]
+        if self.known is None or paths is None or any("/" in path for path in paths):
+            self.known = None
+        else:
+            self.known[name] = paths
+
+    @property
+    def out(self) -> str:
         """What the command wrote, once it is withdrawn."""
-        return self.pfs / OUT
+        return f"{self.directory}/{OUT}"
 
 
 class Workspace:
@@ -61,21 +87,27 @@ class Workspace:
         self._scratch = home / "scratch"
         self._count = 0
         self._presented: Place | None = None
-        self._doomed: list[Path] = []
+        self._doomed: list[str] = []
         self._discarding: asyncio.Future[None] | None = None
+        self._spare: list[Place] = []
+        self._made = _Made(0, 0, 0)
 
     def prepare(self) -> None:
         """Make the directories, empty."""
         for each in (self.pfs, self.work, self.root, self._scratch):
             if each.exists():
-                _remove(each)
+                _remove(str(each))
             each.mkdir(parents=True)
-            each.chmod(0o755)
+            each.chmod(_MODE)
+        probe = self._scratch / "probe"
+        probe.mkdir()
+        self._made = _made(probe.lstat())
+        probe.rmdir()
 
     def place(self) -> Place:
         """Return a place for a datum's files; nothing is made yet."""
         self._count += 1
-        return Place(self._scratch / str(self._count))
+        return Place(f"{self._scratch}/{self._count}")
 
     async def stage(self, store: Store, task: DatumTask, place: Place) -> None:
         """Fetch a datum's files to its place; repeated after a failure, it begins anew.
@@ -85,18 +117,35 @@ class Workspace:
             InvalidPathError: a path cannot stand in a file system.
             NotFoundError, CorruptObjectError, MalformedMessageError: the store has lost something.
         """
-        if place.directory.exists():
+        if place.made:
             await self.discard(place)
-        place.bytes = 0
-        with disk.writing(str(place.directory)):
-            for made in (place.directory, place.pfs, place.out):
-                os.mkdir(made)  # noqa: PTH102 - thousands of them a minute
         for each in task.inputs:
             if "/" in each.name or each.name == OUT:
                 raise errors.InvalidPathError(each.name, "it cannot be the name of an input")
             names.path(each.name)
-            place.bytes += await trees.download(store, _files(store, each), place.pfs / each.name)
         place.names = (*dict.fromkeys(each.name for each in task.inputs), OUT)
+        place.bytes, place.known = 0, {}
+        self._make(place)
+        for each in task.inputs:
+            files = _files(store, each) if each.files is None else each.files
+            place.bytes += await trees.download(store, files, f"{place.directory}/{each.name}")
+            place.knows(each.name, each.files)
+
+    def _make(self, place: Place) -> None:
+        """Make a place's directories, or take some that are there."""
+        place.made = True
+        with disk.writing(place.directory):
+            if self._spare:
+                spare = self._spare.pop()
+                place.directory = spare.directory
+                if spare.names == place.names:
+                    return
+                for name in spare.names:
+                    os.rmdir(f"{place.directory}/{name}")  # noqa: PTH106
+            else:
+                os.mkdir(place.directory)  # noqa: PTH102 - thousands of them a minute
+            for name in place.names:
+                os.mkdir(f"{place.directory}/{name}")  # noqa: PTH102
 
     def present(self, place: Place) -> None:
         """Let a datum's files be what is in /pfs."""
@@ -105,7 +154,7 @@ class Workspace:
         with disk.writing(str(self.pfs)):
             for name in place.names:
                 with contextlib.suppress(FileNotFoundError):  # moved by a try that failed half-way
-                    os.rename(f"{place.pfs}/{name}", f"{self.pfs}/{name}")  # noqa: PTH104
+                    os.rename(f"{place.directory}/{name}", f"{self.pfs}/{name}")  # noqa: PTH104
 
     def withdraw(self, place: Place) -> None:
         """Take everything out of /pfs and out of the working directory; nothing if it was not there.
@@ -116,19 +165,30 @@ class Workspace:
             return
         self._presented = None
         with disk.writing(str(self.pfs)):
-            for source in (self.pfs, self.work):
-                source.chmod(0o755)
-                for number, name in enumerate(os.listdir(source)):  # noqa: PTH208
-                    known = source is self.pfs and name in place.names
-                    if known:
-                        target = f"{place.pfs}/{name}"
-                    else:
-                        place.rest.mkdir(exist_ok=True)
-                        target = f"{place.rest}/{source.name}{number}"
-                    _unlock(f"{source}/{name}")
-                    os.rename(f"{source}/{name}", target)  # noqa: PTH104
-            if not os.path.lexists(place.out):
-                place.out.mkdir()
+            for source in (str(self.pfs), str(self.work)):
+                if stat.S_IMODE(os.stat(source).st_mode) != _MODE:  # noqa: PTH116
+                    os.chmod(source, _MODE)  # noqa: PTH101
+            missing = set(place.names)
+            for name in os.listdir(self.pfs):  # noqa: PTH208
+                if name in missing:
+                    missing.discard(name)
+                    _move(f"{self.pfs}/{name}", f"{place.directory}/{name}")
+                else:
+                    self._put_aside(place, str(self.pfs), name)
+            for name in os.listdir(self.work):  # noqa: PTH208
+                self._put_aside(place, str(self.work), name)
+            if OUT in missing:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(place.out)  # noqa: PTH102
+
+    @staticmethod
+    def _put_aside(place: Place, source: str, name: str) -> None:
+        """Move what a command left beside its output out of the way."""
+        if not place.aside:
+            os.mkdir(place.rest)  # noqa: PTH102
+            place.known = None
+        place.aside += 1
+        _move(f"{source}/{name}", f"{place.rest}/{place.aside}")
 
     async def upload(self, store: Store, place: Place) -> trees.Uploaded:
         """Store what a datum's command wrote.
@@ -137,19 +197,26 @@ class Workspace:
             UnavailableError: the store or the disk is away or full.
             InvalidPathError: it cannot become a repo's content; the command's fault.
         """
-        if place.out.is_symlink() or not place.out.is_dir():
+        if not _is_directory(place.out):
             raise errors.InvalidPathError(OUT, "the command made it no directory")
-        seen = {"/pfs": place.pfs, str(self.pfs): place.pfs}
-        return await trees.upload(store, place.out, views=seen)
+        directory = Path(place.directory)
+        seen = {"/pfs": directory, str(self.pfs): directory}
+        stored = await trees.upload(store, directory / OUT, views=seen)
+        place.knows(OUT, stored.files)
+        return stored
 
     async def discard(self, place: Place) -> None:
         """Delete a datum's files; what cannot be deleted stays until the worker's end."""
-        await asyncio.to_thread(_remove, place.directory)
+        place.made, place.aside = False, 0
+        await asyncio.to_thread(_remove_all, [place.directory, place.rest])
 
     def discard_soon(self, place: Place) -> None:
-        """Delete a datum's files in a while, together with those of others: one thread for many."""
-        self._doomed.append(place.directory)
-        if len(self._doomed) == 1:
+        """Be done with a datum: keep its directories, or delete all in a while, with that of others."""
+        if self._cleared(place):
+            self._spare.append(place)
+            return
+        self._doomed += [place.directory, place.rest]
+        if len(self._doomed) == 2:
             asyncio.get_running_loop().call_later(_DISCARD_S, self._discard)
 
     async def settle(self) -> None:
@@ -157,6 +224,19 @@ class Workspace:
         self._discard()
         if self._discarding is not None:
             await self._discarding
+
+    def _cleared(self, place: Place) -> bool:
+        """Delete a datum's files one by one; return whether its directories are like new by that."""
+        known = place.known
+        if known is None or len(known) != len(place.names) or len(self._spare) >= _SPARE:
+            return False
+        try:
+            return all(
+                _cleared(f"{place.directory}/{name}", known[name], self._made)
+                for name in place.names
+            )
+        except OSError:
+            return False
 
     def _discard(self) -> None:
         doomed, self._doomed = self._doomed, []
@@ -175,24 +255,56 @@ async def _files(store: Store, each: DatumInput) -> AsyncIterator[File]:
             yield file
 
 
-def _unlock(path: str) -> None:
-    """Let the owner move and clear a directory whose rights the command took away."""
-    with contextlib.suppress(OSError):
-        mode = os.lstat(path).st_mode
-        if stat.S_ISDIR(mode) and mode & 0o700 != 0o700:
-            os.chmod(path, stat.S_IMODE(mode) | 0o700)  # noqa: PTH101
+class _Made(NamedTuple):
+    """What a directory is made with."""
+
+    mode: int
+    uid: int
+    gid: int
 
 
-def _remove_all(paths: list[Path]) -> None:
+def _made(status: os.stat_result) -> _Made:
+    return _Made(status.st_mode, status.st_uid, status.st_gid)
+
+
+def _cleared(path: str, files: list[str], made: _Made) -> bool:
+    """Delete these files of a directory; return whether it is empty then, and otherwise as made."""
+    fd = os.open(path, _DIRECTORY)
+    try:
+        for name in files:
+            os.unlink(name, dir_fd=fd)
+        if _made(os.fstat(fd)) != made or os.listdir(fd):  # noqa: PTH208
+            return False
+        return not [name for name in os.listxattr(fd) if not name.startswith("security.")]
+    finally:
+        os.close(fd)
+
+
+def _is_directory(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114
+
+
+def _move(path: str, target: str) -> None:
+    """Rename something of the command's, which may have taken its own right to that away."""
+    try:
+        os.rename(path, target)  # noqa: PTH104
+    except PermissionError:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise
+        os.chmod(path, 0o700)  # noqa: PTH101
+        os.rename(path, target)  # noqa: PTH104
+
+
+def _remove_all(paths: list[str]) -> None:
     for path in paths:
         if os.path.lexists(path):
             _remove(path)
 
 
-def _remove(path: Path) -> None:
+def _remove(path: str) -> None:
     try:
         shutil.rmtree(path)
     except (OSError, RecursionError):  # rights taken away on something deeper, or a thousand levels
-        shim.open_up(str(path))
-        command = ["/bin/rm", "-rf", "--", str(path)]
+        shim.open_up(path)
+        command = ["/bin/rm", "-rf", "--", path]
         subprocess.run(command, check=False, stderr=subprocess.DEVNULL)  # noqa: S603 - our own path
