@@ -56,8 +56,15 @@ class Lab:
         self.space = Workspace(root / "home")
         self.space.prepare()
         code = msgspec.convert(dict(transform), Transform)
-        self.ticket = JobTicket(job=JOB, version=1, code_hash="", transform=code)
-        self.inherited = environment.base(os.environ)
+        ticket = JobTicket(job=JOB, version=1, code_hash="", transform=code)
+        self.command = process.Command(
+            argv=code.cmd,
+            env=environment.of_job(
+                environment.base(os.environ), ticket, _task(0), pfs="/pfs", worker="w"
+            ),
+            cwd=str(self.space.work),
+            stdin="".join(f"{line}\n" for line in code.stdin).encode(),
+        )
         self._ours, theirs = socket.socketpair()
         self.shim = os.fork()
         if not self.shim:
@@ -77,53 +84,38 @@ class Lab:
             file = File(
                 path=f"/{number:07}", size=1024, sha256=sha256, object=await self.store.put(data)
             )
-            given = DatumInput(name="in", path=file.path, commit=JOB, files=(file,))
-            found.append(
-                DatumTask(
-                    pipeline="out",
-                    job=JOB,
-                    index=number,
-                    datum=sha256,
-                    fingerprint="",
-                    inputs=(given,),
-                )
-            )
+            found.append(_task(number, file))
         return found
 
     async def run(self, count: int, profile: str) -> dict[str, float]:
         """Work on so many datums; return microseconds for each."""
-        link = Link(self._ours, same_machine=True)
+        link = Link(self._ours)
         await link.hello()
+        runner = process.Runner(link, clock=SystemClock())
         tasks = await self.tasks(WARM + count)
         for task in tasks[:WARM]:
-            await self._live(link, task)
+            await self._live(runner, task)
         before = self._used()
         with _profiled(profile == "agent"):
             for task in tasks[WARM:]:
-                await self._live(link, task)
+                await self._live(runner, task)
         await self.space.settle()
         after = self._used()
         link.bye()
         await link.lost.wait()
         return {name: (after[name] - before[name]) / count * 1e6 for name in FIGURES}
 
-    async def _live(self, link: Link, task: DatumTask) -> None:
+    async def _live(self, runner: process.Runner, task: DatumTask) -> None:
         place = self.space.place()
         await self.space.stage(self.store, task, place)
-        transform = self.ticket.transform
-        command = process.Command(
-            argv=transform.cmd,
-            env=environment.of(self.inherited, self.ticket, task, pfs="/pfs", worker="w"),
-            cwd=str(self.space.work),
-            stdin="".join(f"{line}\n" for line in transform.stdin).encode(),
-        )
         self.space.present(place)
-        run = await process.run(link, command, _unheard, clock=SystemClock())
+        own = environment.of_datum(task, pfs="/pfs")
+        run = await runner.run(self.command, _unheard, own=own)
         self.space.withdraw(place)
         stored = await self.space.upload(self.store, place)
         self.space.discard_soon(place)
         assert run.ended == outcome.Exited(0), run
-        assert stored.bytes == (1024 if transform.stdin else 0), stored
+        assert stored.bytes == (1024 if self.command.stdin else 0), stored
 
     def _used(self) -> dict[str, float]:
         """Return seconds by kind of process."""
@@ -136,6 +128,13 @@ class Lab:
             "shim": int(Path(f"/proc/{self.shim}/schedstat").read_text().split()[0]) / 1e9,
             "commands": sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK"),
         }
+
+
+def _task(number: int, *files: File) -> DatumTask:
+    given = DatumInput(name="in", path=f"/{number:07}", commit=JOB, files=files)
+    return DatumTask(
+        pipeline="out", job=JOB, index=number, datum="d", fingerprint="", inputs=(given,)
+    )
 
 
 def _unheard(stream: str, data: bytes) -> None:

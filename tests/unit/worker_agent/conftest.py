@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from trunkline.runtime.clock import SystemClock
 from trunkline.worker_agent.link import Link
+from trunkline.worker_agent.process import Runner
 
 _SHIM = (
     "import socket, sys; from trunkline.worker_agent import shim;"
@@ -26,6 +28,7 @@ class ShimProcess:
                 [sys.executable, "-c", _SHIM, str(number)], pass_fds=[number]
             )
         self.link = Link(ours)
+        self.runner = Runner(self.link, clock=SystemClock())
 
     async def code(self) -> int:
         return await asyncio.to_thread(self.process.wait, 10)

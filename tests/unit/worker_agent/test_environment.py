@@ -1,17 +1,26 @@
+import pytest
+
 from trunkline.contracts.messages import DatumInput, DatumTask, JobTicket
 from trunkline.contracts.spec import Transform
 from trunkline.worker_agent import environment
 
 
-def made(path: str = "/d/x", *, env: dict[str, str] | None = None, pfs: str = "/pfs"):
+def made(
+    path: str = "/d/x",
+    *,
+    name: str = "images",
+    env: dict[str, str] | None = None,
+    pfs: str = "/pfs",
+):
     ticket = JobTicket(
         job="1" * 32, version=1, code_hash="c", transform=Transform(cmd=("x",), env=env or {})
     )
-    given = DatumInput(name="images", path=path, commit="abc", files=())
+    given = DatumInput(name=name, path=path, commit="abc", files=())
     task = DatumTask(
         pipeline="edges", job="1" * 32, index=4, datum="d1", fingerprint="f", inputs=(given,)
     )
-    return environment.of({"PATH": "/bin"}, ticket, task, pfs=pfs, worker="w1")
+    of_job = environment.of_job({"PATH": "/bin"}, ticket, task, pfs=pfs, worker="w1")
+    return {**of_job, **environment.of_datum(task, pfs=pfs)}
 
 
 def test_an_input_is_named_by_what_its_glob_matched():
@@ -26,6 +35,11 @@ def test_the_spec_s_variables_stand_above_what_is_inherited_and_below_the_datum_
     assert env["PATH"] == "/mine"
     assert env["images"] == "/pfs/images/d/x"
     assert env["PACH_JOB_ID"] == "1" * 32
+
+
+@pytest.mark.parametrize("name", sorted(made().keys() - {"PATH", "images", "images_COMMIT"}))
+def test_an_input_cannot_take_the_name_of_a_fact(name):
+    assert made(name=name)[name] == made()[name]
 
 
 def test_only_harmless_variables_are_inherited():

@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -13,15 +14,14 @@ import psutil
 import pytest
 
 from trunkline.runtime.clock import SystemClock
-from trunkline.worker_agent import process
+from trunkline.worker_agent import protocol
 from trunkline.worker_agent import shim as shim_module
 from trunkline.worker_agent.core import outcome
 from trunkline.worker_agent.link import Link, ShimLostError, accept
-from trunkline.worker_agent.process import Command
-from trunkline.worker_agent.protocol import HelloFlag
+from trunkline.worker_agent.process import Command, Runner
+from trunkline.worker_agent.protocol import HelloFlag, Kind
 
 ENV = {"PATH": os.environ["PATH"]}
-CLOCK = SystemClock()
 
 
 class Heard:
@@ -42,10 +42,12 @@ class Heard:
 
 async def run(shim, *argv, heard=None, timeout_s=None, stdin=b"", env=None, cwd="", umask=0o022):
     command = Command(argv, ENV if env is None else env, cwd, stdin, umask)
+    return await again(shim, command, heard, timeout_s=timeout_s)
+
+
+async def again(shim, command, heard=None, *, own=None, timeout_s=None):
     async with asyncio.timeout(20):
-        return await process.run(
-            shim.link, command, heard or Heard(), clock=CLOCK, timeout_s=timeout_s
-        )
+        return await shim.runner.run(command, heard or Heard(), own=own, timeout_s=timeout_s)
 
 
 def sh(text: str) -> tuple[str, ...]:
@@ -194,7 +196,7 @@ async def test_a_flood_of_output_is_read_to_its_end(shim):
 
     command = Command(sh("head -c 50000000 /dev/zero"), ENV)
     async with asyncio.timeout(20):
-        told = await process.run(shim.link, command, count, clock=CLOCK)
+        told = await shim.runner.run(command, count)
     assert (told.ended, size) == (outcome.Exited(0), 50_000_000)
 
 
@@ -287,7 +289,7 @@ async def meet(path: str, *, terminating: bool) -> Link:
             await told_to_end.wait()  # the signal came between its HELLO and our look
     assert terminating or HelloFlag.TERMINATING not in hello.flags
     heard = Heard()
-    told = await process.run(link, Command(sh("echo hi"), ENV), heard, clock=CLOCK)
+    told = await Runner(link, clock=SystemClock()).run(Command(sh("echo hi"), ENV), heard)
     assert (told.ended, bytes(heard.stdout)) == (outcome.Exited(0), b"hi\n")
     return link
 
@@ -337,12 +339,93 @@ async def test_the_shim_opens_files_but_follows_no_link(shim, tmp_path):
 
 
 async def test_many_commands_leave_no_descriptor_behind(shim):
-    await run(shim, "true")
+    async def some() -> None:
+        for _ in range(protocol.RECIPES):
+            assert (await run(shim, "true", stdin=b"x")).ended == outcome.Exited(0)
+            await run(shim, "no-such-command")
+
+    await some()
     ours = len(list(Path("/proc/self/fd").iterdir()))
     theirs = psutil.Process(shim.process.pid).num_fds()
-    for _ in range(20):
-        await run(shim, "true", stdin=b"x")
-        await run(shim, "no-such-command")
-    await run(shim, "true")  # by its end the shim has closed what came before
+    await some()
     assert len(list(Path("/proc/self/fd").iterdir())) == ours
     assert psutil.Process(shim.process.pid).num_fds() == theirs
+
+
+async def test_runs_of_one_command_differ_in_their_own_variables_only(shim):
+    heard = Heard()
+    command = Command(sh("echo $A $B $C"), {**ENV, "A": "1", "B": "2"})
+    await again(shim, command, heard, own={"B": "own"})
+    await again(shim, command, heard, own={"C": "3"})
+    await again(shim, command, heard)
+    assert heard.stdout == b"1 own\n1 2 3\n1 2\n"
+
+
+async def test_each_run_reads_the_same_lines_from_their_beginning(shim):
+    heard = Heard()
+    script = "read x; echo $x; echo oops > /dev/stdin; echo oops > /proc/self/fd/0"
+    command = Command(sh(script), ENV, stdin=b"first\nsecond\n")
+    for _ in range(3):
+        await again(shim, command, heard)
+    assert heard.stdout == b"first\n" * 3
+
+
+async def test_what_a_command_does_to_its_output_is_undone_for_the_next_one(shim):
+    flags = "import fcntl; print(fcntl.fcntl(1, fcntl.F_GETFL), fcntl.fcntl(2, fcntl.F_GETFL))"
+    spoil = "import os; os.set_blocking(1, False); os.set_blocking(2, False)"
+    before, after = Heard(), Heard()
+    await run(shim, "python3", "-c", flags, heard=before)
+    await run(shim, "python3", "-c", spoil)
+    await run(shim, "python3", "-c", flags, heard=after)
+    assert before.stdout == after.stdout
+
+
+async def test_a_run_hears_nothing_of_the_one_before(shim):
+    first, second = Heard(), Heard()
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(run(shim, *sh("echo a; exec yes"), heard=first))
+        async with asyncio.timeout(10):
+            await first.until(b"y\n")
+        task.cancel()
+    await run(shim, *sh("echo mine"), heard=second)
+    assert second.stdout == b"mine\n"
+
+
+async def until(kind: Kind, connected: socket.socket) -> tuple[protocol.Frame, list[int]]:
+    """Read as a shim does, up to a frame of this kind."""
+    decoder, descriptors = protocol.Decoder(), []
+    while True:
+        data, found, _, _ = await asyncio.to_thread(socket.recv_fds, connected, 65536, 16)
+        descriptors += found
+        for frame in decoder.feed(data):
+            if frame.kind == kind:
+                return frame, descriptors
+
+
+async def test_pipes_that_something_unkillable_holds_are_given_to_nobody_else():
+    ours, theirs = socket.socketpair()
+    runner = Runner(Link(ours), clock=SystemClock())
+    command, heard = Command(("x",), {}), Heard()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        tasks.create_task(runner.run(command, Heard()))
+        spawn, (_, old, _) = await until(Kind.SPAWN, theirs)
+        theirs.sendall(protocol.exited(spawn.id, protocol.Exited(0, left=1)))
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        tasks.create_task(runner.run(command, heard))
+        spawn, (_, new, _) = await until(Kind.SPAWN, theirs)
+        with pytest.raises(BrokenPipeError):
+            os.write(old, b"late")
+        os.write(new, b"mine")
+        theirs.sendall(protocol.exited(spawn.id, protocol.Exited(0)))
+    assert heard.stdout == b"mine"
+    theirs.close()
+
+
+async def test_a_command_by_a_recipe_that_is_not_there_ends_the_shim(shim):
+    shim.link._socket.send(protocol.spawn(1, 9, {}))
+    assert await shim.code() == shim_module.EXIT_AGENT_LOST
+
+
+async def test_a_recipe_without_its_descriptors_ends_the_shim(shim):
+    shim.link._socket.send(protocol.recipe(0, protocol.Recipe(("true",), {})))
+    assert await shim.code() == shim_module.EXIT_AGENT_LOST

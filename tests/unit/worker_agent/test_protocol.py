@@ -25,16 +25,25 @@ def one(data: bytes) -> protocol.Frame:
     umask=st.integers(0, 0o777),
     number=st.integers(1, 2**32 - 1),
 )
-def test_a_command_comes_out_as_it_went_in(argv, env, cwd, umask, number):
-    command = protocol.Spawn(argv, env, cwd, umask, protocol.SpawnFlag.INHERIT_ENV)
-    frame = one(protocol.spawn(number, command))
+def test_a_recipe_comes_out_as_it_went_in(argv, env, cwd, umask, number):
+    recipe = protocol.Recipe(argv, env, cwd, umask, protocol.RecipeFlag.INHERIT_ENV)
+    frame = one(protocol.recipe(number, recipe))
+    assert (frame.kind, frame.id) == (Kind.RECIPE, number)
+    assert protocol.read_recipe(frame.payload) == recipe
+
+
+@given(env=st.dictionaries(KEY, TEXT, max_size=5), number=st.integers(1, 2**32 - 1))
+def test_a_command_comes_out_as_it_went_in(env, number):
+    frame = one(protocol.spawn(number, 3, env))
     assert (frame.kind, frame.id) == (Kind.SPAWN, number)
-    assert protocol.read_spawn(frame.payload) == command
+    assert protocol.read_spawn(frame.payload) == (3, env)
 
 
-def test_a_command_with_bytes_that_are_no_text_comes_out_as_it_went_in():
-    command = protocol.Spawn((os.fsdecode(b"/bin/\xff\xfe"),), {})
-    assert protocol.read_spawn(one(protocol.spawn(1, command)).payload) == command
+def test_strings_with_bytes_that_are_no_text_come_out_as_they_went_in():
+    odd = os.fsdecode(b"/bin/\xff\xfe")
+    recipe = protocol.Recipe((odd, "x"), {odd: odd}, odd)
+    assert protocol.read_recipe(one(protocol.recipe(1, recipe)).payload) == recipe
+    assert protocol.read_spawn(one(protocol.spawn(1, 2, {"a": odd})).payload) == (2, {"a": odd})
 
 
 @given(payloads=st.lists(st.binary(max_size=50), max_size=6), cuts=st.lists(st.integers(1, 40)))
@@ -59,6 +68,7 @@ def test_a_length_that_cannot_be_is_refused_before_anything_is_kept(length):
 @given(st.binary(max_size=200))
 def test_garbage_is_refused_and_never_crashes(data):
     for read in (
+        protocol.read_recipe,
         protocol.read_spawn,
         protocol.read_kill,
         protocol.read_chmod,
@@ -76,18 +86,22 @@ def test_garbage_is_refused_and_never_crashes(data):
 def test_a_count_over_what_follows_is_refused_without_counting():
     payload = struct.pack("<II", 0, 0o022) + b"\0" + struct.pack("<I", 2**32 - 1)
     with pytest.raises(protocol.ProtocolError, match="more strings than bytes"):
-        protocol.read_spawn(payload)
+        protocol.read_recipe(payload)
+    with pytest.raises(protocol.ProtocolError, match="more strings than bytes"):
+        protocol.read_spawn(struct.pack("<II", 0, 2**32 - 1))
 
 
 def test_nul_in_an_argument_is_refused():
     with pytest.raises(protocol.NulError):
-        protocol.spawn(1, protocol.Spawn(("a\0b",), {}))
+        protocol.recipe(1, protocol.Recipe(("a\0b",), {}))
+    with pytest.raises(protocol.NulError):
+        protocol.spawn(1, 1, {"a": "\0"})
 
 
 def test_what_the_shim_says_comes_out_as_it_went_in():
     hello = protocol.Hello(20002, 3000, protocol.HelloFlag.TERMINATING)
     assert protocol.read_hello(one(protocol.hello(hello)).payload) == hello
-    ended = protocol.Exited(0x0900, 1, 2, 3, 4, 5, 6, 7, 8)
+    ended = protocol.Exited(0x0900, 1, 2, 3, 4, 5, 6, 7, 8, 9)
     assert protocol.read_exited(one(protocol.exited(7, ended)).payload) == ended
     assert protocol.read_pair(one(protocol.pair(Kind.SPAWN, 1, -1, 2)).payload) == (-1, 2)
     assert protocol.read_kill(one(protocol.kill(3, 9)).payload) == 9

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-import time
+import threading
 import traceback
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ from trunkline.contracts import subjects
 from trunkline.runtime import logs, settings
 from trunkline.runtime.clock import SystemClock
 from trunkline.storage.store import open_store
-from trunkline.worker_agent import environment, link, linux, namespaces, shim
+from trunkline.worker_agent import children, environment, link, linux, namespaces, shim
 from trunkline.worker_agent.files import Workspace
 from trunkline.worker_agent.link import Link
 from trunkline.worker_agent.protocol import NO_FLAGS, HelloFlag
@@ -36,7 +36,7 @@ from trunkline.worker_agent.service import EXIT_STOPPED, Worker
 from trunkline.worker_agent.settings import Settings
 
 _SHIM_END_S = 6.0
-"""Seconds for the shim to end after the agent; it ends by itself."""
+"""Seconds for the shim to end after the agent, and for what it leaves; it ends by itself."""
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -51,16 +51,19 @@ def run_pair(environ: Mapping[str, str]) -> None:
     space = Workspace(Path(config.home_dir).absolute())
     space.prepare()
     ours, theirs = socket.socketpair()
+    linux.become_subreaper()
     pid = os.fork()
     if pid == 0:
         ours.close()
         _be_shim(theirs, space)
     theirs.close()
     linux.set_dumpable(False)  # a command of the same user must not read our memory
+    buried = threading.Thread(target=_bury, args=(pid,), name="shim-end", daemon=True)
+    buried.start()
     try:
         code = _run(agent(config, environ, space, functools.partial(_at_once, ours), stops))
     finally:
-        _reap(pid)
+        buried.join(_SHIM_END_S)
     if code:
         raise SystemExit(code)
 
@@ -114,7 +117,7 @@ async def agent(
     with contextlib.ExitStack() as ends:
         ends.callback(stops.deliver_to(stop))
         ends.enter_context(_stopped_is_an_end(stops))
-        shim_link = Link(await meet(), on_term=stop, same_machine=not config.shim_socket)
+        shim_link = Link(await meet(), on_term=stop)
         ends.callback(shim_link.close)
         hello = await shim_link.hello()
         async with connect(config.data_url, name=config.worker, inbox=inbox) as connection:
@@ -205,15 +208,14 @@ def _run(service: Coroutine[Any, Any, int]) -> int:
     return uvloop.run(service)
 
 
-def _reap(pid: int) -> None:
-    """Wait for the shim, which has seen that we are done."""
-    deadline = time.monotonic() + _SHIM_END_S
-    while time.monotonic() < deadline:
-        with contextlib.suppress(ChildProcessError):
-            if os.waitpid(pid, os.WNOHANG)[0] == 0:
-                time.sleep(0.005)
-                continue
-        return
+def _bury(pid: int) -> None:
+    """Wait for the shim's end, then kill what it has not: of a shim that was killed, all commands.
+
+    They have become our children. That the agent dies, too, before this is done, is the pool's case.
+    """
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    children.sweep()
 
 
 if __name__ == "__main__":

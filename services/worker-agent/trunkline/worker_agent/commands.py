@@ -1,12 +1,14 @@
 """Executes datums by the user's command, through the shim, on files below /pfs."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 from trunkline.contracts import errors
+from trunkline.contracts.messages import JobTicket
 from trunkline.runtime.clock import Clock
 from trunkline.storage.store import Store
 from trunkline.storage.trees import Uploaded
-from trunkline.worker_agent import environment, process
+from trunkline.worker_agent import environment, process, protocol
 from trunkline.worker_agent.core import outcome as verdicts
 from trunkline.worker_agent.core.outcome import Bad
 from trunkline.worker_agent.execution import Ran
@@ -14,6 +16,13 @@ from trunkline.worker_agent.files import Place, Workspace
 from trunkline.worker_agent.link import Link
 from trunkline.worker_agent.printing import Printer
 from trunkline.worker_agent.work import Datum
+
+
+class _Known(NamedTuple):
+    """What was made of a job's ticket."""
+
+    ticket: JobTicket
+    command: process.Command
 
 
 class Commands:
@@ -53,6 +62,9 @@ class Commands:
         self._store, self._space, self._link, self._printer = store, space, link, printer
         self._clock, self._worker, self._pfs = clock, worker, pfs
         self._inherited, self._foreign, self._begun = inherited, foreign, begun
+        self._runner = process.Runner(link, clock=clock)
+        self._commands: dict[str, _Known] = {}
+        """By job, the one that was used last at the end."""
 
     async def stage(self, datum: Datum) -> None:
         """Fetch a datum's input files."""
@@ -71,30 +83,42 @@ class Commands:
 
     async def run(self, datum: Datum) -> Ran:
         """Run the command on the files that are staged."""
-        transform = datum.ticket.transform
-        command = process.Command(
-            argv=transform.cmd,
-            env=environment.of(
-                self._inherited, datum.ticket, datum.task, pfs=self._pfs, worker=self._worker
-            ),
-            cwd=transform.working_dir or str(self._space.work),
-            stdin="".join(f"{line}\n" for line in transform.stdin).encode(
-                "utf-8", "surrogateescape"
-            ),
-            inherit_env=self._foreign,
-        )
         await self._begun()
         with self._printer.output(datum.task) as output:
-            run = await process.run(
-                self._link,
-                command,
+            run = await self._runner.run(
+                self._command(datum),
                 output.take,
-                clock=self._clock,
+                own=environment.of_datum(datum.task, pfs=self._pfs),
                 timeout_s=datum.ticket.datum_timeout_s,
             )
         self.withdraw(datum)
         datum.measure(process_s=run.wall_s, cpu_s=run.cpu_s, peak_rss_bytes=run.peak_rss_bytes)
-        return Ran(verdicts.judge(run.ended, transform.accept_return_code), output)
+        accepted = datum.ticket.transform.accept_return_code
+        return Ran(verdicts.judge(run.ended, accepted), output)
+
+    def _command(self, datum: Datum) -> process.Command:
+        """Return what the datums of a job have in common, the same object for all of them."""
+        ticket = datum.ticket
+        known = self._commands.pop(ticket.job, None)
+        if known is None or (known.ticket is not ticket and known.ticket != ticket):
+            known = _Known(ticket, self._made(datum))
+        self._commands[ticket.job] = known
+        if len(self._commands) > protocol.RECIPES:
+            del self._commands[next(iter(self._commands))]
+        return known.command
+
+    def _made(self, datum: Datum) -> process.Command:
+        transform = datum.ticket.transform
+        lines = "".join(f"{line}\n" for line in transform.stdin)
+        return process.Command(
+            argv=transform.cmd,
+            env=environment.of_job(
+                self._inherited, datum.ticket, datum.task, pfs=self._pfs, worker=self._worker
+            ),
+            cwd=transform.working_dir or str(self._space.work),
+            stdin=lines.encode("utf-8", "surrogateescape"),
+            inherit_env=self._foreign,
+        )
 
     async def store(self, datum: Datum) -> Uploaded | Bad:
         """Store the output files."""

@@ -4,13 +4,25 @@ What the agent's environment holds for itself (credentials of NATS and of the st
 never passed on: only a few variables that say where the machine has its programs and how it speaks.
 """
 
-import posixpath
 from collections.abc import Mapping
 
 from trunkline.contracts.messages import DatumTask, JobTicket
 
 _PASSED_ON = frozenset(
     {"PATH", "HOME", "LANG", "LANGUAGE", "LOGNAME", "SHELL", "TZ", "USER", "SSL_CERT_FILE"}
+)
+_JOB_FACTS = frozenset(
+    {
+        "PACH_JOB_ID",
+        "PACH_OUTPUT_COMMIT_ID",
+        "PFS",
+        "PPS_PIPELINE_NAME",
+        "PPS_POD_NAME",
+        "TRUNKLINE_JOB_ID",
+        "TRUNKLINE_OUTPUT_COMMIT_ID",
+        "TRUNKLINE_PIPELINE",
+        "TRUNKLINE_WORKER",
+    }
 )
 _DEFAULTS = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108
 
@@ -25,42 +37,47 @@ def base(environ: Mapping[str, str]) -> dict[str, str]:
     return {**_DEFAULTS, **passed}
 
 
-def of(
+def of_job(
     inherited: Mapping[str, str], ticket: JobTicket, task: DatumTask, *, pfs: str, worker: str
 ) -> dict[str, str]:
-    """Return the whole environment of one run.
+    """Return what is the same for all datums of a job.
 
-    Later ones win: what is inherited, the spec's `env`, and what this datum is.
+    Later ones win: what is inherited, the spec's `env`, and the job's facts.
 
     Args:
         inherited: From `base`.
         ticket: The job.
-        task: The datum.
+        task: Any of its datums.
         pfs: Where the command finds its files: `/pfs`, or the worker's own directory.
         worker: This worker's name.
     """
-    facts = {
-        "JOB_ID": task.job,
-        "DATUM_ID": task.datum,
-        "OUTPUT_COMMIT_ID": task.job,
-    }
-    inputs: dict[str, str] = {}
-    for each in task.inputs:
-        matched = each.path.strip("/")
-        inputs[each.name] = (
-            posixpath.join(pfs, each.name, matched) if matched else f"{pfs}/{each.name}"
-        )
-        inputs[f"{each.name}_COMMIT"] = each.commit
     return {
         **inherited,
         **ticket.transform.env,
-        **inputs,
-        **{f"PACH_{key}": value for key, value in facts.items()},
-        **{f"TRUNKLINE_{key}": value for key, value in facts.items()},
+        "PACH_JOB_ID": task.job,
+        "TRUNKLINE_JOB_ID": task.job,
+        "PACH_OUTPUT_COMMIT_ID": task.job,
+        "TRUNKLINE_OUTPUT_COMMIT_ID": task.job,
         "PPS_PIPELINE_NAME": task.pipeline,
         "PPS_POD_NAME": worker,
         "TRUNKLINE_PIPELINE": task.pipeline,
         "TRUNKLINE_WORKER": worker,
-        "TRUNKLINE_DATUM_INDEX": str(task.index),
         "PFS": pfs,
     }
+
+
+def of_datum(task: DatumTask, *, pfs: str) -> dict[str, str]:
+    """Return what a datum's own variables are, which stand above the job's.
+
+    An input that has the name of one of the job's facts has no variable.
+    """
+    own: dict[str, str] = {}
+    for each in task.inputs:
+        matched = each.path.strip("/")
+        own[each.name] = f"{pfs}/{each.name}/{matched}" if matched else f"{pfs}/{each.name}"
+        own[f"{each.name}_COMMIT"] = each.commit
+    for name in _JOB_FACTS & own.keys():
+        del own[name]
+    own["PACH_DATUM_ID"] = own["TRUNKLINE_DATUM_ID"] = task.datum
+    own["TRUNKLINE_DATUM_INDEX"] = str(task.index)
+    return own

@@ -31,7 +31,7 @@ from trunkline.contracts import errors, names
 from trunkline.contracts.messages import DatumInput, DatumTask, File
 from trunkline.storage import disk, manifests, trees
 from trunkline.storage.store import Store
-from trunkline.worker_agent import shim
+from trunkline.worker_agent import rights
 
 OUT = "out"
 
@@ -305,6 +305,6 @@ def _remove(path: str) -> None:
     try:
         shutil.rmtree(path)
     except (OSError, RecursionError):  # rights taken away on something deeper, or a thousand levels
-        shim.open_up(path)
+        rights.open_up(path)
         command = ["/bin/rm", "-rf", "--", path]
         subprocess.run(command, check=False, stderr=subprocess.DEVNULL)  # noqa: S603 - our own path

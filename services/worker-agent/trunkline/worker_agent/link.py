@@ -11,14 +11,15 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trunkline.contracts import errors
 from trunkline.worker_agent import protocol
 from trunkline.worker_agent.protocol import Frame, Kind
 
-_RECEIVE_BYTES = 256 * 1024
+_RECEIVE_BYTES = 16 * 1024
+"""Much more than most frames; a buffer over some ten KiB is mapped anew by each call."""
 _DESCRIPTORS_MAX = 16
 
 
@@ -43,8 +44,6 @@ class Child:
     def __init__(self, number: int, name: str, ended: asyncio.Future[protocol.Exited]) -> None:
         self.id = number
         self.name = name
-        self.pid = 0
-        """As the shim sees it; 0 before it is known to run."""
         self._ended = ended
 
     async def ended(self) -> protocol.Exited:
@@ -64,6 +63,13 @@ class Child:
     def running(self) -> bool:
         """Whether nothing is known of its end."""
         return not self._ended.done()
+
+    @property
+    def lives_on(self) -> bool:
+        """Whether it may still run, or something of it that could not be killed."""
+        if self.running:
+            return True
+        return self._ended.exception() is None and self._ended.result().left > 0
 
     def told(self, exited: protocol.Exited) -> None:
         """Take its end."""
@@ -85,17 +91,13 @@ class Link:
         connected: socket.socket,
         *,
         on_term: Callable[[], None] = lambda: None,
-        same_machine: bool = False,
     ) -> None:
         """Take over a connected socket.
 
         Args:
             connected: To the shim; closed when the connection ends.
             on_term: Called when the shim was told to stop.
-            same_machine: Whether its process ids are ours, too: if it is killed, what it has
-                started is killed from here.
         """
-        self._same_machine = same_machine
         connected.setblocking(False)
         self._socket = connected
         self._on_term = on_term
@@ -109,6 +111,7 @@ class Link:
         self._out: deque[tuple[bytes, list[int]]] = deque()
         self._open = True
         self._crowded = False
+        self._cleanups: list[Callable[[], None]] = []
         self.lost = asyncio.Event()
         """Set when the connection has ended."""
         self._loop.add_reader(connected.fileno(), self._readable)
@@ -117,21 +120,34 @@ class Link:
         """Return who the shim is, once it has said so."""
         return await asyncio.shield(self._greeted)
 
-    def spawn(self, command: protocol.Spawn, descriptors: Sequence[int]) -> Child:
-        """Have a command started with these three descriptors, which may be closed after this.
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Have something called when the connection ends."""
+        self._cleanups.append(call)
+
+    def recipe(self, number: int, value: protocol.Recipe, descriptors: Sequence[int]) -> None:
+        """Tell the shim how to start commands; the descriptors may be closed after this.
 
         Raises:
             ShimLostError: nobody is there.
             NulError: an argument or variable holds NUL.
             ProtocolError: it is too large for a frame.
         """
-        number = self._number()
-        data = protocol.spawn(number, command)
+        data = protocol.recipe(number, value)
         if not self._open:
             raise ShimLostError
-        child = Child(number, command.argv[0], self._loop.create_future())
-        self._children[number] = child
         self._send(data, [os.dup(each) for each in descriptors])
+
+    def spawn(self, recipe: int, name: str, env: Mapping[str, str]) -> Child:
+        """Have a command started by a recipe, with these variables of its own.
+
+        Raises: as `recipe`.
+        """
+        number = self._number()
+        data = protocol.spawn(number, recipe, env)
+        if not self._open:
+            raise ShimLostError
+        child = self._children[number] = Child(number, name, self._loop.create_future())
+        self._send(data)
         return child
 
     def kill(self, child: Child, number: int = signal.SIGKILL) -> None:
@@ -176,12 +192,11 @@ class Link:
                 future.set_exception(ShimLostError())
                 future.exception()  # nobody may be waiting: no complaint about that
         for child in self._children.values():
-            if self._same_machine and child.pid > 0:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(child.pid, signal.SIGKILL)
             child.failed(ShimLostError())
         self._answers.clear()
         self._children.clear()
+        for call in self._cleanups:
+            call()
         self.lost.set()
 
     # --- frames -----------------------------------------------------------------------------------
@@ -259,7 +274,7 @@ class Link:
             case Kind.TERM:
                 self._on_term()
             case Kind.SPAWN:
-                self._spawned(each)
+                self._not_started(each)
             case Kind.KILL:
                 child = self._children.pop(each.id, None)
                 if child is not None:
@@ -279,16 +294,11 @@ class Link:
         elif each.kind == Kind.OPEN and not error:
             _close([number])  # nobody waits for it any more
 
-    def _spawned(self, each: Frame) -> None:
-        pid, error = protocol.read_pair(each.payload)
-        child = self._children.get(each.id)
-        if child is None:
-            return
-        if error:
-            del self._children[each.id]
+    def _not_started(self, each: Frame) -> None:
+        error, _ = protocol.read_pair(each.payload)
+        child = self._children.pop(each.id, None)
+        if child is not None:
             child.failed(SpawnError(child.name, error))
-        else:
-            child.pid = pid
 
 
 async def accept(path: str) -> socket.socket:

@@ -47,15 +47,17 @@ def signal_fd(numbers: Iterable[signal.Signals]) -> int:
 
 
 def read_signals(descriptor: int) -> list[SignalInfo]:
-    """Return what a signal descriptor has."""
-    found: list[SignalInfo] = []
-    while True:
-        try:
-            data = os.read(descriptor, _SIGINFO_BYTES)
-        except BlockingIOError:
-            return found
-        number = int.from_bytes(data[0:4], "little")
-        found.append(SignalInfo(number, int.from_bytes(data[12:16], "little")))
+    """Return what a signal descriptor has, at least the first of it."""
+    try:
+        data = os.read(descriptor, 8 * _SIGINFO_BYTES)
+    except BlockingIOError:
+        return []
+    return [_signal_info(data[at:]) for at in range(0, len(data), _SIGINFO_BYTES)]
+
+
+def _signal_info(data: bytes) -> SignalInfo:
+    number = int.from_bytes(data[0:4], "little")
+    return SignalInfo(number, int.from_bytes(data[12:16], "little"))
 
 
 def become_subreaper() -> None:

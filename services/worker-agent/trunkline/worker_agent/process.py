@@ -1,18 +1,25 @@
-"""Runs one command through the shim: its input, its output, its end, its time.
+"""Runs commands through the shim, one at a time: input, output, end, time.
+
+All runs share two pipes, one for each stream, of which the agent keeps both ends. So nothing is made,
+registered and closed for each run, and no end of file wakes the loop: when the shim says that the
+command and all its descendants are gone, what they have printed is in the pipes, and is read. A
+command may have changed the flags of those open files (O_NONBLOCK, above all), so they are reset
+before the next run. Where something could not be killed, it keeps the old pipes, and new ones are made.
 
 Output is read as it comes and handed on; a command is never held up by what is done with it.
-Standard input is an anonymous file that holds the lines, so a command that does not read them, or
-not to the end, keeps nobody waiting.
+Standard input is an anonymous file that holds the lines and can be changed by nobody, rewound for each
+run, so a command that does not read them, or not to the end, keeps nobody waiting.
 
-However this ends, also by being cancelled, the command and all its descendants are gone.
+However a run ends, also by being cancelled, the command and all its descendants are gone.
 """
 
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from trunkline.runtime.clock import Clock
@@ -21,18 +28,18 @@ from trunkline.worker_agent.core import outcome
 from trunkline.worker_agent.link import Child, Link, ShimLostError, SpawnError
 
 _READ_BYTES = 64 * 1024
-_READS_AT_ONCE = 16
+_READS_AT_ONCE = 17
+"""More than the largest pipe holds, so that what is dead is read to its end."""
 _KILL_S = 15.0
 """Seconds after which a command that SIGKILL does not end means that the worker is broken."""
-_EOF_S = 2.0
-"""Seconds to wait for the end of output that something unkillable still holds open."""
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 Sink = Callable[[str, bytes], None]
 """Takes what was printed: `stdout` or `stderr`, and the bytes."""
 
 
 class Command(NamedTuple):
-    """What to run."""
+    """What to run, again and again."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -52,56 +59,126 @@ class Run(NamedTuple):
     peak_rss_bytes: int = 0
 
 
-async def run(
-    link: Link, command: Command, sink: Sink, *, clock: Clock, timeout_s: float | None = None
-) -> Run:
-    """Run a command to its end.
+class Runner:
+    """Runs commands through one shim, one at a time."""
 
-    Args:
-        link: To the shim.
-        command: What to run.
-        sink: Takes its output, from this loop.
-        clock: To measure by.
-        timeout_s: After which its process group is killed; None for no limit.
+    def __init__(self, link: Link, *, clock: Clock) -> None:
+        """Run through this link, and measure by this clock."""
+        self._link = link
+        self._clock = clock
+        self._pipes = (_Pipe("stdout"), _Pipe("stderr"))
+        self._recipes: dict[int, _Recipe] = {}
+        self._told = 0
+        """How many recipes the shim was told."""
+        link.at_end(self._forget)
 
-    Raises:
-        ShimLostError: nobody is there to run it, or it cannot be killed.
-    """
-    began_s = clock.monotonic_s()
-    with _stdin(command.stdin) as stdin:
-        out, err = _Reader("stdout", sink), _Reader("stderr", sink)
+    async def run(
+        self,
+        command: Command,
+        sink: Sink,
+        *,
+        own: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Run:
+        """Run a command to its end.
+
+        Args:
+            command: What to run; the same object for runs that differ in `own` only.
+            sink: Takes its output, from this loop.
+            own: Variables of this run, above the command's.
+            timeout_s: After which its process group is killed; None for no limit.
+
+        Raises:
+            ShimLostError: nobody is there to run it, or it cannot be killed.
+        """
+        began_s = self._clock.monotonic_s()
+        child: Child | None = None
         try:
-            with contextlib.ExitStack() as ours:
-                ours.callback(out.close_write)
-                ours.callback(err.close_write)
-                child = _start(link, command, [stdin, out.write, err.write])
-            timed_out = await _ended(link, child, timeout_s)
-            exited = await _within_reason(link, child)
-            if not (out.at_end() and err.at_end()):
-                await _read_to_end(out, err)
+            child = self._start(command, own or {}, sink)
+            timed_out = await _ended(self._link, child, timeout_s)
+            exited = await _within_reason(self._link, child)
         except SpawnError as error:
             ended = outcome.NotStarted(command.argv[0], error.number, command.cwd)
-            return Run(ended, wall_s=clock.monotonic_s() - began_s)
+            return Run(ended, wall_s=self._clock.monotonic_s() - began_s)
         finally:
-            out.close()
-            err.close()
-    return Run(
-        ended=_told(exited, timeout_s if timed_out else None),
-        wall_s=clock.monotonic_s() - began_s,
-        cpu_s=(exited.user_us + exited.system_us) / 1e6,
-        peak_rss_bytes=exited.peak_rss_kib * 1024,
-    )
+            self._end(child)
+        return Run(
+            ended=_told(exited, timeout_s if timed_out else None),
+            wall_s=self._clock.monotonic_s() - began_s,
+            cpu_s=(exited.user_us + exited.system_us) / 1e6,
+            peak_rss_bytes=exited.peak_rss_kib * 1024,
+        )
+
+    def _start(self, command: Command, own: Mapping[str, str], sink: Sink) -> Child:
+        try:
+            number = self._number(command)
+            for pipe in self._pipes:
+                pipe.begin(sink)
+            return self._link.spawn(number, command.argv[0], own)
+        except protocol.NulError as error:
+            raise SpawnError(command.argv[0], errno.EINVAL) from error
+        except protocol.ProtocolError as error:
+            raise SpawnError(command.argv[0], errno.E2BIG) from error
+
+    def _number(self, command: Command) -> int:
+        """Return the number of a command's recipe; the shim knows it from now on."""
+        for number, known in self._recipes.items():
+            if known.command is command:
+                known.rewind()
+                return number
+        number = self._told % protocol.RECIPES
+        recipe = _Recipe(command)
+        try:
+            descriptors = [recipe.stdin, *(pipe.write for pipe in self._pipes)]
+            self._link.recipe(number, recipe.told, descriptors)
+        except BaseException:
+            recipe.close()
+            raise
+        if number in self._recipes:
+            self._recipes[number].close()
+        self._recipes[number] = recipe
+        self._told += 1
+        return number
+
+    def _end(self, child: Child | None) -> None:
+        """Read what has been printed; leave the pipes to what could not be killed."""
+        for pipe in self._pipes:
+            pipe.end()
+        if child is not None and child.lives_on:
+            self._forget()
+            self._pipes = (_Pipe("stdout"), _Pipe("stderr"))
+
+    def _forget(self) -> None:
+        for pipe in self._pipes:
+            pipe.close()
+        for recipe in self._recipes.values():
+            recipe.close()
+        self._recipes.clear()
 
 
-def _start(link: Link, command: Command, descriptors: list[int]) -> Child:
-    flags = protocol.SpawnFlag.INHERIT_ENV if command.inherit_env else protocol.SpawnFlag(0)
-    spawn = protocol.Spawn(command.argv, dict(command.env), command.cwd, command.umask, flags)
-    try:
-        return link.spawn(spawn, descriptors)
-    except protocol.NulError as error:
-        raise SpawnError(command.argv[0], errno.EINVAL) from error
-    except protocol.ProtocolError as error:
-        raise SpawnError(command.argv[0], errno.E2BIG) from error
+class _Recipe:
+    """A command that the shim knows, and the lines for its standard input."""
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        self._lines = bool(command.stdin)
+        self.stdin = _stdin(command.stdin)
+
+    @property
+    def told(self) -> protocol.Recipe:
+        """What the shim is told."""
+        command = self.command
+        flags = protocol.RecipeFlag(0)
+        if command.inherit_env:
+            flags |= protocol.RecipeFlag.INHERIT_ENV
+        return protocol.Recipe(command.argv, dict(command.env), command.cwd, command.umask, flags)
+
+    def rewind(self) -> None:
+        if self._lines:
+            os.lseek(self.stdin, 0, os.SEEK_SET)
+
+    def close(self) -> None:
+        os.close(self.stdin)
 
 
 async def _ended(link: Link, child: Child, timeout_s: float | None) -> bool:
@@ -144,46 +221,36 @@ def _told(exited: protocol.Exited, limit_s: float | None) -> outcome.Ended:
     return outcome.Signalled(-code, oom=exited.oom_kills > 0)
 
 
-async def _read_to_end(*readers: "_Reader") -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_EOF_S):
-            for each in readers:
-                await each.ended.wait()
+class _Pipe:
+    """One of the two pipes that commands print to."""
 
-
-class _Reader:
-    """The reading end of one of a command's two output pipes."""
-
-    def __init__(self, stream: str, sink: Sink) -> None:
+    def __init__(self, stream: str) -> None:
         self._stream = stream
-        self._sink = sink
+        self._sink: Sink | None = None
         self._read, self.write = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._read, False)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._read, self._readable)
-        self.ended = asyncio.Event()
 
-    def close_write(self) -> None:
-        """Leave the writing end to the command."""
-        os.close(self.write)
+    def begin(self, sink: Sink) -> None:
+        """Hand on what comes from now on."""
+        self._sink = sink
+        fcntl.fcntl(self.write, fcntl.F_SETFL, 0)
+
+    def end(self) -> None:
+        """Read what is there; hand on no more."""
+        if self._read >= 0:
+            self._readable()
+        self._sink = None
 
     def close(self) -> None:
         """Read no more."""
-        if not self.ended.is_set():
-            self.ended.set()
-            self._loop.remove_reader(self._read)
         if self._read >= 0:
+            self.end()
+            self._loop.remove_reader(self._read)
             os.close(self._read)
-            self._read = -1
-
-    def at_end(self) -> bool:
-        """Read what is there; return whether nothing more can come.
-
-        Most commands have printed nothing, or little: then their end needs no turn of the loop.
-        """
-        if not self.ended.is_set():
-            self._readable()
-        return self.ended.is_set()
+            os.close(self.write)
+            self._read = self.write = -1
 
     def _readable(self) -> None:
         for _ in range(_READS_AT_ONCE):
@@ -191,25 +258,22 @@ class _Reader:
                 data = os.read(self._read, _READ_BYTES)
             except BlockingIOError:
                 return
-            if not data:
-                self._loop.remove_reader(self._read)
-                self.ended.set()
-                return
-            self._sink(self._stream, data)
+            if self._sink is not None:
+                self._sink(self._stream, data)
 
 
-@contextlib.contextmanager
-def _stdin(content: bytes) -> Iterator[int]:
-    if content:
-        number = os.memfd_create("stdin", os.MFD_CLOEXEC)
-    else:
-        number = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+def _stdin(content: bytes) -> int:
+    """Return a descriptor to read this from, and no more."""
+    if not content:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    number = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        if content:
-            left = memoryview(content)
-            while left:
-                left = left[os.write(number, left) :]
-            os.lseek(number, 0, os.SEEK_SET)
-        yield number
-    finally:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(number, left) :]
+        os.lseek(number, 0, os.SEEK_SET)
+        fcntl.fcntl(number, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
         os.close(number)
+        raise
+    return number

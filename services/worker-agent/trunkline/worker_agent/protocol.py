@@ -12,18 +12,25 @@ is skipped; one over FRAME_MAX_BYTES or too short for its type ends the connecti
 
 | type | agent -> shim | shim -> agent |
 |---|---|---|
-| 1 | SPAWN: u32 flags, u32 umask, string cwd, u32 argc, argc strings, u32 envc, envc strings `K=V`; three descriptors by SCM_RIGHTS with its first byte: stdin, stdout, stderr | SPAWNED: i32 pid, i32 errno (0, or why there is no pid) |
-| 2 | KILL: u32 signal, to the whole process group of `id`'s command | EXITED: 9 x i64: wait status, wall microseconds, user microseconds, system microseconds, peak resident KiB, major faults, blocks in, blocks out, OOM kills in the container (-1: not known) |
+| 1 | SPAWN: u32 recipe, u32 envc, envc strings `K=V` | NOT STARTED: i32 errno, i32 0: why there is no process |
+| 2 | KILL: u32 signal, to the whole process group of `id`'s command | EXITED: 10 x i64: wait status, wall microseconds, user microseconds, system microseconds, peak resident KiB, major faults, blocks in, blocks out, OOM kills in the container (-1: not known), processes that it left and that could not be killed |
 | 3 | - | TERM: the shim was told to stop (SIGTERM); it goes on until BYE |
 | 4 | BYE: kill what runs and exit with 0 | - |
 | 5 | CHMOD: string path; give owner and group of everything below it access | CHMODDED: i32 errno, i32 entries |
 | 6 | OPEN: u32 flags, string path; O_NOFOLLOW is added | OPENED: i32 errno, i32 0; one descriptor if it is 0 |
+| 7 | RECIPE, kept as number `id` (below 16) in place of an older one: u32 flags, u32 umask, string cwd, u32 argc, argc strings, u32 envc, envc strings `K=V`; three descriptors by SCM_RIGHTS with its first byte: stdin, stdout, stderr | - |
 | 9 | - | HELLO: u32 version, u32 uid, u32 gid, u32 flags; the first frame |
 
-A life: HELLO; then any number of SPAWN -> SPAWNED -> (KILL)* -> EXITED. EXITED is sent when the
-command's leader has ended *and* its process group and all other descendants are killed and reaped:
-nothing writes to /pfs any more. A command that could not be started is answered by SPAWNED with an
-errno, and no EXITED follows.
+A life: HELLO; then RECIPEs, and any number of SPAWN -> (KILL)* -> EXITED. All of a job's commands are
+started by one recipe, each with a few variables of its own, which win over the recipe's. They get
+*the same* three open files, one after the other: the agent rewinds the first and resets the flags of
+the others before it asks for the next one. To SPAWN there is one answer, at the end: a frame that
+only says that a command runs would wake the agent for nothing.
+
+EXITED is sent when the command's leader has ended *and* its process group and all other descendants
+are killed and reaped: nothing writes to /pfs or to the descriptors any more. Where some could not be
+killed within some seconds it says so, and the agent gives those descriptors to nobody else. A SPAWN
+by a recipe that is not there ends the connection.
 
 End of file at the shim (the agent is gone): it kills all it has started; then it exits, or waits
 for a new agent where one will come (in a pod, where each exit costs a container restart). End of
@@ -33,10 +40,13 @@ file at the agent (the shim is gone): everything that ran there is lost.
 import enum
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-VERSION = 1
+VERSION = 2
+
+RECIPES = 16
+"""How many a shim keeps."""
 
 FRAME_MAX_BYTES = 16 * 1024 * 1024
 """More than any command line and environment that a kernel takes."""
@@ -44,7 +54,7 @@ FRAME_MAX_BYTES = 16 * 1024 * 1024
 _HEADER = struct.Struct("<IBI")
 _U32 = struct.Struct("<I")
 _PAIR = struct.Struct("<ii")
-_EXITED = struct.Struct("<9q")
+_EXITED = struct.Struct("<10q")
 _HELLO = struct.Struct("<4I")
 _BODY_MIN = 5
 
@@ -53,12 +63,14 @@ class Kind(enum.IntEnum):
     """The type byte; an answer has the type of its question."""
 
     SPAWN = 1
+    """From the shim: NOT STARTED."""
     KILL = 2
     """From the shim: EXITED."""
     TERM = 3
     BYE = 4
     CHMOD = 5
     OPEN = 6
+    RECIPE = 7
     HELLO = 9
 
 
@@ -74,8 +86,8 @@ class HelloFlag(enum.IntFlag):
 NO_FLAGS = HelloFlag(0)
 
 
-class SpawnFlag(enum.IntFlag):
-    """How a command is started."""
+class RecipeFlag(enum.IntFlag):
+    """How commands are started."""
 
     INHERIT_ENV = 1
     """The shim's own environment (of the image) lies below the one in the frame."""
@@ -105,15 +117,15 @@ class Frame(NamedTuple):
     payload: bytes
 
 
-class Spawn(NamedTuple):
-    """A command to start."""
+class Recipe(NamedTuple):
+    """How to start commands; their descriptors come beside it."""
 
     argv: tuple[str, ...]
     env: dict[str, str]
     cwd: str = ""
     """Empty: wherever the shim is."""
     umask: int = 0o022
-    flags: SpawnFlag = SpawnFlag(0)
+    flags: RecipeFlag = RecipeFlag(0)
 
 
 class Exited(NamedTuple):
@@ -129,6 +141,8 @@ class Exited(NamedTuple):
     blocks_in: int = 0
     blocks_out: int = 0
     oom_kills: int = -1
+    left: int = 0
+    """How many processes could not be killed."""
 
 
 class Hello(NamedTuple):
@@ -175,27 +189,39 @@ def frame(kind: Kind, number: int = 0, payload: bytes = b"") -> bytes:
 # --- the agent's frames ---------------------------------------------------------------------------
 
 
-def spawn(number: int, command: Spawn) -> bytes:
-    """Return a SPAWN frame; NulError if a string holds one."""
-    parts = [_U32.pack(command.flags), _U32.pack(command.umask), _string(command.cwd)]
-    parts += [_U32.pack(len(command.argv)), *map(_string, command.argv)]
-    env = [f"{key}={value}" for key, value in command.env.items()]
-    parts += [_U32.pack(len(env)), *map(_string, env)]
-    return frame(Kind.SPAWN, number, b"".join(parts))
+def recipe(number: int, value: Recipe) -> bytes:
+    """Return a RECIPE frame; NulError if a string holds one."""
+    payload = (
+        _U32.pack(value.flags),
+        _U32.pack(value.umask),
+        _strings((value.cwd,)),
+        _U32.pack(len(value.argv)),
+        _strings(value.argv),
+        _variables(value.env),
+    )
+    return frame(Kind.RECIPE, number, b"".join(payload))
 
 
-def read_spawn(payload: bytes) -> Spawn:
-    """Return the command in a SPAWN payload."""
+def read_recipe(payload: bytes) -> Recipe:
+    """Return what a RECIPE payload says."""
     reader = _Reader(payload)
     flags, umask, cwd = reader.u32(), reader.u32(), reader.string()
-    argv = tuple(reader.string() for _ in range(reader.count()))
-    env: dict[str, str] = {}
-    for _ in range(reader.count()):
-        key, _, value = reader.string().partition("=")
-        env[key] = value
+    argv = tuple(reader.strings())
     if not argv:
         raise ProtocolError("a command without arguments")
-    return Spawn(argv, env, cwd, umask & 0o777, SpawnFlag(flags & SpawnFlag.INHERIT_ENV))
+    env = reader.variables()
+    return Recipe(argv, env, cwd, umask & 0o777, RecipeFlag(flags & RecipeFlag.INHERIT_ENV))
+
+
+def spawn(number: int, recipe_number: int, env: Mapping[str, str]) -> bytes:
+    """Return a SPAWN frame; NulError if a string holds one."""
+    return frame(Kind.SPAWN, number, _U32.pack(recipe_number) + _variables(env))
+
+
+def read_spawn(payload: bytes) -> tuple[int, dict[str, str]]:
+    """Return the number of the recipe and the command's own variables."""
+    reader = _Reader(payload)
+    return reader.u32(), reader.variables()
 
 
 def kill(number: int, signal: int) -> bytes:
@@ -210,12 +236,12 @@ def read_kill(payload: bytes) -> int:
 
 def chmod(number: int, path: str) -> bytes:
     """Return a CHMOD frame."""
-    return frame(Kind.CHMOD, number, _string(path))
+    return frame(Kind.CHMOD, number, _strings((path,)))
 
 
 def open_(number: int, path: str, flags: int) -> bytes:
     """Return an OPEN frame."""
-    return frame(Kind.OPEN, number, _U32.pack(flags) + _string(path))
+    return frame(Kind.OPEN, number, _U32.pack(flags) + _strings((path,)))
 
 
 def read_chmod(payload: bytes) -> str:
@@ -254,12 +280,12 @@ def read_exited(payload: bytes) -> Exited:
 
 
 def pair(kind: Kind, number: int, first: int, second: int = 0) -> bytes:
-    """Return SPAWNED (pid, errno), CHMODDED (errno, entries) or OPENED (errno, 0)."""
+    """Return NOT STARTED (errno, 0), CHMODDED (errno, entries) or OPENED (errno, 0)."""
     return frame(kind, number, _PAIR.pack(first, second))
 
 
 def read_pair(payload: bytes) -> tuple[int, int]:
-    """Return the two numbers of SPAWNED, CHMODDED or OPENED."""
+    """Return the two numbers of NOT STARTED, CHMODDED or OPENED."""
     first, second = _unpack(_PAIR, payload)
     return first, second
 
@@ -270,11 +296,15 @@ def _unpack(layout: struct.Struct, payload: bytes) -> Sequence[int]:
     return layout.unpack_from(payload)
 
 
-def _string(text: str) -> bytes:
-    data = os.fsencode(text)
-    if b"\0" in data:
-        raise NulError(text)
-    return data + b"\0"
+def _strings(texts: Sequence[str]) -> bytes:
+    data = os.fsencode("\0".join([*texts, ""]))
+    if data.count(b"\0") != len(texts):
+        raise NulError(next(text for text in texts if "\0" in text))
+    return data
+
+
+def _variables(env: Mapping[str, str]) -> bytes:
+    return _U32.pack(len(env)) + _strings([f"{key}={value}" for key, value in env.items()])
 
 
 class _Reader:
@@ -289,17 +319,23 @@ class _Reader:
         self._at += _U32.size
         return int(value)
 
-    def count(self) -> int:
-        """Return a number of strings that can be true: each takes a byte at least."""
-        value = self.u32()
-        if value > len(self._payload) - self._at:
-            raise ProtocolError("more strings than bytes", value)
-        return value
-
     def string(self) -> str:
-        end = self._payload.find(b"\0", self._at)
-        if end < 0:
-            raise ProtocolError("a string without an end")
-        text = os.fsdecode(self._payload[self._at : end])
-        self._at = end + 1
+        (text,) = self._texts(1)
         return text
+
+    def strings(self) -> list[str]:
+        count = self.u32()
+        if count > len(self._payload) - self._at:  # each takes a byte at least
+            raise ProtocolError("more strings than bytes", count)
+        return self._texts(count)
+
+    def variables(self) -> dict[str, str]:
+        pairs = [text.partition("=") for text in self.strings()]
+        return {key: value for key, _, value in pairs}
+
+    def _texts(self, count: int) -> list[str]:
+        texts = os.fsdecode(self._payload[self._at :]).split("\0", count)
+        if len(texts) <= count:
+            raise ProtocolError("a string without an end")
+        self._at = len(self._payload) - len(os.fsencode(texts.pop()))
+        return texts

@@ -12,8 +12,8 @@ is a loop, starts in a millisecond, and does what a static shim in C does in a u
   then the agent hears EXITED.
 - The agent is gone (end of file, also after kill -9): all commands are killed in the same way. Then
   the shim exits, or waits for the next agent, as it was told.
-- The shim itself is killed: its commands live on as orphans; the agent, if it is there, sees end of
-  file and kills the group of the command it knows of. In a pod the kernel does it.
+- The shim itself is killed: its commands live on as orphans, whom its parent must see to: on one
+  machine that is the agent, which is a subreaper, too (`__main__`); in a pod the kernel does it.
 - SIGTERM is told to the agent and otherwise ignored; BYE ends the shim. In a container only a
   SIGTERM from outside counts (sender 0): user code may have the shim's user id.
 """
@@ -22,22 +22,21 @@ import array
 import contextlib
 import errno
 import os
-import resource  # noqa: F401 - os.wait4 imports it when it is first called
+import resource
 import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-from trunkline.worker_agent import linux, protocol
+from trunkline.worker_agent import children, linux, protocol, rights
 from trunkline.worker_agent.protocol import Frame, HelloFlag, Kind
+from trunkline.worker_agent.starting import Starter
 
-_RECEIVE_BYTES = 256 * 1024
+_RECEIVE_BYTES = 16 * 1024
+"""More than most frames; a buffer over some ten KiB more is mapped anew by each call."""
 _DESCRIPTORS_MAX = 64
-_SWEEP_S = 5.0
-"""A process in the middle of a device's I/O ignores SIGKILL; nobody waits for it longer."""
 _RETRY_S = 0.02
 _TERMINATING_WAIT_S = 10.0
 
@@ -67,6 +66,8 @@ class Shim:
         self._inside = inside
         self._decoder = protocol.Decoder()
         self._descriptors: list[int] = []
+        self._here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._starters: dict[int, Starter] = {}
         self._commands: dict[int, _Command] = {}
         self._bye = False
 
@@ -83,11 +84,11 @@ class Shim:
         poll.register(self._signals, select.POLLIN)
         alive = True
         while alive and not self._bye:
-            ready = {number for number, _ in poll.poll()}
-            if self._signals in ready:
-                self._take_signals()
-            if self._link.fileno() in ready:
-                alive = self._take_frames()
+            for number, _ in poll.poll():
+                if number == self._signals:
+                    self._take_signals()
+                else:
+                    alive = self._take_frames()
         self._end_all()
         return self._bye
 
@@ -128,37 +129,46 @@ class Shim:
         match each.kind:
             case Kind.SPAWN:
                 self._spawn(each)
+            case Kind.RECIPE:
+                self._keep(each)
             case Kind.KILL:
                 number = protocol.read_kill(each.payload)
                 for leader in [pid for pid, one in self._commands.items() if one.id == each.id]:
-                    _signal_group(leader, number)
+                    children.signal_group(leader, number)
             case Kind.BYE:
                 self._bye = True
             case Kind.CHMOD:
-                error, entries = open_up(protocol.read_chmod(each.payload))
+                error, entries = rights.open_up(protocol.read_chmod(each.payload))
                 self._send(protocol.pair(Kind.CHMOD, each.id, error, entries))
             case Kind.OPEN:
                 self._open(each)
             case _:
                 pass  # of a newer agent
 
-    def _spawn(self, each: Frame) -> None:
-        command = protocol.read_spawn(each.payload)
+    def _keep(self, each: Frame) -> None:
+        if each.id >= protocol.RECIPES:
+            raise protocol.ProtocolError("a recipe of this number", each.id)
+        recipe = protocol.read_recipe(each.payload)
         if len(self._descriptors) < 3:
-            raise protocol.ProtocolError("a command without its descriptors")
+            raise protocol.ProtocolError("a recipe without its descriptors")
         descriptors, self._descriptors = self._descriptors[:3], self._descriptors[3:]
+        if each.id in self._starters:
+            self._starters[each.id].close()
+        self._starters[each.id] = Starter(recipe, descriptors)
+
+    def _spawn(self, each: Frame) -> None:
+        number, own = protocol.read_spawn(each.payload)
+        starter = self._starters.get(number)
+        if starter is None:
+            raise protocol.ProtocolError("no recipe of this number", number)
         try:
-            pid = start(command, descriptors)
+            pid = starter.start(own, self._here)
         except OSError as error:
-            self._send(protocol.pair(Kind.SPAWN, each.id, -1, error.errno or 1))
+            self._send(protocol.pair(Kind.SPAWN, each.id, error.errno or 1))
         except ValueError:  # a variable without a name, say
-            self._send(protocol.pair(Kind.SPAWN, each.id, -1, errno.EINVAL))
+            self._send(protocol.pair(Kind.SPAWN, each.id, errno.EINVAL))
         else:
             self._commands[pid] = _Command(each.id)
-            self._send(protocol.pair(Kind.SPAWN, each.id, pid))
-        finally:
-            for number in descriptors:
-                os.close(number)
 
     def _open(self, each: Frame) -> None:
         flags, path = protocol.read_open(each.payload)
@@ -175,38 +185,31 @@ class Shim:
     # --- the end of commands ----------------------------------------------------------------------
 
     def _reap(self) -> None:
-        ended: list[tuple[int, protocol.Exited]] = []
-        while (pid := _ended_child()) is not None:
-            if pid in self._commands:
-                _signal_group(pid, signal.SIGKILL)
-            _, status, usage = os.wait4(pid, 0)
-            command = self._commands.pop(pid, None)
-            if command is None:
-                continue
-            exited = protocol.Exited(
-                status=status,
-                wall_us=int((time.monotonic() - command.began_s) * 1e6),
-                user_us=int(usage.ru_utime * 1e6),
-                system_us=int(usage.ru_stime * 1e6),
-                peak_rss_kib=usage.ru_maxrss,
-                major_faults=usage.ru_majflt,
-                blocks_in=usage.ru_inblock,
-                blocks_out=usage.ru_oublock,
-            )
-            ended.append((command.id, exited))
-        if not ended:
-            return
-        if not self._commands:
-            sweep()
-        for number, exited in ended:
-            self._send(protocol.exited(number, exited))
+        done: list[tuple[int, protocol.Exited]] = []
+        alone = False
+        try:
+            while (pid := children.ended()) is not None:
+                if pid in self._commands:
+                    children.signal_group(pid, signal.SIGKILL)
+                _, status, usage = os.wait4(pid, 0)
+                command = self._commands.pop(pid, None)
+                if command is not None:
+                    done.append((command.id, _exited(command, status, usage)))
+        except ChildProcessError:
+            alone = True
+        left = children.sweep() if done and not (alone or self._commands) else 0
+        for number, exited in done:
+            self._send(protocol.exited(number, exited._replace(left=left) if left else exited))
 
     def _end_all(self) -> None:
         for leader in self._commands:
-            _signal_group(leader, signal.SIGKILL)
+            children.signal_group(leader, signal.SIGKILL)
         self._commands.clear()
-        sweep()
-        for number in self._descriptors:
+        children.sweep()
+        for starter in self._starters.values():
+            starter.close()
+        self._starters.clear()
+        for number in (*self._descriptors, self._here):
             os.close(number)
         self._descriptors.clear()
 
@@ -227,143 +230,17 @@ class _Command:
         self.began_s = time.monotonic()
 
 
-def start(command: protocol.Spawn, descriptors: list[int]) -> int:
-    """Start a command in a session of its own and return its pid; OSError says why it cannot be.
-
-    What the process has in common with its child (directory, umask) is set and set back: there is
-    one thread.
-    """
-    env = command.env
-    if protocol.SpawnFlag.INHERIT_ENV in command.flags:
-        env = {**os.environ, **env}
-    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    umask = os.umask(command.umask)
-    try:
-        if command.cwd:
-            os.chdir(command.cwd)
-        return os.posix_spawn(
-            find(command.argv[0], env.get("PATH", os.defpath)),
-            command.argv,
-            env,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, number, place) for place, number in enumerate(descriptors)
-            ],
-            setsid=True,
-            setsigmask=[],
-            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
-        )
-    finally:
-        os.umask(umask)
-        os.fchdir(here)
-        os.close(here)
-
-
-def find(name: str, path: str) -> str:
-    """Return the file that a command's name stands for, by the command's own PATH.
-
-    Raises:
-        FileNotFoundError: there is none.
-        PermissionError: there is one, and it cannot be executed.
-    """
-    if "/" in name:
-        return name
-    denied = False
-    for folder in path.split(os.pathsep):
-        file = os.path.join(folder or ".", name)  # noqa: PTH118 - no Path: it costs more than the rest
-        if os.path.isfile(file):  # noqa: PTH113
-            if os.access(file, os.X_OK):
-                return file
-            denied = True
-    if denied:
-        raise PermissionError(13, os.strerror(13), name)
-    raise FileNotFoundError(2, os.strerror(2), name)
-
-
-def sweep() -> None:
-    """Kill and reap all children, and what becomes a child by that, for some seconds at most."""
-    deadline = time.monotonic() + _SWEEP_S
-    pause = 0.0002
-    while time.monotonic() < deadline:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid:
-            continue
-        for child in _children():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(child, signal.SIGKILL)
-        time.sleep(pause)
-        pause = min(pause * 2, 0.05)
-
-
-def open_up(path: str) -> tuple[int, int]:
-    """Give owner and group access to everything below `path`; return (last errno, entries seen).
-
-    A command's umask must not keep the agent, which may be another user of the same group, from
-    reading and deleting what the command wrote. Symbolic links are left alone.
-    """
-    error = entries = 0
-    for entry, mode in _walk(path):
-        entries += 1
-        owner = mode & 0o700 | (0o700 if os.path.isdir(entry) else 0o600)  # noqa: PTH112
-        wanted = mode | owner | owner >> 3
-        if wanted != mode:
-            try:
-                os.chmod(entry, wanted)  # noqa: PTH101
-            except OSError as problem:
-                error = problem.errno or 1
-    return error, entries
-
-
-def _walk(path: str) -> Iterator[tuple[str, int]]:
-    """Give each file and directory with its permissions, a directory before it is opened."""
-    waiting = [path]  # and no recursion: a command may make a thousand levels
-    while waiting:
-        path = waiting.pop()
-        try:
-            status = os.lstat(path)
-        except OSError:
-            continue
-        kind = status.st_mode & 0o170000
-        if kind not in (0o040000, 0o100000):
-            continue
-        yield path, status.st_mode & 0o7777
-        if kind == 0o040000:
-            with contextlib.suppress(OSError), os.scandir(path) as entries:
-                waiting += (entry.path for entry in entries)
-
-
-def _ended_child() -> int | None:
-    """Return a child that has ended, and is left a zombie, or None."""
-    try:
-        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return None
-    return None if found is None else found.si_pid
-
-
-def _signal_group(leader: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError, OSError):
-        os.killpg(leader, number)
-
-
-def _children() -> list[int]:
-    """Return this process's children; from the kernel's list, or by looking at all processes."""
-    me = os.getpid()
-    try:
-        text = Path(f"/proc/{me}/task/{me}/children").read_text()
-    except OSError:
-        return [pid for pid, parent in _parents() if parent == me]
-    return [int(each) for each in text.split()]
-
-
-def _parents() -> Iterator[tuple[int, int]]:
-    for name in os.listdir("/proc"):  # noqa: PTH208
-        if name.isdigit():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                stat = Path(f"/proc/{name}/stat").read_text()
-                yield int(name), int(stat.rpartition(")")[2].split()[1])
+def _exited(command: _Command, status: int, usage: resource.struct_rusage) -> protocol.Exited:
+    return protocol.Exited(
+        status=status,
+        wall_us=int((time.monotonic() - command.began_s) * 1e6),
+        user_us=int(usage.ru_utime * 1e6),
+        system_us=int(usage.ru_stime * 1e6),
+        peak_rss_kib=usage.ru_maxrss,
+        major_faults=usage.ru_majflt,
+        blocks_in=usage.ru_inblock,
+        blocks_out=usage.ru_oublock,
+    )
 
 
 def prepare() -> int:
