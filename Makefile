@@ -63,6 +63,7 @@ check: $(VENV)/.dev lock-check  ## Check style, types, the rules between rooms, 
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/python -m tests.support.subjects_table --check
+	$(BIN)/python -m tests.support.spec_pages --check
 
 lock:  ## Lock the requirements anew, after a change of pyproject.toml (needs uv)
 	@test -n "$(UV)" || { echo "uv is needed; name it by UV=..." >&2; exit 1; }
@@ -75,6 +76,7 @@ lock-check:
 
 docs: $(VENV)/.dev  ## Write the tables in docs/ that are made from the code
 	$(BIN)/python -m tests.support.subjects_table --write
+	$(BIN)/python -m tests.support.spec_pages --write
 
 clean: clean-demo  ## Remove what was made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
