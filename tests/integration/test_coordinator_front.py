@@ -278,6 +278,38 @@ async def test_hostile_requests_are_refused_each_with_a_reason(front: Front) -> 
         assert (await front.get("status", api.Status)).ready
 
 
+async def test_jobs_that_memory_has_lost_are_listed_shown_and_not_made_again(front: Front) -> None:
+    """The first job is the only one that has read the input's head, and the version's own."""
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        await front.commit("in")
+        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
+        (first,) = await until(front.jobs, lambda jobs: jobs and jobs[0].compacted)
+    elsewhere = (records.JobInput(name="in", repo="in", branch="master", commit="e" * 32),)
+    async with front.server.connect("coordinator") as ctl:
+        for number in range(2, 250):
+            job = msgspec.structs.replace(
+                first, id=f"{number:032x}", order=number, created_ns=first.created_ns + number
+            )
+            job = msgspec.structs.replace(job, inputs=elsewhere)
+            await service.tables_of(ctl).jobs.create(f"words.{job.id}", job)
+    async with front.coordinator(resync_s=0.05):
+        page = await front.ask("job.list", {"key": "words", "limit": 500})
+        listed = msgspec.json.decode(page.result, type=list[records.Job])
+        assert page.more
+        while page.more:
+            page = await front.ask("job.list", {"key": "words", "limit": 500, "after": page.next})
+            listed += msgspec.json.decode(page.result, type=list[records.Job])
+        assert [job.order for job in listed] == list(range(249, 0, -1))
+        assert (
+            await front.get("job.get", records.Job, {"pipeline": "words", "id": first.id})
+        ) == first
+        datums = await front.ask("datum.list", {"pipeline": "words", "job": first.id})
+        assert (datums.ok, bytes(datums.result)) == (True, b"[]")
+        events = await front.events("words")
+        assert len([each for each in events if each.kind == "job-created"]) == 1
+
+
 async def test_many_requests_at_once_are_all_answered(front: Front) -> None:
     async with front.coordinator(requests=4):
         await front.pipelines()

@@ -50,6 +50,7 @@ class Catalog:
             ]
             for mirror in mirrors.values():
                 await mirror.filled.wait()
+            self.jobs.forget()
             try:
                 yield
             finally:

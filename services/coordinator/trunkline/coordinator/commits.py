@@ -88,7 +88,7 @@ class Commits:
         if branch.head != request.parent:
             raise errors.ConflictError("branch", f"{request.repo}@{request.branch}")
         # A set is one commit's: its id must not be in use by jobs that other repos have set off.
-        if any(job.id == request.id for job in self._catalog.jobs.list()):
+        if await self._catalog.jobs.is_used(request.id):
             raise errors.AlreadyExistsError("commit", request.id)
         await store_commit(tables, wanted)
         moved = msgspec.structs.replace(branch, head=request.id, moved_ns=self._clock.wall_ns())

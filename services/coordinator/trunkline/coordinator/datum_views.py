@@ -51,16 +51,16 @@ class DatumViews:
             told = ", ".join(contract.DATUM_STATES_SHOWN)
             raise InvalidRequestError(path, f"use {told}" if unknown else "must be an index")
         while True:
-            job = self._known(page)
+            job = await self._known(page)
             rare = page.states and not {WAITING, RUNNING} & set(page.states)
             answer = await (self._ended if rare else self._all)(job, page, most)
             # Outcomes that are compacted while they are read are missed in the stream: they are in
             # the archive then, and the record says so.
-            if self._known(page).outcomes == job.outcomes:
+            if (await self._known(page)).outcomes == job.outcomes:
                 return answer
 
-    def _known(self, page: contract.DatumPage) -> records.Job:
-        job = self._catalog.jobs.known(page.pipeline, page.job)
+    async def _known(self, page: contract.DatumPage) -> records.Job:
+        job = await self._catalog.jobs.find(page.pipeline, page.job)
         if job is None:
             raise errors.NotFoundError("job", f"{page.pipeline}@{page.job}")
         return job

@@ -145,25 +145,29 @@ class Handlers:
     async def job_get(self, body: bytes) -> Answer:
         """Show a job."""
         request: contract.JobNamed = decode(body, contract.JobNamed)
-        return paging.answer(self._job(request))
+        return paging.answer(await self._job(request))
 
     async def job_list(self, body: bytes) -> Answer:
         """List jobs, newest first."""
         page: contract.Page = decode(body, contract.Page)
         if page.key:
             names.pipeline(page.key)
+        jobs, most = self._catalog.jobs, paging.limit(page.limit)
+        forgotten = page.key in jobs.forgotten if page.key else bool(jobs.forgotten)
+        # The newest jobs of each pipeline are in memory, so the newest of all are: the first page,
+        # which is asked for again and again, never reads the bucket.
+        short = forgotten and not page.after
+        known = jobs.list(page.key) if short or not forgotten else await jobs.every(page.key)
         found = sorted(
-            map(self._live, self._catalog.jobs.list(page.key)),
-            key=lambda each: (-each.created_ns, each.pipeline, each.id),
+            map(self._live, known), key=lambda each: (-each.created_ns, each.pipeline, each.id)
         )
-        rest = paging.following(
-            ((f"{each.pipeline}.{each.id}", each) for each in found), page.after
-        )
-        return paging.cut(rest, paging.limit(page.limit))
+        entries = [(f"{each.pipeline}.{each.id}", each) for each in found]
+        rest = paging.following(entries, page.after)
+        return paging.cut(rest, min(most, jobs.kept - 1) if short else most)
 
     async def job_stop(self, body: bytes) -> Answer:
         """Have a job killed; one that has ended stays as it is."""
-        job = self._job(decode(body, contract.JobNamed))
+        job = await self._job(decode(body, contract.JobNamed))
         killed = await self._catalog.jobs.kill(job.pipeline, job.id, "stopped by a user")
         return paging.answer(killed)
 
@@ -228,8 +232,8 @@ class Handlers:
     def _repo_view(self, repo: records.Repo) -> contract.RepoView:
         return contract.RepoView(repo=repo, branches=tuple(self._catalog.branches_of(repo.name)))
 
-    def _job(self, request: contract.JobNamed) -> records.Job:
-        found = self._catalog.jobs.known(request.pipeline, request.id)
+    async def _job(self, request: contract.JobNamed) -> records.Job:
+        found = await self._catalog.jobs.find(request.pipeline, request.id)
         if found is None:
             raise errors.NotFoundError("job", f"{request.pipeline}@{request.id}")
         return self._live(found)

@@ -3,10 +3,16 @@
 All changes of a job in this process go through a JobStore, so whoever waits in `until` sees them at
 once; what another process changes comes with the mirror's watch. A caller never trusts what it read
 before: it hands over a function of the record, which is called again whenever the record has moved.
+
+In memory are all jobs for which something is left to be done, those of their sets, and of each
+pipeline the newest ones that are settled: what the graph is derived from. Others are *forgotten*, and
+found in the bucket when somebody asks. A derivation that misses one wants it again, under the same key,
+and its creation finds it; so forgetting too much costs a request, never a job that runs twice.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -16,6 +22,11 @@ from trunkline.contracts.states import JOB_CHANGES, JobState
 from trunkline.coordinator.mirror import Mirror
 from trunkline.coordinator.tables import job_key
 from trunkline.runtime.clock import Clock
+
+V = TypeVar("V")
+
+KEPT = 100
+"""Settled jobs of a pipeline that stay in memory at least, some kilobytes each; at most twice as many."""
 
 Change = Callable[[records.Job], records.Job | None]
 """Returns the record as it shall be, or None to leave it as it is."""
@@ -41,6 +52,7 @@ class JobStore:
         table: The bucket.
         clock: For the times in the records.
         changed: Called with (old, new) after each change, whoever made it.
+        kept: See KEPT.
     """
 
     def __init__(
@@ -48,12 +60,19 @@ class JobStore:
         table: Table[records.Job],
         clock: Clock,
         changed: Callable[[records.Job | None, records.Job | None], None] | None = None,
+        *,
+        kept: int = KEPT,
     ) -> None:
         self.mirror = Mirror(table, self._note)
-        """All jobs in memory; `mirror.follow` must run, and its `filled` be set, before the rest."""
+        """The jobs in memory; `mirror.follow` must run, and its `filled` be set, before the rest."""
+        self.forgotten: set[str] = set()
+        """Pipelines that have jobs in the bucket that are not in memory."""
+        self.kept = kept
         self._clock = clock
         self._changed = changed
         self._open: dict[str, dict[str, records.Job]] = {}
+        self._settled: dict[str, dict[str, int]] = {}
+        """Pipeline -> id -> order."""
         self._waiters: dict[str, asyncio.Event] = {}
 
     async def get(self, pipeline: str, job: str) -> records.Job | None:
@@ -65,8 +84,29 @@ class JobStore:
         """Return a job as far as it is known here, without asking the server."""
         return self.mirror.get(job_key(pipeline, job))
 
+    async def find(self, pipeline: str, job: str) -> records.Job | None:
+        """Return a job as far as it is known here, or else as the bucket holds it; None if it is none."""
+        found = self.known(pipeline, job)
+        if found is None and pipeline in self.forgotten:
+            found = await self.get(pipeline, job)
+        return found
+
+    async def is_used(self, identifier: str) -> bool:
+        """Return whether there is a job of this id, of any pipeline."""
+        if any(job.id == identifier for job in self.mirror.values()):
+            return True
+        for pipeline in sorted(self.forgotten):
+            if await self.get(pipeline, identifier) is not None:
+                return True
+        return False
+
+    async def every(self, pipeline: str = "") -> Sequence[records.Job]:
+        """Return the jobs (of one pipeline), in order, forgotten ones too."""
+        entries = await self.mirror.table.all(f"{pipeline}." if pipeline else "")
+        return sorted((each.value for each in entries if each.value is not None), key=_place)
+
     def list(self, pipeline: str = "") -> Sequence[records.Job]:
-        """Return the jobs (of one pipeline), in order."""
+        """Return the jobs (of one pipeline) in memory, in order."""
         found = self.mirror.values()
         if pipeline:
             found = [job for job in found if job.pipeline == pipeline]
@@ -136,21 +176,58 @@ class JobStore:
                 return
             await event.wait()
 
+    async def delete_all(self, pipeline: str) -> None:
+        """Delete all jobs of a pipeline, forgotten ones too."""
+        for entry in await self.mirror.table.all(f"{pipeline}."):
+            self.mirror.take(entry)
+            await self.mirror.delete(entry.key)
+        self.forgotten.discard(pipeline)
+
+    def forget(self) -> None:
+        """Forget what needs not be in memory, once it is filled."""
+        for pipeline in self._settled:
+            self._forget(pipeline)
+
+    def _forget(self, pipeline: str, but: str = "") -> None:
+        """Forget the older settled jobs of a pipeline, but one, and but those of sets under way."""
+        kept = self._settled[pipeline]
+        under_way = {job for jobs in self._open.values() for job in jobs}
+        for job in sorted(kept, key=kept.__getitem__)[: -self.kept]:
+            if job != but and job not in under_way:
+                del kept[job]
+                self.mirror.forget(job_key(pipeline, job))
+                self.forgotten.add(pipeline)
+
     def _note(self, old: records.Job | None, new: records.Job | None) -> None:
         job = new or old
         assert job is not None
-        jobs = self._open.setdefault(job.pipeline, {})
-        if new is None or settled(new):
-            jobs.pop(job.id, None)
-            if not jobs:
-                del self._open[job.pipeline]
-        else:
-            jobs[job.id] = new
+        self._sort(job, gone=new is None)
         waiters = self._waiters.pop(job.pipeline, None)
         if waiters is not None:
             waiters.set()
         if self._changed is not None:
             self._changed(old, new)
+
+    def _sort(self, job: records.Job, *, gone: bool) -> None:
+        """Put a job among those for which something is left to be done, or among the settled ones."""
+        _drop(self._open, job)
+        _drop(self._settled, job)
+        if gone:
+            return
+        if not settled(job):
+            self._open.setdefault(job.pipeline, {})[job.id] = job
+            return
+        kept = self._settled.setdefault(job.pipeline, {})
+        kept[job.id] = job.order
+        if len(kept) > 2 * self.kept and self.mirror.filled.is_set():
+            self._forget(job.pipeline, but=job.id)
+
+
+def _drop(kept: dict[str, dict[str, V]], job: records.Job) -> None:
+    of_pipeline = kept.get(job.pipeline, {})
+    of_pipeline.pop(job.id, None)
+    if not of_pipeline:
+        kept.pop(job.pipeline, None)
 
 
 def _place(job: records.Job) -> tuple[str, int, str]:

@@ -36,7 +36,8 @@ class JobSets:
         wanted = jobsets.derive(catalog.nodes(), catalog.heads(), catalog.jobs.list())
         for each in wanted:
             job = jobsets.record(each, pipelines[each.pipeline], self._clock.wall_ns())
-            await catalog.jobs.create(job)
+            if await catalog.jobs.create(job) is not job:  # it was there, and forgotten
+                continue
             log.info("job created", extra={"pipeline": job.pipeline, "job": job.id})
             text = f"job {job.pipeline}@{job.id} waits for its inputs"
             await self._events.mention("job-created", job.pipeline, text, job=job.id)

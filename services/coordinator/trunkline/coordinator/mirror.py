@@ -131,6 +131,10 @@ class Mirror(Generic[R]):
             self._gone[key] = entry.revision
             self._changed(entry.value, None)
 
+    def forget(self, key: str) -> None:
+        """Keep a record in the bucket only; `refresh`, or a change of it, brings it back."""
+        self._entries.pop(key, None)
+
     async def refresh(self, key: str) -> None:
         """Bring one record up to date."""
         entry = await self.table.get(key)

@@ -30,10 +30,9 @@ from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.core import pipelines as core
 from trunkline.coordinator.events import Events
-from trunkline.coordinator.jobs import settled
 from trunkline.coordinator.jobsets import JobSets
 from trunkline.coordinator.repos import InUseError, Repos
-from trunkline.coordinator.tables import job_key, version_key
+from trunkline.coordinator.tables import version_key
 from trunkline.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -179,14 +178,13 @@ class Pipelines:
         for job in list(jobs.unsettled(name)):
             if not job.state.ended:
                 await jobs.kill(name, job.id, "the pipeline was deleted")
-        if not all(settled(job) for job in jobs.list(name)):
+        if jobs.unsettled(name):
             return
         async with self._catalog.graph:
             await topology.delete_pipeline(self._data, name)
             self._assignments.forget(name)
             self._ensured.pop(name, None)
-            for job in jobs.list(name):
-                await jobs.mirror.delete(job_key(name, job.id))
+            await jobs.delete_all(name)
             await self._catalog.tables.done.delete(name)
             for key in list(self._catalog.pipelines):
                 if key.startswith(f"{name}."):
