@@ -41,7 +41,7 @@ During = Callable[["Bench", records.Job], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Ended:
-    """A job that has ended well, and what it cost."""
+    """A job that has ended, and what it cost."""
 
     job: records.Job
     outcomes: Outcomes
@@ -107,6 +107,10 @@ class Bench:
 
     async def run(self, files: Sequence[File], during: During | None = None) -> Ended:
         """Commit these files and no others; return when the job over them has ended well."""
+        return await self.checked(await self.measured(files, during), len(files))
+
+    async def measured(self, files: Sequence[File], during: During | None = None) -> Ended:
+        """Run the job over these files; its outcomes are still to be looked at."""
         written = await manifests.write(self.client.store, files)
         named = api.BranchNamed(repo="in", branch="master")
         request = api.CommitFinish(
@@ -124,10 +128,14 @@ class Bench:
             if during is not None:
                 await during(self, await self._job(request.id))
             job = await self.ended(request.id)
-        async for view in self.client.datums(self.pipeline, request.id):
-            outcomes.add(view)
-        outcomes.check(job, len(files))
         return Ended(job, outcomes, meter.usage)
+
+    async def checked(self, ended: Ended, count: int) -> Ended:
+        """Return it with its outcomes; raise WrongResultError if they are not as they must be."""
+        async for view in self.client.datums(self.pipeline, ended.job.id):
+            ended.outcomes.add(view)
+        ended.outcomes.check(ended.job, count)
+        return ended
 
     async def ended(self, identifier: str) -> records.Job:
         """Return the job once it has ended."""

@@ -2,11 +2,12 @@
 
 How much each kind of process uses is exact (`metering`). What one of each kind uses it for is
 sampled in the same run (`sampling`) and told as that share of the exact figure: by purpose
-(`stacks`), and by module.
+(`stacks`), by module and by function.
 """
 
 import argparse
 import asyncio
+import itertools
 import os
 import tempfile
 from collections.abc import Mapping
@@ -16,8 +17,8 @@ from typing import Any
 
 from bench import cgroups, figures, metering, ours, processes, sampling, stacks, workloads
 
-MODULES = 12
-"""How many modules are told of each process."""
+TOLD = 12
+"""How many modules and functions are told of each process."""
 
 WORKLOADS: dict[str, tuple[Mapping[str, Any], Mapping[str, str], int]] = {
     "w1": (workloads.NO_OP, workloads.AT_ONCE, 30_000),
@@ -38,7 +39,8 @@ async def profile(workload: str, count: int, group: cgroups.Group | None) -> Non
             files = await bench.files(count, each=each)
             async with AsyncExitStack() as samplers:
                 sampled = await _sampled(bench, Path(folder), group, samplers)
-                ended = await bench.run(files)
+                ended = await bench.measured(files)
+            await bench.checked(ended, count)
         run = ended.run(workload)
         print(f"{workload}, {count:,} datums; CPU us/datum by kind of process:\n")
         for kind in metering.KINDS:
@@ -54,13 +56,14 @@ def told(kind: str, cpu_us: float, found: stacks.Shares) -> list[str]:
     """Return a table of what a kind of process uses its CPU time for."""
     lines = [f"{kind}: {figures.short(cpu_us)} us/datum, {found.samples:,} samples", ""]
     lines += _lines(cpu_us, found.by_purpose)
-    lines += ["", "  of that by module:"]
-    lines += _lines(cpu_us, dict(list(found.by_module.items())[:MODULES]))
+    lines += ["", "  by module", "", *_lines(cpu_us, found.by_module)]
+    lines += ["", "  by function", "", *_lines(cpu_us, found.by_function)]
     return [*lines, ""]
 
 
 def _lines(cpu_us: float, shares: Mapping[str, float]) -> list[str]:
-    return [f"{share * cpu_us:8.1f}  {share:6.1%}  {name}" for name, share in shares.items()]
+    largest = itertools.islice(shares.items(), TOLD)
+    return [f"{share * cpu_us:8.1f}  {share:6.1%}  {name}" for name, share in largest]
 
 
 async def _sampled(

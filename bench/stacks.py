@@ -21,7 +21,7 @@ _PYTHON = (
     (r"nats/|trunkline/bus/", "client (NATS)"),
     (r"trunkline/storage/|obstore/|trunkline/worker_agent/files", "store"),
     (
-        r"trunkline/worker_agent/(commands|environment|link|printing|process|protocol|shim)",
+        r"trunkline/worker_agent/(commands|environment|link|linux|printing|process|protocol|shim)",
         "spawn",
     ),
     (r"trunkline/worker_agent/", "lease and datum"),
@@ -57,6 +57,7 @@ class Shares:
     samples: int
     by_purpose: dict[str, float]
     by_module: dict[str, float]
+    by_function: dict[str, float]
 
 
 def of_python(raw: str) -> Shares:
@@ -66,31 +67,37 @@ def of_python(raw: str) -> Shares:
     """
     purposes: collections.Counter[str] = collections.Counter()
     modules: collections.Counter[str] = collections.Counter()
+    functions: collections.Counter[str] = collections.Counter()
     for line in raw.splitlines():
         told, _, count = line.rpartition(" ")
         frames = told.split(";")
         if _WAITING.match(frames[-1]) or _UNKNOWN_LIBC.match(frames[-1]):
             continue
-        named = [name for name in map(module, _inside(frames)) if name]
-        own = [name for name in named if not _LOOPS_OWN.match(name)]
-        purposes[_purpose(own, _PYTHON, LOOP if named else OTHER)] += int(count)
-        modules[(own or named or [OTHER])[-1]] += int(count)
-    return _shares(purposes, modules)
+        named = [(name, frame) for frame in _inside(frames) if (name := module(frame))]
+        own = [each for each in named if not _LOOPS_OWN.match(each[0])]
+        name, frame = (own or named or [(OTHER, OTHER)])[-1]
+        purpose = _purpose([each[0] for each in own], _PYTHON, LOOP if named else OTHER)
+        purposes[purpose] += int(count)
+        modules[name] += int(count)
+        functions[f"{frame.partition(' ')[0]} ({name})"] += int(count)
+    return _shares(purposes, modules, functions)
 
 
 def of_server(script: str) -> Shares:
     """Return what `perf script -F ip,sym` says: a block for each sample, innermost frame first."""
     purposes: collections.Counter[str] = collections.Counter()
     functions: collections.Counter[str] = collections.Counter()
+    holders: collections.Counter[str] = collections.Counter()
     for block in script.split("\n\n"):
         lines = [line.split(maxsplit=1) for line in block.splitlines()]
         frames = [line[1].rpartition("/")[2] for line in reversed(lines) if len(line) == 2]
         if frames:
             # What Go's runtime does for a function of the server is that function's.
             purposes[_purpose(frames, _SERVER, "") or _purpose(frames, _RUNTIME, OTHER)] += 1
-            own = [each for each in frames if each.startswith("server.")]
-            functions[(own or frames)[-1]] += 1
-    return _shares(purposes, functions)
+            own = [each for each in frames if each.startswith("server.")] or frames
+            functions[own[-1]] += 1
+            holders[own[-1].rpartition(".")[0] or own[-1]] += 1
+    return _shares(purposes, holders, functions)
 
 
 def module(frame: str) -> str | None:
@@ -122,10 +129,9 @@ def _purpose(names: Stack, rules: Iterable[tuple[str, str]], default: str) -> st
     return default
 
 
-def _shares(purposes: collections.Counter[str], modules: collections.Counter[str]) -> Shares:
-    whole = purposes.total()
-    return Shares(
-        whole,
-        {name: count / whole for name, count in purposes.most_common()},
-        {name: count / whole for name, count in modules.most_common()},
+def _shares(*counts: collections.Counter[str]) -> Shares:
+    whole = counts[0].total()
+    purposes, modules, functions = (
+        {name: count / whole for name, count in each.most_common()} for each in counts
     )
+    return Shares(whole, purposes, modules, functions)

@@ -58,6 +58,7 @@ def test_a_sample_is_of_the_innermost_frame_that_means_something() -> None:
     }
     assert found.by_module["trunkline/bus/wire.py"] == 0.2
     assert found.by_module["uvloop/"] == 0.2
+    assert found.by_function["_flusher (nats/aio/client.py)"] == 0.4
 
 
 def test_a_thread_that_waits_is_no_sample() -> None:
@@ -84,7 +85,8 @@ def test_a_server_is_split_by_what_holds_the_function() -> None:
         "garbage collection",
         "scheduling",
     }
-    assert found.by_module["server.(*msgBlock).writeAt"] == 0.25
+    assert found.by_module["server.(*msgBlock)"] == 0.25
+    assert found.by_function["server.(*msgBlock).writeAt"] == 0.25
 
 
 def test_shares_are_told_in_microseconds_of_the_whole() -> None:
