@@ -40,7 +40,7 @@ _RUNTIME = (
 )
 
 _WAITING = re.compile(
-    r"(epoll_p?wait|poll|select|pthread_cond_\w+|futex\w*|accept4?|(clock_)?nanosleep|sem_\w+)\b"
+    r"(epoll_p?wait|poll|select|pthread_cond_\w+|futex\w*|accept4?|(clock_)?nanosleep|sem_\w+|wait(id|pid|4))\b"
 )
 _UNKNOWN_LIBC = re.compile(r"0x[0-9a-f]+ \(.*libc")
 """Where the threads of a pool wait: not on a name that is exported."""

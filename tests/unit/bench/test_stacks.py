@@ -62,7 +62,7 @@ def test_a_sample_is_of_the_innermost_frame_that_means_something() -> None:
 
 
 def test_a_thread_that_waits_is_no_sample() -> None:
-    waiting = ("epoll_pwait (/usr/lib/libc.so.6)", "poll (/usr/lib/libc.so.6)")
+    waiting = tuple(f"{call} (/usr/lib/libc.so.6)" for call in ("epoll_pwait", "poll", "waitid"))
     assert stacks.of_python(folded(*(((each,), 9) for each in waiting))).samples == 0
     assert stacks.of_python("0x7f8eb06a3f16 (/usr/lib/libc.so.6) 9").samples == 0
 
