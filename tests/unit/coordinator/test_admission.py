@@ -13,7 +13,6 @@ from trunkline.coordinator.core.pipelines import Fresh, Installed, Refused
 EXAMPLES: dict[str, dict[str, Any]] = {
     "job_timeout": changed(job_timeout="1h"),
     "reprocess_spec": changed(reprocess_spec="every_job"),
-    "datum_set_spec": changed(chunk_spec={"number": 5}),
     "same_path": changed(same_path="concatenate"),
     "input.join": changed(input={"join": [pfs(join_on="$1")]}),
     "input.group": changed(input={"cross": [{"group": [pfs(group_by="$1")]}]}),

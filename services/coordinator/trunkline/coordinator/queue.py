@@ -5,16 +5,18 @@ the stream has forgotten that, it is worked on twice, and the second outcome is 
 deleted or purged stays away, because the job's record has left the states in which anybody puts.
 """
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
-from trunkline.bus.ports import BatchPublisher
-from trunkline.contracts import records, subjects
-from trunkline.coordinator.core import datums
+from trunkline.bus.ports import BatchPublisher, Table
+from trunkline.contracts import records, spec, subjects
+from trunkline.coordinator.core import datums, sets
 from trunkline.coordinator.core.datums import Datum
 from trunkline.coordinator.settings import Settings
+
+_ALONE = spec.DatumSets()
 
 
 class JobQueue:
@@ -24,12 +26,18 @@ class JobQueue:
         connection: In DATA.
         ingest: On that connection.
         settings: For the leases, and the copies that JetStream keeps.
+        scaling: Says how many workers a pipeline may have.
     """
 
     def __init__(
-        self, connection: NatsConnection, ingest: BatchPublisher, settings: Settings
+        self,
+        connection: NatsConnection,
+        ingest: BatchPublisher,
+        settings: Settings,
+        scaling: Table[records.Scaling],
     ) -> None:
         self._connection, self._ingest, self._settings = connection, ingest, settings
+        self._scaling = scaling
 
     async def open(self, job: records.Job) -> None:
         """Make the stream and the consumer be there; workers that pull already go on."""
@@ -43,15 +51,25 @@ class JobQueue:
             max_ack_pending=self._settings.max_ack_pending,
         )
 
-    async def put(self, job: records.Job, chosen: Iterable[Datum], *, round_: int) -> None:
+    async def put(self, job: records.Job, chosen: Sequence[Datum], *, round_: int) -> None:
         """Put datums into the queue; return once all are stored.
+
+        In the first round they travel in the sets that the spec asks for; what is missing after that
+        is few, and travels alone.
 
         Raises:
             UnavailableError: some may be stored; put them again.
             RefusedError: the server cannot store them now, a full disk, say.
         """
+        wanted = job.spec.datum_set_spec if round_ == 1 else _ALONE
+        workers = await self._workers(job.pipeline) if wanted.per_worker else 1
+        groups = sets.grouped(chosen, wanted, workers)
         subject = subjects.datums(job.pipeline, job.id)
-        await self._ingest.put_all(subject, map(partial(_message, job, round_), chosen))
+        await self._ingest.put_all(subject, _messages(job, round_, groups))
+
+    async def _workers(self, pipeline: str) -> int:
+        entry = await self._scaling.get(pipeline)
+        return 1 if entry is None or entry.value is None else entry.value.cap
 
     async def gauge(self, job: records.Job) -> topology.Gauge | None:
         """Return how much waits and is in flight; None if there is no consumer."""
@@ -71,8 +89,18 @@ class JobQueue:
         await topology.purge(self._connection, subjects.ATTEMPTS_STREAM, attempts)
 
 
-def _message(job: records.Job, round_: int, datum: Datum) -> tuple[str, bytes]:
-    """Return the Msg-Id and the message of a datum."""
-    generation = job.generations.get(str(datum.index), 1) if job.generations else 1
-    msg_id = datums.message_id(job.id, datum.index, generation, round_)
-    return msg_id, datums.message(job, datum, generation, round_)
+def _messages(
+    job: records.Job, round_: int, groups: Iterator[Sequence[Datum]]
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the Msg-Id and the message of each set of datums."""
+    generations = job.generations
+    for group in groups:
+        of = [generations.get(str(each.index), 1) if generations else 1 for each in group]
+        encoded = (
+            datums.message(job, each, generation, round_)
+            for each, generation in zip(group, of, strict=True)
+        )
+        rest = iter(zip(group, of, strict=True))
+        for count, data in sets.packed(encoded):
+            (first, generation), *_ = islice(rest, count)
+            yield datums.message_id(job.id, first.index, generation, round_, count), data

@@ -133,7 +133,7 @@ class JobRunner:
         self._assignments, self._committer = assignments, committer
         self._events, self._clock = events, clock
         self._inputs = Inputs(tables.commits, store)
-        self._queue = JobQueue(connection, ingest, settings)
+        self._queue = JobQueue(connection, ingest, settings, tables.scaling)
         self._done = Done(tables.done, store, spool)
         self._lister = Lister(jobs, self._inputs, self._done, self._queue, assignments, store)
         quiet_s = settings.repair_quiet_s

@@ -10,7 +10,6 @@ from trunkline.contracts.spec_sections import Effect
 NOT_YET = {
     "job_timeout": "jobs are not timed out yet: leave it out, and use `datum_timeout`",
     "reprocess_spec": "so far every job skips what is done: change `salt` to run everything again",
-    "datum_set_spec": "so far each datum travels on its own, which costs little: leave it out",
     "same_path": "so far no path can be written twice: let each datum write paths of its own",
     "input.join": "joins are not listed yet: use a `cross`, and let the command skip other pairs",
     "input.group": "groups are not listed yet: let the glob match directories instead",

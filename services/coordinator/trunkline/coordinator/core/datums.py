@@ -176,9 +176,18 @@ def message(job: records.Job, datum: Datum, generation: int, round_: int) -> byt
     return messages.encode(msgspec.structs.replace(task, inputs=inputs))
 
 
-def message_id(job: str, index: int, generation: int, round_: int) -> str:
-    """Return the Nats-Msg-Id of a datum's message: the same for each time it is put in its round."""
-    return f"{job}/{index}/{generation}.{round_}"
+def message_id(job: str, index: int, generation: int, round_: int, count: int = 1) -> str:
+    """Return the Nats-Msg-Id of a message: the same for each time it is put in its round.
+
+    Args:
+        job: The job's id.
+        index: Of its first datum.
+        generation: Of that datum.
+        round_: The round.
+        count: How many datums it holds: a set that was cut otherwise is another message.
+    """
+    held = f"{index}+{count}" if count > 1 else str(index)
+    return f"{job}/{held}/{generation}.{round_}"
 
 
 def _contents(file: File) -> bytes:
