@@ -82,7 +82,7 @@ class DatumTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
 class DatumSet(msgspec.Struct, frozen=True, kw_only=True, tag="datum-set.v1"):
     """Several datums of one job that travel together, where the spec asks for it.
 
-    Sent and taken like a DatumTask, with the Msg-Id of its first datum. One worker works on them one
+    Sent and taken like a DatumTask, all of the first round and generation. One worker works on them one
     after the other; each has its own outcome, and the set is acked once all have one. A set that
     comes again has some of them done already.
     """

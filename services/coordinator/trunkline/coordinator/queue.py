@@ -54,14 +54,15 @@ class JobQueue:
     async def put(self, job: records.Job, chosen: Sequence[Datum], *, round_: int) -> None:
         """Put datums into the queue; return once all are stored.
 
-        In the first round they travel in the sets that the spec asks for; what is missing after that
-        is few, and travels alone.
+        In the first round they travel in the sets that the spec asks for. What is missing after that, or
+        asked for anew, is few, and travels alone.
 
         Raises:
             UnavailableError: some may be stored; put them again.
             RefusedError: the server cannot store them now, a full disk, say.
         """
-        wanted = job.spec.datum_set_spec if round_ == 1 else _ALONE
+        first = round_ == 1 and not job.generations
+        wanted = job.spec.datum_set_spec if first else _ALONE
         workers = await self._workers(job.pipeline) if wanted.per_worker else 1
         groups = sets.grouped(chosen, wanted, workers)
         subject = subjects.datums(job.pipeline, job.id)

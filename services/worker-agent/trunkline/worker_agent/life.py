@@ -64,7 +64,8 @@ async def live(work: Work, bench: Bench, hooks: Hooks) -> Ack | Nak | None:
         bench.executor.withdraw(work.current)
         for each in under_way:
             each.cancel()
-        hooks.ran(work, False)
+        if not work.ran:
+            hooks.ran(work, False)
 
 
 async def _work(
@@ -90,6 +91,7 @@ async def _work(
             await staging
     last = work.current
     ran = await datum.run(last, bench)
+    work.ran = True
     hooks.ran(work, isinstance(ran, Ran) and ran.stored is not None)
     end = await _finish(last, ran, bench, lambda: hooks.stored(work))
     return _settlement([end, *await asyncio.gather(*ends)]) if ends else end

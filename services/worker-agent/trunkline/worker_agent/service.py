@@ -258,9 +258,7 @@ class Worker:
             self._settle_soon(delivery, Ack())
             return
         first = tasks[0]
-        fresh = delivery.delivered <= 1 and all(
-            each.round == 1 and each.generation == 1 for each in tasks
-        )
+        fresh = delivery.delivered <= 1 and first.round == 1 and first.generation == 1
         known = self._works.get(key)
         if known is not None:
             known.delivery = delivery

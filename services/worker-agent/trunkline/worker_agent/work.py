@@ -79,6 +79,8 @@ class Work:
     """The one that has the slot, or will have it."""
     turn: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     """Set when it may begin."""
+    ran: bool = False
+    """Whether it needs no slot any more."""
     why: Why | None = None
     """Set before it is cancelled."""
     life: asyncio.Task[None] | None = None
