@@ -67,9 +67,6 @@ async def upload(
         InvalidPathError: A name cannot stand in a repo, a link leads outside, something is no file.
         UnavailableError: The store or the disk is away or full.
     """
-    small = walking.few(str(directory))
-    if small is not None:
-        return await _upload_few(store, small)
     few: list[File] = []
     async with contextlib.aclosing(scan(store, directory, views=views)) as files:
         async for file in files:
@@ -83,7 +80,8 @@ async def upload(
     return Uploaded(files=tuple(few), manifest="", count=len(few), bytes=size)
 
 
-async def _upload_few(store: Store, found: list[Small]) -> Uploaded:
+async def upload_few(store: Store, found: Iterable[Small]) -> Uploaded:
+    """Store a few small files that were read; UnavailableError: the store is away or full."""
     packer = packs.Packer(store)
     for each in found:
         packer.add(each.path, each.data, each.sha256)
@@ -132,7 +130,8 @@ async def download(
         UnavailableError: The store is away, or the disk here is full.
     """
     with disk.writing(str(target)):
-        os.makedirs(target, exist_ok=True)  # noqa: PTH103
+        if not os.path.isdir(target):  # noqa: ASYNC240, PTH112
+            os.makedirs(target, exist_ok=True)  # noqa: PTH103
     if isinstance(files, Sequence) and _is_little(files):
         await _download_few(store, files, str(target))
         return sum(file.size for file in files)

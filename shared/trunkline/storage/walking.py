@@ -54,11 +54,22 @@ class Large:
 Found = Small | Large
 
 
-def few(directory: str) -> list[Small] | None:
-    """Return the files of a directory that holds just a few small ones, as most outputs do.
+@dataclass(slots=True)
+class Few:
+    """A directory that holds just a few small files, as most outputs do."""
 
-    On the spot, with a handful of system calls. None for everything else, be it many, large, deep,
-    a link or wrong: then it is to be walked, and the walk says what is wrong with it.
+    files: list[Small]
+    status: os.stat_result
+    """Of the directory itself."""
+    attributes: list[str]
+    """The names of its extended ones."""
+
+
+def few(directory: str) -> Few | None:
+    """Read a directory on the spot, with a handful of system calls, if few small files are all it holds.
+
+    None for everything else, be it many, large, deep, a link or wrong: then it is to be walked, and
+    the walk says what is wrong with it.
     """
     try:
         at = os.open(directory, _DIRECTORY)
@@ -68,17 +79,19 @@ def few(directory: str) -> list[Small] | None:
         status = os.fstat(at)
         if status.st_nlink > 2 or status.st_size > _FLAT_BYTES:
             return None
-        found = os.listdir(at)  # noqa: PTH208
+        # by its path, which is no link: a descriptor would be copied and rewound for this
+        found = os.listdir(directory)  # noqa: PTH208
         if len(found) > INLINE_FILES:
             return None
-        return _few(at, sorted(found, key=os.fsencode))
+        files = _small_files(at, sorted(found, key=os.fsencode))
+        return None if files is None else Few(files, status, os.listxattr(at))
     except OSError:
         return None
     finally:
         os.close(at)
 
 
-def _few(at: int, found: list[str]) -> list[Small] | None:
+def _small_files(at: int, found: list[str]) -> list[Small] | None:
     files: list[Small] = []
     left = FEW_BYTES
     for name in found:

@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from trunkline.contracts import errors, names
 from trunkline.contracts.messages import DatumInput, DatumTask, File
-from trunkline.storage import disk, manifests, trees
+from trunkline.storage import disk, manifests, trees, walking
 from trunkline.storage.store import Store
 from trunkline.worker_agent import rights
 
@@ -63,13 +63,13 @@ class Place:
         """Where that is put."""
         return f"{self.directory}.rest"
 
-    def knows(self, name: str, files: Iterable[File] | None) -> None:
-        """Note all files of one of the directories; None: they are not known."""
-        paths = None if files is None else [file.path[1:] for file in files]
-        if self.known is None or paths is None or any("/" in path for path in paths):
+    def knows(self, name: str, paths: Iterable[str]) -> None:
+        """Note all files of one of the directories."""
+        files = [path[1:] for path in paths]
+        if self.known is None or any("/" in file for file in files):
             self.known = None
         else:
-            self.known[name] = paths
+            self.known[name] = files
 
     @property
     def out(self) -> str:
@@ -101,7 +101,8 @@ class Workspace:
             each.chmod(_MODE)
         probe = self._scratch / "probe"
         probe.mkdir()
-        self._made = _made(probe.lstat())
+        made = probe.lstat()
+        self._made = _Made(made.st_mode, made.st_uid, made.st_gid)
         probe.rmdir()
 
     def place(self) -> Place:
@@ -129,7 +130,10 @@ class Workspace:
         for each in task.inputs:
             files = _files(store, each) if each.files is None else each.files
             place.bytes += await trees.download(store, files, f"{place.directory}/{each.name}")
-            place.knows(each.name, each.files)
+            if each.files is None:
+                place.known = None
+            else:
+                place.knows(each.name, (file.path for file in each.files))
 
     def _make(self, place: Place) -> None:
         """Make a place's directories, or take some that are there."""
@@ -197,13 +201,17 @@ class Workspace:
             UnavailableError: the store or the disk is away or full.
             InvalidPathError: it cannot become a repo's content; the command's fault.
         """
+        found = walking.few(place.out)
+        if found is not None:
+            if self._made.fits(found.status, found.attributes):
+                place.knows(OUT, [each.path for each in found.files])
+            return await trees.upload_few(store, found.files)
+        place.known = None
         if not _is_directory(place.out):
             raise errors.InvalidPathError(OUT, "the command made it no directory")
         directory = Path(place.directory)
         seen = {"/pfs": directory, str(self.pfs): directory}
-        stored = await trees.upload(store, directory / OUT, views=seen)
-        place.knows(OUT, stored.files)
-        return stored
+        return await trees.upload(store, directory / OUT, views=seen)
 
     async def discard(self, place: Place) -> None:
         """Delete a datum's files; what cannot be deleted stays until the worker's end."""
@@ -231,9 +239,11 @@ class Workspace:
         if known is None or len(known) != len(place.names) or len(self._spare) >= _SPARE:
             return False
         try:
+            for name in known.pop(OUT):  # which is a directory like new but for these files
+                os.unlink(f"{place.out}/{name}")  # noqa: PTH108
             return all(
-                _cleared(f"{place.directory}/{name}", known[name], self._made)
-                for name in place.names
+                _cleared(f"{place.directory}/{name}", files, self._made)
+                for name, files in known.items()
             )
         except OSError:
             return False
@@ -262,9 +272,10 @@ class _Made(NamedTuple):
     uid: int
     gid: int
 
-
-def _made(status: os.stat_result) -> _Made:
-    return _Made(status.st_mode, status.st_uid, status.st_gid)
+    def fits(self, status: os.stat_result, attributes: list[str]) -> bool:
+        """Return whether nobody has changed this about a directory, or given it attributes."""
+        same = self == (status.st_mode, status.st_uid, status.st_gid)
+        return same and all(each.startswith("security.") for each in attributes)
 
 
 def _cleared(path: str, files: list[str], made: _Made) -> bool:
@@ -273,9 +284,8 @@ def _cleared(path: str, files: list[str], made: _Made) -> bool:
     try:
         for name in files:
             os.unlink(name, dir_fd=fd)
-        if _made(os.fstat(fd)) != made or os.listdir(fd):  # noqa: PTH208
-            return False
-        return not [name for name in os.listxattr(fd) if not name.startswith("security.")]
+        # it is no link, so its path will do: a descriptor would be copied and rewound for this
+        return made.fits(os.fstat(fd), os.listxattr(fd)) and not os.listdir(path)  # noqa: PTH208
     finally:
         os.close(fd)
 

@@ -219,7 +219,8 @@ class Shim:
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
         with contextlib.suppress(OSError):  # the agent is gone: end of file follows
             sent = self._link.sendmsg([data], rights)
-            self._link.sendall(data[sent:])
+            if sent < len(data):
+                self._link.sendall(data[sent:])
 
 
 class _Command:
