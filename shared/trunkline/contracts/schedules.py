@@ -2,8 +2,9 @@
 
 The language is that of Pachyderm's cron inputs: five fields (minute, hour, day of the month, month, day
 of the week) of `*`, numbers, names, ranges, lists and steps; `@hourly` and the like; `@every 90s`; and
-`@never`, which ticks only when told to. All times are UTC. As in every cron, a day that is restricted
-both by its number and by its weekday comes when either fits.
+`@never`, which ticks only when told to, as does a day that never comes (`0 0 31 2 *`, often seen). All
+times are UTC. As in every cron, a day that is restricted both by its number and by its weekday comes
+when either fits.
 """
 
 import re
@@ -16,8 +17,6 @@ _MOST_CHARS = 200
 _MOST_EVERY_S = 365 * 24 * 3600.0
 _NEXT_DAYS = 366 * 8 + 1
 """The longest wait for a day that comes at all: a February 29 may take eight years."""
-
-_SOME_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 _NAMED = {
     "@yearly": "0 0 1 1 *",
@@ -110,7 +109,7 @@ def parse(text: str) -> Schedule:
         raise errors.InvalidScheduleError(text, reason)
     parts = [_values(text, word, field) for word, field in zip(words, _FIELDS, strict=True)]
     minutes, hours, days, months, weekdays = parts
-    made = Schedule(
+    return Schedule(
         minutes=minutes,
         hours=hours,
         days=days,
@@ -118,9 +117,6 @@ def parse(text: str) -> Schedule:
         weekdays=weekdays,
         either_day=words[2][0] not in "*?" and words[4][0] not in "*?",
     )
-    if made.after(_SOME_TIME) is None:
-        raise errors.InvalidScheduleError(text, "there is no such day")
-    return made
 
 
 def _values(text: str, word: str, field: _Field) -> frozenset[int]:

@@ -143,7 +143,8 @@ class Section:
     def _unknown(self, key: str) -> str:
         """Return what is said of an unknown field, with the nearest known name in its spelling."""
         camels = key != key.lower() and "_" not in key
-        known = sorted({camel(name) if camels else name for name in self.known})
+        snakes = (name for each in self.fields for name in (each.name, *each.also))
+        known = [camel(name) if camels else name for name in snakes]
         near = difflib.get_close_matches(short(key), known, n=1)
         if near:
             return f"unknown field; did you mean {near[0]!r}?"

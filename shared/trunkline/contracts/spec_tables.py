@@ -7,58 +7,45 @@ result (a size of a cache) is accepted without having an effect, and even that i
 
 from collections.abc import Iterator
 
-from trunkline.contracts import globs, names, quantities, schedules, spec, spec_checks, spec_inputs
+from trunkline.contracts import (
+    globs,
+    names,
+    schedules,
+    spec,
+    spec_checks,
+    spec_inputs,
+    spec_pods,
+)
+from trunkline.contracts.spec_fields import (
+    BYTES,
+    COUNT,
+    FLAG,
+    TEXT,
+    TEXTS,
+    on_kubernetes,
+    refused,
+    taken,
+    unused,
+)
 from trunkline.contracts.spec_findings import Findings
 from trunkline.contracts.spec_kinds import (
     Anything,
     Duration,
-    Flag,
-    JsonText,
-    Kind,
     Later,
     ListOf,
     MapOf,
     Moment,
     Number,
     OneOf,
-    Quantity,
     Text,
     Whole,
 )
-from trunkline.contracts.spec_sections import Effect, Field, Node, Section, Used, used
+from trunkline.contracts.spec_sections import Node, Section, Used, used
 
 MOST_WORKERS = 100_000
 MOST_TIMEOUT_S = 365 * 24 * 3600.0
 MOST_TRIES = 100
-MOST_NUMBER = 2**53
-"""Above it a number in JSON is not exact."""
-
-TEXT, FLAG, TEXTS = Text(), Flag(), ListOf(Text())
-CORES = Quantity(quantities.cores, "a number of cores such as 2, 0.5 or 500m", 100_000)
-BYTES = Quantity(quantities.size_bytes, "a size such as 1.5G, 64Mi or a number of bytes", 2**60)
-COUNT = Whole(0, MOST_NUMBER)
 TIMEOUT = Duration(MOST_TIMEOUT_S)
-
-
-def taken(name: str, kind: Kind, about: str, **more: object) -> Field:
-    """Return a field that takes effect everywhere."""
-    return Field(name=name, kind=kind, about=about, **more)  # type: ignore[arg-type] # Field's own
-
-
-def on_kubernetes(name: str, kind: Kind, about: str, **more: object) -> Field:
-    """Return a field that takes effect on Kubernetes."""
-    return taken(name, kind, about, effect=Effect.KUBERNETES, **more)
-
-
-def unused(name: str, kind: Kind, why: str) -> Field:
-    """Return a field that has no effect, and why that does no harm."""
-    return Field(name=name, kind=kind, about="", effect=Effect.UNUSED, why=why, to=None)
-
-
-def refused(name: str, why: str, kind: Kind | None = None, *also: str) -> Field:
-    """Return a field that cannot have an effect, and what to do instead."""
-    kind = kind or Anything()
-    return Field(name=name, kind=kind, about="", effect=Effect.REFUSED, why=why, to=None, also=also)
 
 
 SECRET = Section(
@@ -115,6 +102,7 @@ PARALLELISM = Section(
     (
         taken("constant", Whole(1, MOST_WORKERS), "so many workers"),
         taken("coefficient", Number(0, MOST_WORKERS), "so many workers per eligible node"),
+        unused("strategy", TEXT, "the one that is set says it"),
     ),
     spec_checks.exactly_one("constant", "coefficient"),
 )
@@ -205,80 +193,6 @@ INPUT: Section = Section(
     spec_inputs.too_many,
 )
 
-GPU = Section(
-    "gpu",
-    "Graphics processors.",
-    (
-        on_kubernetes("type", Text(spec_checks.label_key), "such as nvidia.com/gpu", required=True),
-        on_kubernetes("number", Whole(1, 1024), "how many", required=True),
-    ),
-)
-
-RESOURCES = Section(
-    "resources",
-    "What one worker needs, or may use.",
-    (
-        on_kubernetes("cpu", CORES, "cores"),
-        on_kubernetes("memory", BYTES, "bytes of memory", to="memory_bytes"),
-        on_kubernetes("disk", BYTES, "bytes of ephemeral disk", to="disk_bytes"),
-        on_kubernetes("gpu", GPU, "graphics processors"),
-    ),
-)
-
-TOLERATION = Section(
-    "toleration",
-    "A taint that the workers' pods stand.",
-    (
-        on_kubernetes(
-            "key", Text(spec_checks.label_key), "the taint's key; with EXISTS, all if not set"
-        ),
-        on_kubernetes(
-            "operator",
-            OneOf({"EXISTS": "Exists", "EQUAL": "Equal", "Exists": "Exists", "Equal": "Equal"}),
-            "how key and value are compared",
-        ),
-        on_kubernetes("value", Text(spec_checks.label_value), "the taint's value"),
-        on_kubernetes(
-            "effect",
-            OneOf(
-                {
-                    "ALL_EFFECTS": "",
-                    **dict.fromkeys(("NO_SCHEDULE", "NoSchedule"), "NoSchedule"),
-                    **dict.fromkeys(("PREFER_NO_SCHEDULE", "PreferNoSchedule"), "PreferNoSchedule"),
-                    **dict.fromkeys(("NO_EXECUTE", "NoExecute"), "NoExecute"),
-                }
-            ),
-            "the taint's effect; all if not set",
-        ),
-        on_kubernetes(
-            "toleration_seconds", COUNT, "how long a running pod stands it", to="toleration_s"
-        ),
-    ),
-    spec_checks.toleration,
-)
-
-_LABELS = MapOf(Text(spec_checks.label_value), spec_checks.label_key)
-
-SCHEDULING = Section(
-    "scheduling_spec",
-    "Where the workers' pods may run.",
-    (
-        on_kubernetes("node_selector", _LABELS, "labels that a node must have"),
-        on_kubernetes(
-            "priority_class_name", Text(spec_checks.object_name), "the pods' priority class"
-        ),
-    ),
-)
-
-METADATA = Section(
-    "metadata",
-    "What the workers' pods bear; our own labels win.",
-    (
-        on_kubernetes("annotations", MapOf(TEXT, spec_checks.label_key), "annotations"),
-        on_kubernetes("labels", _LABELS, "labels"),
-    ),
-)
-
 DATUM_SETS = Section(
     "datum_set_spec",
     "How many datums travel together.",
@@ -344,22 +258,10 @@ SPEC = Section(
             OneOf({word: word for word in ("fail", "concatenate")}),
             "what becomes of a path that two datums write (not in Pachyderm)",
         ),
-        on_kubernetes("resource_requests", RESOURCES, "what a worker needs"),
-        on_kubernetes("resource_limits", RESOURCES, "what a worker may use"),
-        on_kubernetes("scheduling_spec", SCHEDULING, "where workers may run"),
-        on_kubernetes("tolerations", ListOf(TOLERATION), "taints that workers stand"),
-        on_kubernetes("metadata", METADATA, "labels and annotations of the workers' pods"),
-        on_kubernetes(
-            "pod_spec", JsonText(dict, "a string that holds a JSON object"), "merged into the pods"
-        ),
-        on_kubernetes(
-            "pod_patch",
-            JsonText(list, "a string that holds an array of JSON Patch operations"),
-            "applied to the pods last",
-        ),
+        *spec_pods.FIELDS,
         taken("$schema", Anything(), "for editors", to=None),
-        unused("sidecar_resource_requests", RESOURCES, _SIDECAR),
-        unused("sidecar_resource_limits", RESOURCES, _SIDECAR),
+        unused("sidecar_resource_requests", spec_pods.RESOURCES, _SIDECAR),
+        unused("sidecar_resource_limits", spec_pods.RESOURCES, _SIDECAR),
         unused("cache_size", BYTES, "there is no cache to size"),
         unused("max_queue_size", COUNT, "workers decide themselves how many datums to fetch ahead"),
         unused("enable_stats", FLAG, "figures of every datum are always kept"),
@@ -377,6 +279,7 @@ SPEC = Section(
         refused("spout", "spouts do not run here: let a process of yours put files, or use `cron`"),
         refused("s3_out", S3, FLAG),
         refused("determined", "there is no Determined here: leave it out"),
+        refused("inputs", "since Pachyderm 1.5 it is `input`, with the repo in `pfs`"),
         refused("tf_job", "there is no Kubeflow here: put the training into `transform`"),
     ),
     spec_checks.whole_spec,

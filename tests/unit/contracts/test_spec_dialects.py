@@ -139,6 +139,7 @@ def test_an_unknown_field_names_the_nearest_one_in_its_own_spelling():
     assert problems["$.datumTrys"] == "unknown field; did you mean 'datumTries'?"
     assert problems["$.datum_trys"] == "unknown field; did you mean 'datum_tries'?"
     assert "'parallelism_spec'" in problems["$.paralelism_spec"]
+    assert "'parallelism_spec'" in refused(changed(parallelism="1"))["$.parallelism"]
     assert "'transform'" in problems["$.transfrm"]
 
 
