@@ -73,7 +73,7 @@ def parse_ack(reply: str) -> AckSubject:
     """Return what stands in `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<five numbers>`."""
     tokens = reply.split(".")
     first = 4 if len(tokens) == 9 else 6
-    return AckSubject(*(int(token) for token in tokens[first : first + 5]))
+    return AckSubject(*map(int, tokens[first : first + 5]))
 
 
 def decode_answer(verb: str, data: bytes) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """nats-py's client, with what it must do differently for a bus that loses nothing silently.
 
-It stays nats-py's connection: parser, handshake, reconnecting and re-subscribing are its own. What
-is put right here, by overriding the protocol's events:
+It stays nats-py's connection: handshake, reconnecting and re-subscribing are its own. What is put
+right here, by overriding the protocol's events:
 
 - *Nothing crosses a disconnect.* A message that was taken while the connection was up, but not
   written yet, is dropped when the connection is lost, not sent some time later; a send while it is
@@ -12,22 +12,25 @@ is put right here, by overriding the protocol's events:
   time-out. Other errors of the server end the connection only where it cannot come back by itself.
 - *Dead peers do not hold up a reconnect*: the old socket is aborted, not closed politely.
 - `send` and `listen` are plain functions: a message is sent or handed over without a task switch,
-  which is what makes the hot paths cheap, and state machines on top simple.
+  which is what makes the hot paths cheap, and state machines on top simple. `parsing` is, too.
 
 All of this leans on the inner names of nats-py 2.16, which the lock pins; tests/integration proves
 each point against a real server.
 """
 
 import asyncio
+import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
 from nats.aio.client import Client, Srv
 from nats.aio.subscription import Subscription
+from nats.errors import ProtocolError
 
 from trunkline.bus import jetstream
+from trunkline.bus.parsing import Parser
 from trunkline.contracts import errors
 
 log = logging.getLogger(__name__)
@@ -59,6 +62,7 @@ class Wire(Client):
         self, *, on_lost: Callable[[], None], on_violation: Callable[[Violation], None]
     ) -> None:
         super().__init__()
+        self._ps = Parser(self._take, self._take_control)
         self._handlers: dict[int, Handler] = {}
         self._barriers: set[asyncio.Future[bool]] = set()
         self._on_lost = on_lost
@@ -141,19 +145,34 @@ class Wire(Client):
 
     # --- events of the protocol, as nats-py calls them --------------------------------------------
 
-    async def _process_msg(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
-    ) -> None:
+    def _take(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
+    ) -> Awaitable[None] | None:
         handler = self._handlers.get(sid)
         if handler is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
-            return
+            return self._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]
         try:
             handler(subject.decode(), reply.decode(), data, headers)
         except (
             Exception
         ):  # the read loop is the outermost loop: an error here would end it silently
             log.exception("message handler failed", extra={"subject": subject.decode()})
+        return None
+
+    async def _take_control(self, verb: bytes, rest: bytes) -> None:
+        match verb:
+            case b"PING":
+                await self._process_ping()
+            case b"PONG":
+                await self._process_pong()
+            case b"-ERR":
+                await self._process_err(rest.decode().lower())
+            case b"INFO":
+                await self._process_info(json.loads(rest))
+            case b"+OK":
+                pass
+            case _:
+                raise ProtocolError
 
     async def _process_pong(self) -> None:
         if self._pongs:
