@@ -62,8 +62,13 @@ class Site:
     @property
     def cpu_s(self) -> float:
         """CPU seconds that the coordinator has used."""
-        line = (processes.PROC / str(self.pid) / "stat").read_text()
-        return processes.parse_stat(line).ticks / os.sysconf("SC_CLK_TCK")
+        return _cpu_s(self.pid)
+
+    @property
+    def server_cpu_s(self) -> float:
+        """CPU seconds that the server has used."""
+        assert self.server.pid is not None
+        return _cpu_s(self.server.pid)
 
     async def commit(self, manifest: manifests.Written, identifier: str) -> None:
         """Commit these files and no others."""
@@ -165,6 +170,11 @@ async def _ready(client: clients.Client) -> None:
             await asyncio.sleep(POLL_S)
 
 
+def _cpu_s(pid: int) -> float:
+    line = (processes.PROC / str(pid) / "stat").read_text()
+    return processes.parse_stat(line).ticks / os.sysconf("SC_CLK_TCK")
+
+
 def files(count: int) -> Iterator[File]:
     """Return files that only their manifest knows of: nobody reads them."""
     for number in range(count):
@@ -207,7 +217,10 @@ async def together(count: int, main: Sequence[str], *, outputs: bool) -> dict[st
             await site.commit(manifest, job)
             await site.until(job, _folded)
             folded_ns = time.time_ns()
+            await site.until(job, lambda each: each.state.ended)
+            server_s = site.server_cpu_s
             ended = await site.until(job, lambda each: each.compacted)
+            server_s, away_ns = site.server_cpu_s - server_s, time.time_ns()
             first_ns = await stand_in.ended()
         assert ended.counts.processed == count
         assert site.server.pid is not None
@@ -216,6 +229,8 @@ async def together(count: int, main: Sequence[str], *, outputs: bool) -> dict[st
             "first datum s": (first_ns - began_ns) / 1e9,
             "folded/s": count / (folded_ns - first_ns) * 1e9,
             "end after fold s": (ended.ended_ns - folded_ns) / 1e9,
+            "put away after end s": (away_ns - ended.ended_ns) / 1e9,
+            "nats-server CPU s of that": server_s,
             "coordinator peak RSS MB": processes.peak(site.pid) / 1e6,
             "nats-server peak RSS MB": processes.peak(site.server.pid) / 1e6,
         }
@@ -242,9 +257,9 @@ def main() -> None:
     for name in asked.only.split(","):
         found = asyncio.run(runs[name]())
         print(f"{name} (load {os.getloadavg()[0]:.1f})")
-        print("\n".join(f"  {value:10.1f}  {what}" for what, value in found.items()))
+        print("\n".join(f"  {value:10.2f}  {what}" for what, value in found.items()))
         if name == "steps":
-            print(f"  {sum(list(found.values())[:4]):10.1f}  in all, without `skip instead`")
+            print(f"  {sum(list(found.values())[:4]):10.2f}  in all, without `skip instead`")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from trunkline.bus.ports import Entry
@@ -16,6 +17,7 @@ from trunkline.coordinator.core import tiers
 from trunkline.coordinator.core.job import ListingEnded, Opened
 from trunkline.coordinator.done import Done
 from trunkline.coordinator.folding import LiveJob
+from trunkline.coordinator.lookup import Lookup
 from trunkline.storage import runs
 from trunkline.storage.store import Store, open_store
 
@@ -90,7 +92,7 @@ def outcome(job: str, index: int, number: int, state: DatumState = DatumState.PR
     )
 
 
-def pinned(runs_: Iterable[str] = (), job: str = "a" * 32) -> records.Job:
+def a_record(job: str) -> records.Job:
     return records.Job(
         pipeline=P,
         id=job,
@@ -106,13 +108,12 @@ def pinned(runs_: Iterable[str] = (), job: str = "a" * 32) -> records.Job:
         inputs=(),
         state=JobState.SUCCESS,
         created_ns=0,
-        done_runs=tuple(runs_),
     )
 
 
 async def ended(store: Store, job: str, outcomes: Iterable[Outcome]) -> records.Job:
     """Return an ended job with its archive."""
-    record = pinned(job=job)
+    record = a_record(job)
     live = LiveJob(record)
     for each in outcomes:
         live.handle(Opened(each.index + 1))
@@ -124,10 +125,10 @@ async def ended(store: Store, job: str, outcomes: Iterable[Outcome]) -> records.
     return archive.in_record(record)
 
 
-async def found(done: Done, heads: Heads, numbers: Iterable[int]) -> dict[int, Outcome]:
+async def found(store: Store, heads: Heads, numbers: Iterable[int]) -> dict[int, Outcome]:
     by_fingerprint = {fingerprint(number): number for number in numbers}
     runs_ = heads.value.runs if heads.value else ()
-    hits = await done.lookup(pinned(runs_)).find(by_fingerprint)
+    hits = await Lookup(store, runs_).find(by_fingerprint)
     return {by_fingerprint[each]: reading.whole(value) for each, value in hits.items()}
 
 
@@ -136,7 +137,7 @@ async def test_only_what_was_processed_is_found(done: Done, heads: Heads, store:
     outcomes = [outcome("j1", index, index, state) for index, state in enumerate(states)]
     await done.append(await ended(store, "j1", outcomes))
     expected = states.index(DatumState.PROCESSED)
-    assert await found(done, heads, range(20)) == {expected: outcomes[expected]}
+    assert await found(store, heads, range(20)) == {expected: outcomes[expected]}
 
 
 async def test_an_append_that_is_repeated_is_none(done: Done, heads: Heads, store: Store) -> None:
@@ -170,7 +171,7 @@ async def test_many_jobs_become_few_runs_that_find_all_the_newest_first(
         newest |= dict.fromkeys(chosen, job)
     assert heads.value is not None
     assert len(heads.value.runs) <= tiers.MOST
-    hits = await found(done, heads, range(300))
+    hits = await found(store, heads, range(300))
     assert {number: each.job for number, each in hits.items()} == newest
 
 
@@ -181,10 +182,27 @@ async def test_a_run_that_is_gone_finds_nothing_and_hurts_nothing_else(
         await done.append(await ended(store, f"j{number}", [outcome(f"j{number}", 0, number)]))
     assert heads.value is not None
     (tmp_path / "store" / heads.value.runs[1]).unlink()
-    assert sorted(await found(done, heads, range(3))) == [0, 2]
+    assert sorted(await found(store, heads, range(3))) == [0, 2]
     gone = await runs.open_run(store, heads.value.runs[2])
     (tmp_path / "store" / gone.blocks[0].key).unlink()
-    assert sorted(await found(done, heads, range(3))) == [0]
+    assert sorted(await found(store, heads, range(3))) == [0]
     for number in range(3, 12):
         await done.append(await ended(store, f"j{number}", [outcome(f"j{number}", 0, number)]))
-    assert sorted(await found(done, heads, range(12))) == [0, *range(3, 12)]
+    assert sorted(await found(store, heads, range(12))) == [0, *range(3, 12)]
+
+
+async def test_fingerprints_that_begin_alike_are_told_apart(
+    done: Done, heads: Heads, store: Store
+) -> None:
+    """Only their first bytes are in memory; what they lead to says whose it is."""
+    alike = [bytes(4) + fingerprint(number)[4:] for number in range(6)]
+    outcomes = [
+        msgspec.structs.replace(outcome("j1", index, 0), fingerprint=alike[index].hex())
+        for index in range(5)
+    ]
+    await done.append(await ended(store, "j1", outcomes))
+    assert heads.value is not None
+    hits = await Lookup(store, heads.value.runs).find([*alike[1:], fingerprint(7)])
+    assert {each: reading.whole(kept) for each, kept in hits.items()} == {
+        alike[index]: outcomes[index] for index in range(1, 5)
+    }

@@ -3,20 +3,20 @@
 The index is a list of immutable runs, its head in KV. Each run maps fingerprints (16 bytes) to keys
 of one *outcomes run*, which it names under the empty key, its first. For a job's own run that is the
 job's archive; runs that were merged have an outcomes run of their own. So fingerprints, which have no
-order that anybody could make use of, are small and read as a whole, while outcomes lie in the order
-of their datums: a job that finds what the one before it did reads them from front to back.
+order that anybody could make use of, are small and read as a whole (`lookup`), while outcomes lie in
+the order of their datums: a job that finds what the one before it did reads them from front to back.
 
 Appending a job: its archive and the run over it are in the store, and in its record; the head moves,
 with the job's id in it. Killed before the move, it is made again; killed after it, the second append
-sees the id and does nothing. Merging moves the head in the same
-way, from runs to one that says the same. Runs that the head names no more stay for the jobs that
-have pinned them.
+sees the id and does nothing. Merging moves the head in the same way, from runs to one that says the
+same. Runs that the head names no more stay for the jobs that have pinned them.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -42,48 +42,21 @@ OUTCOMES_SCALE = 2
 """Of the blocks of outcomes: they are read in a row or once in a while, and never shared by runs."""
 _AT_ONCE = 4096
 
-_LOST = (errors.NotFoundError, errors.CorruptObjectError, errors.MalformedMessageError)
+LOST = (errors.NotFoundError, errors.CorruptObjectError, errors.MalformedMessageError)
 """What reading a run raises that cannot be read, now or later."""
 
 
+@dataclass(frozen=True)
 class Segment:
     """One run of the index with its outcomes run, opened."""
 
-    def __init__(self, index: Run, outcomes: Run) -> None:
-        self.index, self.outcomes = index, outcomes
+    index: Run
+    outcomes: Run
 
-    async def find(self, fingerprints: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Return the stored outcomes of those fingerprints, given in order, that are here."""
-        async with aclosing(picking.pick(self.index, fingerprints)) as found:
-            places = {place: fingerprint async for fingerprint, place in found}
-        async with aclosing(picking.pick(self.outcomes, sorted(places))) as found:
-            return {places[place]: outcome async for place, outcome in found}
-
-
-class Lookup:
-    """The runs that one job has pinned; opened when they are first needed."""
-
-    def __init__(self, store: Store, keys: Sequence[str]) -> None:
-        self._store, self._keys = store, keys
-        self._segments: list[Segment] | None = None
-
-    async def find(self, fingerprints: Iterable[bytes]) -> dict[bytes, bytes]:
-        """Return the stored outcomes, as JSON, of those fingerprints that are done."""
-        if self._segments is None:
-            self._segments = await open_segments(self._store, self._keys)
-        wanted = set(fingerprints) if self._segments else set[bytes]()
-        found: dict[bytes, bytes] = {}
-        for segment in reversed(self._segments):
-            if not wanted:
-                break
-            try:
-                hits = await segment.find(sorted(wanted))
-            except _LOST as error:
-                _warn(segment.index.key, error)
-                continue
-            found |= hits
-            wanted -= hits.keys()
-        return found
+    async def places(self) -> AsyncGenerator[tuple[Sequence[bytes], Sequence[bytes]], None]:
+        """Yield the index, some at a time: fingerprints, in order, and keys of the outcomes run."""
+        async for some in self.index.batches(first=1):
+            yield some
 
 
 class Done:
@@ -100,10 +73,6 @@ class Done:
     ) -> None:
         self._table, self._store, self._spool = table, store, spool
         self._locks: dict[str, asyncio.Lock] = {}
-
-    def lookup(self, job: records.Job) -> Lookup:
-        """Return what the job's skipping is decided against."""
-        return Lookup(self._store, job.done_runs)
 
     async def append(self, job: records.Job) -> None:
         """Put what a job has processed, by its record, into its pipeline's index; once."""
@@ -153,8 +122,8 @@ class Done:
     async def _count(self, key: str) -> int:
         try:
             return (await runs.open_run(self._store, key)).count
-        except _LOST as error:
-            _warn(key, error)
+        except LOST as error:
+            warn(key, error)
             return 0
 
     async def _merged(self, keys: Sequence[str]) -> str:
@@ -163,11 +132,11 @@ class Done:
         with Spool(self._spool) as by_fingerprint, Spool(self._spool) as by_place:
             for number, segment in reversed(list(enumerate(segments))):
                 try:
-                    async for some, places in segment.index.batches(first=1):
+                    async for some, places in segment.places():
                         for fingerprint, place in zip(some, places, strict=True):
                             await by_fingerprint.add(fingerprint, number.to_bytes(4, "big") + place)
-                except _LOST as error:
-                    _warn(segment.index.key, error)
+                except LOST as error:
+                    warn(segment.index.key, error)
             last = _SOURCE
             for fingerprint, place in by_fingerprint.sorted():
                 if fingerprint != last:
@@ -212,8 +181,8 @@ async def open_segments(store: Store, keys: Sequence[str]) -> list[Segment]:
             if source is None:
                 raise errors.MalformedMessageError(key, "it names no outcomes")
             segments.append(Segment(index, await runs.open_run(store, source.decode())))
-        except _LOST as error:
-            _warn(key, error)
+        except LOST as error:
+            warn(key, error)
     return segments
 
 
@@ -231,9 +200,10 @@ async def _outcomes(
                 async with aclosing(picking.pick(outcomes, sorted(wanted))) as found:
                     async for place, outcome in found:
                         yield wanted[place], outcome
-            except _LOST as error:
-                _warn(outcomes.key, error)
+            except LOST as error:
+                warn(outcomes.key, error)
 
 
-def _warn(key: str, error: Exception) -> None:
+def warn(key: str, error: Exception) -> None:
+    """Tell of a run that cannot be read."""
     log.warning("run of a done index cannot be read", extra={"run": key, "reason": str(error)})

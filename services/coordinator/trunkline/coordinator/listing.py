@@ -29,10 +29,10 @@ from trunkline.coordinator.core import outcomes as reading
 from trunkline.coordinator.core import windows
 from trunkline.coordinator.core.datums import Datum
 from trunkline.coordinator.core.job import Fold, ListingEnded, Opened, WindowListed
-from trunkline.coordinator.done import Done
 from trunkline.coordinator.folding import LiveJob
 from trunkline.coordinator.inputs import Inputs, Portions
 from trunkline.coordinator.jobs import JobStore
+from trunkline.coordinator.lookup import Lookup
 from trunkline.coordinator.queue import JobQueue
 from trunkline.storage.runs import RunWriter
 from trunkline.storage.store import Store
@@ -58,12 +58,11 @@ class Lister:
         self,
         jobs: JobStore,
         inputs: Inputs,
-        done: Done,
         queue: JobQueue,
         assignments: Assignments,
         store: Store,
     ) -> None:
-        self._jobs, self._inputs, self._done = jobs, inputs, done
+        self._jobs, self._inputs = jobs, inputs
         self._queue, self._assignments, self._store = queue, assignments, store
 
     async def run(self, live: LiveJob, job: records.Job) -> records.Job:
@@ -73,7 +72,7 @@ class Lister:
             MovedOnError: the job is not to be listed any more.
             UnavailableError: the server or the store is away; begin again.
         """
-        lookup = self._done.lookup(job)
+        lookup = Lookup(self._store, job.done_runs)
         first, opened = job.listed_to, False
         async with aclosing(self._inputs.datums(job, lambda index: index >= first)) as datums:
             portions = Portions(datums)

@@ -135,7 +135,7 @@ class JobRunner:
         self._inputs = Inputs(tables.commits, store)
         self._queue = JobQueue(connection, ingest, settings, tables.scaling)
         self._done = Done(tables.done, store, spool)
-        self._lister = Lister(jobs, self._inputs, self._done, self._queue, assignments, store)
+        self._lister = Lister(jobs, self._inputs, self._queue, assignments, store)
         quiet_s = settings.repair_quiet_s
         self._repairer = Repairer(jobs, self._inputs, self._queue, folder, events, quiet_s)
         scratch = spool or Path(tempfile.gettempdir())
