@@ -241,20 +241,21 @@ async def test_more_batches_than_a_stream_may_have_are_put_alone(
     assert (await stored(data)).keys() >= {outcome(index) for index in range(2000, 2100)}
 
 
-async def test_what_waits_for_others_goes_when_it_is_asked_for(
+async def test_what_waits_for_others_goes_with_what_is_in_a_hurry_and_when_it_is_asked_for(
     worker: NatsConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LINGER_S", 3600)
     firsts = Firsts(worker, Window(worker))
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-        assert await firsts.put(outcome(0), b"") is None  # nothing to wait for
+        assert await firsts.put(outcome(0), b"", hurry=True) is None
         first = tasks.create_task(firsts.put(outcome(1), b""), name="first")
         await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        second = tasks.create_task(firsts.put(outcome(2), b""), name="second")
-        await first
         await worker.flush()
-        assert not second.done()
+        assert not first.done()
+        assert await firsts.put(outcome(2), b"", hurry=True) is None
+        assert await first is None  # it went along
+        second = tasks.create_task(firsts.put(outcome(3), b""), name="second")
+        await asyncio.sleep(0)
         firsts.flush()
         assert await second is None
 

@@ -2,8 +2,8 @@
 
 A put is always in one of these states:
 
-    waiting     for its batch to be sent: no longer than `LINGER_S`, and not at all if nothing is
-                under way or somebody asks (`flush`)
+    waiting     for its batch to be sent: no longer than `LINGER_S`, and not at all if that is asked
+                for; a batch of a few costs nearly as much as one of a hundred
     sent        in a batch
     stored      the server has vouched for it (a flow-ack or the batch's PubAck): it is ours
     unknown     its batch ended before: an error, a gap, no answer, a lost connection
@@ -30,8 +30,8 @@ from trunkline.bus.ports import Publisher, Stored
 from trunkline.bus.wire import Violation
 from trunkline.contracts import errors, subjects
 
-LINGER_S = 0.002
-"""Seconds that a put may wait for others while one is under way."""
+LINGER_S = 0.005
+"""Seconds that a put may wait for others."""
 MOST = 128
 """Messages of a batch."""
 WINDOW = 4 * MOST
@@ -75,6 +75,8 @@ class Firsts:
         """How many messages are in `_sent`."""
         self._turn: asyncio.Handle | None = None
         """When what waits is sent, if that is settled."""
+        self._hurried = False
+        """Whether that is this turn of the loop."""
         self._alone_until = 0.0
         connection.on_violation(self._violated)
 
@@ -83,6 +85,7 @@ class Firsts:
         subject: str,
         data: bytes,
         *,
+        hurry: bool = False,
         told: Callable[[errors.TrunklineError], None] | None = None,
     ) -> Stored | None:
         """Return once the subject has a message; see ports.FirstPublisher."""
@@ -92,20 +95,19 @@ class Firsts:
         self._waiting.append(_Put(subject, data, known))
         if len(self._waiting) == MOST:
             self.flush()
+        elif hurry and not self._hurried:
+            self._unset_turn()
+            # with all that others put before this turn of the loop is over
+            self._turn, self._hurried = self._loop.call_soon(self.flush), True
         elif self._turn is None:
-            if self._sent:
-                self._turn = self._loop.call_later(LINGER_S, self.flush)
-            else:  # with all that others put before this turn of the loop is over
-                self._turn = self._loop.call_soon(self.flush)
+            self._turn = self._loop.call_later(LINGER_S, self.flush)
         if await known:
             return None
         return await self._insist(subject, data, told)
 
     def flush(self) -> None:
         """Send what waits, as far as there is room."""
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
+        self._unset_turn()
         while self._waiting and self._under_way < WINDOW:
             most = MOST if self._loop.time() >= self._alone_until else 1
             puts: list[_Put] = []
@@ -117,6 +119,11 @@ class Firsts:
                 entries = [(each.subject, each.data, b"") for each in puts]
                 self._sent[self._batches.send(entries, self._heard)] = puts
                 self._under_way += len(puts)
+
+    def _unset_turn(self) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
+        self._turn, self._hurried = None, False
 
     def _heard(self, batch: Batch, before: int) -> None:
         """Settle what is known of a batch."""

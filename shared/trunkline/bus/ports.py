@@ -209,6 +209,7 @@ class FirstPublisher(Protocol):
         subject: str,
         data: bytes,
         *,
+        hurry: bool = False,
         told: Callable[[errors.TrunklineError], None] | None = None,
     ) -> Stored | None:
         """Return once the subject has a message: None if it is this one, else what was first.
@@ -219,6 +220,7 @@ class FirstPublisher(Protocol):
         Args:
             subject: Where to.
             data: The message. The same bytes count as the same message.
+            hurry: Whether it is sent now, rather than in some milliseconds together with more.
             told: Called with what is in the way, at first and then at every tenth try.
 
         Raises:

@@ -61,6 +61,8 @@ class Bench:
     clock: Clock
     worker: str
     incarnation: str
+    resting: Callable[[], bool]
+    """Whether nothing runs and nothing waits to: an outcome has no company to wait for then."""
 
 
 async def stage(datum: Datum, bench: Bench) -> None:
@@ -223,7 +225,7 @@ async def _report(
         figures=Figures(**datum.measured),  # type: ignore[arg-type]
         ended_ns=bench.clock.wall_ns(),
     )
-    await bench.records.store_outcome(task, outcome)
+    await bench.records.store_outcome(task, outcome, hurry=bench.resting())
 
 
 def _history(datum: Datum, bench: Bench, state: DatumState) -> tuple[attempts.Attempt, ...]:

@@ -81,14 +81,20 @@ class Records:
         """Return whether the datum is done already; a record that nobody can read ends it, too."""
         return await self._stored(task) is not None
 
-    async def store_outcome(self, task: DatumTask, outcome: Outcome) -> None:
-        """Return once the datum has an outcome, ours or one that was there before; try for ever."""
+    async def store_outcome(self, task: DatumTask, outcome: Outcome, *, hurry: bool) -> None:
+        """Return once the datum has an outcome, ours or one that was there before; try for ever.
+
+        Args:
+            task: The datum.
+            outcome: Ours.
+            hurry: Whether it is sent now, rather than in some milliseconds together with others.
+        """
         subject = subjects.outcome(task.pipeline, task.job, task.index, task.generation)
 
         def told(problem: errors.TrunklineError) -> None:
             log.warning("outcome is not stored yet", extra=_named(task, reason=str(problem)))
 
-        first = await self._firsts.put(subject, _encoded(outcome), told=told)
+        first = await self._firsts.put(subject, _encoded(outcome), hurry=hurry, told=told)
         if first is not None:
             _note_first(task, first, outcome)
 

@@ -133,6 +133,7 @@ class Worker:
             clock=clock,
             worker=config.worker,
             incarnation=self._presence.incarnation,
+            resting=lambda: self._holding.resting,
         )
         self._hooks = life.Hooks(
             ran=self._ran,

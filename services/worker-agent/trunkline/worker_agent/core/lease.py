@@ -247,6 +247,11 @@ class Holding:
         """Whether nothing is held."""
         return not self.leases
 
+    @property
+    def resting(self) -> bool:
+        """Whether nothing runs and nothing waits to: what is held is only on its way out."""
+        return not (self._count[Phase.BEGUN] or self._count[Phase.WAITING])
+
     def held(self) -> tuple[Held, ...]:
         """Return what a claim says."""
         return tuple(
