@@ -4,6 +4,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from trunkline.worker_agent.core import lease
 from trunkline.worker_agent.core.lease import (
+    Advanced,
     Assigned,
     Begin,
     Cancel,
@@ -211,6 +212,25 @@ def test_the_oldest_job_comes_first():
     assert only(Begin, worker.tell(Ran(Key("new", 1)))) == [Begin(Key("old", 3))]
 
 
+def test_a_claim_says_which_datum_of_a_set_executes():
+    worker = Worker()
+    worker.receive(7)
+    worker.now_s += 1
+    assert worker.tell(Advanced(Key("j1", 7), index=8, generation=2)) == [Tell()]
+    (held,) = worker.holding.held()
+    assert (held.sequence, held.index, held.generation) == (7, 8, 2)
+    assert (held.executing, held.since_ns) == (True, int(worker.now_s * 1e9))
+
+
+def test_what_has_nothing_to_be_stored_does_not_hold_up_the_next_ones():
+    worker = Worker(prefetch=3)
+    for sequence in (1, 2, 3, 4):
+        worker.receive(sequence)
+    for sequence in (1, 2, 3):
+        effects = worker.tell(Ran(Key("j1", sequence), stored=True))
+        assert only(Begin, effects) == [Begin(Key("j1", sequence + 1))]
+
+
 def test_a_claim_says_what_executes():
     worker = Worker()
     worker.receive(1)
@@ -283,11 +303,17 @@ class Leases(RuleBasedStateMachine):
         self.tell(Received(key, self.sequence, 1, fresh, pending))
 
     @precondition(lambda self: self.begun - self.ran)
-    @rule()
-    def ran_(self):
+    @rule(stored=st.booleans())
+    def ran_(self, stored):
         key = min(self.begun - self.ran)
         self.ran.add(key)
-        self.tell(Ran(key))
+        self.tell(Ran(key, stored))
+
+    @precondition(lambda self: self.begun - self.ran)
+    @rule()
+    def advance(self):
+        self.sequence += 1
+        self.tell(Advanced(min(self.begun - self.ran), self.sequence, 1))
 
     @precondition(lambda self: self.ran)
     @rule(data=st.data())

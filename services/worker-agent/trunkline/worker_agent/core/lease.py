@@ -274,10 +274,12 @@ class Holding:
             now_s: Monotonic clock.
             now_ns: Wall clock, for claims.
         """
+        begun = self._count[Phase.BEGUN]
         effects = self._heard(event, now_s, now_ns)
         if self._waiting and self._slots_free():
             self._begin(effects, now_s, now_ns)
-        if not self.stopped and not isinstance(event, Advanced | Stored | Settled):
+        idle = isinstance(event, Advanced | Stored | Settled) and begun == self._count[Phase.BEGUN]
+        if not (self.stopped or idle):
             self._look_ahead(effects)
         return effects
 
