@@ -85,6 +85,7 @@ class Workspace:
         self.work = home / "work"
         self.root = home / "root"
         self._scratch = home / "scratch"
+        self._sources = (str(self.pfs), str(self.work))
         self._count = 0
         self._presented: Place | None = None
         self._doomed: list[str] = []
@@ -155,10 +156,11 @@ class Workspace:
         """Let a datum's files be what is in /pfs."""
         assert self._presented in (None, place)
         self._presented = place
-        with disk.writing(str(self.pfs)):
+        pfs, _ = self._sources
+        with disk.writing(pfs):
             for name in place.names:
                 with contextlib.suppress(FileNotFoundError):  # moved by a try that failed half-way
-                    os.rename(f"{place.directory}/{name}", f"{self.pfs}/{name}")  # noqa: PTH104
+                    os.rename(f"{place.directory}/{name}", f"{pfs}/{name}")  # noqa: PTH104
 
     def withdraw(self, place: Place) -> None:
         """Take everything out of /pfs and out of the working directory; nothing if it was not there.
@@ -168,19 +170,20 @@ class Workspace:
         if self._presented is not place:
             return
         self._presented = None
-        with disk.writing(str(self.pfs)):
-            for source in (str(self.pfs), str(self.work)):
+        pfs, work = self._sources
+        with disk.writing(pfs):
+            for source in self._sources:
                 if stat.S_IMODE(os.stat(source).st_mode) != _MODE:  # noqa: PTH116
                     os.chmod(source, _MODE)  # noqa: PTH101
             missing = set(place.names)
-            for name in os.listdir(self.pfs):  # noqa: PTH208
+            for name in os.listdir(pfs):  # noqa: PTH208
                 if name in missing:
                     missing.discard(name)
-                    _move(f"{self.pfs}/{name}", f"{place.directory}/{name}")
+                    _move(f"{pfs}/{name}", f"{place.directory}/{name}")
                 else:
-                    self._put_aside(place, str(self.pfs), name)
-            for name in os.listdir(self.work):  # noqa: PTH208
-                self._put_aside(place, str(self.work), name)
+                    self._put_aside(place, pfs, name)
+            for name in os.listdir(work):  # noqa: PTH208
+                self._put_aside(place, work, name)
             if OUT in missing:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(place.out)  # noqa: PTH102

@@ -39,12 +39,14 @@ class SpawnError(errors.TrunklineError):
 
 
 class Child:
-    """A command that was given to the shim."""
+    """A command that was given to the shim; one task waits for its end."""
 
-    def __init__(self, number: int, name: str, ended: asyncio.Future[protocol.Exited]) -> None:
+    def __init__(self, number: int, name: str) -> None:
         self.id = number
         self.name = name
-        self._ended = ended
+        self._exited: protocol.Exited | None = None
+        self._error: errors.TrunklineError | None = None
+        self._waiter: asyncio.Future[None] | None = None
 
     async def ended(self) -> protocol.Exited:
         """Return how it ended, once it and all its descendants are gone.
@@ -55,32 +57,36 @@ class Child:
             SpawnError: it could not be started.
             ShimLostError: nobody is there any more.
         """
-        if self._ended.done():
-            return self._ended.result()
-        return await asyncio.shield(self._ended)
+        while self._exited is None:
+            if self._error is not None:
+                raise self._error
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._exited
 
     @property
     def running(self) -> bool:
         """Whether nothing is known of its end."""
-        return not self._ended.done()
+        return self._exited is None and self._error is None
 
     @property
     def lives_on(self) -> bool:
         """Whether it may still run, or something of it that could not be killed."""
-        if self.running:
-            return True
-        return self._ended.exception() is None and self._ended.result().left > 0
+        return self.running if self._exited is None else self._exited.left > 0
 
     def told(self, exited: protocol.Exited) -> None:
         """Take its end."""
-        if not self._ended.done():
-            self._ended.set_result(exited)
+        self._exited = exited
+        self._wake()
 
     def failed(self, error: errors.TrunklineError) -> None:
         """Take why its end will never be known, or why it never was."""
-        if not self._ended.done():
-            self._ended.set_exception(error)
-            self._ended.exception()  # nobody may be waiting: no complaint about that
+        self._error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class Link:
@@ -146,7 +152,7 @@ class Link:
         data = protocol.spawn(number, recipe, env)
         if not self._open:
             raise ShimLostError
-        child = self._children[number] = Child(number, name, self._loop.create_future())
+        child = self._children[number] = Child(number, name)
         self._send(data)
         return child
 
@@ -214,9 +220,20 @@ class Link:
         return await answer
 
     def _send(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
+        if not self._out and not descriptors:
+            data = data[self._sent(data) :]
+            if not data:
+                return
         self._out.append((data, list(descriptors)))
         if len(self._out) == 1:
             self._writable()
+
+    def _sent(self, data: bytes) -> int:
+        """Return how much could be sent at once; what stands against more is met again by the rest."""
+        try:
+            return self._socket.send(data)
+        except OSError:
+            return 0
 
     def _writable(self) -> None:
         while self._open and self._out:
