@@ -40,11 +40,16 @@ def write_new(path: str, data: bytes) -> None:
     """Write a file where there is none; OSError as it comes, and what is written by then stays."""
     out = os.open(path, _NEW, 0o644)
     try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(out, left) :]
+        write_all(out, data)
     finally:
         os.close(out)
+
+
+def write_all(out: int, data: bytes) -> None:
+    """Write all of it to a descriptor."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(out, left) :]
 
 
 def _ours(path: str, error: OSError, done: str, theirs: set[int]) -> errors.TrunklineError:

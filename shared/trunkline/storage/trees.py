@@ -15,6 +15,7 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Callable,
     Iterable,
     Iterator,
     Mapping,
@@ -118,11 +119,16 @@ async def scan(
 
 
 async def download(
-    store: Store, files: AsyncIterable[File] | Iterable[File], target: Path | str
+    store: Store,
+    files: AsyncIterable[File] | Iterable[File],
+    target: Path | str,
+    *,
+    write: Callable[[str, bytes], None] = disk.write_new,
 ) -> int:
     """Write files below a directory, at their paths; return how many bytes they have.
 
-    The directory should be new: what is there already is never written over.
+    The directory should be new: what is there already is never written over. `write` is what makes
+    files that are few and small; it does what `disk.write_new` does.
 
     Raises:
         InvalidPathError: A path would leave the directory, is there twice, or cannot be made here.
@@ -133,7 +139,7 @@ async def download(
         if not os.path.isdir(target):  # noqa: ASYNC240, PTH112
             os.makedirs(target, exist_ok=True)  # noqa: PTH103
     if isinstance(files, Sequence) and _is_little(files):
-        await _download_few(store, files, str(target))
+        await _download_few(store, files, str(target), write)
         return sum(file.size for file in files)
     total = 0
     async for window in _windows(files):
@@ -148,14 +154,16 @@ async def download(
     return total
 
 
-async def _download_few(store: Store, files: Sequence[File], target: str) -> None:
+async def _download_few(
+    store: Store, files: Sequence[File], target: str, write: Callable[[str, bytes], None]
+) -> None:
     """Write a few small files, one read after the other, without a thread."""
     _check_paths(files)
     if any(file.path.count("/") > 1 for file in files):
         _make_parents(target, files)
     for group in _grouped(files):
         data = await _read_group(store, group)
-        _write_group(group, data, target)
+        _write_group(group, data, target, write)
 
 
 def _is_little(files: Sequence[File]) -> bool:
@@ -229,7 +237,7 @@ def _grouped(files: Iterable[File]) -> Iterator[list[File]]:
 
 async def _fetch_group(store: Store, group: list[File], target: str) -> None:
     data = await _read_group(store, group)
-    await asyncio.to_thread(_write_group, group, data, target)
+    await asyncio.to_thread(_write_group, group, data, target, disk.write_new)
 
 
 async def _read_group(store: Store, group: list[File]) -> bytes:
@@ -238,7 +246,9 @@ async def _read_group(store: Store, group: list[File]) -> bytes:
     return await store.get_range(group[0].object, begin, size) if size else b""
 
 
-def _write_group(group: list[File], data: bytes, target: str) -> None:
+def _write_group(
+    group: list[File], data: bytes, target: str, write: Callable[[str, bytes], None]
+) -> None:
     begin = group[0].offset
     for file in group:
         start = file.offset - begin
@@ -247,7 +257,7 @@ def _write_group(group: list[File], data: bytes, target: str) -> None:
         if found != file.sha256:
             raise errors.CorruptObjectError(file.object, file.sha256, found)
         with disk.writing(file.path):
-            disk.write_new(f"{target}{file.path}", contents)
+            write(f"{target}{file.path}", contents)
 
 
 async def _fetch_large(store: Store, file: File, target: Path | str) -> None:

@@ -1,8 +1,10 @@
 import hashlib
 import os
+import stat
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from trunkline.contracts import errors
 from trunkline.contracts.messages import DatumInput, DatumTask, File
@@ -190,6 +192,62 @@ async def test_directories_that_a_command_changed_serve_nobody_again(space, stor
     assert not Path(first.directory).exists()
     elsewhere = space.pfs.parent / "elsewhere" / "a"
     assert not elsewhere.parent.exists() or elsewhere.read_text() == "somebody's"
+
+
+async def presented(space, store, path: str) -> Path:
+    """Present a datum of one file; return that, as its command finds it."""
+    place = await staged(space, store, await given(store, path=path))
+    space.present(place)
+    file = space.pfs / "in" / path[1:]
+    assert file.read_text() == path
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    return file
+
+
+async def settle(space, store) -> None:
+    place = space._presented
+    space.withdraw(place)
+    await space.upload(store, place)
+    space.discard_soon(place)
+
+
+async def test_an_input_s_file_serves_the_next_datum_with_that_one_s_content(space, store):
+    inodes = set()
+    for path in ("/a-long-name", "/b", "/a-longer-name", "/c"):
+        inodes.add((await presented(space, store, path)).stat().st_ino)
+        await settle(space, store)
+    assert len(inodes) == 1
+
+
+def link_beside(file: Path) -> None:
+    os.link(file, file.parents[2] / "mine")
+
+
+FILE_LEFT = {
+    "another name": link_beside,
+    "rights": lambda file: file.chmod(0o600),
+    "an attribute": lambda file: os.setxattr(file, "user.left", b"1"),
+}
+
+
+@pytest.mark.parametrize("leave", FILE_LEFT.values(), ids=FILE_LEFT)
+async def test_an_input_s_file_that_a_command_changed_serves_nobody_again(space, store, leave):
+    file = await presented(space, store, "/a")
+    leave(file)
+    await settle(space, store)
+    file = await presented(space, store, "/b")
+    assert os.listxattr(file) == []
+    assert file.stat().st_nlink == 1
+    mine = space.pfs.parent / "mine"
+    assert not mine.exists() or mine.read_text() == "/a"
+
+
+async def test_a_path_that_is_there_twice_is_refused_also_where_files_serve_again(space, store):
+    await presented(space, store, "/a")
+    await settle(space, store)
+    twice = await given(store, path="/a")
+    with pytest.raises(errors.InvalidPathError):
+        await staged(space, store, replace(twice, files=twice.files * 2))
 
 
 async def test_a_new_worker_finds_its_directories_empty(space, store):

@@ -92,6 +92,8 @@ class Commands:
                 timeout_s=datum.ticket.datum_timeout_s,
             )
         self.withdraw(datum)
+        if run.left:
+            self._place(datum).known = None
         datum.measure(process_s=run.wall_s, cpu_s=run.cpu_s, peak_rss_bytes=run.peak_rss_bytes)
         accepted = datum.ticket.transform.accept_return_code
         return Ran(verdicts.judge(run.ended, accepted), output)

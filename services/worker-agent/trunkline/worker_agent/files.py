@@ -11,10 +11,8 @@ else the command left in /pfs, or in its working directory, goes with its datum:
 both as its predecessor did. While the outputs of one datum are stored, the files of another one may
 be presented already. Nothing here outlives the worker: at its start the directories are cleared.
 
-A settled datum's directories serve again, since making them costs a disk more than the files in
-them, but only if nobody could tell them from new ones: they hold just the few files that were fetched
-and stored, and after those are deleted they are empty, with the owner, the rights and the attributes
-that they were made with. All others are deleted in a while, together, by a thread.
+A settled datum's directories and files serve again (`spares`) where all that is in them is known: the
+few files that were fetched and stored. All others are deleted in a while, together, by a thread.
 """
 
 import asyncio
@@ -25,22 +23,19 @@ import stat
 import subprocess
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from trunkline.contracts import errors, names
 from trunkline.contracts.messages import DatumInput, DatumTask, File
 from trunkline.storage import disk, manifests, trees, walking
 from trunkline.storage.store import Store
 from trunkline.worker_agent import rights
+from trunkline.worker_agent.spares import Kept, Spares
 
 OUT = "out"
 
 _DISCARD_S = 0.02
 """Seconds that a settled datum's files may stay for company."""
-_SPARE = 64
-"""Sets of directories kept: more than datums are in hand."""
 _MODE = 0o755
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Place:
@@ -90,8 +85,6 @@ class Workspace:
         self._presented: Place | None = None
         self._doomed: list[str] = []
         self._discarding: asyncio.Future[None] | None = None
-        self._spare: list[Place] = []
-        self._made = _Made(0, 0, 0)
 
     def prepare(self) -> None:
         """Make the directories, empty."""
@@ -100,11 +93,7 @@ class Workspace:
                 _remove(str(each))
             each.mkdir(parents=True)
             each.chmod(_MODE)
-        probe = self._scratch / "probe"
-        probe.mkdir()
-        made = probe.lstat()
-        self._made = _Made(made.st_mode, made.st_uid, made.st_gid)
-        probe.rmdir()
+        self._spares = Spares(self._scratch)
 
     def place(self) -> Place:
         """Return a place for a datum's files; nothing is made yet."""
@@ -130,7 +119,8 @@ class Workspace:
         self._make(place)
         for each in task.inputs:
             files = _files(store, each) if each.files is None else each.files
-            place.bytes += await trees.download(store, files, f"{place.directory}/{each.name}")
+            target = f"{place.directory}/{each.name}"
+            place.bytes += await trees.download(store, files, target, write=self._spares.write_new)
             if each.files is None:
                 place.known = None
             else:
@@ -139,13 +129,13 @@ class Workspace:
     def _make(self, place: Place) -> None:
         """Make a place's directories, or take some that are there."""
         place.made = True
+        kept = self._spares.take_set()
         with disk.writing(place.directory):
-            if self._spare:
-                spare = self._spare.pop()
-                place.directory = spare.directory
-                if spare.names == place.names:
+            if kept is not None:
+                place.directory = kept.directory
+                if kept.names == place.names:
                     return
-                for name in spare.names:
+                for name in kept.names:
                     os.rmdir(f"{place.directory}/{name}")  # noqa: PTH106
             else:
                 os.mkdir(place.directory)  # noqa: PTH102 - thousands of them a minute
@@ -206,7 +196,7 @@ class Workspace:
         """
         found = walking.few(place.out)
         if found is not None:
-            if self._made.fits(found.status, found.attributes):
+            if self._spares.is_plain(found.status, found.attributes):
                 place.knows(OUT, [each.path for each in found.files])
             return await trees.upload_few(store, found.files)
         place.known = None
@@ -224,7 +214,7 @@ class Workspace:
     def discard_soon(self, place: Place) -> None:
         """Be done with a datum: keep its directories, or delete all in a while, with that of others."""
         if self._cleared(place):
-            self._spare.append(place)
+            self._spares.keep_set(Kept(place.directory, place.names))
             return
         self._doomed += [place.directory, place.rest]
         if len(self._doomed) == 2:
@@ -237,15 +227,15 @@ class Workspace:
             await self._discarding
 
     def _cleared(self, place: Place) -> bool:
-        """Delete a datum's files one by one; return whether its directories are like new by that."""
+        """Take a datum's files out one by one; return whether its directories are like new by that."""
         known = place.known
-        if known is None or len(known) != len(place.names) or len(self._spare) >= _SPARE:
+        if known is None or len(known) != len(place.names) or self._spares.full:
             return False
         try:
             for name in known.pop(OUT):  # which is a directory like new but for these files
                 os.unlink(f"{place.out}/{name}")  # noqa: PTH108
             return all(
-                _cleared(f"{place.directory}/{name}", files, self._made)
+                self._spares.clear(f"{place.directory}/{name}", files)
                 for name, files in known.items()
             )
         except OSError:
@@ -266,31 +256,6 @@ async def _files(store: Store, each: DatumInput) -> AsyncIterator[File]:
         span = each.span
         async for file in manifests.read(store, each.manifest, span.first, span.count):
             yield file
-
-
-class _Made(NamedTuple):
-    """What a directory is made with."""
-
-    mode: int
-    uid: int
-    gid: int
-
-    def fits(self, status: os.stat_result, attributes: list[str]) -> bool:
-        """Return whether nobody has changed this about a directory, or given it attributes."""
-        same = self == (status.st_mode, status.st_uid, status.st_gid)
-        return same and all(each.startswith("security.") for each in attributes)
-
-
-def _cleared(path: str, files: list[str], made: _Made) -> bool:
-    """Delete these files of a directory; return whether it is empty then, and otherwise as made."""
-    fd = os.open(path, _DIRECTORY)
-    try:
-        for name in files:
-            os.unlink(name, dir_fd=fd)
-        # it is no link, so its path will do: a descriptor would be copied and rewound for this
-        return made.fits(os.fstat(fd), os.listxattr(fd)) and not os.listdir(path)  # noqa: PTH208
-    finally:
-        os.close(fd)
 
 
 def _is_directory(path: str) -> bool:

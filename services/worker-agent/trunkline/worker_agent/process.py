@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from trunkline.runtime.clock import Clock
+from trunkline.storage import disk
 from trunkline.worker_agent import protocol
 from trunkline.worker_agent.core import outcome
 from trunkline.worker_agent.link import Child, Link, ShimLostError, SpawnError
@@ -57,6 +58,8 @@ class Run(NamedTuple):
     wall_s: float = 0.0
     cpu_s: float = 0.0
     peak_rss_bytes: int = 0
+    left: int = 0
+    """How many processes could not be killed."""
 
 
 class Runner:
@@ -107,6 +110,7 @@ class Runner:
             wall_s=self._clock.monotonic_s() - began_s,
             cpu_s=(exited.user_us + exited.system_us) / 1e6,
             peak_rss_bytes=exited.peak_rss_kib * 1024,
+            left=exited.left,
         )
 
     def _start(self, command: Command, own: Mapping[str, str], sink: Sink) -> Child:
@@ -268,9 +272,7 @@ def _stdin(content: bytes) -> int:
         return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     number = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        left = memoryview(content)
-        while left:
-            left = left[os.write(number, left) :]
+        disk.write_all(number, content)
         os.lseek(number, 0, os.SEEK_SET)
         fcntl.fcntl(number, fcntl.F_ADD_SEALS, _SEALS)
     except BaseException:
