@@ -1,5 +1,6 @@
 """Executes datums by the user's command, through the shim, on files below /pfs."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
@@ -123,7 +124,8 @@ class Commands:
         )
 
     async def store(self, datum: Datum) -> Uploaded | Bad:
-        """Store the output files."""
+        """Store the output files; the next command is started first, if there is one."""
+        await asyncio.sleep(0)
         began_s = self._clock.monotonic_s()
         place = self._place(datum)
         opened = False
