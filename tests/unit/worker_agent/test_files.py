@@ -206,6 +206,7 @@ async def presented(space, store, path: str) -> Path:
 
 async def settle(space, store) -> None:
     place = space._presented
+    assert place is not None
     space.withdraw(place)
     await space.upload(store, place)
     space.discard_soon(place)
@@ -246,6 +247,7 @@ async def test_a_path_that_is_there_twice_is_refused_also_where_files_serve_agai
     await presented(space, store, "/a")
     await settle(space, store)
     twice = await given(store, path="/a")
+    assert twice.files
     with pytest.raises(errors.InvalidPathError):
         await staged(space, store, replace(twice, files=twice.files * 2))
 
