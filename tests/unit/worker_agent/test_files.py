@@ -201,7 +201,7 @@ async def presented(space, store, path: str) -> Path:
     file = space.pfs / "in" / path[1:]
     assert file.read_text() == path
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
-    return file
+    return Path(file)
 
 
 async def settle(space, store) -> None:
