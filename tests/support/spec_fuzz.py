@@ -40,7 +40,7 @@ SEEDS: list[dict[str, Any]] = [
         "transform": {"cmd": ["sh"], "user": "1000:1000"},
         "input": {
             "cross": [
-                {"join": [{"pfs": {"repo": r, "glob": "/*", "joinOn": "$1"}} for r in "ab"]},
+                {"join": [{"pfs": {"repo": r, "glob": "/(*)", "joinOn": "$1"}} for r in "ab"]},
                 {
                     "union": [
                         {
@@ -57,7 +57,7 @@ SEEDS: list[dict[str, Any]] = [
                         {
                             "pfs": {
                                 "repo": "c",
-                                "glob": "/",
+                                "glob": "/(*)",
                                 "group_by": "$1",
                                 "trigger": {"size": "1G"},
                             }

@@ -25,7 +25,8 @@ def transform(**fields: Any) -> dict[str, Any]:
 
 def pfs(**fields: Any) -> dict[str, Any]:
     """Return a good input with more in it."""
-    return {"pfs": {"repo": "texts", "glob": "/*", **fields}}
+    keyed = "join_on" in fields or "group_by" in fields
+    return {"pfs": {"repo": "texts", "glob": "/(?)(*)" if keyed else "/*", **fields}}
 
 
 def refused(document: object) -> dict[str, str]:

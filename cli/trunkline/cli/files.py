@@ -15,7 +15,7 @@ from trunkline.cli.options import Asked
 from trunkline.client import files
 from trunkline.client.client import Client
 from trunkline.client.files import Source
-from trunkline.contracts import errors, glob_syntax, names
+from trunkline.contracts import errors, globs, names
 from trunkline.contracts.messages import File
 
 
@@ -100,7 +100,7 @@ def ls(asked: Asked, text: str) -> None:
         if asked.output != "table":
             render.records(asked, await render.gathered(asked, found))
             return
-        if _is_plain(f"/{place.path}"):
+        if globs.compile(f"/{place.path}").is_plain:
             rows = await _directory([file async for file in found], place.path)
         else:
             rows = [(file.path, render.size(file.size)) async for file in found]
@@ -109,12 +109,6 @@ def ls(asked: Asked, text: str) -> None:
         render.table(("path", "size"), rows)
 
     session.run(asked, body)
-
-
-def _is_plain(pattern: str) -> bool:
-    """Return whether a pattern holds nothing that a glob gives a meaning to."""
-    nodes = glob_syntax.parse(glob_syntax.clean(pattern))
-    return all(isinstance(node, glob_syntax.Literal) for node in nodes)
 
 
 async def _directory(found: list[File], path: str) -> list[tuple[str, str]]:

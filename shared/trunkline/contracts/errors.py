@@ -53,6 +53,14 @@ class InvalidScheduleError(TrunklineError):
         self.schedule, self.reason = schedule, reason
 
 
+class InvalidKeyError(TrunklineError):
+    """A text that is to be made of a glob's groups, such as `$1-$2`, names none that is there."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"key {_quoted(key)} cannot be made: {reason}")
+        self.key, self.reason = key, reason
+
+
 class InvalidSpecError(TrunklineError):
     """A pipeline spec was refused; `problems` holds every reason, each with its JSON path."""
 

@@ -2,22 +2,26 @@
 
 The language is Pachyderm's: the pattern is cleaned (`urls/*` is `/urls/*`, `/urls/` is `/urls`), `/`
 separates, `*` and `?` stay inside a part, `**` crosses parts, `[a-c]`, `[!x]`, `[^x]` and
-`[[:alpha:]]` are classes (none of them accepts the separator), `{a,b}` are alternatives, and a
-backslash takes the next character as it is. The pattern `/` alone matches the root, and nothing else
-does. A match is a file or a directory; a directory stands for all files below it.
+`[[:alpha:]]` are classes (none of them accepts the separator), `{a,b}` are alternatives, `(a|b)`,
+`@(a|b)`, `?(a)`, `*(a)`, `+(a)` and `!(a)` are groups, and a backslash takes the next character as it is.
+The pattern `/` alone matches the root, and nothing else does. A match is a file or a directory; a
+directory stands for all files below it.
 
-Matching simulates a position automaton (Glushkov's): each character-consuming node of the pattern is
-a bit, a set of states is an integer, and one step is a few operations on integers. Nothing ever
-backtracks. Sets that come up are remembered as the states of a deterministic automaton, up to a bound,
-so that a step over usual paths is one look-up. Groups that capture can be added by noting on a
-position's way in and out which group it enters and leaves.
+Matching simulates a position automaton (`glob_positions`). Nothing ever backtracks. Sets of positions
+that come up are remembered as the states of a deterministic automaton, up to a bound, so that a step over
+usual paths is one look-up. What the groups hold of a path that matches, another machine finds
+(`glob_groups`), and only where it is asked for.
+
+In one point this is not Pachyderm's: `!(a)` excludes what `a` matches, as in a shell, whatever follows.
+There, something that follows makes it exclude what begins with `a`, so `/!(a)/*` leaves out `/ab/x`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from trunkline.contracts import glob_syntax
-from trunkline.contracts.glob_syntax import Chars, Choice, Literal, Node, Repeat
+from trunkline.contracts import glob_groups, glob_positions, glob_syntax
+from trunkline.contracts.glob_groups import Groups
+from trunkline.contracts.glob_syntax import Literal, Node
 
 _MAX_REMEMBERED = 20_000
 """Steps of the deterministic automaton that one glob keeps; a usual glob needs some hundred."""
@@ -39,11 +43,14 @@ class Glob:
 
     def __init__(self, pattern: str) -> None:
         self.pattern = glob_syntax.clean(pattern)
-        nodes = glob_syntax.parse(self.pattern)
-        self.literal_prefix = _literal_prefix(nodes)
+        self._parsed = glob_syntax.parse(self.pattern)
+        self.literal_prefix = _literal_prefix(self._parsed.nodes)
         """What every match begins with: a listing may start there and end where it ends."""
+        self.is_plain = all(isinstance(node, Literal) for node in self._parsed.nodes)
+        """Whether nothing in it has a meaning but the characters themselves."""
         self.is_root = self.pattern == "/"
-        self._positions = _Positions(nodes)
+        self._positions = glob_positions.compiled(self.pattern, self._parsed.nodes)
+        self._groups: Groups | None = None
         self._states: dict[int, State] = {}
         self._remembered = 0
         self.start = State(positions=1, accepting=False, steady=False)
@@ -57,6 +64,21 @@ class Glob:
         if path == "/" or self.is_root:
             return path == "/" and self.is_root
         return self.step(self.start, path).accepting
+
+    def groups(self, path: str) -> tuple[str, ...]:
+        """Return the texts of the pattern's groups in a path that matches."""
+        if self._groups is None:
+            self._groups = Groups(self._parsed)
+        return self._groups.find(path) or ("",) * self._parsed.groups
+
+    def key(self, text: str) -> Callable[[str], str]:
+        """Return what makes of a path that matches its key, by a text such as `$1-$2`.
+
+        Raises:
+            InvalidKeyError: It names a group that the pattern does not have.
+        """
+        key = glob_groups.parse_key(text, self._parsed.groups)
+        return lambda path: key.of(path, self.groups(path))
 
     def step(self, state: State, text: str) -> State:
         """Return where the match stands after more text: what `matches` does in one go.
@@ -108,108 +130,6 @@ def _literal_prefix(nodes: tuple[Node, ...]) -> str:
             break
         prefix.append(node.char)
     return "".join(prefix)
-
-
-class _Positions:
-    """The position automaton: bit 0 is the start, each further bit one node that takes a character.
-
-    A step from a set goes to all that may follow its members and accept the character. Most positions
-    are followed by the next one or by themselves, which shifts do for all of them at once; only the
-    others are looked at one by one.
-    """
-
-    def __init__(self, nodes: tuple[Node, ...]) -> None:
-        self._follow: list[int] = [0]
-        self._tests: list[tuple[int, Chars]] = []
-        self._literals: dict[str, int] = {}
-        nullable, first, last = self._sequence(nodes)
-        self._link(1, first)
-        self.last = last | (1 if nullable else 0)
-        inside = (glob_syntax.ANY, glob_syntax.INSIDE_PART)
-        self._inside_part = sum(bit for bit, test in self._tests if test in inside)
-        """Those that accept whatever may stand inside a part."""
-        self._to_next = self._to_self = self._elsewhere = 0
-        for position, follow in enumerate(self._follow):
-            bit = 1 << position
-            if follow & (bit << 1):
-                self._to_next |= bit
-            if follow & bit:
-                self._to_self |= bit
-            if follow & ~(bit | bit << 1):
-                self._elsewhere |= bit
-        self._accepting: dict[str, int] = {}
-
-    def after(self, positions: int, char: str) -> int:
-        """Return the set that a step over the character leads to; 0 when nothing matches any more."""
-        return self._reached(positions) & self._accept(char)
-
-    def are_steady(self, positions: int) -> bool:
-        """Return whether each character but the separator leads from a set to itself."""
-        reached = self._reached(positions) & ~self._literals.get("/", 0)
-        return reached == positions and not positions & ~self._inside_part
-
-    def _reached(self, positions: int) -> int:
-        reached = ((positions & self._to_next) << 1) | (positions & self._to_self)
-        rest = positions & self._elsewhere
-        while rest:
-            low = rest & -rest
-            reached |= self._follow[low.bit_length() - 1]
-            rest ^= low
-        return reached
-
-    def _accept(self, char: str) -> int:
-        mask = self._accepting.get(char)
-        if mask is None:
-            mask = self._literals.get(char, 0)
-            for bit, test in self._tests:
-                if test.accepts(char):
-                    mask |= bit
-            if len(self._accepting) >= _MAX_REMEMBERED:
-                self._accepting.clear()
-            self._accepting[char] = mask
-        return mask
-
-    def _sequence(self, nodes: tuple[Node, ...]) -> tuple[bool, int, int]:
-        """Add the nodes one after the other; return (matches nothing too, first set, last set)."""
-        nullable, first, last = True, 0, 0
-        for node in nodes:
-            inner_nullable, inner_first, inner_last = self._node(node)
-            self._link(last, inner_first)
-            first |= inner_first if nullable else 0
-            last = inner_last | (last if inner_nullable else 0)
-            nullable = nullable and inner_nullable
-        return nullable, first, last
-
-    def _node(self, node: Node) -> tuple[bool, int, int]:
-        match node:
-            case Literal(char):
-                bit = self._position()
-                self._literals[char] = self._literals.get(char, 0) | bit
-                return False, bit, bit
-            case Chars():
-                bit = self._position()
-                self._tests.append((bit, node))
-                return False, bit, bit
-            case Repeat(inner):
-                _, first, last = self._node(inner)
-                self._link(last, first)
-                return True, first, last
-            case Choice(alternatives):
-                parts = [self._sequence(each) for each in alternatives]
-                first = last = 0
-                for _, inner_first, inner_last in parts:
-                    first, last = first | inner_first, last | inner_last
-                return any(nullable for nullable, _, _ in parts), first, last
-
-    def _position(self) -> int:
-        self._follow.append(0)
-        return 1 << (len(self._follow) - 1)
-
-    def _link(self, last: int, first: int) -> None:
-        while last:
-            low = last & -last
-            self._follow[low.bit_length() - 1] |= first
-            last ^= low
 
 
 @dataclass(slots=True)

@@ -3,11 +3,12 @@
 Inputs nest as they do in Pachyderm: a cross, union, join or group holds inputs of any kind. The files of
 one datum must not meet in one directory, so the parts of all but a union need names of their own. A key
 is needed exactly where it is used: `join_on` below a join, `group_by` below a group, at any depth, since
-a join of groups keys each of their files.
+a join of groups keys each of their files; and it must be made of groups that the glob has.
 """
 
 from collections.abc import Iterator, Mapping
 
+from trunkline.contracts import errors, globs
 from trunkline.contracts.spec_findings import Findings
 from trunkline.contracts.spec_sections import Node
 
@@ -89,5 +90,16 @@ def _check_keys(leaf: Node, above: frozenset[str], found: Findings) -> None:
             found.wrong(leaf.at if cron else f"{leaf.at}.{key}", text)
         elif kind not in above and key in leaf:
             found.wrong(leaf.path(key), f"has a meaning below a `{kind}` only")
+        elif key in leaf:
+            _check_key(leaf, key, found)
     if "outer_join" in leaf and leaf["outer_join"] is True and "join" not in above:
         found.wrong(leaf.path("outer_join"), "has a meaning below a `join` only")
+
+
+def _check_key(leaf: Node, key: str, found: Findings) -> None:
+    glob, text = leaf.get("glob"), leaf[key]
+    if isinstance(glob, str) and isinstance(text, str):
+        try:
+            globs.compile(glob).key(text)
+        except errors.InvalidKeyError as error:
+            found.wrong(leaf.path(key), str(error))

@@ -2,7 +2,6 @@
 
 import json
 import random
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.support import spec_fuzz
 from tests.support.specs import GOOD, changed, pfs, transform
+from tests.support.steps import steps
 
 from trunkline.contracts import errors, globs, schedules, spec, spec_parsing, spec_tables
 
@@ -65,23 +65,6 @@ def test_a_hundred_thousand_mutated_specs_are_specs_or_refused(seed):
     taken, refused = fuzz(seed, 10_000)
     assert taken
     assert refused
-
-
-def steps(call: Callable[[], object]) -> int:
-    """Return how many functions are called, as a measure of work that no other load changes."""
-    count = 0
-
-    def tick(_frame: Any, event: str, _argument: Any) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(tick)
-    try:
-        call()
-    finally:
-        sys.setprofile(before)
-    return count
 
 
 HOSTILE: dict[str, Any] = {

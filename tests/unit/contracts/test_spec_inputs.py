@@ -63,7 +63,7 @@ def test_a_join_needs_a_key_on_each_side_at_any_depth():
     join = taken({"join": [keyed("a", outer_join=True), {"cross": [keyed("b"), keyed("c")]}]}).join
     assert join is not None
     assert join[0].pfs == spec.PfsInput(
-        repo="a", glob="/*", name="a", join_on="$1", outer_join=True
+        repo="a", glob="/(?)(*)", name="a", join_on="$1", outer_join=True
     )
     assert problems({"join": [A, {"cross": [B]}]}) == {
         "$.input.join[0].pfs.join_on": "is needed below a join",
@@ -117,6 +117,16 @@ def test_a_trigger_has_conditions_or_a_schedule(trigger, path):
         assert taken(value).pfs.trigger is not None
     else:
         assert problems(value).keys() == {f"$.input.pfs.trigger{path}"}
+
+
+def test_a_key_is_made_of_groups_that_the_glob_has():
+    value = {"join": [keyed("a", glob="/*"), pfs(repo="b", joinOn="$1-$3", glob="/(*)/(*)")]}
+    found = problems(value)
+    assert found.keys() == {"$.input.join[0].pfs.join_on", "$.input.join[1].pfs.joinOn"}
+    assert "the glob has 2 groups in parentheses, no $3" in found["$.input.join[1].pfs.joinOn"]
+    assert problems({"group": [pfs(group_by="$1", glob="/[")]}).keys() == {
+        "$.input.group[0].pfs.glob"
+    }
 
 
 def test_more_inputs_than_can_be_watched_are_refused_before_they_are_read():
