@@ -5,6 +5,7 @@ import asyncio
 import dataclasses
 import datetime
 import json
+import logging
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
@@ -35,7 +36,11 @@ def main() -> int:
         "--peers", default="", help=f"in W1 to W3: of {','.join(environments.PEERS)}"
     )
     parser.add_argument("--scale", type=float, default=1.0, help="times the number of datums")
+    now = datetime.datetime.now(datetime.UTC)
+    usual = RESULTS / f"{now:%Y%m%d-%H%M%S}.json"
+    parser.add_argument("--json", type=Path, default=usual, help="where all figures are written")
     asked = parser.parse_args()
+    logging.basicConfig(level=logging.CRITICAL)  # clients tell of every server that is killed
     peers, only = _listed(asked.peers), _listed(asked.only)
     if problem := environments.missing(peers):
         parser.error(problem)
@@ -49,7 +54,18 @@ def main() -> int:
     found = figures.Found(runs)
     print("\n".join([*tables.workloads(found), *tables.by_kind(found), *tables.extras(found), ""]))
     print("\n".join(targets.table(found)))
-    _write(runs, {"load": loads, "cgroup": group is not None, "arguments": vars(asked)})
+    told = {
+        "at": now.isoformat(timespec="seconds"),
+        **machine.described(),
+        "load": loads,
+        "cgroup": group is not None,
+        "asked": {"only": only, "runs": plan.runs, "scale": plan.scale, "peers": peers},
+        "targets": targets.reached(found),
+        "runs": [_described(run) for run in runs],
+    }
+    asked.json.parent.mkdir(exist_ok=True)
+    asked.json.write_text(json.dumps(told, indent=1) + "\n")
+    print(f"\n{asked.json}")
     return min(failed, 1)
 
 
@@ -75,23 +91,9 @@ def _listed(text: str) -> list[str]:
     return [each for each in text.split(",") if each]
 
 
-def _write(runs: list[figures.Run], further: dict[str, object]) -> None:
-    RESULTS.mkdir(exist_ok=True)
-    now = datetime.datetime.now(datetime.UTC)
-    path = RESULTS / f"{now:%Y%m%d-%H%M%S}.json"
-    told = {
-        "at": now.isoformat(timespec="seconds"),
-        **machine.described(),
-        **further,
-        "targets": targets.reached(figures.Found(runs)),
-        "runs": [
-            dataclasses.asdict(run)
-            | {"rate": run.rate, "cpu_us": run.cpu_us, "cpu_us_of": run.cpu_us_of}
-            for run in runs
-        ],
-    }
-    path.write_text(json.dumps(told, indent=1) + "\n")
-    print(f"\n{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+def _described(run: figures.Run) -> dict[str, object]:
+    derived = {"rate": run.rate, "cpu_us": run.cpu_us, "cpu_us_of": run.cpu_us_of}
+    return dataclasses.asdict(run) | derived
 
 
 if __name__ == "__main__":
