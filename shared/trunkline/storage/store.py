@@ -30,12 +30,12 @@ from obstore.store import ObjectStore, from_url
 from trunkline.contracts import errors
 from trunkline.contracts.messages import File
 from trunkline.runtime.clock import Clock, SystemClock
-from trunkline.storage import disk, keys, local
+from trunkline.storage import disk, hashing, keys, local
 
 WHOLE_BYTES = 8 * 1024 * 1024
 """Files up to this size are read into memory and written in one request; larger ones in parts."""
 
-CHUNK_BYTES = 1024 * 1024
+CHUNK_BYTES = hashing.CHUNK_BYTES
 
 GET_MAX_BYTES = 256 * 1024 * 1024
 """Keys come in messages, so one may name a user's file where a record is meant."""
@@ -125,9 +125,19 @@ class Store:
         )
         self._here = local.Directory(str(self._root), self._check_there) if self._root else None
 
-    async def put(self, data: bytes) -> str:
-        """Store the bytes, unless they are there already; return their key."""
-        return await self._put(keys.of(await _sha256(data)), data)
+    @property
+    def is_here(self) -> bool:
+        """Whether what is small is read and written on the spot."""
+        return self._here is not None
+
+    async def put(self, data: bytes, *, sha256: str = "") -> str:
+        """Store the bytes, unless they are there already; return their key.
+
+        Args:
+            data: All of them.
+            sha256: Their hash, where it is known already.
+        """
+        return await self._put(keys.of(sha256 or await hashing.of(data)), data)
 
     async def _put(self, key: str, data: bytes) -> str:
         if self._here is not None and len(data) <= INLINE_BYTES:
@@ -145,10 +155,12 @@ class Store:
         return key
 
     def _put_here(self, here: local.Directory, key: str, data: bytes) -> None:
-        with self._writing():
+        try:
             found = here.status(key)
             if found is None or self._outdated(found.st_size != len(data), found.st_mtime):
                 here.write(key, data)
+        except OSError as error:
+            raise _away("store", self.url, error) from error
 
     async def put_file(self, path: Path) -> str:
         """Store a file's contents; return their key, or raise InvalidPathError if it is not there."""
@@ -170,9 +182,9 @@ class Store:
             if data is not None:
                 return Stored(key=await self._put(key, data), sha256=sha256, size=size)
             self._check_there()
-            with self._writing(), contextlib.suppress(_ChangedError):
+            with self._writing(), contextlib.suppress(hashing.ChangedError):
                 if await self._is_stale(key, size):
-                    again = _again(source, sha256)
+                    again = hashing.again(source, sha256)
                     await obstore.put_async(self._backend, key, again, chunk_size=WHOLE_BYTES)
                 return Stored(key=key, sha256=sha256, size=size)
         raise errors.UnavailableError("a file to be stored", "it changed while it was read")
@@ -196,7 +208,7 @@ class Store:
             if size > GET_MAX_BYTES:
                 raise errors.MalformedMessageError(key, f"it has {size} bytes: it is no record")
             data = (await result.bytes_async()).to_bytes()
-        _check(key, expected, await _sha256(data))
+        _check(key, expected, await hashing.of(data))
         return data
 
     async def get_range(self, key: str, offset: int, size: int) -> bytes:
@@ -204,9 +216,9 @@ class Store:
         keys.sha256(key)
         if size <= 0 or offset < 0 or offset + size >= 1 << 63:
             return b""
+        if self._here is not None and size <= INLINE_BYTES:
+            return self._read_here(self._here, key, offset, size)
         with self._reading(key):
-            if self._here is not None and size <= INLINE_BYTES:
-                return self._here.read(key, offset, size)
             try:
                 data = await obstore.get_range_async(self._backend, key, start=offset, length=size)
             except BaseError:
@@ -214,6 +226,15 @@ class Store:
                     return b""  # each store has its own error for this
                 raise
         return data.to_bytes()
+
+    def _read_here(self, here: local.Directory, key: str, offset: int, size: int) -> bytes:
+        try:
+            return here.read(key, offset, size)
+        except FileNotFoundError as error:
+            self._check_there()
+            raise errors.NotFoundError("object", key) from error
+        except OSError as error:
+            raise _away("store", self.url, error) from error
 
     async def read(self, file: File) -> AsyncIterator[bytes]:
         """Yield a file's contents in pieces; whether they were right is known at the end.
@@ -312,10 +333,6 @@ class Store:
             raise _away("store", self.url, error) from error
 
 
-class _ChangedError(Exception):
-    """A file is not what it was when it was hashed."""
-
-
 def _opened(path: Path) -> BinaryIO:
     with disk.reading(str(path)):
         return path.open("rb")
@@ -330,39 +347,11 @@ def _remove(target: Path) -> None:
     target.unlink(missing_ok=True)
 
 
-async def _sha256(data: bytes) -> str:
-    """Return the hash, found in a thread where it would hold up the loop for long."""
-    if len(data) > CHUNK_BYTES // 4:
-        return (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
-    return hashlib.sha256(data).hexdigest()
-
-
 def _hashed(source: BinaryIO) -> tuple[int, str, bytes | None]:
-    """Return a file's size, hash, and contents if it is small."""
     try:
-        source.seek(0)
-        data = source.read(WHOLE_BYTES + 1)
-        digest = hashlib.sha256(data)
-        if len(data) <= WHOLE_BYTES:
-            return len(data), digest.hexdigest(), data
-        size = len(data)
-        while chunk := source.read(CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-        return size, digest.hexdigest(), None
+        return hashing.of_file(source, WHOLE_BYTES)
     except OSError as error:
         raise _away("file", "to be stored", error) from error
-
-
-def _again(source: BinaryIO, sha256: str) -> Iterator[bytes]:
-    """Yield the file once more; an error at the end makes the store forget all of it."""
-    source.seek(0)
-    digest = hashlib.sha256()
-    while chunk := source.read(CHUNK_BYTES):
-        digest.update(chunk)
-        yield chunk
-    if digest.hexdigest() != sha256:
-        raise _ChangedError
 
 
 def _check(key: str, expected: str, found: str) -> None:

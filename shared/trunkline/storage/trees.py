@@ -15,7 +15,6 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Callable,
     Iterable,
     Iterator,
     Mapping,
@@ -81,17 +80,6 @@ async def upload(
     return Uploaded(files=tuple(few), manifest="", count=len(few), bytes=size)
 
 
-async def upload_few(store: Store, found: Iterable[Small]) -> Uploaded:
-    """Store a few small files that were read; UnavailableError: the store is away or full."""
-    packer = packs.Packer(store)
-    for each in found:
-        packer.add(each.path, each.data, each.sha256)
-    files = tuple(await packer.flush())
-    return Uploaded(
-        files=files, manifest="", count=len(files), bytes=sum(file.size for file in files)
-    )
-
-
 async def scan(
     store: Store, directory: Path, *, prefix: str = "", views: Mapping[str, Path] | None = None
 ) -> AsyncGenerator[File, None]:
@@ -119,29 +107,20 @@ async def scan(
 
 
 async def download(
-    store: Store,
-    files: AsyncIterable[File] | Iterable[File],
-    target: Path | str,
-    *,
-    write: Callable[[str, bytes], None] = disk.write_new,
+    store: Store, files: AsyncIterable[File] | Iterable[File], target: Path | str
 ) -> int:
     """Write files below a directory, at their paths; return how many bytes they have.
 
-    The directory should be new: what is there already is never written over. `write` is what makes
-    files that are few and small; it does what `disk.write_new` does.
+    The directory should be new: what is there already is never written over.
 
     Raises:
         InvalidPathError: A path would leave the directory, is there twice, or cannot be made here.
         CorruptObjectError: An object does not hold what was written.
         UnavailableError: The store is away, or the disk here is full.
     """
-    with disk.writing(str(target)):
-        if not os.path.isdir(target):  # noqa: ASYNC240, PTH112
-            os.makedirs(target, exist_ok=True)  # noqa: PTH103
-    if isinstance(files, Sequence) and _is_little(files):
-        await _download_few(store, files, str(target), write)
-        return sum(file.size for file in files)
     total = 0
+    with disk.writing(str(target)):
+        os.makedirs(target, exist_ok=True)  # noqa: PTH103
     async for window in _windows(files):
         total += sum(file.size for file in window)
         _check_paths(window)
@@ -152,22 +131,6 @@ async def download(
         calls += [partial(_fetch_large, store, file, target) for file in large]
         await together.run(calls)
     return total
-
-
-async def _download_few(
-    store: Store, files: Sequence[File], target: str, write: Callable[[str, bytes], None]
-) -> None:
-    """Write a few small files, one read after the other, without a thread."""
-    _check_paths(files)
-    if any(file.path.count("/") > 1 for file in files):
-        _make_parents(target, files)
-    for group in _grouped(files):
-        data = await _read_group(store, group)
-        _write_group(group, data, target, write)
-
-
-def _is_little(files: Sequence[File]) -> bool:
-    return len(files) <= INLINE_FILES and sum(file.size for file in files) <= walking.FEW_BYTES
 
 
 def _check_paths(files: Iterable[File]) -> None:
@@ -236,20 +199,13 @@ def _grouped(files: Iterable[File]) -> Iterator[list[File]]:
 
 
 async def _fetch_group(store: Store, group: list[File], target: str) -> None:
-    data = await _read_group(store, group)
-    await asyncio.to_thread(_write_group, group, data, target, disk.write_new)
-
-
-async def _read_group(store: Store, group: list[File]) -> bytes:
     begin = group[0].offset
     size = max(file.offset + file.size for file in group) - begin
-    return await store.get_range(group[0].object, begin, size) if size else b""
+    data = await store.get_range(group[0].object, begin, size) if size else b""
+    await asyncio.to_thread(_write_group, group, begin, data, target)
 
 
-def _write_group(
-    group: list[File], data: bytes, target: str, write: Callable[[str, bytes], None]
-) -> None:
-    begin = group[0].offset
+def _write_group(group: list[File], begin: int, data: bytes, target: str) -> None:
     for file in group:
         start = file.offset - begin
         contents = data[start : start + file.size]
@@ -257,7 +213,7 @@ def _write_group(
         if found != file.sha256:
             raise errors.CorruptObjectError(file.object, file.sha256, found)
         with disk.writing(file.path):
-            write(f"{target}{file.path}", contents)
+            disk.write_new(f"{target}{file.path}", contents)
 
 
 async def _fetch_large(store: Store, file: File, target: Path | str) -> None:

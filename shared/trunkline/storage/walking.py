@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trunkline.contracts import errors, names
-from trunkline.contracts.messages import INLINE_FILES
 from trunkline.storage import disk, packs
 from trunkline.storage.links import Roots, real_directory
 
@@ -26,10 +25,6 @@ _BATCH_FILES = 512
 _BATCH_LARGE = 8
 """Large files of one batch: they stay open until they are stored."""
 
-FEW_BYTES = 64 * 1024
-"""What is read or written on the spot: a thread's hops cost more than that."""
-_FLAT_BYTES = 4096
-"""A directory that is no larger itself has not many entries."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -52,63 +47,6 @@ class Large:
 
 
 Found = Small | Large
-
-
-@dataclass(slots=True)
-class Few:
-    """A directory that holds just a few small files, as most outputs do."""
-
-    files: list[Small]
-    status: os.stat_result
-    """Of the directory itself."""
-    attributes: list[str]
-    """The names of its extended ones."""
-
-
-def few(directory: str) -> Few | None:
-    """Read a directory on the spot, with a handful of system calls, if few small files are all it holds.
-
-    None for everything else, be it many, large, deep, a link or wrong: then it is to be walked, and
-    the walk says what is wrong with it.
-    """
-    try:
-        at = os.open(directory, _DIRECTORY)
-    except OSError:
-        return None
-    try:
-        status = os.fstat(at)
-        if status.st_nlink > 2 or status.st_size > _FLAT_BYTES:
-            return None
-        # by its path, which is no link: a descriptor would be copied and rewound for this
-        found = os.listdir(directory)  # noqa: PTH208
-        if len(found) > INLINE_FILES:
-            return None
-        files = _small_files(at, sorted(found, key=os.fsencode))
-        return None if files is None else Few(files, status, os.listxattr(at))
-    except OSError:
-        return None
-    finally:
-        os.close(at)
-
-
-def _small_files(at: int, found: list[str]) -> list[Small] | None:
-    files: list[Small] = []
-    left = FEW_BYTES
-    for name in found:
-        path = names.path(f"/{name}")
-        fd = os.open(name, _FILE, dir_fd=at)
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > left:
-                return None
-            data = os.read(fd, status.st_size + 1)
-        finally:
-            os.close(fd)
-        if len(data) != status.st_size:
-            return None
-        left -= len(data)
-        files.append(Small(path, data, hashlib.sha256(data).hexdigest()))
-    return files
 
 
 class Walk:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from trunkline.contracts import errors, names
 from trunkline.contracts.messages import DatumInput, DatumTask, File
-from trunkline.storage import disk, manifests, trees, walking
+from trunkline.storage import disk, few, manifests, trees
 from trunkline.storage.store import Store
 from trunkline.worker_agent import rights
 from trunkline.worker_agent.spares import Kept, Spares
@@ -118,13 +118,17 @@ class Workspace:
         place.bytes, place.known = 0, {}
         self._make(place)
         for each in task.inputs:
-            files = _files(store, each) if each.files is None else each.files
-            target = f"{place.directory}/{each.name}"
-            place.bytes += await trees.download(store, files, target, write=self._spares.write_new)
-            if each.files is None:
-                place.known = None
-            else:
-                place.knows(each.name, (file.path for file in each.files))
+            place.bytes += await self._fetch(store, each, place)
+
+    async def _fetch(self, store: Store, each: DatumInput, place: Place) -> int:
+        target = f"{place.directory}/{each.name}"
+        if each.files is not None:
+            place.knows(each.name, [file.path for file in each.files])
+            if few.is_here(store, each.files):
+                return await few.download(store, each.files, target, self._spares.write_new)
+            return await trees.download(store, each.files, target)
+        place.known = None
+        return await trees.download(store, _listed(store, each), target)
 
     def _make(self, place: Place) -> None:
         """Make a place's directories, or take some that are there."""
@@ -149,8 +153,10 @@ class Workspace:
         pfs, _ = self._sources
         with disk.writing(pfs):
             for name in place.names:
-                with contextlib.suppress(FileNotFoundError):  # moved by a try that failed half-way
+                try:
                     os.rename(f"{place.directory}/{name}", f"{pfs}/{name}")  # noqa: PTH104
+                except FileNotFoundError:  # moved by a try that failed half-way
+                    continue
 
     def withdraw(self, place: Place) -> None:
         """Take everything out of /pfs and out of the working directory; nothing if it was not there.
@@ -194,11 +200,11 @@ class Workspace:
             UnavailableError: the store or the disk is away or full.
             InvalidPathError: it cannot become a repo's content; the command's fault.
         """
-        found = walking.few(place.out)
+        found = few.read(place.out)
         if found is not None:
             if self._spares.is_plain(found.status, found.attributes):
-                place.knows(OUT, [each.path for each in found.files])
-            return await trees.upload_few(store, found.files)
+                place.knows(OUT, [f"/{name}" for name, _ in found.files])
+            return await few.upload(store, found.files)
         place.known = None
         if not _is_directory(place.out):
             raise errors.InvalidPathError(OUT, "the command made it no directory")
@@ -248,11 +254,8 @@ class Workspace:
         self._discarding = asyncio.get_running_loop().run_in_executor(None, _remove_all, doomed)
 
 
-async def _files(store: Store, each: DatumInput) -> AsyncIterator[File]:
-    if each.files is not None:
-        for file in each.files:
-            yield file
-    elif each.span is not None:
+async def _listed(store: Store, each: DatumInput) -> AsyncIterator[File]:
+    if each.span is not None:
         span = each.span
         async for file in manifests.read(store, each.manifest, span.first, span.count):
             yield file
