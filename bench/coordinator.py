@@ -35,6 +35,7 @@ from trunkline.client import client as clients
 from trunkline.contracts import api, errors, records
 from trunkline.contracts.messages import File
 from trunkline.contracts.states import JobState
+from trunkline.contracts.wards import Wards
 from trunkline.local.credentials import LocalIssuer
 from trunkline.local.server import NatsServer
 from trunkline.storage import keys, manifests
@@ -108,7 +109,8 @@ class Site:
             stdout=asyncio.subprocess.PIPE,
         )
         assert process.stdin is not None
-        process.stdin.write(f"{url}\n".encode())
+        ward = Wards(self.server.credentials.data_key).of(PIPELINE)
+        process.stdin.write(f"{url}\n{ward.token}\n".encode())
         try:
             yield StandIn(process)
         finally:
@@ -138,6 +140,7 @@ async def installation(main: Sequence[str]) -> AsyncIterator[Site]:
     environ = os.environ | {
         "TRUNKLINE_CTL_URL": server.url("coordinator"),
         "TRUNKLINE_DATA_URL": server.url("coordinator-data"),
+        "TRUNKLINE_DATA_KEY": server.credentials.data_key,
         "TRUNKLINE_STORE": f"file://{home}/store",
         "TMPDIR": str(home / "spool"),
     }

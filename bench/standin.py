@@ -1,7 +1,8 @@
 """A stand-in for all workers of a job: it pulls datums raw and answers each with a valid outcome.
 
 It runs nothing, so that what the coordinator and the server do is all that there is to see. Protocol
-and order are a worker's: outcome, its PubAck, then the ack. Prints one line of JSON at its end.
+and order are a worker's: outcome, its PubAck, then the ack. It reads a line with its URL and one with
+its ward, and prints one line of JSON at its end.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from trunkline.bus.connection import NatsConnection, connect
 from trunkline.contracts import messages, subjects
 from trunkline.contracts.messages import DatumTask, Figures, File, Outcome
 from trunkline.contracts.states import DatumState
+from trunkline.contracts.wards import Ward
 
 WANTED = 2_000
 
@@ -24,15 +26,19 @@ class StandIn:
     """Answers all datums of one job."""
 
     def __init__(
-        self, connection: NatsConnection, pipeline: str, job: str, count: int, *, files: bool
+        self, connection: NatsConnection, ward: Ward, job: str, count: int, *, files: bool
     ) -> None:
+        self._ward = ward
         self._connection, self._left, self._files = connection, count, files
         self._ended = asyncio.Event()
         self._acks: dict[int, str] = {}
         self._number = 0
         self._inbox, _ = connection.listen(self._stored, below=True)
         self._pull = pulls.RawPull(
-            connection, subjects.datums_stream(pipeline), subjects.job_consumer(job), self._take
+            connection,
+            subjects.datums_stream(ward.pipeline),
+            subjects.job_consumer(job),
+            self._take,
         )
         self.first_ns = 0
         """When the first datum was stored in the queue, by the server's clock."""
@@ -50,7 +56,7 @@ class StandIn:
         if self._pull.wanted <= WANTED // 2:
             self._pull.want(WANTED)
         task = messages.decode("datum", data, DatumTask)
-        subject = subjects.outcome(task.pipeline, task.job, task.index, task.generation)
+        subject = subjects.outcome(self._ward, task.job, task.index, task.generation)
         self._number += 1
         self._acks[self._number] = reply
         outcome = messages.encode(self._outcome(task))
@@ -96,9 +102,10 @@ async def main() -> None:
     parser.add_argument("--files", action="store_true", help="outputs are what comes in")
     asked = parser.parse_args()
     url = sys.stdin.readline().strip()
-    inbox = subjects.worker_inbox(asked.pipeline, "stand-in")
+    ward = Ward(asked.pipeline, sys.stdin.readline().strip())
+    inbox = subjects.worker_inbox(ward, "stand-in")
     async with connect(url, name="stand-in", inbox=inbox) as connection:
-        made = StandIn(connection, asked.pipeline, asked.job, asked.count, files=asked.files)
+        made = StandIn(connection, ward, asked.job, asked.count, files=asked.files)
         await made.run()
     print(json.dumps({"first_ns": made.first_ns}))
 

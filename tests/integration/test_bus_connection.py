@@ -6,6 +6,7 @@ import signal
 
 import pytest
 from tests.support.nats import TestServer
+from tests.support.wards import WARDS, ward
 
 from trunkline.bus import accounts
 from trunkline.bus.connection import NatsConnection, connect
@@ -166,13 +167,13 @@ async def test_a_user_that_is_taken_away_and_given_back_comes_back(
         settings = accounts.ServerSettings(
             port=nats_server.credentials.port, store_dir=str(files.store), pid_file=str(files.pid)
         )
-        without = accounts.render_config(settings, nats_server.credentials.passwords)
+        without = accounts.render_config(settings, nats_server.credentials.passwords, WARDS)
         files.config.write_text(without)
         assert nats_server.reload()
         while worker.connected:
             await asyncio.sleep(0.01)
         with pytest.raises(errors.UnavailableError):
-            await worker.publish(subjects.claims("p1", "w1"), b"")
+            await worker.publish(subjects.claims(ward("p1"), "w1"), b"")
         files.config.write_text(with_worker)
         assert nats_server.reload()
         await worker.until_connected()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.support import proxy
 from tests.support.nats import TestServer
+from tests.support.wards import ward
 
 from trunkline.bus import firsts as module
 from trunkline.bus.batches import Batch, Batches
@@ -21,7 +22,7 @@ from trunkline.contracts import errors, subjects
 
 JOB = "0" * 32
 STREAM = subjects.OUTCOMES_STREAM
-INBOX = subjects.worker_inbox("p1", "w1")
+INBOX = subjects.worker_inbox(ward("p1"), "w1")
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ async def by_proxy(server: TestServer) -> AsyncIterator[tuple[proxy.Proxy, First
 
 
 def outcome(index: int) -> str:
-    return subjects.outcome("p1", JOB, index, 1)
+    return subjects.outcome(ward("p1"), JOB, index, 1)
 
 
 async def put_all(
@@ -201,7 +202,14 @@ async def test_what_a_killed_process_has_called_stored_is_there(
     url = await nats_server.issuer.worker_url("p1")
     program = Path(proxy.__file__).parent / "entries" / "outcome_putter.py"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(program), url, "p1", "w9", JOB, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        str(program),
+        url,
+        "p1",
+        ward("p1").token,
+        "w9",
+        JOB,
+        stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
     async with asyncio.timeout(20):
@@ -278,7 +286,7 @@ async def test_anothers_subject_fails_at_once(worker: NatsConnection) -> None:
     firsts = Firsts(worker, Window(worker))
     async with asyncio.timeout(1):
         with pytest.raises(errors.PermissionViolationError):
-            await firsts.put(subjects.outcome("p2", JOB, 0, 1), b"")
+            await firsts.put(subjects.outcome(ward("p2"), JOB, 0, 1), b"")
 
 
 async def test_no_server_is_waited_for(

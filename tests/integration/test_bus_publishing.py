@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from tests.support import proxy
 from tests.support.nats import TestServer
+from tests.support.wards import ward
 
 from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection, connect
@@ -34,15 +35,15 @@ async def test_many_puts_at_once_are_all_stored(data: NatsConnection) -> None:
     window = Window(data, limit=64)
     async with asyncio.TaskGroup() as tasks:
         for number in range(1000):
-            put = window.put(subjects.datums("p1", JOB), b"%d" % number, msg_id=f"{number}")
+            put = window.put(subjects.datums(ward("p1"), JOB), b"%d" % number, msg_id=f"{number}")
             tasks.create_task(put, name="put")
     assert await _messages(data, subjects.datums_stream("p1")) == 1000
-    again = await window.put(subjects.datums("p1", JOB), b"7", msg_id="7")
+    again = await window.put(subjects.datums(ward("p1"), JOB), b"7", msg_id="7")
     assert again.duplicate
 
 
 async def test_the_first_outcome_wins_and_a_second_is_refused(worker: NatsConnection) -> None:
-    window, subject = Window(worker), subjects.outcome("p1", JOB, 3, 1)
+    window, subject = Window(worker), subjects.outcome(ward("p1"), JOB, 3, 1)
     first = await window.put(subject, b"first", msg_id="w1")
     assert (await window.put(subject, b"first", msg_id="w1")).duplicate
     with pytest.raises(errors.RefusedError) as caught:
@@ -52,11 +53,13 @@ async def test_the_first_outcome_wins_and_a_second_is_refused(worker: NatsConnec
     assert stored is not None
     assert (stored.data, stored.sequence) == (b"first", first.sequence)
     assert stored.at_ns > 0
-    assert await worker.last(subjects.OUTCOMES_STREAM, subjects.outcome("p1", JOB, 4, 1)) is None
+    assert (
+        await worker.last(subjects.OUTCOMES_STREAM, subjects.outcome(ward("p1"), JOB, 4, 1)) is None
+    )
 
 
 async def test_a_ledger_changes_by_compare_and_set(worker: NatsConnection) -> None:
-    window, subject = Window(worker), subjects.attempts("p1", JOB, 3)
+    window, subject = Window(worker), subjects.attempts(ward("p1"), JOB, 3)
     first = await window.put(subject, b"1", expected_last=0)
     await window.put(subject, b"2", expected_last=first.sequence)
     with pytest.raises(errors.RefusedError) as caught:
@@ -67,16 +70,16 @@ async def test_a_ledger_changes_by_compare_and_set(worker: NatsConnection) -> No
 async def test_a_subject_that_is_not_ours_fails_at_once(worker: NatsConnection) -> None:
     async with asyncio.timeout(1):
         with pytest.raises(errors.PermissionViolationError):
-            await Window(worker).put(subjects.outcome("p2", JOB, 0, 1), b"")
+            await Window(worker).put(subjects.outcome(ward("p2"), JOB, 0, 1), b"")
 
 
 async def test_a_stream_that_is_not_there_is_waited_for(data: NatsConnection) -> None:
     window = Window(data)
     with pytest.raises(errors.UnavailableError):
-        await window.put(subjects.datums("new", JOB), b"", timeout_s=0.5)
+        await window.put(subjects.datums(ward("new"), JOB), b"", timeout_s=0.5)
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
-        put = tasks.create_task(window.put(subjects.datums("new", JOB), b""), name="put")
-        await topology.declare_pipeline(data, "new")
+        put = tasks.create_task(window.put(subjects.datums(ward("new"), JOB), b""), name="put")
+        await topology.declare_pipeline(data, ward("new"))
         assert (await put).sequence == 1
 
 
@@ -91,7 +94,7 @@ async def test_crashes_of_the_server_lose_and_repeat_nothing(
     window = Window(data, limit=50)
     async with asyncio.timeout(25), asyncio.TaskGroup() as tasks:
         for number in range(2000):
-            put = window.put(subjects.datums("p1", JOB), b"%d" % number, msg_id=f"{number}")
+            put = window.put(subjects.datums(ward("p1"), JOB), b"%d" % number, msg_id=f"{number}")
             tasks.create_task(put, name="put")
         for stored in (100, 700, 1400):
             while await _messages(data, subjects.datums_stream("p1")) < stored:
@@ -106,12 +109,12 @@ async def test_a_put_that_no_server_answers_ends_at_its_deadline(
     await nats_server.kill()
     async with asyncio.timeout(2):
         with pytest.raises(errors.UnavailableError):
-            await Window(data).put(subjects.datums("p1", JOB), b"", timeout_s=0.3)
+            await Window(data).put(subjects.datums(ward("p1"), JOB), b"", timeout_s=0.3)
 
 
 async def test_a_message_that_is_too_large_is_refused_here(data: NatsConnection) -> None:
     with pytest.raises(errors.RefusedError, match="bytes are over"):
-        await Window(data).put(subjects.datums("p1", JOB), bytes(data.max_payload + 1))
+        await Window(data).put(subjects.datums(ward("p1"), JOB), bytes(data.max_payload + 1))
 
 
 async def _messages(connection: NatsConnection, stream: str) -> int:
@@ -121,7 +124,7 @@ async def _messages(connection: NatsConnection, stream: str) -> int:
 
 async def test_a_batch_is_stored_once_however_often_it_is_put(data: NatsConnection) -> None:
     batch = [(f"{JOB}/{number}/1.1", b"%d" % number) for number in range(5000)]
-    ingest, subject = Ingest(data), subjects.datums("p1", JOB)
+    ingest, subject = Ingest(data), subjects.datums(ward("p1"), JOB)
     await ingest.put_all(subject, batch[:3000])
     await ingest.put_all(subject, batch)
     await ingest.put_all(subject, [])
@@ -140,7 +143,7 @@ async def test_a_batch_survives_a_server_that_is_killed_in_its_midst(
             yield f"{JOB}/{number}/1.1", b"x" * 100
 
     async def put() -> None:
-        await Ingest(data).put_all(subjects.datums("p1", JOB), batch())
+        await Ingest(data).put_all(subjects.datums(ward("p1"), JOB), batch())
         going_on.set()
 
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
@@ -156,9 +159,9 @@ async def test_a_batch_that_may_not_be_put_or_has_no_stream_fails(
 ) -> None:
     async with asyncio.timeout(3):
         with pytest.raises(errors.PermissionViolationError):
-            await Ingest(worker).put_all(subjects.datums("p2", JOB), [("1", b"")])
+            await Ingest(worker).put_all(subjects.datums(ward("p2"), JOB), [("1", b"")])
     with pytest.raises(errors.UnavailableError):
-        await Ingest(data).put_all(subjects.datums("new", JOB), [("1", b"")], timeout_s=0.5)
+        await Ingest(data).put_all(subjects.datums(ward("new"), JOB), [("1", b"")], timeout_s=0.5)
 
 
 async def test_a_batch_into_a_full_stream_is_refused(data: NatsConnection) -> None:
@@ -167,7 +170,7 @@ async def test_a_batch_into_a_full_stream_is_refused(data: NatsConnection) -> No
     await data.js_api(f"STREAM.UPDATE.{stream}", {**config, "max_msgs": 10, "discard": "new"})
     batch = [(f"{number}", b"") for number in range(100)]
     with pytest.raises(errors.RefusedError) as caught:
-        await Ingest(data).put_all(subjects.datums("p1", JOB), batch)
+        await Ingest(data).put_all(subjects.datums(ward("p1"), JOB), batch)
     assert caught.value.code == errors.RefusedError.STORE_FAILED
     assert await _messages(data, stream) == 10
 
@@ -183,7 +186,7 @@ async def test_a_message_of_a_batch_that_is_lost_on_the_way_is_put_again(
         connect(url_of_proxy, name="by-proxy", inbox=inbox) as connection,
     ):
         between.up = proxy.once(b"PUB trunkline.datums.", after=after)
-        await Ingest(connection).put_all(subjects.datums("p1", JOB), batch)
+        await Ingest(connection).put_all(subjects.datums(ward("p1"), JOB), batch)
         assert between.lost == 1
     assert await _messages(data, subjects.datums_stream("p1")) == 2000
 
@@ -191,7 +194,7 @@ async def test_a_message_of_a_batch_that_is_lost_on_the_way_is_put_again(
 async def test_a_batch_waits_for_a_stream_that_is_about_to_take_batches(
     data: NatsConnection,
 ) -> None:
-    stream, subject = subjects.datums_stream("p1"), subjects.datums("p1", JOB)
+    stream, subject = subjects.datums_stream("p1"), subjects.datums(ward("p1"), JOB)
     config = (await data.js_api(f"STREAM.INFO.{stream}"))["config"]
     await data.js_api(f"STREAM.UPDATE.{stream}", {**config, "allow_batched": False})
     batch = [(f"{JOB}/{number}/1.1", b"") for number in range(10)]
@@ -200,6 +203,6 @@ async def test_a_batch_waits_for_a_stream_that_is_about_to_take_batches(
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         putting = tasks.create_task(Ingest(data).put_all(subject, batch), name="put")
         await asyncio.sleep(0)
-        await topology.declare_pipeline(data, "p1")
+        await topology.declare_pipeline(data, ward("p1"))
         await putting
     assert await _messages(data, stream) == 10

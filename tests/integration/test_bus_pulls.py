@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests.support.nats import TestServer
+from tests.support.wards import ward
 
 from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
@@ -48,13 +49,15 @@ async def worker(nats_server: TestServer, data: NatsConnection) -> AsyncIterator
 
 
 async def consumer(data: NatsConnection, job: str = JOB, ack_wait_s: float = 60.0) -> None:
-    await topology.ensure_job_consumer(data, "p1", job, ack_wait_s=ack_wait_s, max_ack_pending=5000)
+    await topology.ensure_job_consumer(
+        data, ward("p1"), job, ack_wait_s=ack_wait_s, max_ack_pending=5000
+    )
 
 
 async def put(data: NatsConnection, *numbers: int, job: str = JOB) -> None:
     window = Window(data)
     for number in numbers:
-        await window.put(subjects.datums("p1", job), b"%d" % number, msg_id=f"{job}/{number}")
+        await window.put(subjects.datums(ward("p1"), job), b"%d" % number, msg_id=f"{job}/{number}")
 
 
 async def settled(data: NatsConnection, left: int = 0, job: str = JOB) -> None:
@@ -76,7 +79,7 @@ async def test_messages_come_up_to_what_is_wanted(
     first, second = await taken.next(), await taken.next()
     assert (first.data, second.data) == (b"1", b"2")
     assert first.delivered == 1
-    assert first.subject == subjects.datums("p1", JOB)
+    assert first.subject == subjects.datums(ward("p1"), JOB)
     assert await topology.gauge(data, "p1", JOB) == topology.Gauge(pending=3, in_flight=2)
     assert taken.queue.empty()
     pull.want(1)
@@ -204,7 +207,7 @@ async def test_an_idle_pull_stays_on_its_first_request(
 ) -> None:
     """The server's beats are heard: silence is not assumed where there is none."""
     job, taken = "3" * 32, Taken()
-    await topology.ensure_job_consumer(data, "p1", job, ack_wait_s=60, max_ack_pending=1)
+    await topology.ensure_job_consumer(data, ward("p1"), job, ack_wait_s=60, max_ack_pending=1)
     idle, full = StandingPull(worker, STREAM, JOB, taken), StandingPull(worker, STREAM, job, taken)
     await put(data, 1, 2, job=job)
     with caplog.at_level("INFO"):

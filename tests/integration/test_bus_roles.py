@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 from tests.support.nats import TestServer
+from tests.support.wards import WARDS, ward
 
 from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
@@ -54,7 +55,7 @@ async def roles(nats_server: TestServer) -> AsyncIterator[Roles]:
         found.every = list(every)
         for pipeline in ("p1", "p2"):
             await topology.ensure_job_consumer(
-                found.data, pipeline, JOB, ack_wait_s=60, max_ack_pending=100
+                found.data, ward(pipeline), JOB, ack_wait_s=60, max_ack_pending=100
             )
         yield found
 
@@ -112,34 +113,34 @@ async def _control(roles: Roles) -> None:
 
 
 async def _datum(roles: Roles) -> None:
-    control = await heard(roles.worker, subjects.control("p1", "w1"))
-    assigned = await heard(roles.worker, subjects.assignments("p1"))
-    await Window(roles.data).put(subjects.assignments("p1"), b"jobs")
+    control = await heard(roles.worker, subjects.control(ward("p1"), "w1"))
+    assigned = await heard(roles.worker, subjects.assignments(ward("p1")))
+    await Window(roles.data).put(subjects.assignments(ward("p1")), b"jobs")
     assert (await assigned.get()).data == b"jobs"
-    assert await roles.worker.last(subjects.ASSIGNMENTS_STREAM, subjects.assignments("p1"))
-    await Window(roles.data).put(subjects.datums("p1", JOB), b"datum", msg_id=f"{JOB}/0/1.1")
+    assert await roles.worker.last(subjects.ASSIGNMENTS_STREAM, subjects.assignments(ward("p1")))
+    await Window(roles.data).put(subjects.datums(ward("p1"), JOB), b"datum", msg_id=f"{JOB}/0/1.1")
     claims = await heard(roles.reaper, subjects.CLAIMS)
     held = await take(roles.worker, subjects.datums_stream("p1"), JOB)
-    await roles.worker.publish(subjects.claims("p1", "w1"), b"claim")
+    await roles.worker.publish(subjects.claims(ward("p1"), "w1"), b"claim")
     assert (await claims.get()).data == b"claim"
     assert await held.renew()
     window = Window(roles.worker)
-    ledger, outcome = subjects.attempts("p1", JOB, 0), subjects.outcome("p1", JOB, 0, 1)
+    ledger, outcome = subjects.attempts(ward("p1"), JOB, 0), subjects.outcome(ward("p1"), JOB, 0, 1)
     first = await window.put(ledger, b"1", expected_last=0)
     await window.put(ledger, b"2", expected_last=first.sequence)
-    firsts, another = Firsts(roles.worker, window), subjects.outcome("p1", JOB, 1, 1)
+    firsts, another = Firsts(roles.worker, window), subjects.outcome(ward("p1"), JOB, 1, 1)
     puts = [(outcome, b"done"), (another, b"done"), (another, b"again")]
     found = await asyncio.gather(*(firsts.put(*each) for each in puts))  # by a batch
     assert [each and each.data for each in found] == [None, None, b"done"]
     await held.ack()
     assert await roles.worker.last(subjects.OUTCOMES_STREAM, outcome)
     assert await roles.worker.last(subjects.ATTEMPTS_STREAM, ledger)
-    await roles.worker.publish(subjects.logs("p1", JOB, 0), b"line")
-    await window.put(subjects.worker_event("p1", "attempt"), b"{}")
-    filters = [subjects.outcomes_of("p1", JOB)]
+    await roles.worker.publish(subjects.logs(ward("p1"), JOB, 0), b"line")
+    await window.put(subjects.worker_event(ward("p1"), "attempt"), b"{}")
+    filters = [subjects.outcomes_of(ward("p1"), JOB)]
     async with tail(roles.data, subjects.OUTCOMES_STREAM, filters, end=True) as batches:
         assert [each.data async for batch in batches for each in batch] == [b"done"] * 2
-    await roles.reaper.publish(subjects.control("p1", "w1"), b"drain")
+    await roles.reaper.publish(subjects.control(ward("p1"), "w1"), b"drain")
     assert (await control.get()).data == b"drain"
     assert await topology.gauge(roles.data, "p1", JOB) is not None
     assert await topology.gauge(roles.reaper, "p1", JOB) is not None
@@ -147,9 +148,9 @@ async def _datum(roles: Roles) -> None:
 
 async def _reaping(nats_server: TestServer, roles: Roles) -> None:
     """A worker's connection is gone; the reaper knows by the server's word, and gives back."""
-    gone = await heard(roles.reaper, subjects.DISCONNECTS)
-    came = await heard(roles.reaper, subjects.CONNECTS)
-    await Window(roles.data).put(subjects.datums("p1", JOB), b"datum", msg_id=f"{JOB}/1/1.1")
+    gone = await heard(roles.reaper, subjects.disconnects(WARDS))
+    came = await heard(roles.reaper, subjects.connects(WARDS))
+    await Window(roles.data).put(subjects.datums(ward("p1"), JOB), b"datum", msg_id=f"{JOB}/1/1.1")
     async with nats_server.connect_worker("p1", "w9") as dying:
         client = json.loads((await came.get()).data)["client"]
         while client["name"] != "w9":  # the probe of its credential came first
@@ -161,9 +162,9 @@ async def _reaping(nats_server: TestServer, roles: Roles) -> None:
         client = json.loads((await gone.get()).data)["client"]
     assert client["user"] == "worker.p1"
     found = await roles.reaper.scan(subjects.CLAIMS_STREAM, subjects.CLAIMS)
-    assert [stored.subject for stored in found] == [subjects.claims("p1", "w1")]
-    assert await roles.reaper.last(subjects.CLAIMS_STREAM, subjects.claims("p1", "w1"))
-    window, ledger = Window(roles.reaper), subjects.attempts("p1", JOB, 1)
+    assert [stored.subject for stored in found] == [subjects.claims(ward("p1"), "w1")]
+    assert await roles.reaper.last(subjects.CLAIMS_STREAM, subjects.claims(ward("p1"), "w1"))
+    window, ledger = Window(roles.reaper), subjects.attempts(ward("p1"), JOB, 1)
     assert await roles.reaper.last(subjects.ATTEMPTS_STREAM, ledger) is None
     await window.put(ledger, b"worker-lost", expected_last=0)
     count = await topology.deliveries(roles.reaper, "p1", JOB)
@@ -171,8 +172,8 @@ async def _reaping(nats_server: TestServer, roles: Roles) -> None:
     await roles.reaper.publish(subjects.ack("p1", JOB, held.sequence, count), b"-NAK")
     again = await take(roles.worker, subjects.datums_stream("p1"), JOB)
     assert (again.sequence, again.delivered) == (held.sequence, 2)
-    await window.put(subjects.claims("p1", "w9"), b"closing")
-    await window.put(subjects.worker_event("p1", "reaped"), b"{}")
+    await window.put(subjects.claims(ward("p1"), "w9"), b"closing")
+    await window.put(subjects.worker_event(ward("p1"), "reaped"), b"{}")
     await again.ack()
 
 
@@ -180,7 +181,7 @@ async def test_a_worker_can_do_nothing_to_another_pipeline(
     nats_server: TestServer, roles: Roles
 ) -> None:
     """It can neither take, settle nor report p2's datums; what it tries fails at once."""
-    await Window(roles.data).put(subjects.datums("p2", JOB), b"datum")
+    await Window(roles.data).put(subjects.datums(ward("p2"), JOB), b"datum")
     worker, window = roles.worker, Window(roles.worker)
     async with nats_server.connect_worker("p2", "w1") as other:
         held = await take(other, subjects.datums_stream("p2"), JOB)
@@ -190,15 +191,17 @@ async def test_a_worker_can_do_nothing_to_another_pipeline(
         for payload in (b"+ACK", b"-NAK", b"+TERM"):
             await refused(worker.request(subjects.ack("p2", JOB, held.sequence), payload))
         assert pull.failure is not None
-        await refused(window.put(subjects.outcome("p2", JOB, 0, 1), b""))
-        await refused(window.put(subjects.attempts("p2", JOB, 0), b""))
-        await refused(window.put(subjects.claims("p2", "w1"), b""))
-        await refused(window.put(subjects.logs("p2", JOB, 0), b""))
-        await refused(window.put(subjects.datums("p1", JOB), b""))
-        await refused(worker.last(subjects.OUTCOMES_STREAM, subjects.outcome("p2", JOB, 0, 1)))
+        await refused(window.put(subjects.outcome(ward("p2"), JOB, 0, 1), b""))
+        await refused(window.put(subjects.attempts(ward("p2"), JOB, 0), b""))
+        await refused(window.put(subjects.claims(ward("p2"), "w1"), b""))
+        await refused(window.put(subjects.logs(ward("p2"), JOB, 0), b""))
+        await refused(window.put(subjects.datums(ward("p1"), JOB), b""))
+        await refused(
+            worker.last(subjects.OUTCOMES_STREAM, subjects.outcome(ward("p2"), JOB, 0, 1))
+        )
         await refused(worker.scan(subjects.OUTCOMES_STREAM, ">"))
         await refused(worker.js_api("INFO"))
-        for subject in (subjects.CLAIMS, subjects.DISCONNECTS, "_INBOX.>", ">"):
+        for subject in (subjects.CLAIMS, subjects.disconnects(WARDS), "_INBOX.>", ">"):
             await refused(worker.serve(subject, _ignore))
         assert await topology.gauge(roles.data, "p2", JOB) == topology.Gauge(pending=0, in_flight=1)
 
@@ -206,7 +209,7 @@ async def test_a_worker_can_do_nothing_to_another_pipeline(
 async def test_the_scaler_writes_only_what_is_its_own(roles: Roles) -> None:
     nodes = KvTable(roles.scaler, subjects.NODES, records.Nodes)
     await refused(nodes.put("local", records.Nodes(count=9)))
-    await refused(Window(roles.reaper).put(subjects.outcome("p1", JOB, 0, 1), b""))
+    await refused(Window(roles.reaper).put(subjects.outcome(ward("p1"), JOB, 0, 1), b""))
     await refused(roles.reaper.js_api(f"STREAM.DELETE.{subjects.OUTCOMES_STREAM}"))
     await refused(roles.scaler.request(subjects.api("status"), b""))
 
@@ -220,7 +223,7 @@ async def test_the_truth_cannot_be_deleted_by_anybody(roles: Roles) -> None:
 
 
 async def test_a_user_reaches_the_api_and_nothing_else(roles: Roles) -> None:
-    for subject in ("$JS.API.INFO", subjects.datums("p1", JOB), "$KV.trunkline_jobs.x"):
+    for subject in ("$JS.API.INFO", subjects.datums(ward("p1"), JOB), "$KV.trunkline_jobs.x"):
         await refused(roles.user.request(subject, b""))
     for subject in (">", "trunkline.>", "$SYS.>"):
         await refused(roles.user.serve(subject, _ignore))

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from tests.support.nats import TestServer
+from tests.support.wards import ward
 
 from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
@@ -35,7 +36,7 @@ async def put(worker: NatsConnection, *numbers: int, job: str = JOB) -> None:
     window = Window(worker)
     async with asyncio.TaskGroup() as tasks:
         for number in numbers:
-            subject = subjects.outcome("p1", job, number, 1)
+            subject = subjects.outcome(ward("p1"), job, number, 1)
             tasks.create_task(window.put(subject, b"%d" % number), name="put")
 
 
@@ -57,12 +58,12 @@ async def test_a_tail_gives_what_is_there_and_what_comes(
     await put(worker, 5, job=OTHER)
     async with (
         asyncio.timeout(10),
-        tail(data, STREAM, [subjects.outcomes_of("p1", JOB)]) as batches,
+        tail(data, STREAM, [subjects.outcomes_of(ward("p1"), JOB)]) as batches,
     ):
         found = await read(batches, 1200)
         assert sorted(numbers(found)) == list(range(1200))
         assert [stored.sequence for stored in found] == sorted(stored.sequence for stored in found)
-        assert found[0].subject.startswith(f"trunkline.outcomes.p1.{JOB}.")
+        assert found[0].subject.startswith(f"trunkline.outcomes.{ward('p1')}.{JOB}.")
         await put(worker, 7000)
         assert numbers(await anext(batches)) == [7000]
 
@@ -86,7 +87,7 @@ async def test_a_tail_with_an_end_stops_there(data: NatsConnection, worker: Nats
 async def test_a_tail_of_last_messages_begins_with_one_batch_of_them(
     nats_server: TestServer, data: NatsConnection
 ) -> None:
-    one, two = subjects.claims("p1", "one"), subjects.claims("p1", "two")
+    one, two = subjects.claims(ward("p1"), "one"), subjects.claims(ward("p1"), "two")
     async with (
         asyncio.timeout(5),
         tail(data, subjects.CLAIMS_STREAM, [subjects.CLAIMS], last_per_subject=True) as batches,
@@ -154,7 +155,7 @@ async def test_a_stream_that_was_remade_is_read_again(
     data: NatsConnection, worker: NatsConnection
 ) -> None:
     stream = subjects.WORKER_EVENTS_STREAM
-    subject = subjects.worker_event("p1", "test")
+    subject = subjects.worker_event(ward("p1"), "test")
     async with asyncio.timeout(10), tail(data, stream, []) as batches:
         for number in range(5):
             await Window(worker).put(subject, b"%d" % number)
@@ -169,6 +170,6 @@ async def test_deleted_messages_do_not_hold_up_the_first_batch(
     data: NatsConnection, worker: NatsConnection
 ) -> None:
     await put(worker, *range(100))
-    await topology.purge(data, STREAM, subjects.outcome("p1", JOB, 99, 1))
+    await topology.purge(data, STREAM, subjects.outcome(ward("p1"), JOB, 99, 1))
     async with asyncio.timeout(5), tail(data, STREAM, [], last_per_subject=True) as batches:
         assert len(await anext(batches)) == 99

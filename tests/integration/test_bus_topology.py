@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tests.support.nats import TestServer
+from tests.support.wards import ward
 
 from trunkline.bus import jetstream, topology
 from trunkline.bus.connection import NatsConnection
@@ -67,13 +68,13 @@ async def test_streams_of_before_come_to_take_batches(
 
 
 async def test_a_changed_stream_is_set_right_and_keeps_its_messages(data: NatsConnection) -> None:
-    await Window(data).put(subjects.datums("p1", JOB), b"kept")
+    await Window(data).put(subjects.datums(ward("p1"), JOB), b"kept")
     changed = await config(data, STREAM) | {"duplicate_window": 60_000_000_000, "max_consumers": 7}
     del changed["max_consumers"]  # cannot be changed
     await data.js_api(f"STREAM.UPDATE.{STREAM}", changed)
-    await topology.declare_pipeline(data, "p1")
+    await topology.declare_pipeline(data, ward("p1"))
     assert (await config(data, STREAM))["duplicate_window"] == 600_000_000_000
-    stored = await data.last(STREAM, subjects.datums("p1", JOB))
+    stored = await data.last(STREAM, subjects.datums(ward("p1"), JOB))
     assert stored is not None
     assert stored.data == b"kept"
 
@@ -86,14 +87,16 @@ async def test_a_jobs_consumer_comes_changes_and_goes(data: NatsConnection) -> N
     assert await topology.gauge(data, "p1", JOB) is None
     await topology.delete_job_consumer(data, "p1", JOB)
     for share in (10, 10, 20):
-        await topology.ensure_job_consumer(data, "p1", JOB, ack_wait_s=15, max_ack_pending=share)
+        await topology.ensure_job_consumer(
+            data, ward("p1"), JOB, ack_wait_s=15, max_ack_pending=share
+        )
     info = await data.js_api(f"CONSUMER.INFO.{STREAM}.{JOB}")
     assert info["config"]["max_ack_pending"] == 20
     assert info["config"]["ack_wait"] == 15_000_000_000
     assert info["config"].get("max_deliver", -1) == -1
-    await Window(data).put(subjects.datums("p1", JOB), b"")
+    await Window(data).put(subjects.datums(ward("p1"), JOB), b"")
     assert await topology.gauge(data, "p1", JOB) == topology.Gauge(pending=1, in_flight=0)
-    await topology.purge(data, STREAM, subjects.datums("p1", JOB))
+    await topology.purge(data, STREAM, subjects.datums(ward("p1"), JOB))
     assert await topology.gauge(data, "p1", JOB) == topology.Gauge(pending=0, in_flight=0)
     await topology.delete_job_consumer(data, "p1", JOB)
     await topology.delete_job_consumer(data, "p1", JOB)
@@ -101,14 +104,14 @@ async def test_a_jobs_consumer_comes_changes_and_goes(data: NatsConnection) -> N
 
 
 async def test_a_deleted_pipeline_leaves_nothing(data: NatsConnection) -> None:
-    await Window(data).put(subjects.assignments("p1"), b"jobs")
-    await topology.delete_pipeline(data, "p1")
-    await topology.delete_pipeline(data, "p1")
+    await Window(data).put(subjects.assignments(ward("p1")), b"jobs")
+    await topology.delete_pipeline(data, ward("p1"))
+    await topology.delete_pipeline(data, ward("p1"))
     await topology.purge(data, STREAM, ">")
     assert await topology.gauge(data, "p1", JOB) is None
-    assert await data.last(subjects.ASSIGNMENTS_STREAM, subjects.assignments("p1")) is None
+    assert await data.last(subjects.ASSIGNMENTS_STREAM, subjects.assignments(ward("p1"))) is None
     with pytest.raises(jetstream.JetStreamError):
-        await topology.ensure_job_consumer(data, "p1", JOB, ack_wait_s=1, max_ack_pending=1)
+        await topology.ensure_job_consumer(data, ward("p1"), JOB, ack_wait_s=1, max_ack_pending=1)
 
 
 async def test_declaring_waits_for_a_server_that_restarts(

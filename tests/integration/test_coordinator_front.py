@@ -16,8 +16,9 @@ import pytest
 import yaml
 from nats.aio.client import Client as Nats
 from tests.support.nats import TestServer
+from tests.support.wards import DATA_KEY, ward
 
-from trunkline.contracts import api, messages, records
+from trunkline.contracts import api, messages, records, subjects
 from trunkline.contracts.states import JobState, PipelineState
 from trunkline.coordinator import service
 from trunkline.coordinator.settings import Settings
@@ -42,6 +43,7 @@ class Front:
         settings = Settings(
             ctl_url=self.server.url("coordinator"),
             data_url=self.server.url("coordinator-data"),
+            data_key=DATA_KEY,
             store=self.store_url,
             **{"resync_s": 2.0, **changes},
         )
@@ -541,7 +543,7 @@ async def test_datums_show_as_waiting_and_as_running_while_a_worker_claims_them(
         held = messages.Held(job=commit, sequence=3, index=2, generation=1, executing=True)
         claim = messages.Claim(worker="w1", incarnation="i", code_hash="c", slots=1, held=(held,))
         async with front.server.connect_worker("words") as worker:
-            await worker.publish("trunkline.claims.words.w1", messages.encode(claim))
+            await worker.publish(subjects.claims(ward("words"), "w1"), messages.encode(claim))
             await worker.flush()
         page = {"pipeline": "words", "job": commit}
 
@@ -568,6 +570,7 @@ async def process(front: Front) -> AsyncIterator[asyncio.subprocess.Process]:
         **os.environ,
         "TRUNKLINE_CTL_URL": front.server.url("coordinator"),
         "TRUNKLINE_DATA_URL": front.server.url("coordinator-data"),
+        "TRUNKLINE_DATA_KEY": DATA_KEY,
         "TRUNKLINE_STORE": front.store_url,
     }
     command = (sys.executable, "-m", "trunkline.coordinator")

@@ -9,6 +9,7 @@ import pytest
 from tests.support import jobs as support
 from tests.support.jobs import Site, done, failed, hashes, lines
 from tests.support.nats import TestServer
+from tests.support.wards import ward
 
 from trunkline.bus import topology
 from trunkline.bus.publishing import Window
@@ -191,7 +192,7 @@ async def test_lost_messages_are_put_back_as_a_new_round(site: Site) -> None:
         fold = process.folder.fold(P, job.id)
         while fold is None or fold.done < 97:
             await asyncio.sleep(0.02)
-        await topology.purge(site.data, subjects.datums_stream(P), subjects.datums(P, job.id))
+        await topology.purge(site.data, subjects.datums_stream(P), subjects.datums(ward(P), job.id))
         await running
     job = await site.record(job)
     assert job.state is JobState.SUCCESS
@@ -295,8 +296,8 @@ async def test_a_record_that_cannot_be_right_ends_its_datum_and_not_the_job(site
             running = tasks.create_task(process.runner.run(P, job.id), name="job")
             while len(worker.tasks) < 3:
                 await asyncio.sleep(0.02)
-            await liar.put(subjects.outcome(P, job.id, 999, 1), b"no such datum")
-            await liar.put(subjects.outcome(P, job.id, 1, 1), b"garbage")
+            await liar.put(subjects.outcome(ward(P), job.id, 999, 1), b"no such datum")
+            await liar.put(subjects.outcome(ward(P), job.id, 1, 1), b"garbage")
             await running
     job = await site.record(job)
     assert job.state is JobState.FAILURE
@@ -310,7 +311,7 @@ async def test_outcomes_that_come_after_a_jobs_end_are_swept(site: Site) -> None
     job = await site.job(P, await site.commit("in", lines(2)))
     async with support.worker(site, P):
         (job,) = await finished(site, job)
-    subject = subjects.outcome(P, job.id, 1, 1)
+    subject = subjects.outcome(ward(P), job.id, 1, 1)
     async with (
         site.server.connect_worker(P, "late") as connection,
         support.process(site) as process,

@@ -14,6 +14,7 @@ import pytest
 from tests.support import jobs as support
 from tests.support.jobs import CrashError, Faults, Site, done, failed, hashes, lines
 from tests.support.nats import TestServer
+from tests.support.wards import ward
 
 from trunkline.bus import topology
 from trunkline.contracts import records, subjects
@@ -153,7 +154,7 @@ async def test_a_job_whose_output_is_on_the_branch_succeeds_whatever_is_lost_by_
         assert died.group_contains(CrashError, depth=None)
     job = await site.record(job)
     assert (job.state, job.committing, job.output) == (JobState.MERGING, True, "")
-    outcomes = subjects.outcomes_of("edges", job.id)
+    outcomes = subjects.outcomes_of(ward("edges"), job.id)
     await topology.purge(site.data, subjects.OUTCOMES_STREAM, outcomes)
     for window in job.skipped:
         (site.folder / "store" / window.run).unlink()

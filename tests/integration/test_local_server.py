@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.nats import TestServer
+from tests.support.wards import ward
 
 from trunkline.bus import probe
 from trunkline.bus.connection import connect
@@ -50,7 +51,7 @@ async def test_a_credential_that_is_asked_for_while_the_server_restarts_is_accep
         await asyncio.sleep(0.1)
         await nats_server.start()
         url = await asked
-    async with connect(url, name="w", inbox=subjects.worker_inbox("p1", "w")) as worker:
+    async with connect(url, name="w", inbox=subjects.worker_inbox(ward("p1"), "w")) as worker:
         await worker.flush()
 
 

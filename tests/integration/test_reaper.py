@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.nats import TestServer
+from tests.support.wards import WARDS, ward
 
 from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection, connect
@@ -38,6 +39,7 @@ class Field:
         self.reaper = Reaper(
             scaler,
             Window(scaler),
+            WARDS,
             clock=SystemClock(),
             deliveries=functools.partial(topology.deliveries, scaler),
             live=lambda *_: True,
@@ -55,9 +57,9 @@ class Field:
     async def fill(self, pipeline: str, job: str, count: int) -> None:
         """Publish datums and make the job's consumer; its leases last a minute."""
         self.jobs.append((pipeline, job))
-        await topology.declare_pipeline(self.data, pipeline)
+        await topology.declare_pipeline(self.data, ward(pipeline))
         await topology.ensure_job_consumer(
-            self.data, pipeline, job, ack_wait_s=60, max_ack_pending=10_000
+            self.data, ward(pipeline), job, ack_wait_s=60, max_ack_pending=10_000
         )
         window = Window(self.data)
         async with asyncio.TaskGroup() as tasks:
@@ -71,7 +73,7 @@ class Field:
                     inputs=(),
                 )
                 data = messages.encode(task)
-                tasks.create_task(window.put(subjects.datums(pipeline, job), data))
+                tasks.create_task(window.put(subjects.datums(ward(pipeline), job), data))
 
     @asynccontextmanager
     async def holder(
@@ -81,7 +83,7 @@ class Field:
         url = await self.server.issuer.worker_url(pipeline)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *(str(HOLDER), url, pipeline, name, job, str(count)),
+            *(str(HOLDER), url, pipeline, ward(pipeline).token, name, job, str(count)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -105,7 +107,7 @@ class Field:
             await taker.pull.stop()
 
     async def ledger(self, pipeline: str, job: str, index: int) -> Ledger | None:
-        subject = subjects.attempts(pipeline, job, index)
+        subject = subjects.attempts(ward(pipeline), job, index)
         stored = await self.scaler.last(subjects.ATTEMPTS_STREAM, subject)
         return messages.decode(subject, stored.data, Ledger) if stored else None
 
@@ -220,7 +222,7 @@ async def test_who_says_good_bye_is_not_reaped(field: Field) -> None:
         await taker.has(2)
         assert field.reaper.claim(("p", "w-0")) is None
     # what was told last is the worker's own good-bye
-    stored = await field.scaler.last(subjects.CLAIMS_STREAM, subjects.claims("p", "w-0"))
+    stored = await field.scaler.last(subjects.CLAIMS_STREAM, subjects.claims(ward("p"), "w-0"))
     assert stored is not None
     assert messages.decode("", stored.data, Claim).slots == 1
     assert await field.ledger("p", JOB, 0) is None
@@ -232,7 +234,9 @@ async def test_a_claim_is_emptied_once_its_worker_is_reaped(field: Field) -> Non
         await field.knows("p", "w-0")
         holder.kill()
         while True:
-            stored = await field.scaler.last(subjects.CLAIMS_STREAM, subjects.claims("p", "w-0"))
+            stored = await field.scaler.last(
+                subjects.CLAIMS_STREAM, subjects.claims(ward("p"), "w-0")
+            )
             assert stored is not None
             last = messages.decode("", stored.data, Claim)
             if last.closing:
@@ -251,7 +255,7 @@ async def test_a_worker_that_comes_back_is_charged_nothing(field: Field) -> None
         holder.kill()
         await field.charged("p", JOB, 0)
     async with field.server.connect_worker("p", "w-0") as back:
-        await back.publish(subjects.claims("p", "w-0"), messages.encode(last))
+        await back.publish(subjects.claims(ward("p"), "w-0"), messages.encode(last))
         while (await field.charged("p", JOB, 0)).attempts[0].cause is Cause.WORKER_LOST:
             await asyncio.sleep(0.01)
         ledger = await field.charged("p", JOB, 0)
@@ -319,10 +323,10 @@ async def victims_leases(field: Field) -> Sequence[Held]:
 async def claim_as(url: str, pipeline: str, worker: str, held: Sequence[Held]) -> None:
     from trunkline.bus.connection import connect  # noqa: PLC0415
 
-    inbox = subjects.worker_inbox(pipeline, worker)
+    inbox = subjects.worker_inbox(ward(pipeline), worker)
     async with connect(url, name=worker, inbox=inbox) as connection:
         claim = Claim(worker=worker, incarnation="raw", code_hash="c", slots=1, held=tuple(held))
-        await connection.publish(subjects.claims(pipeline, worker), messages.encode(claim))
+        await connection.publish(subjects.claims(ward(pipeline), worker), messages.encode(claim))
 
 
 async def test_reaping_what_was_purged_does_no_harm(field: Field) -> None:
@@ -330,7 +334,7 @@ async def test_reaping_what_was_purged_does_no_harm(field: Field) -> None:
     async with field.holder("p", JOB, 3) as holder:
         await field.knows("p", "w-0")
         await topology.delete_job_consumer(field.data, "p", JOB)
-        await topology.delete_pipeline(field.data, "p")
+        await topology.delete_pipeline(field.data, ward("p"))
         holder.kill()
         await field.charged("p", JOB, 0)
     await field.fill("p", OTHER, 1)
@@ -390,9 +394,9 @@ async def test_what_living_workers_hold_is_left_to_them(field: Field) -> None:
 
 async def test_a_claim_of_a_worker_that_cannot_be_named_hurts_nobody(field: Field) -> None:
     url = await field.server.issuer.worker_url("p1")
-    async with connect(url, name="w-9", inbox=subjects.worker_inbox("p1", "w-9")) as hostile:
+    async with connect(url, name="w-9", inbox=subjects.worker_inbox(ward("p1"), "w-9")) as hostile:
         claim = Claim(worker="w*", incarnation="x", code_hash="c", slots=1)
-        await hostile.publish("trunkline.claims.p1.w*", messages.encode(claim))
+        await hostile.publish(f"trunkline.claims.{ward('p1')}.w*", messages.encode(claim))
         await hostile.flush()
         await field.fill("p1", JOB, 1)
         async with field.holder("p1", JOB, 1) as process:

@@ -15,6 +15,7 @@ import msgspec
 import psutil
 import pytest
 from tests.support.nats import TestServer
+from tests.support.wards import DATA_KEY, ward
 
 from trunkline.bus import tails, topology
 from trunkline.bus.connection import NatsConnection
@@ -48,6 +49,7 @@ class Place:
                     "TRUNKLINE_STORE": self.home.store_url,
                     "TRUNKLINE_CTL_URL": self.server.url("scaler"),
                     "TRUNKLINE_DATA_URL": self.server.url("scaler-data"),
+                    "TRUNKLINE_DATA_KEY": DATA_KEY,
                     "TRUNKLINE_STANDBY_COOL_DOWN_S": "0.5",
                     **environ,
                 },
@@ -98,13 +100,13 @@ class Place:
     async def job(self, record: records.Pipeline, state: JobState, datums: int) -> None:
         """Put a job there, with datums in its queue."""
         assert record.spec is not None
-        await topology.declare_pipeline(self.data, record.name)
+        await topology.declare_pipeline(self.data, ward(record.name))
         await topology.ensure_job_consumer(
-            self.data, record.name, JOB, ack_wait_s=15, max_ack_pending=100
+            self.data, ward(record.name), JOB, ack_wait_s=15, max_ack_pending=100
         )
         window = Window(self.data)
         for index in range(datums):
-            await window.put(subjects.datums(record.name, JOB), b"%d" % index)
+            await window.put(subjects.datums(ward(record.name), JOB), b"%d" % index)
         await self.jobs.put(
             f"{record.name}.{JOB}",
             records.Job(
@@ -242,7 +244,7 @@ async def test_standby_wakes_for_three_datums_and_sleeps_again(place: Place) -> 
     await place.job(record, JobState.RUNNING, 3)
     found = await place.ready(3)
     assert found.reason == "standby: 3 pending, 0 in flight; at most constant 10"
-    await topology.purge(place.data, subjects.datums_stream("p"), subjects.datums("p", JOB))
+    await topology.purge(place.data, subjects.datums_stream("p"), subjects.datums(ward("p"), JOB))
     await place.jobs.delete(f"p.{JOB}")
     await place.ready(0)
     assert not place.pids()

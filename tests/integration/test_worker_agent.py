@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.support.nats import TestServer
+from tests.support.wards import ward
 from tests.support.workers import PIPELINE, Lab
 from tests.support.workers import lab as make_lab
 
@@ -216,7 +217,7 @@ async def test_a_datum_out_of_tries_gets_its_outcome_without_being_run(
     )
     started = attempts.Attempt(worker="w9", incarnation="b", started_ns=3)
     ledger = attempts.Ledger(attempts=(lost, started))
-    subject = subjects.attempts(PIPELINE, ticket.job, 0)
+    subject = subjects.attempts(ward(PIPELINE), ticket.job, 0)
     async with lab.server.connect("scaler-data") as reaper:
         await Window(reaper).put(subject, messages.encode(ledger))
     await lab.worker("w1", ticket)
@@ -228,7 +229,7 @@ async def test_a_datum_out_of_tries_gets_its_outcome_without_being_run(
 
 async def test_a_message_that_is_no_datum_is_taken_off_and_the_next_one_runs(lab: Lab) -> None:
     ticket = await lab.shell("true")
-    await lab.publisher.put(subjects.datums(PIPELINE, ticket.job), b'{"type":"other"}')
+    await lab.publisher.put(subjects.datums(ward(PIPELINE), ticket.job), b'{"type":"other"}')
     task = await lab.datum(ticket)
     await lab.worker("w1", ticket)
     assert (await lab.outcome(task)).state is DatumState.PROCESSED

@@ -11,6 +11,7 @@ import msgspec
 import psutil
 import pytest
 from tests.support.nats import TestServer
+from tests.support.wards import ward
 from tests.support.workers import PIPELINE, Lab
 from tests.support.workers import lab as make_lab
 
@@ -54,7 +55,7 @@ def running(claim: Claim) -> int | None:
 async def tell_to_drain(lab: Lab, worker: str, incarnation: str = "") -> None:
     async with lab.server.connect("scaler-data") as scaler:
         drain = Drain(incarnation=incarnation, reason="test")
-        await scaler.publish(subjects.control(PIPELINE, worker), messages.encode(drain))
+        await scaler.publish(subjects.control(ward(PIPELINE), worker), messages.encode(drain))
         await scaler.flush()
 
 
@@ -152,7 +153,7 @@ async def test_the_end_of_a_pipeline_ends_what_runs_for_it(lab: Lab, tmp_path: P
     await lab.datum(ticket)
     await lab.worker("w1", ticket, heartbeat_s=0.3)
     pid = int(await text_of(tmp_path / "pid"))
-    await topology.delete_pipeline(lab.data, PIPELINE)
+    await topology.delete_pipeline(lab.data, ward(PIPELINE))
     await gone(pid)
 
 
@@ -257,7 +258,7 @@ async def test_a_worker_that_comes_back_withdraws_what_it_was_charged(
     async with lab.server.connect("scaler-data") as reaper:
         ledger = attempts.Ledger(attempts=(lost,))
         await Window(reaper).put(
-            subjects.attempts(PIPELINE, ticket.job, 0), messages.encode(ledger)
+            subjects.attempts(ward(PIPELINE), ticket.job, 0), messages.encode(ledger)
         )
     await lab.server.restart()
     ledger = await lab.ledger(task, lambda found: found.attempts[-1].cause is Cause.SERVER_RESTART)

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 from tests.support.nats import TestServer
+from tests.support.wards import DATA_KEY, WARDS, ward
 
 from trunkline.bus import pulls
 from trunkline.bus.connection import NatsConnection
@@ -174,7 +175,7 @@ class Site:
         return entry.value if entry and entry.value else records.DoneIndex()
 
     async def assigned(self, pipeline: str) -> list[str]:
-        subject = subjects.assignments(pipeline)
+        subject = subjects.assignments(ward(pipeline))
         stored = await self.data.last(subjects.ASSIGNMENTS_STREAM, subject)
         if stored is None:
             return []
@@ -193,13 +194,13 @@ class Site:
         """Assert that the streams hold nothing of the job any more."""
         pipeline, identifier = job.pipeline, job.id
         outcomes, attempts = (
-            subjects.outcomes_of(pipeline, identifier),
-            subjects.attempts_of(pipeline, identifier),
+            subjects.outcomes_of(ward(pipeline), identifier),
+            subjects.attempts_of(ward(pipeline), identifier),
         )
         assert await self.held(subjects.OUTCOMES_STREAM, outcomes) == 0
         assert await self.held(subjects.ATTEMPTS_STREAM, attempts) == 0
         datums = subjects.datums_stream(pipeline)
-        assert await self.held(datums, subjects.datums(pipeline, identifier)) == 0
+        assert await self.held(datums, subjects.datums(ward(pipeline), identifier)) == 0
         info = await self.data.js_api(f"STREAM.INFO.{datums}")
         assert info["state"]["consumer_count"] == 0
         assert identifier not in await self.assigned(pipeline)
@@ -221,15 +222,16 @@ class Process:
         self.tables: Tables = with_changed(tables, faulty)
         events = Events(Window(site.ctl), CLOCK)
         self.jobs = JobStore(self.tables.jobs, CLOCK)
-        self.outcomes = Outcomes(data, store)
-        self.folder = OutcomeFolder(data, self.outcomes, self.jobs, events, scratch)
-        self.assignments = Assignments(self.jobs, publisher)
+        self.outcomes = Outcomes(data, WARDS, store)
+        self.folder = OutcomeFolder(data, WARDS, self.outcomes, self.jobs, events, scratch)
+        self.assignments = Assignments(self.jobs, WARDS, publisher)
         self.runner = JobRunner(
             settings=settings,
             tables=self.tables,
             jobs=self.jobs,
             connection=data,
             ingest=faults.around(Ingest(site.data), "put_all"),
+            wards=WARDS,
             store=store,
             folder=self.folder,
             outcomes=self.outcomes,
@@ -255,7 +257,11 @@ async def process(
 ) -> AsyncIterator[Process]:
     """Run a coordinator's folder, and give what runs jobs; `scratch` is where outcomes are gathered."""
     settings = Settings(
-        ctl_url="", data_url="", store=site.store_url, repair_quiet_s=repair_quiet_s
+        ctl_url="",
+        data_url="",
+        data_key=DATA_KEY,
+        store=site.store_url,
+        repair_quiet_s=repair_quiet_s,
     )
     made = Process(site, faults or Faults(), settings, scratch or site.folder / "spool")
     async with asyncio.TaskGroup() as tasks:
@@ -294,7 +300,7 @@ class FakeWorker:
         self.refused = 0
 
     async def run(self) -> None:
-        subject = subjects.assignments(self._pipeline)
+        subject = subjects.assignments(ward(self._pipeline))
         await self._connection.serve(subject, self._assigned)
         stored = await self._connection.last(subjects.ASSIGNMENTS_STREAM, subject)
         if stored is not None:
@@ -324,7 +330,7 @@ class FakeWorker:
             outcome = self._work(task)
             if outcome is None:
                 continue
-            subject = subjects.outcome(task.pipeline, task.job, task.index, task.generation)
+            subject = subjects.outcome(ward(task.pipeline), task.job, task.index, task.generation)
             try:
                 await self._publisher.put(subject, messages.encode(outcome))
             except errors.RefusedError:

@@ -4,11 +4,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from trunkline.bus import topology
+import msgspec
+from tests.support.wards import DATA_KEY, WARDS, ward
+
+from trunkline.bus import jetstream, topology
 from trunkline.bus.accounts import worker_user
 from trunkline.bus.connection import NatsConnection, connect
 from trunkline.contracts import subjects
-from trunkline.local.credentials import LocalIssuer
+from trunkline.local.credentials import Credentials, LocalIssuer
+from trunkline.local.home import write_private
 from trunkline.local.server import NatsServer
 
 
@@ -18,6 +22,8 @@ class TestServer(NatsServer):
     __test__ = False
 
     def __init__(self, directory: Path) -> None:
+        with_key = Credentials(port=0, passwords={}, data_key=DATA_KEY)
+        write_private(directory / "credentials.json", msgspec.json.encode(with_key))
         super().__init__(directory, port=0)
         self.issuer = LocalIssuer(directory)
 
@@ -36,7 +42,8 @@ class TestServer(NatsServer):
             "scaler": subjects.SCALER_INBOX,
             "scaler-data": subjects.SCALER_INBOX,
         }[role]
-        async with connect(self.url(role), name=name or role, inbox=inbox) as connection:
+        api = subjects.data_api(WARDS) if role.endswith("-data") else jetstream.API
+        async with connect(self.url(role), name=name or role, inbox=inbox, api=api) as connection:
             yield connection
 
     @asynccontextmanager
@@ -45,7 +52,7 @@ class TestServer(NatsServer):
     ) -> AsyncIterator[NatsConnection]:
         """Connect as a worker of a pipeline; its user is made if it is not there."""
         url = await self.issuer.worker_url(pipeline)
-        inbox = subjects.worker_inbox(pipeline, worker)
+        inbox = subjects.worker_inbox(ward(pipeline), worker)
         async with connect(url, name=worker, inbox=inbox) as connection:
             yield connection
 
@@ -55,7 +62,7 @@ class TestServer(NatsServer):
             await topology.declare_ctl(ctl)
             await topology.declare_data(data)
             for pipeline in pipelines:
-                await topology.declare_pipeline(data, pipeline)
+                await topology.declare_pipeline(data, ward(pipeline))
 
 
 __all__ = ["TestServer", "worker_user"]

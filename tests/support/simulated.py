@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 import msgspec
+from tests.support.wards import DATA_KEY, WARDS, ward
 
 from trunkline.bus.ports import Acked, Entry, Message, Stored
 from trunkline.bus.topology import InFlight
@@ -216,7 +217,10 @@ class SimulatedWorker:
     async def run(self) -> None:
         await asyncio.sleep(self.world.start_s)
         await self.world.bus.tell(
-            subjects.CONNECTS, f"worker.{self.listed.pipeline}", self.listed.name, self.connection
+            subjects.connects(WARDS),
+            f"worker.{self.listed.pipeline}",
+            self.listed.name,
+            self.connection,
         )
         while True:
             await self._claim()
@@ -273,7 +277,7 @@ class SimulatedWorker:
             pulled_ns=1,
         )
         await self.world.bus.publish(
-            subjects.claims(self.listed.pipeline, self.listed.name), messages.encode(claim)
+            subjects.claims(ward(self.listed.pipeline), self.listed.name), messages.encode(claim)
         )
 
 
@@ -353,10 +357,11 @@ class World:
     @asynccontextmanager
     async def scaled(self, **settings: Any) -> AsyncIterator[None]:
         """Run a scaler; the world around it goes on when it ends."""
-        config = Settings(ctl_url="", data_url="", **settings)
+        config = Settings(ctl_url="", data_url="", data_key=DATA_KEY, **settings)
         scaler = Scaler(
             config,
             self,
+            WARDS,
             data=self.bus,
             data_publisher=self.bus,
             ctl_publisher=self.bus,
@@ -449,7 +454,10 @@ class World:
         self._changed()
         if told:
             await self.bus.tell(
-                subjects.DISCONNECTS, f"worker.{worker.listed.pipeline}", name, worker.connection
+                subjects.disconnects(WARDS),
+                f"worker.{worker.listed.pipeline}",
+                name,
+                worker.connection,
             )
             self._events.put_nowait(ports.Gone(worker=worker.listed, reason="killed"))
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from trunkline.contracts import subjects
+from trunkline.contracts.wards import Ward, Wards
 
 PAGE = Path(__file__).parents[2] / "docs" / "subjects.md"
 BEGIN = "<!-- made from contracts/subjects.py by `make docs` -->"
@@ -76,14 +77,20 @@ def entries() -> Iterator[tuple[str, str, str, str]]:
 def _called(function: Callable[..., object], parameters: list[str]) -> str:
     """Call it with values that can be told apart, and put their names where they come out."""
     kinds = inspect.signature(function).parameters
-    values: dict[str, str | int] = {}
+    values: dict[str, str | int | Ward] = {}
     for position, name in enumerate(parameters):
         values[name] = 1111 * (position + 1) if kinds[name].annotation is int else f"xx{name}xx"
+    if "ward" in values:
+        values["ward"] = Ward("xxpipelinexx", "xxxxxxwardxxxxxx")
+    if "wards" in values:
+        wards = Wards("no real data key, only long enough")
+        return str(function(wards)).replace(wards.hidden, "<hidden>")
     if "job" in values:
         values["job"] = "a" * 32
     wire = str(function(*values.values()))
     for name, value in values.items():
-        wire = wire.replace(str(value), f"<{name}>")
+        shown = "<pipeline>.<ward>" if name == "ward" else f"<{name}>"
+        wire = wire.replace(str(value), shown)
     return wire
 
 

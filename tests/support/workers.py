@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 from tests.support.nats import TestServer
+from tests.support.wards import ward
 
 from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
@@ -114,7 +115,7 @@ class Lab:
             datum_timeout_s=timeout_s,
         )
         await topology.ensure_job_consumer(
-            self.data, PIPELINE, ticket.job, ack_wait_s=ack_wait_s, max_ack_pending=10_000
+            self.data, ward(PIPELINE), ticket.job, ack_wait_s=ack_wait_s, max_ack_pending=10_000
         )
         self.tickets.append(ticket)
         await self.assign()
@@ -125,7 +126,7 @@ class Lab:
 
     async def assign(self) -> None:
         assignment = Assignment(pipeline=PIPELINE, jobs=tuple(self.tickets))
-        subject = subjects.assignments(PIPELINE)
+        subject = subjects.assignments(ward(PIPELINE))
         await self.publisher.put(subject, messages.encode(assignment))
 
     async def withdraw(self, ticket: JobTicket) -> None:
@@ -170,7 +171,7 @@ class Lab:
         """Publish a datum, or several as a set."""
         msg_id = f"{task.job}/{task.index}/{task.generation}.{task.round}"
         message = DatumSet(datums=(task, *others)) if others else task
-        subject = subjects.datums(PIPELINE, task.job)
+        subject = subjects.datums(ward(PIPELINE), task.job)
         await self.publisher.put(subject, messages.encode(message), msg_id=msg_id)
 
     async def set_of(self, ticket: JobTicket, count: int) -> list[DatumTask]:
@@ -186,7 +187,7 @@ class Lab:
 
     async def outcome(self, task: DatumTask, *, timeout_s: float = 20.0) -> Outcome:
         """Return a datum's outcome once it is there."""
-        subject = subjects.outcome(PIPELINE, task.job, task.index, task.generation)
+        subject = subjects.outcome(ward(PIPELINE), task.job, task.index, task.generation)
         return await self.until(
             subjects.OUTCOMES_STREAM, subject, Outcome, lambda _: True, timeout_s
         )
@@ -195,7 +196,7 @@ class Lab:
         return [await self.outcome(each) for each in tasks]
 
     async def has_outcome(self, task: DatumTask) -> bool:
-        subject = subjects.outcome(PIPELINE, task.job, task.index, task.generation)
+        subject = subjects.outcome(ward(PIPELINE), task.job, task.index, task.generation)
         return await self.data.last(subjects.OUTCOMES_STREAM, subject) is not None
 
     async def ledger(
@@ -205,20 +206,20 @@ class Lab:
         *,
         timeout_s: float = 20.0,
     ) -> attempts.Ledger:
-        subject = subjects.attempts(PIPELINE, task.job, task.index)
+        subject = subjects.attempts(ward(PIPELINE), task.job, task.index)
         return await self.until(
             subjects.ATTEMPTS_STREAM, subject, attempts.Ledger, wanted, timeout_s
         )
 
     async def has_ledger(self, task: DatumTask) -> bool:
-        subject = subjects.attempts(PIPELINE, task.job, task.index)
+        subject = subjects.attempts(ward(PIPELINE), task.job, task.index)
         return await self.data.last(subjects.ATTEMPTS_STREAM, subject) is not None
 
     async def claim(
         self, worker: str, wanted: Callable[[Claim], bool], *, timeout_s: float = 20.0
     ) -> Claim:
         """Return a worker's claim once it is as wanted."""
-        subject = subjects.claims(PIPELINE, worker)
+        subject = subjects.claims(ward(PIPELINE), worker)
         return await self.until(subjects.CLAIMS_STREAM, subject, Claim, wanted, timeout_s)
 
     async def executing(self, worker: str, index: int | None = None) -> Claim:
@@ -266,7 +267,7 @@ class Lab:
 
     async def logs(self, task: DatumTask) -> list[LogLine]:
         """Return what is in the log stream of a datum."""
-        subject = subjects.logs(PIPELINE, task.job, task.index)
+        subject = subjects.logs(ward(PIPELINE), task.job, task.index)
         async with tail(self.data, subjects.LOGS_STREAM, [subject], end=True) as batches:
             return [
                 messages.decode(subject, each.data, LogLine)
@@ -286,6 +287,7 @@ class Lab:
             "data_url": await self.server.issuer.worker_url(PIPELINE),
             "store": self.store_url,
             "pipeline": PIPELINE,
+            "ward": ward(PIPELINE).token,
             "worker": name,
             "code_hash": ticket.code_hash,
             "home_dir": directory,

@@ -100,6 +100,7 @@ class LocalCluster:
             **self._environ,
             "TRUNKLINE_DATA_URL": url,
             "TRUNKLINE_PIPELINE": worker.pipeline,
+            "TRUNKLINE_WARD": worker.ward,
             "TRUNKLINE_WORKER": worker.name,
             "TRUNKLINE_CODE_HASH": worker.code_hash,
         }

@@ -1,7 +1,7 @@
 """Users and passwords of an installation on one machine, and new ones while the server runs.
 
 Two files below the server's directory, both 0600 and replaced as a whole: `credentials.json` (the
-truth: port and passwords) and `server.conf` (rendered from it). Adding a pipeline's worker goes
+truth: port, passwords and the data key) and `server.conf` (rendered from it). Adding a pipeline's worker goes
 
     lock -> credentials.json -> server.conf -> SIGHUP -> the server accepts it
 
@@ -28,6 +28,7 @@ import msgspec
 
 from trunkline.bus import accounts, probe
 from trunkline.contracts import errors
+from trunkline.contracts.wards import Wards
 from trunkline.local.home import write_private
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
 
     port: int
     passwords: dict[str, str]
+    data_key: str = ""
+    """What all wards are made of; empty in a file of before there were any."""
 
     def url(self, user: str) -> str:
         """Return the URL by which a user reaches the server."""
@@ -78,7 +81,12 @@ def prepare(directory: Path, *, port: int | None = None) -> Credentials:
         passwords = dict(present.passwords) if present is not None else {}
         for user in SERVICE_USERS:
             passwords.setdefault(user, secrets.token_urlsafe(24))
-        found = Credentials(port=_port(port, present), passwords=passwords)
+        data_key = present.data_key if present is not None else ""
+        found = Credentials(
+            port=_port(port, present),
+            passwords=passwords,
+            data_key=data_key or secrets.token_urlsafe(32),
+        )
         _write(files, found)
     return found
 
@@ -115,7 +123,7 @@ class LocalIssuer:
                 raise errors.NotFoundError("credentials", str(self._files.credentials))
             if user not in present.passwords:
                 passwords = {**present.passwords, user: secrets.token_urlsafe(24)}
-                present = Credentials(port=present.port, passwords=passwords)
+                present = msgspec.structs.replace(present, passwords=passwords)
                 _write(self._files, present)
                 log.info("credential made", extra={"user": user})
             return present
@@ -211,7 +219,7 @@ def _write(files: Files, credentials: Credentials) -> None:
     settings = accounts.ServerSettings(
         port=credentials.port, store_dir=str(files.store), pid_file=str(files.pid)
     )
-    config = accounts.render_config(settings, credentials.passwords)
+    config = accounts.render_config(settings, credentials.passwords, Wards(credentials.data_key))
     with contextlib.suppress(FileNotFoundError):
         if files.config.read_text() == config:
             return

@@ -56,21 +56,25 @@ def prepare(home: Home, *, port: int | None, settings: Mapping[str, str]) -> Pla
                 env={
                     **settings,
                     **store,
-                    **_urls(made, "coordinator", "coordinator-data"),
+                    **_access(made, "coordinator", "coordinator-data"),
                     "TMPDIR": str(_spool(home)),
                 },
             ),
             Service(
                 name="scaler",
                 command=children.python("trunkline.local.scaler"),
-                env={**settings, **place, **store, **_urls(made, "scaler", "scaler-data")},
+                env={**settings, **place, **store, **_access(made, "scaler", "scaler-data")},
             ),
         ),
     )
 
 
-def _urls(made: credentials.Credentials, control: str, data: str) -> dict[str, str]:
-    return {"TRUNKLINE_CTL_URL": made.url(control), "TRUNKLINE_DATA_URL": made.url(data)}
+def _access(made: credentials.Credentials, control: str, data: str) -> dict[str, str]:
+    return {
+        "TRUNKLINE_CTL_URL": made.url(control),
+        "TRUNKLINE_DATA_URL": made.url(data),
+        "TRUNKLINE_DATA_KEY": made.data_key,
+    }
 
 
 def _spool(home: Home) -> Path:

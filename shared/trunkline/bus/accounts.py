@@ -1,7 +1,11 @@
 """The server's configuration with our accounts, for an installation that writes its own.
 
-Pure: text from data. USERS imports two services of CTL, and the server says there who asks; DATA
-imports the server's word on who came and went, which only the scaler may hear.
+Pure: text from data. USERS imports two services of CTL, and the server says there who asks.
+
+In DATA, what only our services may reach stands under hidden names (see `contracts.wards`): the
+server's word on who came and went, and JetStream's API. The server imports the API into every account
+with JetStream by itself, as `$JS.API.>`, unless the account imports something of SYS under that name
+already; so it does, and what it imports is nobody's.
 """
 
 import json
@@ -11,6 +15,7 @@ import msgspec
 
 from trunkline.bus import permissions
 from trunkline.contracts import errors, names, subjects
+from trunkline.contracts.wards import Wards
 
 ACCOUNT_OF: dict[permissions.Role, str] = {
     "user": "USERS",
@@ -20,6 +25,9 @@ ACCOUNT_OF: dict[permissions.Role, str] = {
     "scaler-data": "DATA",
     "worker": "DATA",
 }
+_API = f"{permissions.API}.>"
+_NOWHERE = f"{subjects.ROOT}.nowhere.>"
+_CONNECTIONS = (subjects.SYS_DISCONNECTS, subjects.SYS_CONNECTS)
 WORKER_PREFIX = "worker."
 """The user of a pipeline's workers is `worker.<pipeline>`: the server names it when one is gone."""
 
@@ -45,20 +53,21 @@ def pipeline_of(user: str) -> str | None:
     return user.removeprefix(WORKER_PREFIX) if user.startswith(WORKER_PREFIX) else None
 
 
-def render_config(settings: ServerSettings, passwords: Mapping[str, str]) -> str:
+def render_config(settings: ServerSettings, passwords: Mapping[str, str], wards: Wards) -> str:
     """Return the text of the server's configuration file.
 
     Args:
         settings: Where it listens and keeps its data.
         passwords: For each user: `user`, `coordinator`, `coordinator-data`, `scaler`,
             `scaler-data` and `worker.<pipeline>`.
+        wards: The installation's; they stand in what a worker may do.
 
     Raises:
         InvalidNameError: a user is none of these, or names no pipeline.
     """
     users: dict[str, list[str]] = {"CTL": [], "USERS": [], "DATA": []}
     for user in sorted(passwords):
-        account, allowed = _rights(user)
+        account, allowed = _rights(user, wards)
         users[account].append(_user(user, passwords[user], allowed))
     lines = [
         "# Written by Trunkline; changed by it when a pipeline comes. Holds passwords.",
@@ -89,26 +98,19 @@ def render_config(settings: ServerSettings, passwords: Mapping[str, str]) -> str
                 for subject in (subjects.APPLY, subjects.API)
             ],
         ),
-        *_account(
-            "DATA",
-            users["DATA"],
-            imports=[
-                {"stream": {"account": "SYS", "subject": subject}}
-                for subject in (subjects.DISCONNECTS, subjects.CONNECTS)
-            ],
-        ),
+        *_account("DATA", users["DATA"], imports=_imports_of_data(wards)),
         "}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _rights(user: str) -> tuple[str, permissions.Permissions]:
+def _rights(user: str, wards: Wards) -> tuple[str, permissions.Permissions]:
     pipeline = pipeline_of(user)
     if pipeline is not None:
-        return "DATA", permissions.of("worker", names.pipeline(pipeline))
+        return "DATA", permissions.of("worker", wards, pipeline)
     for role, account in ACCOUNT_OF.items():
         if role == user and role != "worker":
-            return account, permissions.of(role)
+            return account, permissions.of(role, wards)
     raise errors.InvalidNameError("user", user, "one of our roles, or worker.<pipeline>")
 
 
@@ -122,10 +124,21 @@ def _user(name: str, password: str, allowed: permissions.Permissions) -> str:
 
 def _sys() -> list[str]:
     exports = [
-        {"stream": subject, "accounts": ["DATA"]}
-        for subject in (subjects.DISCONNECTS, subjects.CONNECTS)
+        *({"stream": subject, "accounts": ["DATA"]} for subject in _CONNECTIONS),
+        *({"service": subject, "accounts": ["DATA"]} for subject in (_API, _NOWHERE)),
     ]
     return [f"  SYS {{ exports: {json.dumps(exports)} }}"]
+
+
+def _imports_of_data(wards: Wards) -> list[dict[str, object]]:
+    told = (subjects.disconnects(wards), subjects.connects(wards))
+    found: list[dict[str, object]] = [
+        {"stream": {"account": "SYS", "subject": subject}, "to": to}
+        for subject, to in zip(_CONNECTIONS, told, strict=True)
+    ]
+    for subject, to in ((_API, f"{subjects.data_api(wards)}.>"), (_NOWHERE, _API)):
+        found.append({"service": {"account": "SYS", "subject": subject}, "to": to, "share": True})
+    return found
 
 
 def _account(

@@ -50,8 +50,9 @@ SCAN_S = 10.0
 class NatsConnection:
     """See `ports.Connection`. Made by `connect`."""
 
-    def __init__(self, name: str, inbox: str) -> None:
+    def __init__(self, name: str, inbox: str, api: str = jetstream.API) -> None:
         self.name = name
+        self._api = api
         self.epoch = 0
         """How often the connection was lost."""
         self._nuid = NUID()
@@ -215,7 +216,7 @@ class NatsConnection:
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
             rest = deadline - asyncio.get_running_loop().time()
-            answer = await self._ask_again(f"{jetstream.API}.{verb}", data, timeout_s=rest)
+            answer = await self._ask_again(f"{self._api}.{verb}", data, timeout_s=rest)
             try:
                 return jetstream.decode_answer(verb, answer.data)
             except jetstream.JetStreamError as error:
@@ -365,18 +366,21 @@ class NatsConnection:
 
 
 @contextlib.asynccontextmanager
-async def connect(url: str, *, name: str, inbox: str) -> AsyncIterator[NatsConnection]:
+async def connect(
+    url: str, *, name: str, inbox: str, api: str = jetstream.API
+) -> AsyncIterator[NatsConnection]:
     """Connect to a server, waiting for one that is not up or does not know the user yet.
 
     Args:
         url: `nats://user:password@host:port`.
         name: What the server shows, and tells others when the connection is gone.
         inbox: The prefix below which this role may subscribe.
+        api: Where JetStream's API is in its account, if it has any.
     """
     if not urlsplit(url).hostname:
         message = f"{url!r} is no NATS url"
         raise ValueError(message)
-    connection = NatsConnection(name, inbox)
+    connection = NatsConnection(name, inbox, api)
     await connection.open(url)
     try:
         yield connection

@@ -53,7 +53,7 @@ class PulledDelivery:
             self._tell(NAK + b' {"delay": %d}' % delay_ns if delay_ns > 0 else NAK)
 
     async def renew(self) -> bool:
-        """Extend the lease; return False when the consumer is gone.
+        """Extend the lease; return False when no consumer takes that.
 
         Raises:
             UnavailableError: the server did not answer; ask again.
@@ -61,19 +61,7 @@ class PulledDelivery:
         try:
             await self._connection.ask(self._reply, PROGRESS, timeout_s=5.0)
         except jetstream.NoRespondersError:
-            return await self._consumer_exists()
-        return True
-
-    async def _consumer_exists(self) -> bool:
-        """Tell a consumer that is gone from a server that is only coming up."""
-        tokens = self._reply.split(".")
-        stream, consumer = tokens[-7:-5] if len(tokens) == 9 else tokens[4:6]
-        try:
-            await self._connection.js_api(f"CONSUMER.INFO.{stream}.{consumer}")
-        except jetstream.JetStreamError as error:
-            if error.err_code in (jetstream.CONSUMER_NOT_FOUND, jetstream.STREAM_NOT_FOUND):
-                return False
-            raise errors.UnavailableError(self._reply, str(error)) from error
+            return False
         return True
 
     def _tell(self, payload: bytes) -> None:

@@ -14,6 +14,8 @@ CONSUMER_NOT_FOUND = 10014
 STREAM_NOT_FOUND = 10059
 STREAM_NAME_IN_USE = 10058
 MESSAGE_TOO_LARGE = 10054
+MESSAGE_NOT_THERE = frozenset({10037, 10043, 10057})
+"""There is no message of this sequence (any more)."""
 MSG_ID_IN_PROCESS = 10158
 """A message with this Msg-Id is being stored just now: ask again."""
 BATCHES_NOT_ALLOWED = 10205

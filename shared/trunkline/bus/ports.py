@@ -86,7 +86,11 @@ class Delivery(Protocol):
         ...
 
     async def renew(self) -> bool:
-        """Extend the lease by ack_wait; return False when the consumer is gone (job cancelled)."""
+        """Extend the lease by ack_wait; return False when no consumer takes that.
+
+        Either it is gone (the job was cancelled), or a server that has come up has not got to it
+        yet: a holder is to ask what its assignment says.
+        """
         ...
 
 

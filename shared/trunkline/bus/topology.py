@@ -11,6 +11,7 @@ import msgspec
 from trunkline.bus import jetstream
 from trunkline.bus.connection import NatsConnection
 from trunkline.contracts import subjects
+from trunkline.contracts.wards import Ward
 
 DAY_S = 24 * 3600
 MINUTE_S = 60
@@ -136,14 +137,14 @@ DATA_STREAMS = (
 )
 
 
-def datums_of(pipeline: str) -> Stream:
+def datums_of(ward: Ward) -> Stream:
     """Return the work queue of one pipeline: a stream of its own, so that permissions can name it.
 
     Its window is longer than a listing takes to come to the same datum again after a crash.
     """
     return Stream(
-        name=subjects.datums_stream(pipeline),
-        subjects=(subjects.datums_of(pipeline),),
+        name=subjects.datums_stream(ward.pipeline),
+        subjects=(subjects.datums_of(ward),),
         retention="workqueue",
         max_consumers=PIPELINE_MAX_CONSUMERS,
         batches=True,
@@ -199,21 +200,21 @@ async def declare_data(conn: NatsConnection, *, replicas: int = 1, storage: str 
 
 
 async def declare_pipeline(
-    conn: NatsConnection, pipeline: str, *, replicas: int = 1, storage: str = "file"
+    conn: NatsConnection, ward: Ward, *, replicas: int = 1, storage: str = "file"
 ) -> None:
     """Make the server have a pipeline's work queue."""
-    await _declare(conn, datums_of(pipeline).config(replicas=replicas, storage=storage))
+    await _declare(conn, datums_of(ward).config(replicas=replicas, storage=storage))
 
 
-async def delete_pipeline(conn: NatsConnection, pipeline: str) -> None:
+async def delete_pipeline(conn: NatsConnection, ward: Ward) -> None:
     """Make the server have no work queue of the pipeline, nor anything of it in other streams."""
-    await _delete(conn, f"STREAM.DELETE.{subjects.datums_stream(pipeline)}")
-    await purge(conn, subjects.ASSIGNMENTS_STREAM, subjects.assignments(pipeline))
-    await purge(conn, subjects.CLAIMS_STREAM, subjects.claims_of(pipeline))
+    await _delete(conn, f"STREAM.DELETE.{subjects.datums_stream(ward.pipeline)}")
+    await purge(conn, subjects.ASSIGNMENTS_STREAM, subjects.assignments(ward))
+    await purge(conn, subjects.CLAIMS_STREAM, subjects.claims_of(ward))
 
 
 async def ensure_job_consumer(
-    conn: NatsConnection, pipeline: str, job: str, *, ack_wait_s: float, max_ack_pending: int
+    conn: NatsConnection, ward: Ward, job: str, *, ack_wait_s: float, max_ack_pending: int
 ) -> None:
     """Make the server have the consumer of a job, with this ack wait and this share.
 
@@ -225,10 +226,10 @@ async def ensure_job_consumer(
     """
     await _declare_consumer(
         conn,
-        subjects.datums_stream(pipeline),
+        subjects.datums_stream(ward.pipeline),
         {
             "durable_name": subjects.job_consumer(job),
-            "filter_subject": subjects.datums(pipeline, job),
+            "filter_subject": subjects.datums(ward, job),
             "ack_policy": "explicit",
             "ack_wait": _ns(ack_wait_s),
             "max_ack_pending": max_ack_pending,
@@ -250,6 +251,15 @@ async def purge(conn: NatsConnection, stream: str, subject_filter: str) -> None:
         await conn.js_api(f"STREAM.PURGE.{stream}", {"filter": subject_filter}, timeout_s=30.0)
     except jetstream.JetStreamError as error:
         if error.err_code != jetstream.STREAM_NOT_FOUND:
+            raise
+
+
+async def delete_message(conn: NatsConnection, stream: str, sequence: int) -> None:
+    """Remove one message, if it is still there."""
+    try:
+        await conn.js_api(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence, "no_erase": True})
+    except jetstream.JetStreamError as error:
+        if error.err_code not in jetstream.MESSAGE_NOT_THERE:
             raise
 
 

@@ -9,9 +9,13 @@ NATS wildcards (and so permissions) match whole tokens only. What lives in which
     DATA   TL_DATUMS_<pipeline> each; TL_OUTCOMES, TL_ATTEMPTS, TL_CLAIMS, TL_ASSIGNMENTS, TL_LOGS,
            TL_WORKER_EVENTS
     SYS    the server's own events
+
+Each subject of DATA begins with its pipeline and that pipeline's ward (see `wards`): who builds one
+holds a `Ward`, which is checked.
 """
 
 from trunkline.contracts import names
+from trunkline.contracts.wards import Ward, Wards
 
 ROOT = "trunkline"
 
@@ -66,10 +70,28 @@ LOGS_STREAM = "TL_LOGS"
 WORKER_EVENTS_STREAM = "TL_WORKER_EVENTS"
 """Attempts with their causes and what the reaper did; limited by age."""
 
-DISCONNECTS = "$SYS.ACCOUNT.DATA.DISCONNECT"
-"""The server's word that a client of DATA is gone; imported from SYS, heard by the scaler only."""
-CONNECTS = "$SYS.ACCOUNT.DATA.CONNECT"
-"""The server's word that a client of DATA came (back); heard by the scaler only."""
+SYS_DISCONNECTS = "$SYS.ACCOUNT.DATA.DISCONNECT"
+"""The server's word, in SYS, that a client of DATA is gone."""
+SYS_CONNECTS = "$SYS.ACCOUNT.DATA.CONNECT"
+"""The server's word, in SYS, that a client of DATA came (back)."""
+
+
+def disconnects(wards: Wards) -> str:
+    """Return where DATA has the server's word that a client is gone; heard by the scaler only."""
+    return f"{ROOT}.hidden.{wards.hidden}.disconnect"
+
+
+def connects(wards: Wards) -> str:
+    """Return where DATA has the server's word that a client came; heard by the scaler only."""
+    return f"{ROOT}.hidden.{wards.hidden}.connect"
+
+
+def data_api(wards: Wards) -> str:
+    """Return the prefix of JetStream's API in DATA; `$JS.API` leads nowhere there.
+
+    Pulls and direct gets are no part of it: streams and consumers listen on the usual subjects.
+    """
+    return f"{ROOT}.hidden.{wards.hidden}.api"
 
 
 def api(verb: str) -> str:
@@ -91,18 +113,18 @@ def events_of(pipeline: str) -> str:
     return f"{ROOT}.events.{names.pipeline(pipeline)}.>"
 
 
-def worker_event(pipeline: str, kind: str) -> str:
+def worker_event(ward: Ward, kind: str) -> str:
     """Return the subject on which one kind of DATA event about a pipeline is stored."""
-    return f"{ROOT}.worker-events.{names.pipeline(pipeline)}.{kind}"
+    return f"{ROOT}.worker-events.{ward}.{kind}"
 
 
 WORKER_EVENTS = f"{ROOT}.worker-events.>"
 """The filter for all events of DATA."""
 
 
-def worker_events_of(pipeline: str) -> str:
+def worker_events_of(ward: Ward) -> str:
     """Return the filter for all DATA events of a pipeline."""
-    return f"{ROOT}.worker-events.{names.pipeline(pipeline)}.>"
+    return f"{ROOT}.worker-events.{ward}.>"
 
 
 def datums_stream(pipeline: str) -> str:
@@ -110,14 +132,14 @@ def datums_stream(pipeline: str) -> str:
     return f"TL_DATUMS_{names.pipeline(pipeline)}"
 
 
-def datums(pipeline: str, job: str) -> str:
+def datums(ward: Ward, job: str) -> str:
     """Return the subject on which one job's datums wait for a worker."""
-    return f"{ROOT}.datums.{names.pipeline(pipeline)}.{names.commit(job)}"
+    return f"{ROOT}.datums.{ward}.{names.commit(job)}"
 
 
-def datums_of(pipeline: str) -> str:
+def datums_of(ward: Ward) -> str:
     """Return the filter for all datums of a pipeline."""
-    return f"{ROOT}.datums.{names.pipeline(pipeline)}.*"
+    return f"{ROOT}.datums.{ward}.*"
 
 
 def job_consumer(job: str) -> str:
@@ -125,80 +147,78 @@ def job_consumer(job: str) -> str:
     return names.commit(job)
 
 
-def outcome(pipeline: str, job: str, index: int, generation: int) -> str:
+def outcome(ward: Ward, job: str, index: int, generation: int) -> str:
     """Return the subject that holds the one outcome of a datum."""
-    return (
-        f"{ROOT}.outcomes.{names.pipeline(pipeline)}.{names.commit(job)}.{index:d}.{generation:d}"
-    )
+    return f"{ROOT}.outcomes.{ward}.{names.commit(job)}.{index:d}.{generation:d}"
 
 
-def outcomes_of(pipeline: str, job: str) -> str:
+def outcomes_of(ward: Ward, job: str) -> str:
     """Return the filter for all outcomes of a job."""
-    return f"{ROOT}.outcomes.{names.pipeline(pipeline)}.{names.commit(job)}.>"
+    return f"{ROOT}.outcomes.{ward}.{names.commit(job)}.>"
 
 
-OUTCOMES = f"{ROOT}.outcomes.*.*.*.*"
+OUTCOMES = f"{ROOT}.outcomes.*.*.*.*.*"
 
 
-def attempts(pipeline: str, job: str, index: int) -> str:
+def attempts(ward: Ward, job: str, index: int) -> str:
     """Return the subject whose last message is a datum's attempt ledger."""
-    return f"{ROOT}.attempts.{names.pipeline(pipeline)}.{names.commit(job)}.{index:d}"
+    return f"{ROOT}.attempts.{ward}.{names.commit(job)}.{index:d}"
 
 
-def attempts_of(pipeline: str, job: str) -> str:
+def attempts_of(ward: Ward, job: str) -> str:
     """Return the filter for all attempt ledgers of a job."""
-    return f"{ROOT}.attempts.{names.pipeline(pipeline)}.{names.commit(job)}.*"
+    return f"{ROOT}.attempts.{ward}.{names.commit(job)}.*"
 
 
-ATTEMPTS = f"{ROOT}.attempts.*.*.*"
+ATTEMPTS = f"{ROOT}.attempts.*.*.*.*"
 
 
-def claims(pipeline: str, worker: str) -> str:
+def claims(ward: Ward, worker: str) -> str:
     """Return the subject whose last message says what a worker holds."""
-    return f"{ROOT}.claims.{names.pipeline(pipeline)}.{names.worker(worker)}"
+    return f"{ROOT}.claims.{ward}.{names.worker(worker)}"
 
 
-def claims_of(pipeline: str) -> str:
+def claims_of(ward: Ward) -> str:
     """Return the filter for the claims of all workers of a pipeline."""
-    return f"{ROOT}.claims.{names.pipeline(pipeline)}.*"
+    return f"{ROOT}.claims.{ward}.*"
 
 
-CLAIMS = f"{ROOT}.claims.*.*"
+CLAIMS = f"{ROOT}.claims.*.*.*"
 
 
-def assignments(pipeline: str) -> str:
+def assignments(ward: Ward) -> str:
     """Return the subject whose last message says which jobs a pipeline's workers may pull from."""
-    return f"{ROOT}.assignments.{names.pipeline(pipeline)}"
+    return f"{ROOT}.assignments.{ward}"
 
 
-ASSIGNMENTS = f"{ROOT}.assignments.*"
+ASSIGNMENTS = f"{ROOT}.assignments.*.*"
 
 
-def control(pipeline: str, worker: str) -> str:
+def control(ward: Ward, worker: str) -> str:
     """Return the subject on which one worker is told to drain."""
-    return f"{ROOT}.control.{names.pipeline(pipeline)}.{names.worker(worker)}"
+    return f"{ROOT}.control.{ward}.{names.worker(worker)}"
 
 
-def control_of(pipeline: str) -> str:
+def control_of(ward: Ward) -> str:
     """Return the filter for what all workers of a pipeline are told."""
-    return f"{ROOT}.control.{names.pipeline(pipeline)}.*"
+    return f"{ROOT}.control.{ward}.*"
 
 
-CONTROL = f"{ROOT}.control.*.*"
+CONTROL = f"{ROOT}.control.*.*.*"
 LOGS = f"{ROOT}.logs.>"
-DATUMS = f"{ROOT}.datums.*.*"
+DATUMS = f"{ROOT}.datums.*.*.*"
 
 
-def logs(pipeline: str, job: str, index: int) -> str:
+def logs(ward: Ward, job: str, index: int) -> str:
     """Return the subject of what a datum's command printed."""
-    return f"{ROOT}.logs.{names.pipeline(pipeline)}.{names.commit(job)}.{index:d}"
+    return f"{ROOT}.logs.{ward}.{names.commit(job)}.{index:d}"
 
 
-def logs_of(pipeline: str, job: str | None = None) -> str:
+def logs_of(ward: Ward, job: str | None = None) -> str:
     """Return the filter for the logs of a pipeline, or of one of its jobs."""
     if job is None:
-        return f"{ROOT}.logs.{names.pipeline(pipeline)}.>"
-    return f"{ROOT}.logs.{names.pipeline(pipeline)}.{names.commit(job)}.>"
+        return f"{ROOT}.logs.{ward}.>"
+    return f"{ROOT}.logs.{ward}.{names.commit(job)}.>"
 
 
 def ack(pipeline: str, job: str, sequence: int, delivery: int = 1) -> str:
@@ -265,11 +285,11 @@ COORDINATOR_INBOX = "_I.coordinator"
 SCALER_INBOX = "_I.scaler"
 
 
-def worker_inboxes(pipeline: str) -> str:
+def worker_inboxes(ward: Ward) -> str:
     """Return the filter for the inboxes of all workers of a pipeline."""
-    return f"_I.worker.{names.pipeline(pipeline)}.>"
+    return f"_I.worker.{ward}.>"
 
 
-def worker_inbox(pipeline: str, worker: str) -> str:
+def worker_inbox(ward: Ward, worker: str) -> str:
     """Return the inbox prefix of one worker."""
-    return f"_I.worker.{names.pipeline(pipeline)}.{names.worker(worker)}"
+    return f"_I.worker.{ward}.{names.worker(worker)}"

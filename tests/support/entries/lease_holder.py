@@ -1,6 +1,6 @@
 """A raw worker: takes so many datums, claims them, begins the first one, and sits there.
 
-    python lease_holder.py URL PIPELINE WORKER JOB COUNT
+    python lease_holder.py URL PIPELINE WARD WORKER JOB COUNT
 
 It renews nothing. What it prints is `ready` once its claim is with the server; on a line of input
 it says good-bye and closes.
@@ -15,9 +15,10 @@ from trunkline.bus.ports import Delivery
 from trunkline.bus.pulls import StandingPull
 from trunkline.contracts import messages, subjects
 from trunkline.contracts.messages import Claim, Held
+from trunkline.contracts.wards import Ward
 
 
-async def hold(url: str, pipeline: str, worker: str, job: str, count: int) -> None:
+async def hold(url: str, ward: Ward, worker: str, job: str, count: int) -> None:
     taken: list[Delivery] = []
     enough = asyncio.Event()
 
@@ -26,10 +27,10 @@ async def hold(url: str, pipeline: str, worker: str, job: str, count: int) -> No
         if len(taken) == count:
             enough.set()
 
-    inbox = subjects.worker_inbox(pipeline, worker)
+    inbox = subjects.worker_inbox(ward, worker)
     async with connect(url, name=worker, inbox=inbox) as connection:
         if count:
-            pull = StandingPull(connection, subjects.datums_stream(pipeline), job, take)
+            pull = StandingPull(connection, subjects.datums_stream(ward.pipeline), job, take)
             pull.start()
             pull.want(count)
             await enough.wait()
@@ -46,7 +47,7 @@ async def hold(url: str, pipeline: str, worker: str, job: str, count: int) -> No
             for number, delivery in enumerate(taken)
         )
         claim = Claim(worker=worker, incarnation="raw", code_hash="c", slots=1, held=held)
-        subject = subjects.claims(pipeline, worker)
+        subject = subjects.claims(ward, worker)
         await connection.publish(subject, messages.encode(claim))
         await connection.flush()
         sys.stdout.write("ready\n")
@@ -59,5 +60,5 @@ async def hold(url: str, pipeline: str, worker: str, job: str, count: int) -> No
 
 
 if __name__ == "__main__":
-    url, pipeline, worker, job, count = sys.argv[1:]
-    asyncio.run(hold(url, pipeline, worker, job, int(count)))
+    url, pipeline, token, worker, job, count = sys.argv[1:]
+    asyncio.run(hold(url, Ward(pipeline, token), worker, job, int(count)))

@@ -1,6 +1,7 @@
 """The server's configuration, and who may do what, as pure data."""
 
 import pytest
+from tests.support.wards import WARDS
 
 from trunkline.bus import accounts, permissions
 from trunkline.contracts import errors, subjects
@@ -10,9 +11,9 @@ SETTINGS = accounts.ServerSettings(port=4222, store_dir="/x", pid_file="/y")
 
 def test_a_user_that_is_no_role_is_refused() -> None:
     with pytest.raises(errors.InvalidNameError):
-        accounts.render_config(SETTINGS, {"admin": "secret"})
+        accounts.render_config(SETTINGS, {"admin": "secret"}, WARDS)
     with pytest.raises(errors.InvalidNameError):
-        accounts.render_config(SETTINGS, {"worker": "secret"})
+        accounts.render_config(SETTINGS, {"worker": "secret"}, WARDS)
 
 
 @pytest.mark.parametrize("name", ["", "*", ">", "a.b", 'x"}', "a b", "-a", "a\n"])
@@ -20,11 +21,11 @@ def test_a_pipeline_that_is_no_token_never_reaches_a_configuration(name: str) ->
     with pytest.raises(errors.InvalidNameError):
         accounts.worker_user(name)
     with pytest.raises(errors.InvalidNameError):
-        accounts.render_config(SETTINGS, {f"worker.{name}": "secret"})
+        accounts.render_config(SETTINGS, {f"worker.{name}": "secret"}, WARDS)
 
 
 def test_the_server_listens_on_loopback_only() -> None:
-    assert 'listen: "127.0.0.1:4222"' in accounts.render_config(SETTINGS, {"user": "s"})
+    assert 'listen: "127.0.0.1:4222"' in accounts.render_config(SETTINGS, {"user": "s"}, WARDS)
 
 
 def test_a_workers_user_names_its_pipeline() -> None:
@@ -41,13 +42,13 @@ def test_nobody_but_users_hears_other_peoples_inboxes() -> None:
         "worker",
     ]
     for role in roles:
-        allowed = permissions.of(role, "p1").subscribe
+        allowed = permissions.of(role, WARDS, "p1").subscribe
         assert not any(subject.startswith(("_INBOX", ">", "*")) for subject in allowed)
         assert "_I.>" not in allowed
 
 
 def test_all_that_a_worker_may_do_names_its_pipeline_as_a_whole_token() -> None:
-    allowed = permissions.of("worker", "p1")
+    allowed = permissions.of("worker", WARDS, "p1")
     for subject in (*allowed.publish, *allowed.subscribe):
         tokens = subject.split(".")
         named = [t for t in tokens if t in ("p1", subjects.datums_stream("p1"))]
@@ -58,11 +59,13 @@ def test_all_that_a_worker_may_do_names_its_pipeline_as_a_whole_token() -> None:
 
 def test_the_reapers_ack_is_what_it_may_publish() -> None:
     subject = subjects.ack("p1", "0" * 32, 7).split(".")
-    (allowed,) = [s for s in permissions.of("scaler-data").publish if s.startswith("$JS.ACK")]
+    (allowed,) = [
+        s for s in permissions.of("scaler-data", WARDS).publish if s.startswith("$JS.ACK")
+    ]
     assert len(subject) == len(allowed.split("."))
     assert all(may in ("*", has) for may, has in zip(allowed.split("."), subject, strict=True))
 
 
 def test_a_worker_is_one_of_a_pipeline() -> None:
     with pytest.raises(ValueError, match="pipeline"):
-        permissions.of("worker")
+        permissions.of("worker", WARDS)

@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from tests.support import wards
 
 from trunkline.contracts import messages, subjects
 from trunkline.contracts.messages import File, Outcome
@@ -9,6 +10,7 @@ from trunkline.contracts.states import DatumState
 from trunkline.coordinator.core import outcomes
 
 JOB = "0" * 31 + "1"
+WARD = wards.ward("edges")
 PLACE = outcomes.Place(pipeline="edges", job=JOB, index=7, generation=1)
 GOOD = Outcome(
     pipeline="edges",
@@ -26,18 +28,18 @@ FILE = File(path="/a", size=1, sha256="a" * 64)
 
 
 def test_the_place_of_an_outcome_is_its_subject() -> None:
-    assert outcomes.place(subjects.outcome("edges", JOB, 7, 1)) == PLACE
+    assert outcomes.place(subjects.outcome(WARD, JOB, 7, 1)) == PLACE
 
 
 @pytest.mark.parametrize(
     "subject",
     [
-        "trunkline.outcomes.edges.nojob.7.1",
-        f"trunkline.outcomes.edges.{JOB}.seven.1",
-        f"trunkline.outcomes.edges.{JOB}.07.1",
-        f"trunkline.outcomes.edges.{JOB}.-7.1",
-        f"trunkline.outcomes.edges.{JOB}.{10**19}.1",
-        f"trunkline.outcomes.edges.{JOB}.7",
+        f"trunkline.outcomes.{WARD}.nojob.7.1",
+        f"trunkline.outcomes.{WARD}.{JOB}.seven.1",
+        f"trunkline.outcomes.{WARD}.{JOB}.07.1",
+        f"trunkline.outcomes.{WARD}.{JOB}.-7.1",
+        f"trunkline.outcomes.{WARD}.{JOB}.{10**19}.1",
+        f"trunkline.outcomes.{WARD}.{JOB}.7",
     ],
 )
 def test_a_subject_that_no_outcome_has_is_no_place(subject: str) -> None:

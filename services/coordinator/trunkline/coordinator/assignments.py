@@ -13,6 +13,7 @@ from trunkline.bus.ports import Publisher
 from trunkline.contracts import messages, records, subjects
 from trunkline.contracts.messages import Assignment, JobTicket
 from trunkline.contracts.states import JobState
+from trunkline.contracts.wards import Wards
 from trunkline.coordinator.jobs import JobStore
 
 PULLED = frozenset({JobState.LISTING, JobState.RUNNING})
@@ -24,11 +25,12 @@ class Assignments:
 
     Args:
         jobs: All jobs, complete.
+        wards: For the subjects.
         publisher: In DATA.
     """
 
-    def __init__(self, jobs: JobStore, publisher: Publisher) -> None:
-        self._jobs, self._publisher = jobs, publisher
+    def __init__(self, jobs: JobStore, wards: Wards, publisher: Publisher) -> None:
+        self._jobs, self._wards, self._publisher = jobs, wards, publisher
         self._published: dict[str, Assignment] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -43,7 +45,8 @@ class Assignments:
             if self._published.get(pipeline) == current:
                 return
             self._published.pop(pipeline, None)
-            await self._publisher.put(subjects.assignments(pipeline), messages.encode(current))
+            subject = subjects.assignments(self._wards.of(pipeline))
+            await self._publisher.put(subject, messages.encode(current))
             self._published[pipeline] = current
 
     def forget(self, pipeline: str) -> None:

@@ -15,6 +15,7 @@ from trunkline.bus.connection import NatsConnection
 from trunkline.contracts import api as contract
 from trunkline.contracts import attempts, errors, messages, records, subjects
 from trunkline.contracts.states import DatumState
+from trunkline.contracts.wards import Wards
 from trunkline.coordinator import paging
 from trunkline.coordinator.api import Answer, Handler, decode
 from trunkline.coordinator.catalog import Catalog
@@ -33,9 +34,15 @@ class DatumViews:
     """Answers `datum.list`; `data` is the connection in DATA."""
 
     def __init__(
-        self, catalog: Catalog, outcomes: Outcomes, folds: Folds, data: NatsConnection
+        self,
+        catalog: Catalog,
+        outcomes: Outcomes,
+        folds: Folds,
+        data: NatsConnection,
+        wards: Wards,
     ) -> None:
-        self._catalog, self._outcomes, self._folds, self._data = catalog, outcomes, folds, data
+        self._catalog, self._outcomes, self._folds = catalog, outcomes, folds
+        self._data, self._wards = data, wards
 
     def all(self) -> dict[str, Handler]:
         """Return the handlers by verb."""
@@ -98,7 +105,7 @@ class DatumViews:
 
     async def _executing(self, job: records.Job) -> frozenset[int]:
         """Return the indexes that workers say they execute."""
-        claims = subjects.claims_of(job.pipeline)
+        claims = subjects.claims_of(self._wards.of(job.pipeline))
         found: set[int] = set()
         async for claim in _claims(self._data, claims):
             found.update(held.index for held in claim.held if held.executing and held.job == job.id)
@@ -109,7 +116,8 @@ class DatumViews:
     ) -> list[contract.DatumView]:
         """Return the views; those without an outcome with their ledger, where there is one."""
         asked = [each for each in views if each.outcome is None]
-        subjects_of = (subjects.attempts(job.pipeline, job.id, each.index) for each in asked)
+        ward = self._wards.of(job.pipeline)
+        subjects_of = (subjects.attempts(ward, job.id, each.index) for each in asked)
         reads = [
             partial(self._data.last, subjects.ATTEMPTS_STREAM, subject) for subject in subjects_of
         ]

@@ -9,7 +9,8 @@ order of attaching nor a restart of the server or of this process loses an outco
 
 An outcome of a job that nobody has attached is either early (its runner is only starting, and will
 read) or a stray: its job has ended and is compacted, or is not there at all, and a worker that was
-slow or lies has published it since. Strays are purged, else they would stay for ever.
+slow or lies has published it since. Strays are purged, else they would stay for ever. What stands
+under a wrong ward is no outcome at all (`forgeries`).
 """
 
 import asyncio
@@ -23,9 +24,11 @@ from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Stored
 from trunkline.contracts import errors, records, subjects
 from trunkline.contracts.messages import Outcome
+from trunkline.contracts.wards import Wards
 from trunkline.coordinator.core import outcomes as reading
 from trunkline.coordinator.core.job import Effect, Event, Fold, Ignored
 from trunkline.coordinator.events import Events
+from trunkline.coordinator.forgeries import Forgeries
 from trunkline.coordinator.gathering import Gathered
 from trunkline.coordinator.jobs import JobStore, settled
 from trunkline.coordinator.outcomes import Outcomes
@@ -117,6 +120,7 @@ class OutcomeFolder:
 
     Args:
         connection: In DATA.
+        wards: What stands under another is forged.
         outcomes: Reads what is stored of one job.
         jobs: Says which jobs there are.
         events: Where it is told what was ignored.
@@ -126,22 +130,26 @@ class OutcomeFolder:
     def __init__(
         self,
         connection: NatsConnection,
+        wards: Wards,
         outcomes: Outcomes,
         jobs: JobStore,
         events: Events,
         spool: Path | None = None,
     ) -> None:
-        self._connection, self._outcomes = connection, outcomes
+        self._connection, self._wards, self._outcomes = connection, wards, outcomes
         self._jobs, self._events, self._spool = jobs, events, spool
         self._live: dict[tuple[str, str], LiveJob] = {}
         self._begun = False
         self._strays: set[tuple[str, str]] = set()
+        self.forgeries = Forgeries(connection, wards, events)
+        """Removes what stands under wrong wards, here and elsewhere."""
 
     async def run(self) -> None:
         """Follow the stream, and sweep, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow(), name="follow-outcomes")
             tasks.create_task(self._sweep_forever(), name="sweep-outcomes")
+            tasks.create_task(self.forgeries.look_forever(), name="forgeries")
 
     @asynccontextmanager
     async def attached(self, job: records.Job) -> AsyncIterator[LiveJob]:
@@ -184,6 +192,9 @@ class OutcomeFolder:
     async def _fold(self, batch: Sequence[Stored]) -> None:
         touched: set[LiveJob] = set()
         for stored in batch:
+            if not self._wards.owns(stored.subject):
+                self.forgeries.note(subjects.OUTCOMES_STREAM, stored)
+                continue
             place = reading.place(stored.subject)
             if place is None:
                 log.warning("outcome of no job", extra={"subject": stored.subject})
@@ -224,7 +235,7 @@ class OutcomeFolder:
             job = await self._jobs.get(pipeline, identifier)
             if job is not None and not settled(job):
                 continue
-            subject = subjects.outcomes_of(pipeline, identifier)
+            subject = subjects.outcomes_of(self._wards.of(pipeline), identifier)
             await topology.purge(self._connection, subjects.OUTCOMES_STREAM, subject)
             text = f"outcomes of {pipeline}@{identifier}, which needs none, were removed"
             await self._events.mention("outcome-ignored", pipeline, text, job=identifier)

@@ -18,6 +18,7 @@ from trunkline.bus.connection import NatsConnection
 from trunkline.contracts import records, subjects
 from trunkline.contracts.messages import Outcome
 from trunkline.contracts.states import DatumState
+from trunkline.contracts.wards import Wards
 from trunkline.coordinator.core import outcomes as reading
 from trunkline.coordinator.core import windows
 from trunkline.coordinator.core.job import Fold
@@ -34,11 +35,12 @@ class Outcomes:
 
     Args:
         connection: In DATA.
+        wards: For the subjects.
         store: Holds archives and windows.
     """
 
-    def __init__(self, connection: NatsConnection, store: Store) -> None:
-        self._connection, self._store = connection, store
+    def __init__(self, connection: NatsConnection, wards: Wards, store: Store) -> None:
+        self._connection, self._wards, self._store = connection, wards, store
 
     async def stored(
         self, job: records.Job
@@ -48,7 +50,7 @@ class Outcomes:
         Each comes with the bytes it was read from. Close it (`aclosing`) if it is not read to its end.
         """
         below = windows.end(job.listed_to) if job.total is None else job.total
-        subject = subjects.outcomes_of(job.pipeline, job.id)
+        subject = subjects.outcomes_of(self._wards.of(job.pipeline), job.id)
         stream = subjects.OUTCOMES_STREAM
         async with tails.tail(self._connection, stream, [subject], end=True) as batches:
             async for batch in batches:
@@ -106,7 +108,7 @@ class Outcomes:
     async def of(self, job: records.Job, index: int) -> Outcome | None:
         """Return the job's own outcome of a datum, as the stream holds it."""
         generation = job.generations.get(str(index), 1)
-        subject = subjects.outcome(job.pipeline, job.id, index, generation)
+        subject = subjects.outcome(self._wards.of(job.pipeline), job.id, index, generation)
         stored = await self._connection.last(subjects.OUTCOMES_STREAM, subject)
         if stored is None:
             return None

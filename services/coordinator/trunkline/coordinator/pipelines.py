@@ -26,6 +26,7 @@ from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.contracts import errors, names, records, spec
 from trunkline.contracts.states import PipelineState
+from trunkline.contracts.wards import Wards
 from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.core import pipelines as core
@@ -51,6 +52,7 @@ class Pipelines:
         jobsets: JobSets,
         assignments: Assignments,
         data: NatsConnection,
+        wards: Wards,
         events: Events,
         clock: Clock,
         *,
@@ -60,8 +62,8 @@ class Pipelines:
         self._assignments = assignments
         self._ensured: dict[str, int] = {}
         """The version of each pipeline for which all that follows was seen to be there."""
-        self._data, self._events, self._clock = data, events, clock
-        self._replicas = replicas
+        self._data, self._wards, self._replicas = data, wards, replicas
+        self._events, self._clock = events, clock
 
     async def apply(self, wanted: spec.PipelineSpec, command: int = 0) -> records.Pipeline:
         """Take a spec that parsed; return the pipeline's record.
@@ -145,7 +147,8 @@ class Pipelines:
         kept = msgspec.structs.replace(pipeline, refusal=None, command=0)
         await self._catalog.pipelines.ensure(key, kept)
         await self._repos.ensure_output(pipeline.name, pipeline.spec.output_branch)
-        await topology.declare_pipeline(self._data, pipeline.name, replicas=self._replicas)
+        ward = self._wards.of(pipeline.name)
+        await topology.declare_pipeline(self._data, ward, replicas=self._replicas)
         await self._assignments.publish(pipeline.name)
         self._ensured[pipeline.name] = pipeline.version
 
@@ -181,7 +184,7 @@ class Pipelines:
         if jobs.unsettled(name):
             return
         async with self._catalog.graph:
-            await topology.delete_pipeline(self._data, name)
+            await topology.delete_pipeline(self._data, self._wards.of(name))
             self._assignments.forget(name)
             self._ensured.pop(name, None)
             await jobs.delete_all(name)

@@ -12,6 +12,7 @@ from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import BatchPublisher, Table
 from trunkline.contracts import records, spec, subjects
+from trunkline.contracts.wards import Wards
 from trunkline.coordinator.core import datums, sets
 from trunkline.coordinator.core.datums import Datum
 from trunkline.coordinator.settings import Settings
@@ -25,6 +26,7 @@ class JobQueue:
     Args:
         connection: In DATA.
         ingest: On that connection.
+        wards: For the subjects.
         settings: For the leases, and the copies that JetStream keeps.
         scaling: Says how many workers a pipeline may have.
     """
@@ -33,19 +35,21 @@ class JobQueue:
         self,
         connection: NatsConnection,
         ingest: BatchPublisher,
+        wards: Wards,
         settings: Settings,
         scaling: Table[records.Scaling],
     ) -> None:
-        self._connection, self._ingest, self._settings = connection, ingest, settings
-        self._scaling = scaling
+        self._connection, self._ingest, self._wards = connection, ingest, wards
+        self._settings, self._scaling = settings, scaling
 
     async def open(self, job: records.Job) -> None:
         """Make the stream and the consumer be there; workers that pull already go on."""
+        ward = self._wards.of(job.pipeline)
         replicas = self._settings.replicas
-        await topology.declare_pipeline(self._connection, job.pipeline, replicas=replicas)
+        await topology.declare_pipeline(self._connection, ward, replicas=replicas)
         await topology.ensure_job_consumer(
             self._connection,
-            job.pipeline,
+            ward,
             job.id,
             ack_wait_s=self._settings.ack_wait_s,
             max_ack_pending=self._settings.max_ack_pending,
@@ -65,7 +69,7 @@ class JobQueue:
         wanted = job.spec.datum_set_spec if first else _ALONE
         workers = await self._workers(job.pipeline) if wanted.per_worker else 1
         groups = sets.grouped(chosen, wanted, workers)
-        subject = subjects.datums(job.pipeline, job.id)
+        subject = subjects.datums(self._wards.of(job.pipeline), job.id)
         await self._ingest.put_all(subject, _messages(job, round_, groups))
 
     async def _workers(self, pipeline: str) -> int:
@@ -80,13 +84,15 @@ class JobQueue:
         """Take the consumer away from all who pull, then what still waits."""
         await topology.delete_job_consumer(self._connection, job.pipeline, job.id)
         stream = subjects.datums_stream(job.pipeline)
-        await topology.purge(self._connection, stream, subjects.datums(job.pipeline, job.id))
+        waiting = subjects.datums(self._wards.of(job.pipeline), job.id)
+        await topology.purge(self._connection, stream, waiting)
 
     async def clear(self, job: records.Job) -> None:
         """Remove outcomes and attempts from their streams: they are in the archive."""
-        outcomes = subjects.outcomes_of(job.pipeline, job.id)
+        ward = self._wards.of(job.pipeline)
+        outcomes = subjects.outcomes_of(ward, job.id)
         await topology.purge(self._connection, subjects.OUTCOMES_STREAM, outcomes)
-        attempts = subjects.attempts_of(job.pipeline, job.id)
+        attempts = subjects.attempts_of(ward, job.id)
         await topology.purge(self._connection, subjects.ATTEMPTS_STREAM, attempts)
 
 

@@ -15,7 +15,8 @@ from trunkline.bus import tails
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Stored
 from trunkline.contracts import api as contract
-from trunkline.contracts import messages, names, subjects
+from trunkline.contracts import messages, subjects
+from trunkline.contracts.wards import Wards
 from trunkline.coordinator import paging
 from trunkline.coordinator.api import Answer, Handler, decode
 from trunkline.coordinator.commits import InvalidRequestError
@@ -26,8 +27,8 @@ T = TypeVar("T")
 class Readers:
     """The verbs that read streams; `ctl` and `data` are the connections in both accounts."""
 
-    def __init__(self, ctl: NatsConnection, data: NatsConnection) -> None:
-        self._ctl, self._data = ctl, data
+    def __init__(self, ctl: NatsConnection, data: NatsConnection, wards: Wards) -> None:
+        self._ctl, self._data, self._wards = ctl, data, wards
 
     def all(self) -> dict[str, Handler]:
         """Return the handlers by verb."""
@@ -41,10 +42,11 @@ class Readers:
             raise InvalidRequestError("$.index", "name the job, too")
         if page.index is not None and page.index < 0:
             raise InvalidRequestError("$.index", f"must not be {page.index}")
+        ward = self._wards.of(page.pipeline)
         if page.index is None:
-            subject = subjects.logs_of(page.pipeline, page.job or None)
+            subject = subjects.logs_of(ward, page.job or None)
         else:
-            subject = subjects.logs(page.pipeline, page.job, page.index)
+            subject = subjects.logs(ward, page.job, page.index)
         after = _sequence(page.after, "$.after")
         found = await _read(self._data, subjects.LOGS_STREAM, subject, after, most + 1)
         return paging.cut(_entries(found), most)
@@ -55,8 +57,8 @@ class Readers:
         most = paging.limit(page.limit)
         ctl, data = subjects.EVENTS, subjects.WORKER_EVENTS
         if page.key:
-            name = names.pipeline(page.key)
-            ctl, data = subjects.events_of(name), subjects.worker_events_of(name)
+            ward = self._wards.of(page.key)
+            ctl, data = subjects.events_of(ward.pipeline), subjects.worker_events_of(ward)
         seen = _position(page.after)
         ours = await _read(self._ctl, subjects.EVENTS_STREAM, ctl, seen[0], most + 1)
         theirs = await _read(self._data, subjects.WORKER_EVENTS_STREAM, data, seen[1], most + 1)
@@ -80,7 +82,7 @@ def _entries(found: Iterable[Stored]) -> Iterable[tuple[str, contract.LogEntry]]
     for stored in found:
         line = _decoded(stored, messages.LogLine)
         if line is not None:
-            job = stored.subject.split(".")[3]
+            job = stored.subject.split(".")[4]
             yield (
                 str(stored.sequence),
                 contract.LogEntry(sequence=stored.sequence, job=job, line=line),

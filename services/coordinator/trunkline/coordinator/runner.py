@@ -42,6 +42,7 @@ from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import BatchPublisher
 from trunkline.contracts import errors, records
 from trunkline.contracts.states import JobState
+from trunkline.contracts.wards import Wards
 from trunkline.coordinator.archiving import Archive, Archiver
 from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.core import windows
@@ -102,6 +103,7 @@ class JobRunner:
         jobs: All job records.
         connection: In DATA.
         ingest: On that connection.
+        wards: For the subjects in DATA.
         store: The object store.
         folder: Somebody runs it.
         outcomes: Reads outcomes.
@@ -120,6 +122,7 @@ class JobRunner:
         jobs: JobStore,
         connection: NatsConnection,
         ingest: BatchPublisher,
+        wards: Wards,
         store: Store,
         folder: OutcomeFolder,
         outcomes: Outcomes,
@@ -133,7 +136,7 @@ class JobRunner:
         self._assignments, self._committer = assignments, committer
         self._events, self._clock = events, clock
         self._inputs = Inputs(tables.commits, store)
-        self._queue = JobQueue(connection, ingest, settings, tables.scaling)
+        self._queue = JobQueue(connection, ingest, wards, settings, tables.scaling)
         self._done = Done(tables.done, store, spool)
         self._lister = Lister(jobs, self._inputs, self._queue, assignments, store)
         quiet_s = settings.repair_quiet_s

@@ -22,6 +22,7 @@ from trunkline.bus.publishing import Window
 from trunkline.bus.tables import KvTable
 from trunkline.contracts import errors, records, subjects
 from trunkline.contracts.states import JobState
+from trunkline.contracts.wards import Wards
 from trunkline.coordinator.api import ApiServer
 from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.catalog import Catalog
@@ -70,18 +71,18 @@ def tables_of(ctl: NatsConnection) -> Tables:
 
 async def run(settings: Settings) -> None:
     """Serve until cancelled, or until a connection is closed for good."""
+    wards, inbox = Wards(settings.data_key), subjects.COORDINATOR_INBOX
+    api = subjects.data_api(wards)
     async with (
+        connection.connect(settings.ctl_url, name="coordinator", inbox=inbox) as ctl,
         connection.connect(
-            settings.ctl_url, name="coordinator", inbox=subjects.COORDINATOR_INBOX
-        ) as ctl,
-        connection.connect(
-            settings.data_url, name="coordinator-data", inbox=subjects.COORDINATOR_INBOX
+            settings.data_url, name="coordinator-data", inbox=inbox, api=api
         ) as data,
         asyncio.TaskGroup() as tasks,
     ):
         tasks.create_task(_end_with(ctl, "coordinator"), name="closed-ctl")
         tasks.create_task(_end_with(data, "coordinator-data"), name="closed-data")
-        await Coordinator(ctl, data, settings).serve()
+        await Coordinator(ctl, data, wards, settings).serve()
 
 
 async def _end_with(conn: NatsConnection, name: str) -> None:
@@ -92,7 +93,9 @@ async def _end_with(conn: NatsConnection, name: str) -> None:
 class Coordinator:
     """All parts of the coordinator, put together."""
 
-    def __init__(self, ctl: NatsConnection, data: NatsConnection, settings: Settings) -> None:
+    def __init__(
+        self, ctl: NatsConnection, data: NatsConnection, wards: Wards, settings: Settings
+    ) -> None:
         self._ctl, self._data, self._settings = ctl, data, settings
         clock = SystemClock()
         store = open_store(settings.store)
@@ -102,26 +105,28 @@ class Coordinator:
         self._jobsets = JobSets(self._catalog, events, clock)
         self._repos = Repos(self._catalog, clock)
         publisher = Window(data)
-        outcomes = Outcomes(data, store)
-        self._assignments = Assignments(self._catalog.jobs, publisher)
+        outcomes = Outcomes(data, wards, store)
+        self._assignments = Assignments(self._catalog.jobs, wards, publisher)
         self._pipelines = Pipelines(
             self._catalog,
             self._repos,
             self._jobsets,
             self._assignments,
             data,
+            wards,
             events,
             clock,
             replicas=settings.replicas,
         )
         commits = Commits(self._catalog, self._repos, self._jobsets, store, clock)
-        self._folder = OutcomeFolder(data, outcomes, self._catalog.jobs, events)
+        self._folder = OutcomeFolder(data, wards, outcomes, self._catalog.jobs, events)
         self._runner = JobRunner(
             settings=settings,
             tables=tables,
             jobs=self._catalog.jobs,
             connection=data,
             ingest=Ingest(data),
+            wards=wards,
             store=store,
             folder=self._folder,
             outcomes=outcomes,
@@ -139,8 +144,8 @@ class Coordinator:
             **Handlers(
                 self._catalog, self._pipelines, self._repos, commits, folds, ctl, settings
             ).all(),
-            **DatumViews(self._catalog, outcomes, folds, data).all(),
-            **Readers(ctl, data).all(),
+            **DatumViews(self._catalog, outcomes, folds, data, wards).all(),
+            **Readers(ctl, data, wards).all(),
         }
         self._api = ApiServer(
             ctl,

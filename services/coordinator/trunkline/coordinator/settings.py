@@ -12,6 +12,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """NATS, with the credentials of the user `coordinator` of the account CTL."""
     data_url: str
     """NATS, with the credentials of the user `coordinator-data` of the account DATA."""
+    data_key: str
+    """The secret that wards are made of; the same as the scaler's, and as long as anything lives."""
     store: str
     """URL of the object store, such as `file:///var/lib/trunkline/store`."""
     local: bool = True

@@ -10,6 +10,7 @@ from trunkline.bus.connection import NatsConnection
 from trunkline.bus.publishing import Window
 from trunkline.bus.tables import KvTable
 from trunkline.contracts import records, subjects
+from trunkline.contracts.wards import Wards
 from trunkline.runtime.clock import SystemClock
 from trunkline.scaler.ports import Cluster
 from trunkline.scaler.service import Scaler
@@ -21,14 +22,17 @@ Connect = Callable[[NatsConnection], AbstractAsyncContextManager[Cluster]]
 
 async def serve(config: Settings, connect_cluster: Connect) -> None:
     """Scale and reap until cancelled, or until a connection is closed for good."""
+    wards, inbox = Wards(config.data_key), subjects.SCALER_INBOX
+    api = subjects.data_api(wards)
     async with (
-        connection.connect(config.ctl_url, name="scaler", inbox=subjects.SCALER_INBOX) as ctl,
-        connection.connect(config.data_url, name="scaler", inbox=subjects.SCALER_INBOX) as data,
+        connection.connect(config.ctl_url, name="scaler", inbox=inbox) as ctl,
+        connection.connect(config.data_url, name="scaler", inbox=inbox, api=api) as data,
         connect_cluster(ctl) as cluster,
     ):
         scaler = Scaler(
             config,
             cluster,
+            wards,
             data=data,
             data_publisher=Window(data),
             ctl_publisher=Window(ctl),

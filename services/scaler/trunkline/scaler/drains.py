@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from trunkline.bus.ports import Connection
 from trunkline.contracts import errors, messages, subjects
 from trunkline.contracts.messages import Claim
+from trunkline.contracts.wards import Wards
 from trunkline.runtime.clock import Clock
 from trunkline.scaler.core.plan import Drain
 from trunkline.scaler.core.reaping import Key
@@ -34,9 +35,14 @@ class Drains:
     """Who is to drain."""
 
     def __init__(
-        self, connection: Connection, claim: Callable[[Key], Claim | None], clock: Clock
+        self,
+        connection: Connection,
+        wards: Wards,
+        claim: Callable[[Key], Claim | None],
+        clock: Clock,
     ) -> None:
-        self._connection, self._claim, self._clock = connection, claim, clock
+        self._connection, self._wards = connection, wards
+        self._claim, self._clock = claim, clock
         self._asked: dict[str, _Asked] = {}
 
     async def ask(self, pipeline: str, drain: Drain) -> None:
@@ -78,7 +84,9 @@ class Drains:
 
     async def _tell(self, asked: _Asked) -> None:
         message = messages.Drain(incarnation=asked.drain.incarnation, reason=asked.drain.reason)
+        pipeline, worker = asked.key
+        subject = subjects.control(self._wards.of(pipeline), worker)
         try:
-            await self._connection.publish(subjects.control(*asked.key), messages.encode(message))
+            await self._connection.publish(subject, messages.encode(message))
         except errors.UnavailableError:
             log.debug("drain not sent", extra={"worker": asked.drain.name})

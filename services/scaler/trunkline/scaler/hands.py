@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from trunkline.contracts import errors
 from trunkline.contracts.spec import PipelineSpec
+from trunkline.contracts.wards import Wards
 from trunkline.runtime.clock import Clock
 from trunkline.scaler.core.plan import Change, Create, Delete, Drain, Phase, Seen
 from trunkline.scaler.core.starts import Starts
@@ -27,12 +28,14 @@ class Hands:
         self,
         cluster: Cluster,
         drains: Drains,
+        wards: Wards,
         clock: Clock,
         *,
         at_once: int,
         wake: Callable[[], None],
     ) -> None:
         self._cluster, self._drains, self._clock, self._wake = cluster, drains, clock, wake
+        self._wards = wards
         self._slots = asyncio.Semaphore(at_once)
         self._doing: dict[str, tuple[str, Change]] = {}
         self._starts: dict[str, Starts] = {}
@@ -93,7 +96,11 @@ class Hands:
     async def _create(self, pipeline: str, change: Create, spec: PipelineSpec) -> None:
         extra = {"pipeline": pipeline, "worker": change.name}
         worker = WorkerSpec(
-            name=change.name, pipeline=pipeline, code_hash=change.code_hash, spec=spec
+            name=change.name,
+            pipeline=pipeline,
+            ward=self._wards.of(pipeline).token,
+            code_hash=change.code_hash,
+            spec=spec,
         )
         try:
             await self._cluster.create(worker)

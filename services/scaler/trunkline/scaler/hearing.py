@@ -14,6 +14,7 @@ from trunkline.bus import accounts
 from trunkline.bus.ports import Message
 from trunkline.contracts import errors, messages, names
 from trunkline.contracts.messages import Claim
+from trunkline.contracts.wards import Wards
 from trunkline.scaler.core.reaping import Key
 
 log = logging.getLogger(__name__)
@@ -66,12 +67,15 @@ class ClientEvent(msgspec.Struct):
         return (self.timestamp - self.client.start).total_seconds() < NEW_S
 
 
-def claim(subject: str, data: bytes) -> tuple[Key, Claim] | None:
+def claim(wards: Wards, subject: str, data: bytes) -> tuple[Key, Claim] | None:
     """Return whose claim it is, by its subject, and what it says; None for one that is none."""
-    pipeline, worker = subject.split(".")[-2:]
+    _, _, pipeline, _, worker = subject.split(".")
+    if not wards.owns(subject):
+        # forged by a worker of another pipeline; the coordinator removes what is stored of it
+        log.warning("claim under a wrong ward", extra={"pipeline": pipeline, "worker": worker})
+        return None
     try:
         said = messages.decode(subject, data, Claim)
-        names.pipeline(pipeline)
         names.worker(worker)
         if said.worker != worker:
             raise errors.MalformedMessageError(subject, f"it is of {said.worker!r}")

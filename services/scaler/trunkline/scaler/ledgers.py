@@ -15,6 +15,7 @@ from trunkline.contracts import attempts, errors, messages, subjects
 from trunkline.contracts.attempts import Attempt, Ledger
 from trunkline.contracts.messages import Held
 from trunkline.contracts.states import Cause
+from trunkline.contracts.wards import Ward
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ _TRIES = 20
 
 
 async def charge(
-    connection: Connection, publisher: Publisher, pipeline: str, held: Held, attempt: Attempt
+    connection: Connection, publisher: Publisher, ward: Ward, held: Held, attempt: Attempt
 ) -> bool:
     """Enter a lost attempt; return whether it stands now.
 
@@ -41,11 +42,11 @@ async def charge(
             return None
         return attempts.ended(ledger, attempt)
 
-    return await _change(connection, publisher, pipeline, held, entered)
+    return await _change(connection, publisher, ward, held, entered)
 
 
 async def withdraw(
-    connection: Connection, publisher: Publisher, pipeline: str, held: Held, incarnation: str
+    connection: Connection, publisher: Publisher, ward: Ward, held: Held, incarnation: str
 ) -> bool:
     """Let the last lost attempt of an incarnation charge nobody; return whether that stands now.
 
@@ -57,23 +58,23 @@ async def withdraw(
         changed = attempts.withdrawn(ledger, incarnation)
         return None if changed == ledger else changed
 
-    return await _change(connection, publisher, pipeline, held, withdrawn)
+    return await _change(connection, publisher, ward, held, withdrawn)
 
 
 async def _change(
     connection: Connection,
     publisher: Publisher,
-    pipeline: str,
+    ward: Ward,
     held: Held,
     change: Callable[[Ledger], Ledger | None],
 ) -> bool:
-    subject = subjects.attempts(pipeline, held.job, held.index)
+    subject = subjects.attempts(ward, held.job, held.index)
     for _ in range(_TRIES):
         stored = await connection.last(subjects.ATTEMPTS_STREAM, subject)
         try:
             ledger = messages.decode(subject, stored.data, Ledger) if stored else Ledger()
         except errors.MalformedMessageError as error:
-            log.warning("ledger replaced", extra={"pipeline": pipeline, "error": str(error)})
+            log.warning("ledger replaced", extra={"pipeline": ward.pipeline, "error": str(error)})
             ledger = Ledger()
         changed = change(ledger)
         if changed is None:

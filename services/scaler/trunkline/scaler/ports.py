@@ -49,6 +49,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     pipeline: str
+    ward: str
+    """The pipeline's; its agent is told it as it is told its credentials."""
     code_hash: str
     spec: spec.PipelineSpec
     """Of the pipeline version that the worker is for."""

@@ -24,6 +24,7 @@ from trunkline.contracts import errors, messages, names, subjects
 from trunkline.contracts.attempts import Attempt
 from trunkline.contracts.messages import Claim, Held
 from trunkline.contracts.states import Cause
+from trunkline.contracts.wards import Wards
 from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
 from trunkline.scaler import hearing, ledgers
@@ -58,6 +59,7 @@ class Reaper:
     Args:
         connection: In the account DATA.
         publisher: On the same connection.
+        wards: What is claimed under another is nobody's claim.
         clock: Both clocks.
         deliveries: How a nak is made valid.
         live: (pipeline, job) -> whether a charge still means something.
@@ -68,13 +70,15 @@ class Reaper:
         self,
         connection: DataConnection,
         publisher: Publisher,
+        wards: Wards,
         *,
         clock: Clock,
         deliveries: Deliveries,
         live: Callable[[str, str], bool],
         wake: Callable[[], None],
     ) -> None:
-        self._connection, self._publisher, self._clock = connection, publisher, clock
+        self._connection, self._publisher = connection, publisher
+        self._wards, self._clock = wards, clock
         self.lost = asyncio.Event()
         """Set when a worker was lost: there may be leases that its claim does not tell of."""
         self._deliveries, self._live, self._wake = deliveries, live, wake
@@ -92,8 +96,8 @@ class Reaper:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                await self._connection.serve(subjects.DISCONNECTS, self._on_disconnect)
-                await self._connection.serve(subjects.CONNECTS, self._on_connect)
+                await self._connection.serve(subjects.disconnects(self._wards), self._on_disconnect)
+                await self._connection.serve(subjects.connects(self._wards), self._on_connect)
                 await self._connection.serve(subjects.CLAIMS, self._on_claim)
                 tasks.create_task(self._load_forever(), name="load-claims")
                 tasks.create_task(self._sweep_forever(), name="sweep")
@@ -133,7 +137,7 @@ class Reaper:
     # --- ears -------------------------------------------------------------------------------------
 
     async def _on_claim(self, message: Message) -> None:
-        heard = hearing.claim(message.subject, message.data)
+        heard = hearing.claim(self._wards, message.subject, message.data)
         if heard is None:
             return
         key, claim = heard
@@ -178,7 +182,7 @@ class Reaper:
                 continue
             failures = 0
             for stored in found:
-                heard = hearing.claim(stored.subject, stored.data)
+                heard = hearing.claim(self._wards, stored.subject, stored.data)
                 if heard is not None and heard[0] not in self._heard_since_reload:
                     await self._take_stored(*heard)
             self._loaded.set()
@@ -283,7 +287,11 @@ class Reaper:
             )
             try:
                 await ledgers.charge(
-                    self._connection, self._publisher, charge.pipeline, charge.held, attempt
+                    self._connection,
+                    self._publisher,
+                    self._wards.of(charge.pipeline),
+                    charge.held,
+                    attempt,
                 )
             except errors.TrunklineError as error:
                 # one charge too few; a datum that kills each worker is charged by the next
@@ -297,7 +305,7 @@ class Reaper:
             await ledgers.withdraw(
                 self._connection,
                 self._publisher,
-                withdraw.pipeline,
+                self._wards.of(withdraw.pipeline),
                 withdraw.held,
                 withdraw.incarnation,
             )
@@ -309,15 +317,15 @@ class Reaper:
             return  # a new process has the name by now: its claim must stand
         empty = reaping.mark(close.claim, self._clock.wall_ns())
         with contextlib.suppress(errors.UnavailableError):
-            await self._connection.publish(subjects.claims(*key), messages.encode(empty))
+            await self._connection.publish(self._claims(key), messages.encode(empty))
 
     async def _look_up(self, key: Key, look: reaping.LookUp) -> None:
         try:
-            stored = await self._connection.last(subjects.CLAIMS_STREAM, subjects.claims(*key))
+            stored = await self._connection.last(subjects.CLAIMS_STREAM, self._claims(key))
         except errors.UnavailableError:
             self._reload.set()  # the sweep will see to it
             return
-        heard = hearing.claim(stored.subject, stored.data) if stored else None
+        heard = hearing.claim(self._wards, stored.subject, stored.data) if stored else None
         if heard is None or self._core.claim(key) is not None:
             return
         await self._take_stored(*heard)
@@ -344,9 +352,13 @@ class Reaper:
             worker=reaped.worker,
             facts={"incarnation": msgspec.Raw(msgspec.json.encode(reaped.incarnation))},
         )
-        subject = subjects.worker_event(reaped.pipeline, "reaped")
+        subject = subjects.worker_event(self._wards.of(reaped.pipeline), "reaped")
         with contextlib.suppress(errors.UnavailableError, errors.RefusedError):
             await self._publisher.put(subject, messages.encode(event))
+
+    def _claims(self, key: Key) -> str:
+        pipeline, worker = key
+        return subjects.claims(self._wards.of(pipeline), worker)
 
 
 def _key(effect: Effect) -> Key:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from trunkline.bus.ports import Publisher, Table
 from trunkline.contracts import records, spec
+from trunkline.contracts.wards import Wards
 from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
 from trunkline.scaler.core import plan, sight
@@ -56,6 +57,7 @@ class Scaler:
         self,
         config: Settings,
         cluster: Cluster,
+        wards: Wards,
         *,
         data: DataConnection,
         data_publisher: Publisher,
@@ -75,6 +77,7 @@ class Scaler:
         self._reaper = Reaper(
             data,
             data_publisher,
+            wards,
             clock=clock,
             deliveries=deliveries,
             live=self._views.live,
@@ -87,8 +90,8 @@ class Scaler:
             living=self._reaper.living,
             lost=self._reaper.lost,
         )
-        self._drains = Drains(data, self._reaper.claim, clock)
-        self._hands = Hands(cluster, self._drains, clock, at_once=config.actions, wake=wake)
+        self._drains = Drains(data, wards, self._reaper.claim, clock)
+        self._hands = Hands(cluster, self._drains, wards, clock, at_once=config.actions, wake=wake)
         self._status = Status(scaling, ctl_publisher, clock)
         self._standby: dict[str, Standby] = {}
         self._workers: dict[str, Worker] = {}

@@ -10,6 +10,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """NATS, with the credentials of the user `scaler` of the account CTL."""
     data_url: str
     """NATS, with the credentials of the user `scaler-data` of the account DATA."""
+    data_key: str
+    """The secret that wards are made of; the same as the coordinator's."""
     default_coefficient: float = 1.0
     """For specs that set neither `constant` nor `coefficient`."""
     max_workers: int = 1000

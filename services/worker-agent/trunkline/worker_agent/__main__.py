@@ -25,6 +25,7 @@ from trunkline.bus.ports import Delivery
 from trunkline.bus.publishing import Window
 from trunkline.bus.pulls import StandingPull
 from trunkline.contracts import subjects
+from trunkline.contracts.wards import Ward
 from trunkline.runtime import logs, settings
 from trunkline.runtime.clock import SystemClock
 from trunkline.storage.store import open_store
@@ -101,7 +102,8 @@ async def agent(
     logs.configure(config.worker)
     clock = SystemClock()
     store = open_store(config.store)
-    inbox = subjects.worker_inbox(config.pipeline, config.worker)
+    ward = Ward(config.pipeline, config.ward)
+    inbox = subjects.worker_inbox(ward, config.worker)
     worker: Worker | None = None
     own = asyncio.current_task()
 
@@ -123,12 +125,13 @@ async def agent(
         async with connect(config.data_url, name=config.worker, inbox=inbox) as connection:
 
             def pull(job: str, on_delivery: Callable[[Delivery], None]) -> StandingPull:
-                stream = subjects.datums_stream(config.pipeline)
+                stream = subjects.datums_stream(ward.pipeline)
                 return StandingPull(connection, stream, subjects.job_consumer(job), on_delivery)
 
             publisher = Window(connection)
             worker = Worker(
                 config,
+                ward,
                 connection,
                 publisher,
                 Firsts(connection, publisher),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from trunkline.bus.ports import Connection, Message
 from trunkline.contracts import errors, messages, subjects
 from trunkline.contracts.messages import Assignment, JobTicket
+from trunkline.contracts.wards import Ward
 from trunkline.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class Assignments:
     def __init__(
         self,
         connection: Connection,
-        pipeline: str,
+        ward: Ward,
         code_hash: str,
         *,
         clock: Clock,
@@ -37,13 +38,14 @@ class Assignments:
 
         Args:
             connection: In the account DATA.
-            pipeline: The worker's.
+            ward: The worker's.
             code_hash: Jobs of other code are somebody else's.
             clock: To measure by.
             changed: Told the tickets that are in force, whenever they may have changed.
         """
         self._connection = connection
-        self._pipeline = pipeline
+        self._pipeline = ward.pipeline
+        self._subject = subjects.assignments(ward)
         self._code_hash = code_hash
         self._clock = clock
         self._changed = changed
@@ -57,8 +59,8 @@ class Assignments:
         """Have the assignment read again, now.
 
         Args:
-            gone: A job whose consumer is gone. Where there is no assignment any more either (the
-                pipeline is deleted), that ends the job; else the assignment alone does.
+            gone: A job whose consumer seems to be gone. Where there is no assignment any more either
+                (the pipeline is deleted), that ends the job; else the assignment alone does.
         """
         if gone:
             self._gone.add(gone)
@@ -66,7 +68,7 @@ class Assignments:
 
     async def follow(self, every_s: float) -> None:
         """Follow the assignment for ever, reading it again at least so often."""
-        await self._connection.serve(subjects.assignments(self._pipeline), self._published)
+        await self._connection.serve(self._subject, self._published)
         while True:
             self._asked.clear()
             wait_s = every_s
@@ -90,8 +92,7 @@ class Assignments:
             self.ask()
 
     async def _read(self) -> None:
-        subject = subjects.assignments(self._pipeline)
-        stored = await self._connection.last(subjects.ASSIGNMENTS_STREAM, subject)
+        stored = await self._connection.last(subjects.ASSIGNMENTS_STREAM, self._subject)
         gone, self._gone = self._gone, set()
         if stored is None:
             self._apply({job: each for job, each in self._tickets.items() if job not in gone})
@@ -111,7 +112,7 @@ class Assignments:
 
     def _ours(self, data: bytes) -> dict[str, JobTicket] | None:
         try:
-            assignment = messages.decode(subjects.assignments(self._pipeline), data, Assignment)
+            assignment = messages.decode(self._subject, data, Assignment)
         except errors.MalformedMessageError as error:
             log.error("assignment is not readable", extra={"reason": str(error)})  # noqa: TRY400
             return None

@@ -13,6 +13,7 @@ import secrets
 from trunkline.bus.ports import Connection
 from trunkline.contracts import errors, messages, subjects
 from trunkline.contracts.messages import Claim
+from trunkline.contracts.wards import Ward
 from trunkline.runtime.clock import Clock
 from trunkline.worker_agent.core.lease import Holding
 from trunkline.worker_agent.settings import Settings
@@ -25,9 +26,16 @@ class Presence:
     """The one sender of a worker's claims."""
 
     def __init__(
-        self, connection: Connection, config: Settings, holding: Holding, *, clock: Clock
+        self,
+        connection: Connection,
+        ward: Ward,
+        config: Settings,
+        holding: Holding,
+        *,
+        clock: Clock,
     ) -> None:
         self._connection = connection
+        self._subject = subjects.claims(ward, config.worker)
         self._config = config
         self._holding = holding
         self._clock = clock
@@ -60,9 +68,8 @@ class Presence:
             pulled_ns=self._pulled_ns,
             at_ns=self._clock.wall_ns(),
         )
-        subject = subjects.claims(self._config.pipeline, self._config.worker)
         try:
-            await self._connection.publish(subject, messages.encode(claim))
+            await self._connection.publish(self._subject, messages.encode(claim))
         except errors.UnavailableError:
             return
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from trunkline.bus.ports import Connection
 from trunkline.contracts import errors, messages, subjects
 from trunkline.contracts.messages import DatumTask, LogLine
+from trunkline.contracts.wards import Ward
 from trunkline.runtime.clock import Clock
 from trunkline.worker_agent.core.printed import AGENT, Piece, Printed
 
@@ -52,9 +53,17 @@ class Printer:
     """The one sender of a worker's log lines."""
 
     def __init__(
-        self, connection: Connection, *, worker: str, clock: Clock, limit_bytes: int, flush_s: float
+        self,
+        connection: Connection,
+        ward: Ward,
+        *,
+        worker: str,
+        clock: Clock,
+        limit_bytes: int,
+        flush_s: float,
     ) -> None:
         self._connection = connection
+        self._ward = ward
         self._worker = worker
         self._clock = clock
         self._limit = limit_bytes
@@ -111,7 +120,7 @@ class Printer:
                 text=piece.text,
                 at_ns=self._clock.wall_ns(),
             )
-            subject = subjects.logs(task.pipeline, task.job, task.index)
+            subject = subjects.logs(self._ward, task.job, task.index)
             try:
                 await self._connection.publish(subject, messages.encode(line))
             except errors.UnavailableError:

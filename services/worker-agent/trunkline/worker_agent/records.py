@@ -18,6 +18,7 @@ from trunkline.bus.ports import Connection, FirstPublisher, Publisher, Stored
 from trunkline.contracts import attempts, errors, messages, subjects
 from trunkline.contracts.attempts import Ledger
 from trunkline.contracts.messages import DatumTask, Event, Outcome
+from trunkline.contracts.wards import Ward
 from trunkline.runtime.clock import Clock
 from trunkline.worker_agent.core import outcome as verdicts
 
@@ -34,11 +35,13 @@ class Records:
         connection: Connection,
         publisher: Publisher,
         firsts: FirstPublisher,
+        ward: Ward,
         *,
         worker: str,
         clock: Clock,
     ) -> None:
         self._connection = connection
+        self._ward = ward
         self._publisher = publisher
         self._firsts = firsts
         self._worker = worker
@@ -55,7 +58,7 @@ class Records:
         Raises:
             UnavailableError: unknown whether it is stored.
         """
-        subject = subjects.attempts(task.pipeline, task.job, task.index)
+        subject = subjects.attempts(self._ward, task.job, task.index)
         while True:
             stored = await self._connection.last(subjects.ATTEMPTS_STREAM, subject)
             known = None
@@ -89,7 +92,7 @@ class Records:
             outcome: Ours.
             hurry: Whether it is sent now, rather than in some milliseconds together with others.
         """
-        subject = subjects.outcome(task.pipeline, task.job, task.index, task.generation)
+        subject = subjects.outcome(self._ward, task.job, task.index, task.generation)
 
         def told(problem: errors.TrunklineError) -> None:
             log.warning("outcome is not stored yet", extra=_named(task, reason=str(problem)))
@@ -117,13 +120,13 @@ class Records:
         )
         try:
             await self._connection.publish(
-                subjects.worker_event(task.pipeline, "attempt"), messages.encode(event)
+                subjects.worker_event(self._ward, "attempt"), messages.encode(event)
             )
         except errors.UnavailableError:
             log.info("event is lost", extra=_named(task))
 
     async def _stored(self, task: DatumTask) -> Stored | None:
-        subject = subjects.outcome(task.pipeline, task.job, task.index, task.generation)
+        subject = subjects.outcome(self._ward, task.job, task.index, task.generation)
         return await self._connection.last(subjects.OUTCOMES_STREAM, subject)
 
 

@@ -24,6 +24,7 @@ from trunkline.bus.ports import Connection, Delivery, FirstPublisher, Message, P
 from trunkline.bus.pulls import StandingPull
 from trunkline.contracts import attempts, errors, messages, subjects
 from trunkline.contracts.messages import Drain, JobTicket
+from trunkline.contracts.wards import Ward
 from trunkline.runtime.clock import Clock
 from trunkline.storage.store import Store
 from trunkline.worker_agent import life
@@ -67,6 +68,7 @@ class Worker:
     def __init__(
         self,
         config: Settings,
+        ward: Ward,
         connection: Connection,
         publisher: Publisher,
         firsts: FirstPublisher,
@@ -83,6 +85,7 @@ class Worker:
 
         Args:
             config: What it is told.
+            ward: What its subjects begin with.
             connection: In the account DATA.
             publisher: On that connection.
             firsts: On that connection, for outcomes.
@@ -94,7 +97,7 @@ class Worker:
             inherited: See `environment.base`.
             pull: Makes the standing pull of a job.
         """
-        self._config = config
+        self._config, self._ward = config, ward
         self._connection = connection
         self._link = link
         self._clock = clock
@@ -107,7 +110,7 @@ class Worker:
             give_back_s=config.give_back_s,
             stages=config.idle_s is None,
         )
-        self._presence = Presence(connection, config, self._holding, clock=clock)
+        self._presence = Presence(connection, ward, config, self._holding, clock=clock)
         self._tickets: dict[str, JobTicket] = {}
         self._pulls: dict[str, StandingPull] = {}
         self._works: dict[Key, Work] = {}
@@ -116,16 +119,19 @@ class Worker:
         self._idle = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         self._assignments = Assignments(
-            connection, config.pipeline, config.code_hash, clock=clock, changed=self._assigned
+            connection, ward, config.code_hash, clock=clock, changed=self._assigned
         )
         self._printer = Printer(
             connection,
+            ward,
             worker=config.worker,
             clock=clock,
             limit_bytes=config.log_limit_bytes,
             flush_s=config.log_flush_s,
         )
-        self._records = Records(connection, publisher, firsts, worker=config.worker, clock=clock)
+        self._records = Records(
+            connection, publisher, firsts, ward, worker=config.worker, clock=clock
+        )
         self._bench = Bench(
             executor=self._executor(store, hello, inherited),
             records=self._records,
@@ -279,7 +285,7 @@ class Worker:
             self._tell(lease.Stopped())
             self._presence.due()
 
-        subject = subjects.control(self._config.pipeline, self._config.worker)
+        subject = subjects.control(self._ward, self._config.worker)
         await self._connection.serve(subject, heard)
 
     def _reconnected(self) -> None:
@@ -411,7 +417,7 @@ class Worker:
     # --- loops ------------------------------------------------------------------------------------
 
     async def _renew_forever(self) -> None:
-        """Extend the leases; a consumer that is gone means that the job may be."""
+        """Extend the leases; a consumer that does not take it means that the job may be gone."""
         while True:
             await asyncio.sleep(self._config.heartbeat_s)
             works = list(self._works.values())

@@ -13,6 +13,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store: str
     """URL of the object store."""
     pipeline: str
+    ward: str
+    """The pipeline's, without which none of its subjects can be named."""
     worker: str
     """This worker's name; whoever starts it chose it."""
     code_hash: str

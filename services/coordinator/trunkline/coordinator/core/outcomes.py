@@ -27,8 +27,8 @@ _OUTPUT = 0x80
 _STATES = tuple(DatumState)
 _CODES = {state: code for code, state in enumerate(_STATES)}
 _decode = msgspec.json.Decoder(Outcome).decode
-_TOKENS = 6
-"""Of `trunkline.outcomes.<pipeline>.<job>.<index>.<generation>`."""
+_TOKENS = 7
+"""Of `trunkline.outcomes.<pipeline>.<ward>.<job>.<index>.<generation>`."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -41,7 +41,10 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def place(subject: str) -> Place | None:
-    """Return what an outcome's subject says; None for a subject that no outcome has."""
+    """Return what an outcome's subject says; None for a subject that no outcome has.
+
+    Whether it stands under the right ward is for `Wards.owns` to say.
+    """
     rest, _, generation = subject.rpartition(".")
     job, _, index = rest.rpartition(".")
     owner = _owner(job)
@@ -122,7 +125,7 @@ def _owner(subject: str) -> tuple[str, str] | None:
     tokens = subject.split(".")
     if len(tokens) != _TOKENS - 2:
         return None
-    pipeline, job = tokens[2:]
+    pipeline, _, job = tokens[2:]
     try:
         return names.pipeline(pipeline), names.commit(job)
     except errors.InvalidNameError:

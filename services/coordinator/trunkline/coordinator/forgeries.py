@@ -1,0 +1,99 @@
+"""What stands in DATA under a ward that is not its pipeline's: told, and removed.
+
+Only a worker that had the server answer to a subject of its own choice can have put it there, and
+it has missed: nobody reads it as anything (see `contracts.wards`). But it is stored, and it says
+that somebody's code attacks. So it is looked for, told as an event, and purged:
+
+- in the outcome stream by the folder, which sees each message anyway, and notes it here;
+- in the streams that keep a message per subject for ever, by going through what is new in them;
+- not in logs and worker events, which whoever reads them leaves out, and age removes.
+
+Nothing is remembered that must not be lost: after a restart everything is gone through again.
+"""
+
+import asyncio
+import logging
+
+import msgspec
+
+from trunkline.bus import tails, topology
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.ports import Stored
+from trunkline.contracts import errors, names, subjects
+from trunkline.contracts.wards import Wards
+from trunkline.coordinator.events import Events
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 30.0
+"""Seconds between looks."""
+NOTED = 1000
+"""Messages that are remembered until the next look."""
+
+_KEPT_FOR_EVER = (
+    subjects.ATTEMPTS_STREAM,
+    subjects.CLAIMS_STREAM,
+    subjects.ASSIGNMENTS_STREAM,
+)
+
+
+class Forgeries:
+    """Finds and removes them. `connection` is in DATA."""
+
+    def __init__(self, connection: NatsConnection, wards: Wards, events: Events) -> None:
+        self._connection, self._wards, self._events = connection, wards, events
+        self._noted: list[tuple[str, Stored]] = []
+        """(stream, message)."""
+        self._looked_to = dict.fromkeys(_KEPT_FOR_EVER, 0)
+        """The sequence up to which each stream was gone through."""
+
+    def note(self, stream: str, stored: Stored) -> bool:
+        """Take note of a message under a wrong ward, for `look` to remove; False: too many are."""
+        if len(self._noted) >= NOTED:
+            return False
+        self._noted.append((stream, msgspec.structs.replace(stored, data=b"", headers={})))
+        return True
+
+    async def look_forever(self) -> None:
+        """Look at the start, and again and again."""
+        while True:
+            try:
+                await self.look()
+            except errors.UnavailableError as error:
+                log.warning("forgeries stay for now", extra={"reason": str(error)})
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """Remove what was noted, and what came into the other streams since the last look."""
+        for stream in _KEPT_FOR_EVER:
+            await self._go_through(stream)
+        aims: set[str] = set()
+        while self._noted:
+            stream, stored = self._noted[-1]
+            # by its sequence: its subject is the attacker's text, and may be read as a wildcard
+            await topology.delete_message(self._connection, stream, stored.sequence)
+            aims.add(stored.subject.split(".")[2])
+            self._noted.pop()
+        for pipeline in sorted(aims):
+            log.warning("forgeries removed", extra={"pipeline": pipeline})
+            await self._tell(pipeline)
+
+    async def _go_through(self, stream: str) -> None:
+        after = self._looked_to[stream]
+        async with tails.tail(self._connection, stream, [], after=after, end=True) as batches:
+            async for batch in batches:
+                for stored in batch:
+                    if not (self._wards.owns(stored.subject) or self.note(stream, stored)):
+                        return  # the rest is found by the next look
+                    self._looked_to[stream] = stored.sequence
+
+    async def _tell(self, pipeline: str) -> None:
+        try:
+            names.pipeline(pipeline)
+        except errors.InvalidNameError:
+            return  # it aims at nobody
+        text = (
+            f"messages that pretended to be of {pipeline} were removed: a worker of another"
+            " pipeline has tried to forge them"
+        )
+        await self._events.mention("forgery-removed", pipeline, text)
