@@ -173,12 +173,15 @@ class RawPull:
             self._set_timer(SILENCE_S, self._watch)
 
     def _handler(self, asked: _Asked) -> Taker:
+        now = asyncio.get_running_loop().time
+
         def handle(subject: str, reply: str, data: bytes, block: bytes | None) -> None:
-            asked.heard = asyncio.get_running_loop().time()
+            asked.heard = now()
             if reply.startswith("$JS.ACK."):
                 asked.count -= 1
                 if asked is self._asked:
-                    self._wanted = max(0, self._wanted - 1)
+                    if self._wanted:
+                        self._wanted -= 1
                     self._failures = 0
                 self._take(subject, reply, data, block)
             elif asked is self._asked:
