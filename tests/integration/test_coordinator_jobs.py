@@ -307,6 +307,25 @@ async def test_a_record_that_cannot_be_right_ends_its_datum_and_not_the_job(site
     assert "no such datum" in event.text
 
 
+async def test_an_outcome_of_a_datum_that_is_skipped_does_not_count(site: Site) -> None:
+    """Nobody was asked for it; it may be there before the coordinator knows what is skipped."""
+    contents = lines(10)
+    async with support.worker(site, P) as worker:
+        await finished(site, await site.job(P, await site.commit("in", contents)))
+        first = worker.tasks[0]
+        job = await site.job(P, await site.commit("in", {**contents, "/new": "n"}), order=2)
+        forged = msgspec.structs.replace(
+            done(first, [await support.stored(site.store, "/forged", "x")]), job=job.id
+        )
+        async with site.server.connect_worker(P, "liar") as connection:
+            subject = subjects.outcome(ward(P), job.id, first.index, 1)
+            await Window(connection).put(subject, messages.encode(forged))
+        (job,) = await finished(site, job)
+    assert job.counts == records.Counts(processed=1, skipped=10)
+    assert await site.output(job) == hashes({**contents, "/new": "n"})
+    assert (await runs.open_run(site.store, job.outcomes)).count == 1
+
+
 async def test_outcomes_that_come_after_a_jobs_end_are_swept(site: Site) -> None:
     job = await site.job(P, await site.commit("in", lines(2)))
     async with support.worker(site, P):

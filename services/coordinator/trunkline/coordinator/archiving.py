@@ -10,6 +10,7 @@ Nothing of this is recorded here. A pass that was interrupted is made again and 
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from trunkline.contracts import records
 from trunkline.contracts.states import DatumState
 from trunkline.coordinator import done
 from trunkline.coordinator.core import outcomes as reading
+from trunkline.coordinator.core.job import Fold
 from trunkline.coordinator.folding import LiveJob
 from trunkline.coordinator.gathering import Gathered
 from trunkline.coordinator.outcomes import Outcomes
@@ -72,7 +74,8 @@ class Archiver:
             OSError: there is no room for a scratch file.
         """
         async with self._gathered(job, live) as gathered:
-            return await self._write(job, gathered, output)
+            forged = partial(_is_forged, live.fold) if _has_skipped(job) else None
+            return await self._write(job, gathered, forged, output)
 
     @asynccontextmanager
     async def _gathered(self, job: records.Job, live: LiveJob) -> AsyncIterator[Gathered]:
@@ -88,6 +91,7 @@ class Archiver:
         self,
         job: records.Job,
         gathered: Gathered,
+        forged: Callable[[int], bool] | None,
         output: Callable[[int, bytes], Awaitable[None]] | None,
     ) -> Archive:
         tally = dict.fromkeys(DatumState, 0)
@@ -95,6 +99,8 @@ class Archiver:
         with Spool(self._spool) as spool:
             async for batch in gathered.batches():
                 for index, kept in batch:
+                    if forged is not None and forged(index):
+                        continue
                     state, key = reading.state(kept), reading.key(index)
                     tally[state] += 1
                     if writer.push(key, kept):
@@ -106,6 +112,15 @@ class Archiver:
             outcomes = await writer.finish()
             run = await done.write_index(self._store, outcomes, spool) if spool.count else ""
         return Archive(outcomes=outcomes, done_run=run, counts=_counts(job, tally))
+
+
+def _has_skipped(job: records.Job) -> bool:
+    return any(window.count for window in job.skipped)
+
+
+def _is_forged(fold: Fold, index: int) -> bool:
+    """Whether a datum was skipped: nobody was asked for it, so its outcome is a lie."""
+    return fold.state_of(index) is DatumState.SKIPPED
 
 
 def _counts(job: records.Job, tally: dict[DatumState, int]) -> records.Counts:

@@ -7,6 +7,7 @@ the file has no name, is gone when the process is, and is made again from the st
 """
 
 import asyncio
+import contextlib
 import os
 import tempfile
 from array import array
@@ -31,7 +32,7 @@ Item = tuple[int, bytes]
 class Gathered:
     """Kept outcomes by index. A context manager: it closes its file.
 
-    Raises OSError, in any method, when there is no room for the file.
+    Raises OSError, in any other method, when there is no room for the file.
     """
 
     def __init__(self, directory: Path | None) -> None:
@@ -52,8 +53,9 @@ class Gathered:
         self.close()
 
     def close(self) -> None:
-        """Give the file back."""
-        self._file.close()
+        """Give the file back; what there was no room to write is wanted no more."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def __contains__(self, index: int) -> bool:
         return index < len(self._places) and self._places[index] != 0
