@@ -27,7 +27,7 @@ EVENTS_STREAM = "TL_EVENTS"
 """Why anything happened: refused specs, job changes, scale decisions. Limited by age."""
 
 APPLY = f"{ROOT}.pipelines.apply"
-"""The durable way in: a pipeline spec, as JSON or YAML, published by anybody in USERS."""
+"""The durable way in: one pipeline spec or several, as JSON or YAML, from anybody in USERS."""
 API = f"{ROOT}.api.>"
 """All requests; see `api`."""
 
