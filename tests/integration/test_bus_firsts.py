@@ -307,15 +307,18 @@ async def test_a_batch_ends_once_whatever_comes_after(worker: NatsConnection) ->
     """The rest of a batch that was given up is answered message by message, and that is nothing."""
     batches, heard = Batches(worker), list[tuple[Batch, int]]()
 
-    def hear(batch: Batch, before: int) -> None:
-        heard.append((batch, before))
+    async def put(*indices: int) -> Batch:
+        entries = [(outcome(index), b"", b"") for index in indices]
+        batch = batches.send(entries, lambda *told: heard.append(told))
+        async with asyncio.timeout(5):
+            while not batch.ended:
+                await asyncio.sleep(0)
+        return batch
 
-    batch = batches.send([(outcome(0), b"", b"")], hear)
-    while not batch.ended:
-        await asyncio.sleep(0)
-    refused = [(outcome(index), b"", b"") for index in (1, 0, 2, 3, 4)]
-    batch = batches.send(refused, hear)
-    await worker.flush()
-    assert (batch.ended, batch.stored, len(heard)) == (True, 0, 2)
-    assert batch.error is not None
-    assert batch.error.err_code == errors.RefusedError.STORE_FAILED
+    first = await put(0)
+    refused = await put(1, 0, 2, 3, 4)
+    last = await put(5)  # answered after all the rest
+    assert [batch.stored for batch in (first, refused, last)] == [1, 0, 1]
+    assert heard == [(first, 0), (refused, 0), (last, 0)]
+    assert refused.error is not None
+    assert refused.error.err_code == errors.RefusedError.STORE_FAILED
