@@ -92,9 +92,14 @@ async def test_what_an_earlier_job_has_done_is_skipped_and_still_in_the_output(s
         worker.tasks.clear()
         job = await site.job(P, await site.commit("in", second), order=3)
         (job,) = await finished(site, job)
-    assert worker.tasks == []
-    assert job.counts == records.Counts(skipped=201)
-    assert await site.output(job) == hashes(second)
+        assert worker.tasks == []
+        assert job.counts == records.Counts(skipped=201)
+        assert await site.output(job) == hashes(second)
+
+        commit = await site.commit("in", second)
+        job = await site.job(P, commit, order=4, reprocess_spec="every_job")
+        (job,) = await finished(site, job)
+    assert job.counts == records.Counts(processed=201)
 
 
 async def test_a_failed_datum_fails_the_job_at_its_end_and_the_good_ones_are_skipped_next(

@@ -122,7 +122,14 @@ class Site:
         return commit.id
 
     async def job(
-        self, pipeline: str, commit: str, *, order: int = 1, glob: str = "/*", begin: bool = True
+        self,
+        pipeline: str,
+        commit: str,
+        *,
+        order: int = 1,
+        glob: str = "/*",
+        begin: bool = True,
+        reprocess_spec: str = "until_success",
     ) -> records.Job:
         """Make a job on a commit of the repo `in`, and let it begin."""
         transform = spec.Transform(cmd=("true",))
@@ -130,6 +137,7 @@ class Site:
             name=pipeline,
             transform=transform,
             input=spec.Input(pfs=spec.PfsInput(repo="in", glob=glob, name="in")),
+            reprocess_spec=reprocess_spec,
         )
         job = records.Job(
             pipeline=pipeline,

@@ -56,6 +56,13 @@ class DatumInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The files themselves, where they are few; None: read `span` of `manifest`."""
     manifest: str = ""
     span: Span | None = None
+    more: tuple[Span, ...] = ()
+    """Further ranges of `manifest`, where the files of a group lie apart."""
+    join_on: str = ""
+    """The key that the file was joined by, or grouped by; empty for none."""
+    group_by: str = ""
+    empty: bool = False
+    """Whether the files are shown without their contents."""
 
 
 class DatumTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="datum-task.v1"):

@@ -236,9 +236,14 @@ def code_hash(transform: Transform) -> str:
 
 
 def leaves(value: Input, path: str = "$.input") -> Iterator[tuple[str, PfsInput]]:
-    """Yield the JSON path and the leaf of each pfs input, in the order of the spec."""
+    """Yield the JSON path and the leaf of each input that reads a branch, in the order of the spec.
+
+    A cron input reads its ticks as a pfs input would, one datum each.
+    """
     if value.pfs is not None:
         yield f"{path}.pfs", value.pfs
+    if value.cron is not None:
+        yield f"{path}.cron", PfsInput(repo=value.cron.repo, glob="/*", name=value.cron.name)
     for kind, children in combined(value):
         for position, child in enumerate(children):
             yield from leaves(child, f"{path}.{kind}[{position}]")
@@ -250,6 +255,15 @@ def combined(value: Input) -> Iterator[tuple[str, tuple[Input, ...]]]:
         children: tuple[Input, ...] | None = getattr(value, kind)
         if children is not None:
             yield kind, children
+
+
+def crons(value: Input) -> Iterator[CronInput]:
+    """Yield the cron inputs, in the order of the spec."""
+    if value.cron is not None:
+        yield value.cron
+    for _, children in combined(value):
+        for child in children:
+            yield from crons(child)
 
 
 def inputs(value: Input) -> tuple[PfsInput, ...]:

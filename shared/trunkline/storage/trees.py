@@ -15,6 +15,8 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Awaitable,
+    Callable,
     Iterable,
     Iterator,
     Mapping,
@@ -27,9 +29,9 @@ import msgspec
 
 from trunkline.contracts import errors, names
 from trunkline.contracts.messages import INLINE_FILES, File
-from trunkline.storage import disk, manifests, packs, together, walking
+from trunkline.storage import disk, keys, manifests, packs, together, walking
 from trunkline.storage.store import Store
-from trunkline.storage.walking import Large, Small
+from trunkline.storage.walking import Blank, Found, Large, Small
 
 _INLINE_BYTES = 8 * 1024
 """Files are inline only while their paths are this short together: a message has its limit, too."""
@@ -52,8 +54,18 @@ class Uploaded(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
 
 
+Find = Callable[[str], Awaitable[File | None]]
+"""Returns the file at a path, or None."""
+Blanks = Mapping[Path, Find]
+"""Directories whose files were put there without their contents, each with what finds those."""
+
+
 async def upload(
-    store: Store, directory: Path, *, views: Mapping[str, Path] | None = None
+    store: Store,
+    directory: Path,
+    *,
+    views: Mapping[str, Path] | None = None,
+    blank: Blanks | None = None,
 ) -> Uploaded:
     """Store all files below a directory.
 
@@ -62,13 +74,15 @@ async def upload(
         directory: A datum's output directory, say. Empty directories in it are not kept.
         views: Directories that symbolic links may lead into beside this one, each under the path at
             which whoever made the links saw it: `{"/pfs": Path("<worker>/pfs")}`.
+        blank: Directories in views with empty files in place of some that are in the store. A link
+            to one of these becomes what it stands for, without a byte being moved.
 
     Raises:
         InvalidPathError: A name cannot stand in a repo, a link leads outside, something is no file.
         UnavailableError: The store or the disk is away or full.
     """
     few: list[File] = []
-    async with contextlib.aclosing(scan(store, directory, views=views)) as files:
+    async with contextlib.aclosing(scan(store, directory, views=views, blank=blank)) as files:
         async for file in files:
             few.append(file)
             if not _are_few(few):
@@ -81,18 +95,23 @@ async def upload(
 
 
 async def scan(
-    store: Store, directory: Path, *, prefix: str = "", views: Mapping[str, Path] | None = None
+    store: Store,
+    directory: Path,
+    *,
+    prefix: str = "",
+    views: Mapping[str, Path] | None = None,
+    blank: Blanks | None = None,
 ) -> AsyncGenerator[File, None]:
     """Store all files below a directory, and yield them sorted by `names.path_key`.
 
     `prefix` (`/a/b`, or empty) comes before their paths; for the rest see `upload`.
     """
     packer = packs.Packer(store)
-    walk = await asyncio.to_thread(walking.Walk, directory, prefix, views or {})
+    walk = await asyncio.to_thread(walking.Walk, directory, prefix, views or {}, blank or ())
     try:
         while batch := await asyncio.to_thread(walk.batch):
             due = False
-            for stored in await _store_large(store, batch):
+            for stored in await _stored(store, batch, blank or {}):
                 if isinstance(stored, Small):
                     due = packer.add(stored.path, stored.data, stored.sha256)
                 else:
@@ -150,11 +169,25 @@ async def _chained(few: list[File], rest: AsyncIterator[File]) -> AsyncIterator[
         yield file
 
 
-async def _store_large(store: Store, batch: list[Small | Large]) -> list[Small | File]:
-    """Store the large files of a batch; return the batch in its order."""
-    larges = [found for found in batch if isinstance(found, Large)]
-    done = iter(await together.run([partial(_put_large, store, large) for large in larges]))
+async def _stored(store: Store, batch: list[Found], blank: Blanks) -> list[Small | File]:
+    """Return a batch in its order, with what is large, or in the store already, as files of it."""
+    calls = [
+        partial(_put_large, store, found)
+        if isinstance(found, Large)
+        else partial(_meant, found, blank[found.directory])
+        for found in batch
+        if not isinstance(found, Small)
+    ]
+    done = iter(await together.run(calls))
     return [found if isinstance(found, Small) else next(done) for found in batch]
+
+
+async def _meant(found: Blank, find: Find) -> Small | File:
+    """Return the file that an empty one stands for; it may as well be one that the command made."""
+    file = await find(found.inner)
+    if file is None or not file.size:
+        return Small(found.path, b"", keys.EMPTY_SHA256)
+    return msgspec.structs.replace(file, path=found.path)
 
 
 async def _put_large(store: Store, large: Large) -> File:

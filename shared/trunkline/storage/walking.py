@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -46,24 +46,42 @@ class Large:
     source: BinaryIO
 
 
-Found = Small | Large
+@dataclass(slots=True)
+class Blank:
+    """A file that was reached by a link and holds nothing, in one of the blank directories."""
+
+    path: str
+    directory: Path
+    inner: str
+    """Its path in that directory, with a leading slash."""
+
+
+Found = Small | Large | Blank
 
 
 class Walk:
     """One walk; made, called and closed from any thread, but used by one at a time."""
 
-    def __init__(self, directory: Path, prefix: str, views: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        prefix: str,
+        views: Mapping[str, Path],
+        blank: Collection[Path] = (),
+    ) -> None:
         """Start at a directory whose files get `prefix` before their paths.
 
         Args:
             directory: Where to walk; links inside of it are followed.
             prefix: Empty, or a path in the repo without a slash at its end.
             views: More directories that links may lead into; see `links.Roots`.
+            blank: Directories in them whose files were put there without their contents.
         """
         directory = directory.absolute()
         self._directory = real_directory(directory)
         own = {str(directory): directory, self._directory: directory}
         self._roots = Roots({**own, **views})
+        self._blank = {f"{real_directory(each)}/": each for each in blank}
         self._prefix = prefix
         self._lock = threading.Lock()
         self._found = self._walk()
@@ -150,12 +168,20 @@ class Walk:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise errors.InvalidPathError(path, "it is no regular file")
+            if self._blank and not status.st_size and (found := self._in_blank(path, real)):
+                return found
             data = _read(source) if status.st_size <= packs.SMALL_BYTES else None
             if data is not None and len(data) <= packs.SMALL_BYTES:
                 return Small(path, data, hashlib.sha256(data).hexdigest())
             undo.pop_all()
         self._large.append(source)
         return Large(path, source)
+
+    def _in_blank(self, path: str, real: str) -> Blank | None:
+        for prefix, directory in self._blank.items():
+            if real.startswith(prefix):
+                return Blank(path, directory, real[len(prefix) - 1 :])
+        return None
 
     def _root(self, real: str) -> str:
         root = self._roots.root_of(real)

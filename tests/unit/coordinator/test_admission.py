@@ -12,14 +12,9 @@ from trunkline.coordinator.core.pipelines import Fresh, Installed, Refused
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "job_timeout": changed(job_timeout="1h"),
-    "reprocess_spec": changed(reprocess_spec="every_job"),
     "same_path": changed(same_path="concatenate"),
-    "input.join": changed(input={"join": [pfs(join_on="$1")]}),
-    "input.group": changed(input={"cross": [{"group": [pfs(group_by="$1")]}]}),
     "input.cron": changed(input={"cron": {"name": "t", "spec": "@daily"}}),
-    "pfs.empty_files": changed(input=pfs(empty_files=True)),
     "pfs.lazy": changed(input={"union": [pfs(), pfs(lazy=True)]}),
-    "pfs.reference": changed(input=pfs(reference=True)),
     "pfs.trigger": changed(input=pfs(trigger={"commits": 2})),
     "transform.err_cmd": transform(err_cmd=["true"]),
     "transform.err_stdin": transform(err_cmd=["sh"], err_stdin=["x"]),

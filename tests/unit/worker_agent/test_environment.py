@@ -11,11 +11,15 @@ def made(
     name: str = "images",
     env: dict[str, str] | None = None,
     pfs: str = "/pfs",
+    join_on: str = "",
+    group_by: str = "",
 ):
     ticket = JobTicket(
         job="1" * 32, version=1, code_hash="c", transform=Transform(cmd=("x",), env=env or {})
     )
-    given = DatumInput(name=name, path=path, commit="abc", files=())
+    given = DatumInput(
+        name=name, path=path, commit="abc", files=(), join_on=join_on, group_by=group_by
+    )
     task = DatumTask(
         pipeline="edges", job="1" * 32, index=4, datum="d1", fingerprint="f", inputs=(given,)
     )
@@ -28,6 +32,13 @@ def test_an_input_is_named_by_what_its_glob_matched():
     assert made("/d/")["images"] == "/pfs/images/d"
     assert made("/")["images"] == "/pfs/images"
     assert made("/d", pfs="/home/w1/pfs")["images"] == "/home/w1/pfs/images/d"
+
+
+def test_a_file_that_was_joined_or_grouped_has_its_keys():
+    env = made(join_on="a-1", group_by="1")
+    assert env["PACH_DATUM_images_JOIN_ON"] == "a-1"
+    assert env["PACH_DATUM_images_GROUP_BY"] == "1"
+    assert not any(name.startswith("PACH_DATUM_images") for name in made())
 
 
 def test_the_spec_s_variables_stand_above_what_is_inherited_and_below_the_datum_s():

@@ -7,7 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from trunkline.contracts import errors
-from trunkline.contracts.messages import DatumInput, DatumTask, File
+from trunkline.contracts.messages import DatumInput, DatumTask, File, Span
+from trunkline.storage import manifests
 from trunkline.storage.store import open_store
 from trunkline.worker_agent.files import Workspace
 
@@ -79,6 +80,54 @@ async def test_one_datum_is_stored_while_the_next_one_is_presented(space, store)
     space.present(second)
     stored = await space.upload(store, first)
     assert [each.path for each in stored.files or ()] == ["/copy", "/other/b"]
+
+
+async def many_given(store, count: int) -> DatumInput:
+    """Return an input whose files are every other one of a manifest."""
+    made = [await given(store, path=f"/{number // 10}/{number:03}") for number in range(count)]
+    files = [file for each in made for file in each.files or ()]
+    written = await manifests.write(store, files)
+    spans = [Span(first=number, count=1) for number in range(0, count, 2)]
+    return DatumInput(
+        name="in",
+        path="/",
+        commit="c",
+        manifest=written.manifest,
+        span=spans[0],
+        more=(*spans[1:],),
+    )
+
+
+async def test_the_files_of_a_group_come_from_all_ranges_of_the_manifest(space, store):
+    place = await staged(space, store, await many_given(store, 40))
+    found = [path for path in tree(f"{place.directory}/in") if "/" in path]
+    assert found == [f"{number // 10}/{number:03}" for number in range(0, 40, 2)]
+    assert place.bytes == 20 * len("/0/000")
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_empty_files_have_names_only_and_links_to_them_mean_what_is_in_the_store(
+    space, store, many
+):
+    each = await (many_given(store, 40) if many else given(store, path="/0/000"))
+    place = await staged(space, store, replace(each, empty=True))
+    assert place.bytes == 0
+    space.present(place)
+    assert (space.pfs / "in" / "0" / "000").stat().st_size == 0
+    (space.pfs / "out" / "renamed").symlink_to("/pfs/in/0/000")
+    (space.pfs / "out" / "sorted").symlink_to(space.pfs / "in" / "0")
+    (space.pfs / "in" / "0" / "mine").write_text("")
+    (space.pfs / "in" / "0" / "changed").write_text("1")
+    (space.pfs / "out" / "own").write_text("")
+    space.withdraw(place)
+    files = {file.path: file for file in (await space.upload(store, place)).files or ()}
+    listed = [f"/sorted/{number:03}" for number in range(0, 10, 2)] if many else ["/sorted/000"]
+    assert sorted(files) == sorted(["/renamed", *listed, "/sorted/mine", "/sorted/changed", "/own"])
+    for path in ("/renamed", "/sorted/000"):
+        file = files[path]
+        assert await store.get_range(file.object, file.offset, file.size) == b"/0/000"
+    assert files["/sorted/mine"].size == files["/own"].size == 0
+    assert files["/sorted/changed"].size == 1
 
 
 @pytest.mark.parametrize("link", ["/etc/passwd", "../../../../../etc/passwd", "/pfs/second"])

@@ -1,9 +1,10 @@
 """The step from WAITING to LISTING, which pins what a job's skipping is decided against.
 
-The record gets the inputs' commits, the done index's revision and its runs in the one change that
-lets the listing begin. So a listing that is made again takes the same decisions, whatever other jobs
-have put into the index since. A job that begins while an earlier one still runs skips less; one that
-would begin just when an earlier one has ended waits until that one's outcomes are in the index.
+The record gets the inputs' commits, the done index's revision and its runs (none, if the spec says
+`reprocess_spec: every_job`) in the one change that lets the listing begin. So a listing that is made
+again takes the same decisions, whatever other jobs have put into the index since. A job that begins while
+an earlier one still runs skips less; one that would begin just when an earlier one has ended waits until
+that one's outcomes are in the index.
 """
 
 from collections.abc import Iterable, Sequence
@@ -45,7 +46,7 @@ async def begin(
             state=JobState.LISTING,
             inputs=tuple(inputs),
             done_revision=revision,
-            done_runs=index.runs,
+            done_runs=index.runs if old.spec.reprocess_spec == "until_success" else (),
             started_ns=now_ns,
         )
 

@@ -135,7 +135,7 @@ class JobRunner:
         self._jobs, self._folder, self._outcomes = jobs, folder, outcomes
         self._assignments, self._committer = assignments, committer
         self._events, self._clock = events, clock
-        self._inputs = Inputs(tables.commits, store)
+        self._inputs = Inputs(tables.commits, store, spool)
         self._queue = JobQueue(connection, ingest, wards, settings, tables.scaling)
         self._done = Done(tables.done, store, spool)
         self._lister = Lister(jobs, self._inputs, self._queue, assignments, store)

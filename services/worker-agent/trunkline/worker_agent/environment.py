@@ -76,6 +76,10 @@ def of_datum(task: DatumTask, *, pfs: str) -> dict[str, str]:
         matched = each.path.strip("/")
         own[each.name] = f"{pfs}/{each.name}/{matched}" if matched else f"{pfs}/{each.name}"
         own[f"{each.name}_COMMIT"] = each.commit
+        if each.join_on:
+            own[f"PACH_DATUM_{each.name}_JOIN_ON"] = each.join_on
+        if each.group_by:
+            own[f"PACH_DATUM_{each.name}_GROUP_BY"] = each.group_by
     for name in _JOB_FACTS & own.keys():
         del own[name]
     own["PACH_DATUM_ID"] = own["TRUNKLINE_DATUM_ID"] = task.datum

@@ -21,14 +21,14 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from trunkline.contracts import errors, names
-from trunkline.contracts.messages import DatumInput, DatumTask, File
-from trunkline.storage import disk, few, manifests, trees
+from trunkline.contracts.messages import DatumInput, DatumTask
+from trunkline.storage import disk, few, trees
 from trunkline.storage.store import Store
-from trunkline.worker_agent import rights
+from trunkline.worker_agent import given, rights
 from trunkline.worker_agent.spares import Kept, Spares
 
 OUT = "out"
@@ -52,6 +52,8 @@ class Place:
         """How much the command left elsewhere."""
         self.bytes = 0
         """Fetched."""
+        self.blank: dict[str, DatumInput] = {}
+        """The inputs that are there without their contents."""
 
     @property
     def rest(self) -> str:
@@ -116,19 +118,21 @@ class Workspace:
             names.path(each.name)
         place.names = (*dict.fromkeys(each.name for each in task.inputs), OUT)
         place.bytes, place.known = 0, {}
+        place.blank = {each.name: each for each in task.inputs if each.empty}
         self._make(place)
         for each in task.inputs:
             place.bytes += await self._fetch(store, each, place)
 
     async def _fetch(self, store: Store, each: DatumInput, place: Place) -> int:
         target = f"{place.directory}/{each.name}"
-        if each.files is not None:
-            place.knows(each.name, [file.path for file in each.files])
-            if few.is_here(store, each.files):
-                return await few.download(store, each.files, target, self._spares.write_new)
-            return await trees.download(store, each.files, target)
+        files = given.shown(each)
+        if files is not None:
+            place.knows(each.name, [file.path for file in files])
+            if few.is_here(store, files):
+                return await few.download(store, files, target, self._spares.write_new)
+            return await trees.download(store, files, target)
         place.known = None
-        return await trees.download(store, _listed(store, each), target)
+        return await trees.download(store, given.listed(store, each), target)
 
     def _make(self, place: Place) -> None:
         """Make a place's directories, or take some that are there."""
@@ -210,7 +214,8 @@ class Workspace:
             raise errors.InvalidPathError(OUT, "the command made it no directory")
         directory = Path(place.directory)
         seen = {"/pfs": directory, str(self.pfs): directory}
-        return await trees.upload(store, directory / OUT, views=seen)
+        blank = {directory / name: given.Meant(store, each) for name, each in place.blank.items()}
+        return await trees.upload(store, directory / OUT, views=seen, blank=blank)
 
     async def discard(self, place: Place) -> None:
         """Delete a datum's files; what cannot be deleted stays until the worker's end."""
@@ -252,13 +257,6 @@ class Workspace:
         if not doomed:
             return
         self._discarding = asyncio.get_running_loop().run_in_executor(None, _remove_all, doomed)
-
-
-async def _listed(store: Store, each: DatumInput) -> AsyncIterator[File]:
-    if each.span is not None:
-        span = each.span
-        async for file in manifests.read(store, each.manifest, span.first, span.count):
-            yield file
 
 
 def _is_directory(path: str) -> bool:

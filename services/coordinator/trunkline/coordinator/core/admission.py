@@ -9,14 +9,9 @@ from trunkline.contracts.spec_sections import Effect
 
 NOT_YET = {
     "job_timeout": "jobs are not timed out yet: leave it out, and use `datum_timeout`",
-    "reprocess_spec": "so far every job skips what is done: change `salt` to run everything again",
     "same_path": "so far no path can be written twice: let each datum write paths of its own",
-    "input.join": "joins are not listed yet: use a `cross`, and let the command skip other pairs",
-    "input.group": "groups are not listed yet: let the glob match directories instead",
     "input.cron": "there is no clock yet: put a file into a repo from a cron of yours",
-    "pfs.empty_files": "so far files always come with their contents: leave it out",
     "pfs.lazy": "so far files are fetched before the command starts: leave it out",
-    "pfs.reference": "so far all inputs count for skipping: leave it out",
     "pfs.trigger": "so far every commit sets off a job: commit to another branch first",
     "transform.err_cmd": "it is not run yet: let the command itself deal with failures and exit with 0",
     "transform.err_stdin": "`err_cmd` is not run yet",

@@ -2,7 +2,7 @@
 
 The files of an input commit's manifest go in, some at a time, in the manifest's order; parts of datums
 come out where the glob's matches end (`globs.Walk`). `inputs` combines the parts of several inputs (a
-cross, a union) and numbers the datums from 0. So a listing is a function of the commits and the spec
+cross, a union, a join, a group) and numbers the datums from 0. So a listing is a function of the commits and the spec
 alone: made again, after a crash or for a repair, it gives the same indexes, ids and fingerprints.
 Memory is that of one path's ancestors, however many files a datum has: of a datum's files a few are
 kept, to stand in its message; more are named by their range in the manifest.
@@ -19,6 +19,7 @@ import msgspec
 
 from trunkline.contracts import globs, messages, names, records
 from trunkline.contracts.messages import DatumInput, DatumTask, File, Span
+from trunkline.coordinator.core import keys
 
 
 class Source(msgspec.Struct, frozen=True, gc=False):
@@ -27,6 +28,30 @@ class Source(msgspec.Struct, frozen=True, gc=False):
     name: str
     glob: str
     commit: str
+    manifest: str
+    number: int = 0
+    """Position among the job's inputs."""
+    join_on: str = ""
+    group_by: str = ""
+    outer_join: bool = False
+    reference: bool = False
+    empty: bool = False
+    """Whether the command sees its files without their contents."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether a message says nothing more of it than where its files are."""
+        return not (self.empty or self.join_on or self.group_by)
+
+
+class Several(msgspec.Struct, frozen=True, gc=False):
+    """What a part of several matches has beside what its last match has."""
+
+    id: str
+    """Hash over the paths of all matches."""
+    matches: int
+    spans: tuple[Span, ...]
+    """Where its files lie in `manifest`: in order and apart."""
     manifest: str
 
 
@@ -42,16 +67,50 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     files: tuple[File, ...] | None
     """The files, where they are few."""
     contents: str
-    """Hash over the paths and contents of its files."""
+    """Hash over the paths and contents of its files; empty if those do not count."""
+    several: Several | None = None
+    """Set in a group, if there is more than one match; then `path` is the last one's."""
+
+    @property
+    def paths(self) -> str:
+        """What it is, for people."""
+        more = f" and {self.several.matches - 1} more" if self.several is not None else ""
+        return self.path + more
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Where its files lie in `manifest`."""
+        if self.several is not None:
+            return self.several.spans
+        return (Span(first=self.first, count=self.count),)
+
+    @property
+    def manifest(self) -> str:
+        """The manifest that holds its files."""
+        return self.source.manifest if self.several is None else self.several.manifest
 
     def input(self, *, inline: bool) -> DatumInput:
         """Return what a message says of it: with the files themselves, where they are kept."""
-        name, commit = self.source.name, self.source.commit
+        source = self.source
+        name, path, commit = source.name, self.path, source.commit
         if inline and self.files is not None:
-            return DatumInput(name=name, path=self.path, commit=commit, files=self.files)
-        span = Span(first=self.first, count=self.count)
-        manifest = self.source.manifest
-        return DatumInput(name=name, path=self.path, commit=commit, manifest=manifest, span=span)
+            found = DatumInput(name=name, path=path, commit=commit, files=self.files)
+        else:
+            manifest, (span, *more) = self.manifest, self.spans
+            found = DatumInput(
+                name=name, path=path, commit=commit, manifest=manifest, span=span, more=tuple(more)
+            )
+        return found if source.plain else self._told(found)
+
+    def _told(self, found: DatumInput) -> DatumInput:
+        """Return what a message says, with what it says of some inputs only."""
+        source = self.source
+        return msgspec.structs.replace(
+            found,
+            join_on=keys.key(source.glob, source.join_on, self.path),
+            group_by=keys.key(source.glob, source.group_by, self.path),
+            empty=source.empty,
+        )
 
 
 class Datum(msgspec.Struct, frozen=True, gc=False):
@@ -65,7 +124,7 @@ class Datum(msgspec.Struct, frozen=True, gc=False):
     @property
     def paths(self) -> str:
         """What its inputs are, for people."""
-        return ", ".join(each.path for each in self.parts)
+        return ", ".join(each.paths for each in self.parts)
 
 
 @dataclass(slots=True)
@@ -117,11 +176,12 @@ class Leaf:
             self._open[depth].add(file)
 
     def _file(self, match: globs.Match, file: File) -> Part:
-        contents = hashlib.sha256(_contents(file)).hexdigest()
+        contents = "" if self._source.reference else hashlib.sha256(_contents(file)).hexdigest()
         return Part(self._source, match.path, match.first, match.count, (file,), contents)
 
     def _directory(self, ended: _Open) -> Part:
-        match, contents = ended.match, ended.contents.hexdigest()
+        match = ended.match
+        contents = "" if self._source.reference else ended.contents.hexdigest()
         few = len(ended.files) <= messages.INLINE_FILES
         files = tuple(ended.files) if few else None
         return Part(self._source, match.path, match.first, match.count, files, contents)
@@ -151,7 +211,12 @@ class Listing:
         ]
 
     def _datum(self, index: int, parts: tuple[Part, ...]) -> Datum:
-        identifier = names.datum_id([(each.source.name, each.path) for each in parts])
+        identifier = names.datum_id(
+            [
+                (each.source.name, each.path if each.several is None else each.several.id)
+                for each in parts
+            ]
+        )
         contents = [each.contents for each in parts]
         fingerprint = names.fingerprint(identifier, contents, self._salt, self._code_hash)
         return Datum(index, identifier, fingerprint, parts)
