@@ -22,8 +22,10 @@ def ended() -> int | None:
 
 def signal_group(leader: int, number: int) -> None:
     """Signal a process group, if it is there and lets us."""
-    with contextlib.suppress(OSError):
+    try:
         os.killpg(leader, number)
+    except OSError:
+        return
 
 
 def sweep() -> int:

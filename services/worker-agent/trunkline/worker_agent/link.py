@@ -20,7 +20,6 @@ from trunkline.worker_agent.protocol import Frame, Kind
 
 _RECEIVE_BYTES = 16 * 1024
 """Much more than most frames; a buffer over some ten KiB is mapped anew by each call."""
-_DESCRIPTORS_MAX = 16
 
 
 class ShimLostError(errors.TrunklineError):
@@ -259,21 +258,17 @@ class Link:
             self._loop.remove_writer(self._socket.fileno())
 
     def _readable(self) -> None:
-        room = socket.CMSG_SPACE(_DESCRIPTORS_MAX * array.array("i").itemsize)
         try:
             data, ancillary, _, _ = self._socket.recvmsg(
-                _RECEIVE_BYTES, room, socket.MSG_CMSG_CLOEXEC
+                _RECEIVE_BYTES, protocol.ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
             )
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self.close()
             return
-        for level, kind, content in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                numbers = array.array("i")
-                numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
-                self._descriptors.extend(numbers)
+        if ancillary:
+            self._descriptors.extend(protocol.descriptors(ancillary))
         if not data:
             self.close()
             return

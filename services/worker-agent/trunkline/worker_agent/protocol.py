@@ -37,10 +37,12 @@ for a new agent where one will come (in a pod, where each exit costs a container
 file at the agent (the shim is gone): everything that ran there is lost.
 """
 
+import array
 import enum
 import os
+import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 VERSION = 2
@@ -57,6 +59,11 @@ _PAIR = struct.Struct("<ii")
 _EXITED = struct.Struct("<10q")
 _HELLO = struct.Struct("<4I")
 _BODY_MIN = 5
+_DESCRIPTORS_MAX = 64
+_DESCRIPTOR = array.array("i").itemsize
+
+ANCILLARY_BYTES = socket.CMSG_SPACE(_DESCRIPTORS_MAX * _DESCRIPTOR)
+"""Room for the descriptors that come with what is received at once."""
 
 
 class Kind(enum.IntEnum):
@@ -162,20 +169,26 @@ class Decoder:
 
     def feed(self, data: bytes) -> list[Frame]:
         """Return the frames that are complete now, or raise ProtocolError."""
-        self._buffer += data
+        source: bytes | bytearray = data
+        if self._buffer:
+            self._buffer += data
+            source = self._buffer
         frames: list[Frame] = []
-        at = 0
-        while len(self._buffer) - at >= _U32.size:
-            (length,) = _U32.unpack_from(self._buffer, at)
+        at, size = 0, len(source)
+        while size - at >= _U32.size:
+            (length,) = _U32.unpack_from(source, at)
             if not _BODY_MIN <= length <= FRAME_MAX_BYTES:
                 raise ProtocolError("a frame of so many bytes", length)
             end = at + _U32.size + length
-            if len(self._buffer) < end:
+            if size < end:
                 break
-            _, kind, number = _HEADER.unpack_from(self._buffer, at)
-            frames.append(Frame(kind, number, bytes(self._buffer[at + _HEADER.size : end])))
+            _, kind, number = _HEADER.unpack_from(source, at)
+            frames.append(Frame(kind, number, bytes(source[at + _HEADER.size : end])))
             at = end
-        del self._buffer[:at]
+        if source is data:
+            self._buffer += data[at:]  # mostly nothing: a frame is read as it was sent
+        else:
+            del self._buffer[:at]
         return frames
 
 
@@ -184,6 +197,17 @@ def frame(kind: Kind, number: int = 0, payload: bytes = b"") -> bytes:
     if len(payload) + _BODY_MIN > FRAME_MAX_BYTES:
         raise ProtocolError("a payload of so many bytes", len(payload))
     return _HEADER.pack(_BODY_MIN + len(payload), kind, number) + payload
+
+
+def descriptors(ancillary: Iterable[tuple[int, int, bytes]]) -> list[int]:
+    """Return the descriptors that came with some bytes."""
+    found: list[int] = []
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            numbers = array.array("i")
+            numbers.frombytes(content[: len(content) - len(content) % _DESCRIPTOR])
+            found += numbers
+    return found
 
 
 # --- the agent's frames ---------------------------------------------------------------------------

@@ -18,7 +18,6 @@ is a loop, starts in a millisecond, and does what a static shim in C does in a u
   SIGTERM from outside counts (sender 0): user code may have the shim's user id.
 """
 
-import array
 import contextlib
 import errno
 import os
@@ -36,7 +35,6 @@ from trunkline.worker_agent.starting import Starter
 
 _RECEIVE_BYTES = 16 * 1024
 """More than most frames; a buffer over some ten KiB more is mapped anew by each call."""
-_DESCRIPTORS_MAX = 64
 _RETRY_S = 0.02
 _TERMINATING_WAIT_S = 10.0
 
@@ -102,20 +100,16 @@ class Shim:
         self._reap()
 
     def _take_frames(self) -> bool:
-        room = socket.CMSG_SPACE(_DESCRIPTORS_MAX * array.array("i").itemsize)
         try:
             data, ancillary, _, _ = self._link.recvmsg(
-                _RECEIVE_BYTES, room, socket.MSG_CMSG_CLOEXEC
+                _RECEIVE_BYTES, protocol.ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
             )
         except InterruptedError:
             return True
         except OSError:
             return False
-        for level, kind, content in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                numbers = array.array("i")
-                numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
-                self._descriptors += numbers
+        if ancillary:
+            self._descriptors += protocol.descriptors(ancillary)
         if not data:
             return False
         try:
@@ -214,13 +208,14 @@ class Shim:
         self._descriptors.clear()
 
     def _send(self, data: bytes, descriptor: int | None = None) -> None:
-        rights = []
-        if descriptor is not None:
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
-        with contextlib.suppress(OSError):  # the agent is gone: end of file follows
-            sent = self._link.sendmsg([data], rights)
-            if sent < len(data):
+        try:
+            if descriptor is None:
+                self._link.sendall(data)
+            else:
+                sent = socket.send_fds(self._link, [data], [descriptor])
                 self._link.sendall(data[sent:])
+        except OSError:
+            return  # the agent is gone: end of file follows
 
 
 class _Command:
