@@ -82,9 +82,12 @@ async def test_standby_runs_as_many_workers_as_datums_and_then_none():
 
 
 async def test_scaling_in_drains_idle_workers_and_never_a_busy_one_before():
+    # longer than the second for which the record of the workers may be old
+    script = ['sleep 4; cp "$PFS"/in/* "$PFS/out/"']
+    nap = {**NAP, "transform": {"cmd": ["/bin/sh"], "stdin": script}}
     async with installation.running(nodes=6) as here:
         await here.repo("in")
-        await here.apply({**NAP, "pipeline": {"name": "nap"}})
+        await here.apply({**nap, "pipeline": {"name": "nap"}})
         await here.workers("nap", 6)
         job = await here.put("in", {f"/f{number}": b"x" for number in range(2)})
 
