@@ -14,6 +14,8 @@ Each subject of DATA begins with its pipeline and that pipeline's ward (see `war
 holds a `Ward`, which is checked.
 """
 
+from functools import lru_cache
+
 from trunkline.contracts import names
 from trunkline.contracts.wards import Ward, Wards
 
@@ -149,12 +151,18 @@ def job_consumer(job: str) -> str:
 
 def outcome(ward: Ward, job: str, index: int, generation: int) -> str:
     """Return the subject that holds the one outcome of a datum."""
-    return f"{ROOT}.outcomes.{ward}.{names.commit(job)}.{index:d}.{generation:d}"
+    return f"{_outcomes(ward, job)}.{index}.{generation}"
 
 
 def outcomes_of(ward: Ward, job: str) -> str:
     """Return the filter for all outcomes of a job."""
-    return f"{ROOT}.outcomes.{ward}.{names.commit(job)}.>"
+    return f"{_outcomes(ward, job)}.>"
+
+
+@lru_cache(maxsize=1024)
+def _outcomes(ward: Ward, job: str) -> str:
+    """Return what all outcomes of a job begin with; asked for each datum, and seldom about another job."""
+    return f"{ROOT}.outcomes.{ward}.{names.commit(job)}"
 
 
 OUTCOMES = f"{ROOT}.outcomes.*.*.*.*.*"

@@ -90,13 +90,14 @@ async def run(datum: Datum, bench: Bench) -> Ran | Ack | Nak:
         await stage(datum, bench)
     if datum.bad is not None:
         return Ran(datum.bad)
-
-    async def present() -> None:
-        executor.present(datum)
-
-    await _insist("directory", datum, present)
+    if executor.stages:
+        await _insist("directory", datum, lambda: _present(datum, executor))
     datum.executed = True
     return await executor.run(datum)
+
+
+async def _present(datum: Datum, executor: Executor) -> None:
+    executor.present(datum)
 
 
 async def finish(

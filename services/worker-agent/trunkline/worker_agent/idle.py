@@ -5,10 +5,11 @@ outcome and the job around it are those of every datum.
 """
 
 import asyncio
-import time
+import os
 
 from trunkline.runtime.clock import Clock
 from trunkline.storage.trees import Uploaded
+from trunkline.worker_agent import linux
 from trunkline.worker_agent.core.outcome import Good
 from trunkline.worker_agent.execution import Ran
 from trunkline.worker_agent.work import Datum
@@ -29,6 +30,15 @@ class Idle:
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock, self._seconds = clock, seconds
+        self._ended: asyncio.Future[None] | None = None
+        if seconds:  # the loop's own timers are good to a millisecond only
+            self._timer = linux.timer_fd()
+            asyncio.get_running_loop().add_reader(self._timer, self._over)
+
+    def _over(self) -> None:
+        os.read(self._timer, 8)
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
 
     async def stage(self, _datum: Datum) -> None:
         """There is nothing to fetch."""
@@ -40,8 +50,9 @@ class Idle:
         """Let the time pass."""
         if self._seconds:
             began_s = self._clock.monotonic_s()
-            # a thread, since the loop's timers are good to a millisecond only
-            await asyncio.to_thread(time.sleep, self._seconds)
+            self._ended = asyncio.get_running_loop().create_future()
+            linux.set_timer(self._timer, self._seconds)
+            await self._ended
             datum.measure(process_s=self._clock.monotonic_s() - began_s)
         return _DONE
 

@@ -1,6 +1,6 @@
 """The system calls that Python 3.11 does not have, by ctypes; each raises OSError.
 
-Used by the shim and before it: no asyncio, nothing of ours.
+Used by the shim and before it, too: no asyncio, nothing of ours.
 """
 
 import ctypes
@@ -24,6 +24,8 @@ MNT_DETACH = 2
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _SFD_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
+_TFD_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
+_CLOCK_MONOTONIC = 1
 _SIGSET_BYTES = 128
 _SIGINFO_BYTES = 128
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
@@ -53,6 +55,18 @@ def read_signals(descriptor: int) -> list[SignalInfo]:
     except BlockingIOError:
         return []
     return [_signal_info(data[at:]) for at in range(0, len(data), _SIGINFO_BYTES)]
+
+
+def timer_fd() -> int:
+    """Return a non-blocking descriptor that can be read once the time of `set_timer` is over."""
+    return _checked(_libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_FLAGS), "timerfd_create")
+
+
+def set_timer(descriptor: int, seconds: float) -> None:
+    """Let a timer's descriptor be readable after so many seconds, more than 0, once."""
+    whole = int(seconds)
+    once = (ctypes.c_long * 4)(0, 0, whole, int((seconds - whole) * 1e9))
+    _checked(_libc.timerfd_settime(descriptor, 0, ctypes.byref(once), None), "timerfd_settime")
 
 
 def _signal_info(data: bytes) -> SignalInfo:

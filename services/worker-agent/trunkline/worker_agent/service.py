@@ -271,7 +271,7 @@ class Worker:
             known.delivery = delivery
         else:
             now_s = self._clock.monotonic_s()
-            datums = tuple(Datum(each, ticket, fresh, now_s) for each in tasks)
+            datums = tuple([Datum(each, ticket, fresh, now_s) for each in tasks])
             self._works[key] = Work(key, delivery, datums, datums[0])
         self._tell(lease.Received(key, first.index, first.generation, fresh, delivery.pending))
 
