@@ -16,6 +16,7 @@ from bench.workloads import Plan
 
 WORKLOADS: dict[str, Callable[[Plan], Awaitable[list[figures.Run]]]] = {
     "w1": workloads.w1,
+    "w1s": workloads.w1s,
     "w2": workloads.w2,
     "w3": workloads.w3,
     "w3p": workloads.w3p,
@@ -23,7 +24,7 @@ WORKLOADS: dict[str, Callable[[Plan], Awaitable[list[figures.Run]]]] = {
     "big": endurance.big,
     "storm": endurance.storm,
 }
-DEFAULT = "w1,w2,w3,w3p,w4"
+DEFAULT = "w1,w1s,w2,w3,w3p,w4"
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -181,14 +181,23 @@ async def installation(
     group: cgroups.Group | None,
     *,
     settings: Mapping[str, str] | None = None,
+    sets: int = 1,
 ) -> AsyncIterator[Bench]:
-    """Run an installation with one pipeline over the repo `in`; leave nothing behind."""
+    """Run an installation with one pipeline over the repo `in`; leave nothing behind.
+
+    Args:
+        transform: What the pipeline does.
+        group: What is charged.
+        settings: Of the installation's processes.
+        sets: How many datums travel in one message.
+    """
     home = Path(tempfile.mkdtemp(prefix="tl-"))
     spec = {
         "pipeline": {"name": "out"},
         "transform": dict(transform),
         "parallelism_spec": {"constant": WORKERS},
         "input": {"pfs": {"repo": "in", "glob": "/*"}},
+        "datum_set_spec": {"number": sets},
     }
     try:
         async with (

@@ -25,6 +25,8 @@ CRASH_SLEEP_S = 0.050
 CRASH_DATUMS = 200
 
 W1_DATUMS, W2_DATUMS, W3_DATUMS = 20_000, 1_000, 400
+SET = 16
+"""Datums in one message, in W1s."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,19 @@ async def w1(plan: Plan) -> list[Run]:
                 found.append(await others.reference(reference, "W1", count))  # noqa: PERF401
             for name in plan.peers:
                 found.append(await others.peer(name, "W1", plan.count(COUNTS[name])))  # noqa: PERF401
+    return found
+
+
+async def w1s(plan: Plan) -> list[Run]:
+    """The same, in sets of 16 datums: what `datum_set_spec` is for."""
+    count = plan.count(W1_DATUMS)
+    found = []
+    async with ours.installation(NO_OP, plan.group, settings=AT_ONCE, sets=SET) as bench:
+        await bench.run(await bench.files(count // 10))
+        for _ in range(plan.runs):
+            ended = await bench.run(await bench.files(count))
+            found.append(_without_commands(ended).run("W1s"))
+            found.append(await plan.others.reference("pool", "W1s", count))
     return found
 
 
