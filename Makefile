@@ -76,6 +76,7 @@ lock-check:
 
 docs: $(VENV)/.dev  ## Write the tables in docs/ that are made from the code
 	$(BIN)/python -m tests.support.subjects_table --write
+	$(BIN)/python -m tests.support.matrix --write
 	$(BIN)/python -m tests.support.spec_pages --write
 
 clean: clean-demo  ## Remove what was made

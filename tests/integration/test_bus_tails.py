@@ -1,6 +1,8 @@
 """Tails on a real server."""
 
 import asyncio
+import itertools
+import shutil
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -126,12 +128,15 @@ async def test_no_message_is_missed_or_given_twice_over_crashes(
     assert set(found) == set(range(3000))
 
 
-async def test_a_lost_consumer_is_replaced(data: NatsConnection, worker: NatsConnection) -> None:
+async def test_a_lost_consumer_is_replaced(
+    data: NatsConnection, worker: NatsConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbered = itertools.count()
+    monkeypatch.setattr(data, "unique", lambda: f"number-{next(numbered)}")  # to know its name
     async with asyncio.timeout(5), tail(data, STREAM, [subjects.OUTCOMES]) as batches:
         await put(worker, 1)
         assert numbers(await anext(batches)) == [1]
-        for name in (await data.js_api(f"CONSUMER.NAMES.{STREAM}"))["consumers"]:
-            await data.js_api(f"CONSUMER.DELETE.{STREAM}.{name}")
+        await data.js_api(f"CONSUMER.DELETE.{STREAM}.tail-number-0")
         await put(worker, 2)
         assert numbers(await anext(batches)) == [2]
 
@@ -152,7 +157,7 @@ async def test_a_slow_reader_holds_a_bounded_buffer_and_misses_nothing(
 
 
 async def test_a_stream_that_was_remade_is_read_again(
-    data: NatsConnection, worker: NatsConnection
+    nats_server: TestServer, data: NatsConnection, worker: NatsConnection
 ) -> None:
     stream = subjects.WORKER_EVENTS_STREAM
     subject = subjects.worker_event(ward("p1"), "test")
@@ -160,7 +165,9 @@ async def test_a_stream_that_was_remade_is_read_again(
         for number in range(5):
             await Window(worker).put(subject, b"%d" % number)
         await read(batches, 5)
-        await data.js_api(f"STREAM.DELETE.{stream}")
+        await nats_server.kill()
+        shutil.rmtree(nats_server.directory / "jetstream/jetstream/DATA/streams" / stream)
+        await nats_server.start()
         await topology.declare_data(data)
         await Window(worker).put(subject, b"99")
         assert numbers(await anext(batches)) == [99]

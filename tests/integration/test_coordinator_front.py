@@ -18,6 +18,7 @@ from nats.aio.client import Client as Nats
 from tests.support.nats import TestServer
 from tests.support.wards import DATA_KEY, ward
 
+from trunkline.bus import jetstream
 from trunkline.contracts import api, messages, records, subjects
 from trunkline.contracts.states import JobState, PipelineState
 from trunkline.coordinator import service
@@ -462,8 +463,9 @@ async def test_what_is_in_use_is_not_deleted_and_what_is_deleted_is_gone(front: 
         repos = await front.get("repo.list", list[api.RepoView])
         assert [each.repo.name for each in repos] == ["in"], "nothing was committed to the others"
         async with front.server.connect("coordinator-data") as data:
-            names = (await data.js_api("STREAM.NAMES"))["streams"]
-            assert not [each for each in names if each.startswith("TL_DATUMS")]
+            for name in ("totals", "words"):
+                with pytest.raises(jetstream.JetStreamError, match="not found"):
+                    await data.js_api(f"STREAM.INFO.{subjects.datums_stream(name)}")
         await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
         jobs = await until(front.jobs, bool)
         assert jobs[0].inputs[0].commit == commit

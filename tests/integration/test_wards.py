@@ -155,6 +155,64 @@ async def test_what_a_worker_hears_cannot_be_forged(
             assert (await heard.get()).data == CHOSEN
 
 
+async def test_who_hears_the_coordinator_cannot_guess_where_its_answers_go(
+    nats_server: TestServer, attacker: Attacker
+) -> None:
+    """An assignment is heard by workers with its reply subject: the place of its own answer only.
+
+    1. A worker hears two assignments of its pipeline, each with a reply subject.
+    2. It has the server answer there, and to what would come before and after them in any order.
+    3. Whatever the coordinator asks meanwhile is answered by the server alone.
+    """
+    heard: asyncio.Queue[Message] = asyncio.Queue()
+    async with nats_server.connect("coordinator-data") as data:
+        async with nats_server.connect_worker("attacker", "w2") as listener:
+            await listener.serve(subjects.assignments(ward("attacker")), heard.put)
+            window = Window(data)
+            for text in (b"1", b"2"):
+                await window.put(subjects.assignments(ward("attacker")), text)
+            async with asyncio.timeout(10):
+                replies = [(await heard.get()).reply for _ in range(2)]
+        places = [reply.rpartition(".") for reply in replies]
+        assert places[0][0] == places[1][0]
+        assert all(len(token) >= 16 for _, _, token in places)
+        prefixes = {token[:12] for _, _, token in places}
+        assert len(prefixes) == 2  # no counter, and nothing that is counted up from
+        guesses = [f"{places[0][0]}.{token}" for token in ("*", ">", "1", places[0][2], "x")]
+        await attacker.answer_to(*replies, *guesses)
+        for _ in range(20):
+            info = await data.js_api(f"STREAM.INFO.{subjects.OUTCOMES_STREAM}")
+            assert info["config"]["name"] == subjects.OUTCOMES_STREAM
+
+
+async def test_no_answer_crosses_accounts(nats_server: TestServer, attacker: Attacker) -> None:
+    """Neither a worker nor a user has a spec written by an answer: answers stay where they are asked."""
+    spec = f"$KV.{subjects.PIPELINES}.victim"
+    stream = subjects.bucket_stream(subjects.PIPELINES)
+    async with (
+        nats_server.connect("user") as user,
+        nats_server.connect("coordinator") as ctl,
+        nats_server.connect("scaler") as scaler,
+    ):
+        await attacker.answer_to(spec)
+        came = asyncio.Event()
+        inbox, _ = user.listen(lambda *_: came.set())
+        for reply in (spec, inbox):
+            user.send(subjects.APPLY, CHOSEN, reply=reply)
+        async with asyncio.timeout(10):
+            await came.wait()
+        assert user.violations == 0
+        assert await ctl.last(stream, spec) is None
+        # inside CTL there is no such wall: there the services trust each other
+        await Window(scaler).put(f"$KV.{subjects.SCALING}.x", CHOSEN)
+        scaling = subjects.bucket_stream(subjects.SCALING)
+        get = f"$JS.API.DIRECT.GET.{scaling}.$KV.{subjects.SCALING}.x"
+        scaler.send(get, b"", reply=spec)
+        async with asyncio.timeout(10):
+            while await ctl.last(stream, spec) is None:
+                await asyncio.sleep(0.01)
+
+
 async def test_the_servers_word_on_connections_cannot_be_forged(
     nats_server: TestServer, attacker: Attacker
 ) -> None:

@@ -193,7 +193,10 @@ async def until(look: Callable[[], Awaitable[T | None]], *, what: str, within_s:
 async def running(
     *, nodes: int = 2, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[Installation]:
-    """Start an installation; print its logs' ends if the test fails; leave nothing behind."""
+    """Start an installation; print its logs' ends if the test fails; leave nothing behind.
+
+    Whatever a test does with it: nothing that any role did may have been refused to it.
+    """
     # Unix sockets hold some 100 characters of path, so the folder is not below pytest's own.
     home = Path(tempfile.mkdtemp(prefix="tl-"))
     try:
@@ -203,6 +206,7 @@ async def running(
         ):
             try:
                 yield Installation(home, stack, client)
+                _nothing_was_refused(home)
             except BaseException:
                 _tell(home)
                 raise
@@ -212,6 +216,13 @@ async def running(
 
 def identifier() -> str:
     return secrets.token_hex(16)
+
+
+def _nothing_was_refused(home: Path) -> None:
+    """Assert that the server has counted no violation, of whomever."""
+    log = (home / "logs" / "nats-server.log").read_text(errors="replace")
+    assert "Server is ready" in log
+    assert [line for line in log.splitlines() if "violation" in line.lower()] == []
 
 
 def _tell(home: Path) -> None:

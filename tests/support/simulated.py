@@ -10,7 +10,7 @@ import collections
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 from tests.support.wards import DATA_KEY, WARDS, ward
@@ -42,6 +42,7 @@ class MemoryBus:
     """A connection, and the publisher on it: messages reach whoever serves their subject."""
 
     max_payload, violations = 1 << 20, 0
+    problems: ClassVar[list[str]] = []
 
     def __init__(self) -> None:
         self.connected = True

@@ -63,7 +63,13 @@ def prepare(home: Home, *, port: int | None, settings: Mapping[str, str]) -> Pla
             Service(
                 name="scaler",
                 command=children.python("trunkline.local.scaler"),
-                env={**settings, **place, **store, **_access(made, "scaler", "scaler-data")},
+                env={
+                    **settings,
+                    **place,
+                    **store,
+                    **_access(made, "scaler", "scaler-data"),
+                    **_next_probe_port({**os.environ, **settings}),
+                },
             ),
         ),
     )
@@ -75,6 +81,12 @@ def _access(made: credentials.Credentials, control: str, data: str) -> dict[str,
         "TRUNKLINE_DATA_URL": made.url(data),
         "TRUNKLINE_DATA_KEY": made.data_key,
     }
+
+
+def _next_probe_port(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the scaler's own port for probes: the one that is set is the coordinator's."""
+    text = environ.get("TRUNKLINE_PROBE_PORT", "")
+    return {"TRUNKLINE_PROBE_PORT": str(int(text) + 1)} if text.isdecimal() and int(text) else {}
 
 
 def _spool(home: Home) -> Path:

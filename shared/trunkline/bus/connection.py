@@ -6,8 +6,13 @@ waiting, at once, with UnavailableError (whether it took effect is unknown), and
 what was received in an earlier epoch may be somebody else's by now. After a reconnect nats-py has
 subscribed again before anything else is sent; then the `on_reconnect` callbacks run.
 
-Requests share one subscription on an inbox of this connection's own, below its role's prefix. A
-subject that the server refuses fails the requests on it with PermissionViolationError, at once.
+Requests share one subscription on an inbox of this connection's own, below its role's prefix. Every
+token in it is random, and each answer's its own: who hears a message of ours hears its reply subject,
+too, and must not guess from it where our other answers go (see `contracts.wards`).
+
+A subject that the server refuses fails what waits on it with PermissionViolationError, at once. A
+`publish` waits for nothing; its refusal is told by the next `flush`, and by each further `publish` on
+that subject. All are counted, and make `problems`: a violation is a fault of ours, never an event.
 
 Reading requests (`last`, `scan`, `js_api`: every API verb we use is idempotent) are repeated until
 their time is over, so that a server's restart is no event for who reads. Writing ones are not: see
@@ -17,13 +22,13 @@ their time is over, so that a server's restart is no event for who reads. Writin
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 from nats.aio.msg import Msg
-from nats.nuid import NUID
 
 from trunkline.bus import headers as header_block
 from trunkline.bus import jetstream
@@ -34,6 +39,9 @@ from trunkline.contracts import errors
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 PING_S = 5
 """Seconds between pings; the third unanswered one ends the connection."""
 RECONNECT_S = 0.05, 0.5
@@ -42,6 +50,8 @@ TRY_S = 2.0
 """Seconds after which a request that may be repeated is repeated, though nothing was lost."""
 BUSY_S = 0.1
 """Seconds to wait when the server says that it cannot do it right now."""
+UNPUBLISHED = 1000
+"""Refused subjects that are remembered."""
 SCAN_BATCH = 1000
 """Messages of one direct get; the server sends 1,024 at most."""
 SCAN_S = 10.0
@@ -55,13 +65,15 @@ class NatsConnection:
         self._api = api
         self.epoch = 0
         """How often the connection was lost."""
-        self._nuid = NUID()
         self._inbox = f"{inbox}.{self.unique()}"
         self._wire = Wire(on_lost=self._lost, on_violation=self._violated)
         self._requests = Requests(self._wire, self._inbox)
         self._violations = 0
         self._refused: set[str] = set()
-        self._violation_callbacks: set[Callable[[Violation], None]] = set()
+        """Subjects, lower-cased, that may not be subscribed to."""
+        self._unpublished: dict[str, bool] = {}
+        """Subjects, lower-cased, that may not be published to: whether that was told."""
+        self._violation_callbacks: set[Callable[[Violation], bool]] = set()
         self._loss_callbacks: set[Callable[[], None]] = set()
         self._reconnect_callbacks: set[Callable[[], None]] = set()
         self._up = asyncio.Event()
@@ -85,10 +97,23 @@ class NatsConnection:
         """How many subjects the server has refused."""
         return self._violations
 
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with this connection, for people; nothing while all is well."""
+        found = [] if self.connected else [f"{self.name} has no connection to NATS"]
+        if self._violations:
+            found.append(
+                f"NATS has refused {self._violations} subjects to {self.name}: see its log"
+            )
+        return found
+
     async def publish(
         self, subject: str, data: bytes, *, headers: Mapping[str, str] | None = None
     ) -> None:
         """Send without waiting, unless very much waits for the socket already."""
+        if self._unpublished and subject.lower() in self._unpublished:
+            self._unpublished[subject.lower()] = True
+            raise errors.PermissionViolationError(subject)
         self._wire.send(subject, data, headers=header_block.encode(headers) if headers else b"")
         if self._wire.crowded:
             await self.flush()
@@ -146,6 +171,10 @@ class NatsConnection:
         """Return once the server has everything that was published."""
         if not await self.barrier():
             raise errors.UnavailableError("NATS", "the connection was lost")
+        for subject, told in self._unpublished.items():
+            if not told:
+                self._unpublished[subject] = True
+                raise errors.PermissionViolationError(subject)
 
     async def closed(self) -> None:
         """Return once the connection is closed for good."""
@@ -154,8 +183,8 @@ class NatsConnection:
     # --- what the rest of the bus builds on -------------------------------------------------------
 
     def unique(self) -> str:
-        """Return a token that nobody else makes."""
-        return bytes(self._nuid.next()).decode()
+        """Return a token that nobody else makes or can guess."""
+        return secrets.token_urlsafe(16)
 
     def send(self, subject: str, data: bytes, *, reply: str = "", headers: bytes = b"") -> None:
         """Hand a message to the socket, or raise UnavailableError."""
@@ -185,8 +214,11 @@ class NatsConnection:
         """Call back at the instant of each loss, once `connected` is False."""
         return _register(self._loss_callbacks, callback)
 
-    def on_violation(self, callback: Callable[[Violation], None]) -> Callable[[], None]:
-        """Call back for each refused subject; return what ends that."""
+    def on_violation(self, callback: Callable[[Violation], bool]) -> Callable[[], None]:
+        """Call back for each refused subject; return what ends that.
+
+        It returns whether the subject is its own, so that whoever waits for it is told.
+        """
         return _register(self._violation_callbacks, callback)
 
     async def until_connected(self) -> None:
@@ -300,9 +332,11 @@ class NatsConnection:
         )
         if violation.kind == "subscription":
             self._refused.add(violation.subject)
-        self._requests.violated(violation)
+        told = self._requests.violated(violation)
         for callback in tuple(self._violation_callbacks):
-            callback(violation)
+            told = callback(violation) or told
+        if violation.kind != "subscription" and len(self._unpublished) < UNPUBLISHED:
+            self._unpublished.setdefault(violation.subject, told)
 
     async def _on_error(self, error: Exception) -> None:
         if self._wire.is_connected or self._wire.is_closed:
@@ -319,6 +353,7 @@ class NatsConnection:
             )
 
     async def _on_reconnected(self) -> None:
+        self._unpublished.clear()  # another server may know better
         self._came_up()
         for callback in tuple(self._reconnect_callbacks):
             callback()
@@ -388,9 +423,7 @@ async def connect(
         await connection.close()
 
 
-def _register(
-    callbacks: set[Callable[..., None]], callback: Callable[..., None]
-) -> Callable[[], None]:
+def _register(callbacks: set[Callable[P, R]], callback: Callable[P, R]) -> Callable[[], None]:
     callbacks.add(callback)
     return lambda: callbacks.discard(callback)
 

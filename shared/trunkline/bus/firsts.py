@@ -141,11 +141,14 @@ class Firsts:
         if self._waiting and self._turn is None:
             self._turn = self._loop.call_soon(self.flush)  # there was no room
 
-    def _violated(self, violation: Violation) -> None:
+    def _violated(self, violation: Violation) -> bool:
+        ours = False
         for puts in self._sent.values():
             for each in puts:
                 if each.subject.lower() == violation.subject and not each.known.done():
                     each.known.set_exception(errors.PermissionViolationError(each.subject))
+                    ours = True
+        return ours
 
     async def _insist(
         self,

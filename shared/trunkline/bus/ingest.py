@@ -76,10 +76,12 @@ class _Load:
             self._send(part)
         await self._until(0)
 
-    def violated(self, violation: Violation) -> None:
-        """Take notice of a refused subject."""
-        if violation.subject == self._subject.lower() or self._batches.answered_on(violation):
+    def violated(self, violation: Violation) -> bool:
+        """Take notice of a refused subject; return whether it is ours."""
+        ours = violation.subject == self._subject.lower() or self._batches.answered_on(violation)
+        if ours:
             self._fail(errors.PermissionViolationError(self._subject))
+        return ours
 
     def _parts(self, messages: Iterable[tuple[str, bytes]]) -> Iterator[list[Entry]]:
         entries = (

@@ -12,6 +12,10 @@ What to know before changing a line:
 - A direct get with a query in its body escapes the check of its subject: a worker gets the single
   form only, where the subject is in the subject.
 - Nobody in CTL or DATA subscribes to `_INBOX.>`: each role has its own inbox prefix.
+- What a request says in its body, the server does not check: who may make a consumer on a stream may
+  have it deliver anywhere in the account, and who may purge a stream by a filter may purge all of it.
+  So these lists keep the services from mistakes; what they keep from whom stands in docs/security.md.
+- A publish whose answer was lost is looked up by a direct get (see `publishing`): who stores may look.
 """
 
 from typing import Literal, assert_never
@@ -40,11 +44,11 @@ def of(role: Role, wards: Wards, pipeline: str | None = None) -> Permissions:
         case "user":
             return Permissions(publish=(subjects.APPLY, subjects.API), subscribe=("_INBOX.>",))
         case "coordinator":
-            return _COORDINATOR
+            return _coordinator()
         case "coordinator-data":
             return _coordinator_data(wards)
         case "scaler":
-            return _SCALER
+            return _scaler()
         case "scaler-data":
             return _scaler_data(wards)
         case "worker":
@@ -55,73 +59,96 @@ def of(role: Role, wards: Wards, pipeline: str | None = None) -> Permissions:
             assert_never(role)
 
 
-_COORDINATOR = Permissions(
-    # `_R_` is where the server takes replies that go back through a service import. Allowing it by
-    # name, not by `allow_responses`, keeps the answers of requests that are under way while the
-    # server reloads its configuration for a new pipeline's user.
-    publish=(f"{API}.>", "$JS.ACK.>", "$KV.>", subjects.EVENTS, "_R_.>"),
-    deny_publish=(
-        f"{API}.ACCOUNT.PURGE.>",
-        *(
-            f"{API}.STREAM.{verb}.{subjects.bucket_stream(bucket)}"
-            for bucket in subjects.BUCKETS
-            for verb in ("DELETE", "PURGE")
+_TRUTH = (subjects.OUTCOMES_STREAM, subjects.ATTEMPTS_STREAM)
+_HELPS = (subjects.CLAIMS_STREAM, subjects.ASSIGNMENTS_STREAM)
+_PASSING = (subjects.LOGS_STREAM, subjects.WORKER_EVENTS_STREAM)
+
+
+def _declaring(api: str, stream: str) -> tuple[str, ...]:
+    """Return what it takes to make a stream be there as it is declared."""
+    return tuple(f"{api}.STREAM.{verb}.{stream}" for verb in ("CREATE", "INFO", "UPDATE"))
+
+
+def _following(api: str, stream: str) -> tuple[str, ...]:
+    """Return what it takes to read and follow a stream; see `tails`."""
+    return (
+        f"{api}.STREAM.INFO.{stream}",
+        f"{api}.CONSUMER.CREATE.{stream}.*",
+        f"{API}.CONSUMER.MSG.NEXT.{stream}.*",
+    )
+
+
+def _looking_up(stream: str) -> str:
+    """Return what it takes to read the last message of a subject."""
+    return f"{API}.DIRECT.GET.{stream}.>"
+
+
+def _all(*lists: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what stands in any of the lists, once each."""
+    return tuple(dict.fromkeys(subject for each in lists for subject in each))
+
+
+def _coordinator() -> Permissions:
+    buckets = [subjects.bucket_stream(bucket) for bucket in subjects.BUCKETS]
+    commands, consumer = subjects.COMMANDS_STREAM, subjects.COMMANDS_CONSUMER
+    return Permissions(
+        publish=_all(
+            *(_declaring(API, each) for each in (commands, subjects.EVENTS_STREAM, *buckets)),
+            *(_following(API, each) for each in (subjects.EVENTS_STREAM, *buckets)),
+            tuple(_looking_up(each) for each in (subjects.EVENTS_STREAM, *buckets)),
+            tuple(f"{API}.DIRECT.GET.{each}" for each in buckets),  # all of a bucket at once
+            (
+                f"{API}.CONSUMER.CREATE.{commands}.{consumer}.{subjects.APPLY}",
+                f"{API}.CONSUMER.MSG.NEXT.{commands}.{consumer}",
+                f"$JS.ACK.{commands}.{consumer}.>",
+            ),
+            tuple(f"$KV.{bucket}.>" for bucket in subjects.BUCKETS),
+            # `_R_` is where the server takes replies that go back through a service import. Allowing
+            # it by name, not by `allow_responses`, keeps the answers of requests that are under way
+            # while the server reloads its configuration for a new pipeline's user.
+            (subjects.EVENTS, "_R_.>"),
         ),
-        f"{API}.STREAM.DELETE.{subjects.COMMANDS_STREAM}",
-    ),
-    subscribe=(f"{subjects.COORDINATOR_INBOX}.>", subjects.API, subjects.EVENTS),
-)
+        subscribe=(f"{subjects.COORDINATOR_INBOX}.>", subjects.API),
+    )
 
 
 def _coordinator_data(wards: Wards) -> Permissions:
     api = subjects.data_api(wards)
+    shared = (*_TRUTH, *_HELPS, *_PASSING)
     return Permissions(
-        publish=(
-            f"{api}.>",
-            f"{API}.CONSUMER.MSG.NEXT.*.*",
-            f"{API}.DIRECT.GET.>",
-            "$JS.ACK.>",
-            subjects.DATUMS,
-            subjects.ASSIGNMENTS,
-            subjects.WORKER_EVENTS,
+        publish=_all(
+            # a pipeline's stream has its name, and a wildcard is a whole token: so all streams,
+            # less what is denied below
+            _declaring(api, "*"),
+            (f"{api}.STREAM.DELETE.*", f"{api}.STREAM.PURGE.*"),
+            (f"{api}.CONSUMER.CREATE.*.*.>", f"{api}.CONSUMER.DELETE.*.*"),
+            (f"{api}.CONSUMER.INFO.*.*",),
+            *(_following(api, each) for each in shared),
+            tuple(f"{API}.DIRECT.GET.{each}" for each in (*_TRUTH, *_HELPS)),
+            tuple(_looking_up(each) for each in (*_TRUTH, *_HELPS)),
+            tuple(f"{api}.STREAM.MSG.DELETE.{each}" for each in (*_TRUTH, *_HELPS)),
+            (subjects.DATUMS, subjects.ASSIGNMENTS),
         ),
         deny_publish=(
-            f"{api}.ACCOUNT.PURGE.>",
-            f"{api}.STREAM.DELETE.{subjects.OUTCOMES_STREAM}",
-            f"{api}.STREAM.DELETE.{subjects.ATTEMPTS_STREAM}",
+            *(f"{api}.STREAM.DELETE.{each}" for each in shared),
+            *(f"{api}.STREAM.PURGE.{each}" for each in _PASSING),
         ),
-        subscribe=(f"{subjects.COORDINATOR_INBOX}.>", subjects.CLAIMS),
+        subscribe=(f"{subjects.COORDINATOR_INBOX}.>",),
     )
 
 
-def _reading(stream: str) -> tuple[str, ...]:
-    """Return what it takes to read and to follow a stream, all of it."""
-    return (
-        f"{API}.STREAM.INFO.{stream}",
-        f"{API}.CONSUMER.CREATE.{stream}.>",
-        f"{API}.CONSUMER.MSG.NEXT.{stream}.*",
-        f"{API}.DIRECT.GET.{stream}",
-        f"{API}.DIRECT.GET.{stream}.>",
-    )
-
-
-_SCALER = Permissions(
-    publish=(
-        *(
-            subject
-            for bucket in (
-                subjects.PIPELINES,
-                subjects.JOBS,
-                subjects.NODES,
-                subjects.SCALING,
-            )
-            for subject in _reading(subjects.bucket_stream(bucket))
+def _scaler() -> Permissions:
+    followed = (subjects.PIPELINES, subjects.JOBS, subjects.NODES)
+    scaling = subjects.bucket_stream(subjects.SCALING)
+    return Permissions(
+        publish=_all(
+            *(_following(API, subjects.bucket_stream(each)) for each in followed),
+            (_looking_up(scaling), f"{API}.DIRECT.GET.{scaling}"),
+            (_looking_up(subjects.EVENTS_STREAM),),
+            (f"$KV.{subjects.SCALING}.>", subjects.EVENTS),
         ),
-        f"$KV.{subjects.SCALING}.>",
-        subjects.EVENTS,
-    ),
-    subscribe=(f"{subjects.SCALER_INBOX}.>",),
-)
+        subscribe=(f"{subjects.SCALER_INBOX}.>",),
+    )
 
 
 def _scaler_data(wards: Wards) -> Permissions:
@@ -130,8 +157,9 @@ def _scaler_data(wards: Wards) -> Permissions:
             "$JS.ACK.*.*.1.*.*.1.0",  # as `subjects.ack` builds it, and nothing else
             f"{subjects.data_api(wards)}.CONSUMER.INFO.*.*",
             f"{API}.DIRECT.GET.{subjects.CLAIMS_STREAM}",
-            f"{API}.DIRECT.GET.{subjects.CLAIMS_STREAM}.>",
-            f"{API}.DIRECT.GET.{subjects.ATTEMPTS_STREAM}.>",
+            _looking_up(subjects.CLAIMS_STREAM),
+            _looking_up(subjects.ATTEMPTS_STREAM),
+            _looking_up(subjects.WORKER_EVENTS_STREAM),
             subjects.ATTEMPTS,
             subjects.CLAIMS,  # to empty a dead worker's
             subjects.CONTROL,

@@ -112,10 +112,19 @@ class Connection(Protocol):
         """How many subjects the server has refused: anything but 0 is a fault of ours."""
         ...
 
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with it, in sentences for people; nothing while all is well."""
+        ...
+
     async def publish(
         self, subject: str, data: bytes, *, headers: Mapping[str, str] | None = None
     ) -> None:
-        """Send without waiting; raise UnavailableError when disconnected (nothing is buffered)."""
+        """Send without waiting; raise UnavailableError when disconnected (nothing is buffered).
+
+        Raises:
+            PermissionViolationError: the server has refused the subject before.
+        """
         ...
 
     async def request(
@@ -166,7 +175,11 @@ class Connection(Protocol):
         ...
 
     async def flush(self) -> None:
-        """Return once the server has everything that was published; UnavailableError if not."""
+        """Return once the server has everything that was published; UnavailableError if not.
+
+        Raises:
+            PermissionViolationError: the server has refused a subject, and nobody was told yet.
+        """
         ...
 
     async def closed(self) -> None:

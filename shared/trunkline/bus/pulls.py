@@ -68,6 +68,7 @@ class RawPull:
         *,
         on_broken: Callable[[], None] | None = None,
         on_idle: Callable[[], None] | None = None,
+        on_failure: Callable[[], None] | None = None,
     ) -> None:
         """Make a pull that does nothing yet.
 
@@ -79,11 +80,12 @@ class RawPull:
             on_broken: Called instead of asking again when a generation is given up, for consumers
                 that must not be continued then; the pull is ended.
             on_idle: Called when nothing has come for a beat, though it was asked for.
+            on_failure: Called once when the server has refused the pull's subject.
         """
         self._connection = connection
         self._subject = f"{jetstream.API}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._take = take
-        self._on_broken, self._on_idle = on_broken, on_idle
+        self._on_broken, self._on_idle, self._on_failure = on_broken, on_idle, on_failure
         self._wanted = 0
         self._asked: _Asked | None = None
         self._failures = 0
@@ -267,12 +269,15 @@ class RawPull:
             self._timer.cancel()
             self._timer = None
 
-    def _violated(self, violation: Violation) -> None:
-        if violation.subject == self._subject.lower():
-            self.failure = errors.PermissionViolationError(self._subject)
-            self._leave(self._finish())
-            if self._on_broken is not None:
-                self._on_broken()
+    def _violated(self, violation: Violation) -> bool:
+        if violation.subject != self._subject.lower():
+            return False
+        self.failure = errors.PermissionViolationError(self._subject)
+        self._leave(self._finish())
+        for tell in (self._on_broken, self._on_failure):
+            if tell is not None:
+                tell()
+        return True
 
 
 class StandingPull:
@@ -284,10 +289,22 @@ class StandingPull:
         stream: str,
         consumer: str,
         on_delivery: Callable[[Delivery], None],
+        *,
+        on_failure: Callable[[errors.PermissionViolationError], None] | None = None,
     ) -> None:
+        """Ask for nothing yet.
+
+        Args:
+            connection: In the stream's account.
+            stream: The stream's name.
+            consumer: Its durable pull consumer's.
+            on_delivery: Called for each message.
+            on_failure: Called at once when the server has refused the pull, for who waits for a
+                message and wants nothing more until then; `want` raises it, too.
+        """
         self._connection = connection
-        self._on_delivery = on_delivery
-        self._pull = RawPull(connection, stream, consumer, self._take)
+        self._on_delivery, self._on_failure = on_delivery, on_failure
+        self._pull = RawPull(connection, stream, consumer, self._take, on_failure=self._failed)
         self._left: list[Delivery] | None = None
 
     @property
@@ -308,6 +325,10 @@ class StandingPull:
         self._left = []
         await self._pull.end()
         return self._left
+
+    def _failed(self) -> None:
+        if self._on_failure is not None and self._pull.failure is not None:
+            self._on_failure(self._pull.failure)
 
     def _take(self, subject: str, reply: str, data: bytes, _headers: bytes | None) -> None:
         delivery = PulledDelivery(self._connection, subject, reply, data)

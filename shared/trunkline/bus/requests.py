@@ -6,6 +6,7 @@ server refuses one of the subjects.
 """
 
 import asyncio
+import secrets
 
 from trunkline.bus import headers as header_block
 from trunkline.bus import jetstream
@@ -16,6 +17,8 @@ from trunkline.contracts import errors
 SWEEP_S = 0.1
 """Seconds between looks for requests whose time is over; how exact time-outs are."""
 NO_RESPONDERS = 503
+_TOKEN_BYTES = 12
+"""Of a reply subject: it must not be guessed from others (see `contracts.wards`)."""
 
 
 class _Waiting:
@@ -40,7 +43,6 @@ class Requests:
     def __init__(self, wire: Wire, inbox: str) -> None:
         self._wire, self._inbox = wire, inbox
         self._waiting: dict[str, _Waiting] = {}
-        self._next_token = 0
         self._sweeper: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
@@ -67,19 +69,25 @@ class Requests:
         for waiting in self._waiting.values():
             waiting.fail(errors.UnavailableError(waiting.subject, "the connection was lost"))
 
-    def violated(self, violation: Violation) -> None:
-        """Fail those on a subject that was refused; all, when it is our inbox."""
+    def violated(self, violation: Violation) -> bool:
+        """Fail those on a subject that was refused; all, when it is our inbox.
+
+        Returns:
+            Whether there are any.
+        """
         everything = violation.subject.startswith(self._inbox.lower())
+        told = False
         for waiting in self._waiting.values():
             if everything or waiting.subject.lower() == violation.subject:
                 waiting.fail(errors.PermissionViolationError(waiting.subject))
+                told = True
+        return told
 
     async def _until_answered(
         self, subject: str, data: bytes, headers: bytes, timeout_s: float, *, many: bool
     ) -> _Waiting:
         loop = asyncio.get_running_loop()
-        self._next_token += 1
-        token = f"{self._next_token:x}"
+        token = secrets.token_urlsafe(_TOKEN_BYTES)
         self._wire.send(subject, data, reply=f"{self._inbox}.{token}", headers=headers)
         waiting = _Waiting(subject, loop.time() + timeout_s, loop.create_future(), many=many)
         self._waiting[token] = waiting

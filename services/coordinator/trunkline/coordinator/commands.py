@@ -43,9 +43,13 @@ class Commands:
         """Take specs for ever."""
         info = await self._ctl.js_api(f"STREAM.INFO.{subjects.COMMANDS_STREAM}")
         await self._pipelines.forget_commands(above=info["state"]["last_seq"])
-        waiting: asyncio.Queue[Delivery] = asyncio.Queue()
+        waiting: asyncio.Queue[Delivery | errors.PermissionViolationError] = asyncio.Queue()
         pull = StandingPull(
-            self._ctl, subjects.COMMANDS_STREAM, subjects.COMMANDS_CONSUMER, waiting.put_nowait
+            self._ctl,
+            subjects.COMMANDS_STREAM,
+            subjects.COMMANDS_CONSUMER,
+            waiting.put_nowait,
+            on_failure=waiting.put_nowait,
         )
         pull.start()
         failures = 0
@@ -54,6 +58,8 @@ class Commands:
                 if waiting.empty():
                     pull.want(1)
                 delivery = await waiting.get()
+                if isinstance(delivery, errors.PermissionViolationError):
+                    raise delivery
                 if not delivery.current:
                     continue
                 if await self._settle(delivery, failures):

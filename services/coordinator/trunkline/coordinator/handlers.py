@@ -1,6 +1,6 @@
 """What each request is answered with, but for datums, logs and events: see `readers`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from urllib.parse import urlsplit
 
@@ -38,11 +38,13 @@ class Handlers:
         commits: Commits,
         folds: Folds,
         ctl: NatsConnection,
+        problems: Callable[[], Sequence[str]],
         settings: Settings,
     ) -> None:
         self._catalog, self._tables = catalog, catalog.tables
         self._pipelines, self._repos, self._commits = pipelines, repos, commits
-        self._folds, self._ctl, self._settings = folds, ctl, settings
+        self._folds, self._ctl = folds, ctl
+        self._problems, self._settings = problems, settings
 
     def all(self) -> dict[str, Handler]:
         """Return the handlers by verb."""
@@ -203,7 +205,7 @@ class Handlers:
         """Show what the installation is."""
         info = await self._ctl.js_api(f"STREAM.INFO.{subjects.bucket_stream(subjects.PIPELINES)}")
         config = info["config"]
-        problems = ["NATS has refused subjects to the coordinator"] if self._ctl.violations else []
+        problems = self._problems()
         return paging.answer(
             contract.Status(
                 version=metadata.version("trunkline"),

@@ -40,7 +40,7 @@ from trunkline.coordinator.repos import Committer, Repos
 from trunkline.coordinator.runner import JobRunner
 from trunkline.coordinator.settings import Settings
 from trunkline.coordinator.tables import Tables
-from trunkline.runtime import backoff
+from trunkline.runtime import backoff, probes
 from trunkline.runtime.clock import SystemClock
 from trunkline.storage.store import open_store
 
@@ -73,7 +73,9 @@ async def run(settings: Settings) -> None:
     """Serve until cancelled, or until a connection is closed for good."""
     wards, inbox = Wards(settings.data_key), subjects.COORDINATOR_INBOX
     api = subjects.data_api(wards)
+    readiness = probes.Readiness()
     async with (
+        probes.served(settings.probe_host, settings.probe_port, readiness),
         connection.connect(settings.ctl_url, name="coordinator", inbox=inbox) as ctl,
         connection.connect(
             settings.data_url, name="coordinator-data", inbox=inbox, api=api
@@ -82,7 +84,9 @@ async def run(settings: Settings) -> None:
     ):
         tasks.create_task(_end_with(ctl, "coordinator"), name="closed-ctl")
         tasks.create_task(_end_with(data, "coordinator-data"), name="closed-data")
-        await Coordinator(ctl, data, wards, settings).serve()
+        coordinator = Coordinator(ctl, data, wards, settings)
+        readiness.judge_by(coordinator.problems)
+        await coordinator.serve()
 
 
 async def _end_with(conn: NatsConnection, name: str) -> None:
@@ -142,7 +146,14 @@ class Coordinator:
         folds = self._folder.fold
         handlers = {
             **Handlers(
-                self._catalog, self._pipelines, self._repos, commits, folds, ctl, settings
+                self._catalog,
+                self._pipelines,
+                self._repos,
+                commits,
+                folds,
+                ctl,
+                self.problems,
+                settings,
             ).all(),
             **DatumViews(self._catalog, outcomes, folds, data, wards).all(),
             **Readers(ctl, data, wards).all(),
@@ -154,6 +165,13 @@ class Coordinator:
             places=settings.requests,
             timeout_s=settings.request_timeout_s,
         )
+
+    def problems(self) -> list[str]:
+        """Return what keeps the coordinator from its work, in sentences for people."""
+        found = [*self._ctl.problems, *self._data.problems]
+        if not self._synced.is_set():
+            found.append("the coordinator has not gone through what is stored yet")
+        return found
 
     async def serve(self) -> None:
         """Run all loops until cancelled."""

@@ -32,3 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """API requests that are worked on at once; more wait their turn."""
     request_timeout_s: float = 10.0
     """Seconds after which a request is answered with `unavailable`."""
+    probe_port: int | None = None
+    """Where `/livez` and `/readyz` are answered; unset: nowhere."""
+    probe_host: str = "127.0.0.1"
+    """The address of that: loopback, or in a pod the pod's own (`0.0.0.0`)."""

@@ -11,6 +11,7 @@ from trunkline.bus.publishing import Window
 from trunkline.bus.tables import KvTable
 from trunkline.contracts import records, subjects
 from trunkline.contracts.wards import Wards
+from trunkline.runtime import probes
 from trunkline.runtime.clock import SystemClock
 from trunkline.scaler.ports import Cluster
 from trunkline.scaler.service import Scaler
@@ -24,9 +25,11 @@ async def serve(config: Settings, connect_cluster: Connect) -> None:
     """Scale and reap until cancelled, or until a connection is closed for good."""
     wards, inbox = Wards(config.data_key), subjects.SCALER_INBOX
     api = subjects.data_api(wards)
+    readiness = probes.Readiness()
     async with (
+        probes.served(config.probe_host, config.probe_port, readiness),
         connection.connect(config.ctl_url, name="scaler", inbox=inbox) as ctl,
-        connection.connect(config.data_url, name="scaler", inbox=inbox, api=api) as data,
+        connection.connect(config.data_url, name="scaler-data", inbox=inbox, api=api) as data,
         connect_cluster(ctl) as cluster,
     ):
         scaler = Scaler(
@@ -44,6 +47,7 @@ async def serve(config: Settings, connect_cluster: Connect) -> None:
             leases=functools.partial(topology.in_flight, data),
             clock=SystemClock(),
         )
+        readiness.judge_by(lambda: [*ctl.problems, *data.problems, *scaler.problems])
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(scaler.run(), name="scaler")
             tasks.create_task(_until_closed(ctl, data), name="until-closed")

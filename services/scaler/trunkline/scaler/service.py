@@ -102,6 +102,8 @@ class Scaler:
         """Since when a worker runs without a claim that stands."""
         self._buried: dict[Instance, None] = {}
         """Workers whose end was seen to, the last ones."""
+        self.problems: Sequence[str] = ("the scaler has not seen all there is yet",)
+        """What keeps it from its work, in sentences for people."""
 
     async def run(self) -> None:
         """Scale and reap for ever."""
@@ -138,11 +140,13 @@ class Scaler:
                 view = await self._cluster.look()
             except ClusterUnavailableError as error:
                 failures += 1
+                self.problems = (str(error),)
                 self._reaper.listed(None)
                 log.warning("cluster does not answer", extra={"error": str(error)})
                 await self._sleep(backoff.delay_s(failures, most_s=self._config.resync_s))
                 continue
             failures = 0
+            self.problems = ()
             await self._notice(view)
             await self._drains.repeat()
             await self._sleep(self._round(view, tasks))

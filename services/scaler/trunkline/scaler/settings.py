@@ -29,3 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds after which a worker that neither claims nor answers a drain counts as gone."""
     silent_s: float = 60.0
     """Seconds after which a worker that runs and was never heard of is replaced."""
+    probe_port: int | None = None
+    """Where `/livez` and `/readyz` are answered; unset: nowhere."""
+    probe_host: str = "127.0.0.1"
+    """The address of that: loopback, or in a pod the pod's own (`0.0.0.0`)."""

@@ -24,9 +24,9 @@ from trunkline.bus.firsts import Firsts
 from trunkline.bus.ports import Delivery
 from trunkline.bus.publishing import Window
 from trunkline.bus.pulls import StandingPull
-from trunkline.contracts import subjects
+from trunkline.contracts import errors, subjects
 from trunkline.contracts.wards import Ward
-from trunkline.runtime import logs, settings
+from trunkline.runtime import logs, probes, settings
 from trunkline.runtime.clock import SystemClock
 from trunkline.storage.store import open_store
 from trunkline.worker_agent import children, environment, link, linux, namespaces, shim
@@ -116,17 +116,27 @@ async def agent(
 
     if stops.seen:
         return EXIT_STOPPED
-    with contextlib.ExitStack() as ends:
+    readiness = probes.Readiness()
+    async with contextlib.AsyncExitStack() as ends:
         ends.callback(stops.deliver_to(stop))
         ends.enter_context(_stopped_is_an_end(stops))
+        served = probes.served(config.probe_host, config.probe_port, readiness)
+        await ends.enter_async_context(served)
         shim_link = Link(await meet(), on_term=stop)
         ends.callback(shim_link.close)
         hello = await shim_link.hello()
         async with connect(config.data_url, name=config.worker, inbox=inbox) as connection:
+            readiness.judge_by(lambda: connection.problems)
 
-            def pull(job: str, on_delivery: Callable[[Delivery], None]) -> StandingPull:
-                stream = subjects.datums_stream(ward.pipeline)
-                return StandingPull(connection, stream, subjects.job_consumer(job), on_delivery)
+            def pull(
+                job: str,
+                on_delivery: Callable[[Delivery], None],
+                on_failure: Callable[[errors.PermissionViolationError], None],
+            ) -> StandingPull:
+                stream, consumer = subjects.datums_stream(ward.pipeline), subjects.job_consumer(job)
+                return StandingPull(
+                    connection, stream, consumer, on_delivery, on_failure=on_failure
+                )
 
             publisher = Window(connection)
             worker = Worker(

@@ -62,6 +62,13 @@ class ClosedError(errors.TrunklineError):
         super().__init__("the connection to NATS is closed for good; the process ends")
 
 
+Pull = Callable[
+    [str, Callable[[Delivery], None], Callable[[errors.PermissionViolationError], None]],
+    StandingPull,
+]
+"""(job, on_delivery, on_failure) -> the standing pull of a job."""
+
+
 class Worker:
     """One worker incarnation."""
 
@@ -79,7 +86,7 @@ class Worker:
         *,
         clock: Clock,
         inherited: Mapping[str, str],
-        pull: Callable[[str, Callable[[Delivery], None]], StandingPull],
+        pull: Pull,
     ) -> None:
         """Put a worker together.
 
@@ -238,6 +245,14 @@ class Worker:
         except (TimeoutError, errors.UnavailableError):
             log.warning("the last claim is not sent", extra={"worker": self._config.worker})
 
+    def _pull_refused(self, error: errors.PermissionViolationError) -> None:
+        """End the process: it would wait for datums that cannot come."""
+
+        async def fail() -> None:
+            raise error
+
+        self._spawn(fail(), "pull-refused")
+
     async def _fail_when_closed(self) -> None:
         await self._connection.closed()
         raise ClosedError
@@ -346,7 +361,9 @@ class Worker:
             return
         pull = self._pulls.get(job)
         if pull is None:
-            pull = self._make_pull(job, lambda delivery: self._delivered(job, delivery))
+            pull = self._make_pull(
+                job, lambda delivery: self._delivered(job, delivery), self._pull_refused
+            )
             self._pulls[job] = pull
             pull.start()
         pull.want(count)

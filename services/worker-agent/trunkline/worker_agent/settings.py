@@ -42,3 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shim_loss_exits: bool = True
     """Whether the process ends when the shim is gone. A pod's agent stays: it waits to be deleted,
     since the user's container comes back by itself but under back-off."""
+    probe_port: int | None = None
+    """Where `/livez` and `/readyz` are answered; unset: nowhere."""
+    probe_host: str = "127.0.0.1"
+    """The address of that: loopback, or in a pod the pod's own (`0.0.0.0`)."""
