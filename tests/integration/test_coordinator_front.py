@@ -472,6 +472,42 @@ async def test_what_is_in_use_is_not_deleted_and_what_is_deleted_is_gone(front: 
         assert jobs[0].id != commit
 
 
+async def test_a_cron_input_ticks_by_itself_and_when_it_is_told_to(front: Front) -> None:
+    cron = {"cron": {"name": "tick", "spec": "@every 1s"}}
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        both = {"cross": [{"pfs": {"repo": "in", "glob": "/*"}}, cron]}
+        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in", input=both))
+        head = {"repo": "words_tick", "branch": "master"}
+
+        async def ticks() -> dict[str, int]:
+            return (await front.get("branch.get", records.Branch, head)).ticks
+
+        (first,) = (await ticks()).values()
+        await until(ticks, lambda found: found["words.tick"] >= first + 2)
+        assert await front.jobs() == [], "there is nothing in the other input yet"
+        await front.commit("in", "/a")
+        (job,) = await until(front.jobs, bool)
+        assert [each.repo for each in job.inputs] == ["in", "words_tick"]
+        told = await front.get("pipeline.tick", api.Ticked, {"name": "words"})
+        jobs = await until(
+            front.jobs, lambda found: any(each.id == told.commits[0].id for each in found)
+        )
+        assert len({each.id for each in jobs}) == len(jobs)
+        taken = a_spec("other", "in", input={"cron": {**cron["cron"], "repo": "words"}})
+        reply = await front.ask("pipeline.apply", taken)
+        assert "is a pipeline's output" in reply.problems[0][1]
+        assert (await front.ask("repo.delete", {"name": "words_tick"})).code == "invalid"
+        assert (await front.ask("pipeline.tick", {"name": "in"})).code == "not-found"
+    async with front.coordinator():
+        found = await ticks()
+        await until(ticks, lambda now: now["words.tick"] > found["words.tick"])
+        await front.get("pipeline.delete", records.Pipeline, {"name": "words"})
+        await until(front.pipelines, lambda all_: not all_)
+        repos = await front.get("repo.list", list[api.RepoView])
+        assert [each.repo.name for each in repos] == ["in"]
+
+
 async def test_a_coordinator_that_comes_back_goes_on_where_it_was(front: Front) -> None:
     loop = asyncio.get_running_loop()
     async with front.coordinator():

@@ -338,6 +338,16 @@ def wait(asked: options.Asked, what: str, timeout_s: float) -> None:
     waiting.wait(asked, what, timeout_s)
 
 
+@main.command()
+@click.argument("pipeline")
+@asking
+def tick(asked: options.Asked, pipeline: str) -> None:
+    """Let a pipeline's cron inputs tick now, whatever their schedules say."""
+    from trunkline.cli import pipelines
+
+    pipelines.tick(asked, pipeline)
+
+
 @main.group(cls=options.Nouns)
 def stop() -> None:
     """Stop a job."""

@@ -87,3 +87,14 @@ def delete(asked: Asked, name: str) -> None:
         render.done(asked, pipeline, f"pipeline {name} is being deleted")
 
     session.run(asked, body)
+
+
+def tick(asked: Asked, name: str) -> None:
+    """Let a pipeline's cron inputs tick now."""
+
+    async def body(client: Client) -> None:
+        made = await client.call("pipeline.tick", api.Named(name=name), api.Ticked)
+        told = "\n".join(f"{each.repo}@{each.id}" for each in made.commits)
+        render.done(asked, made, told)
+
+    session.run(asked, body)

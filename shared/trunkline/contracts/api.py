@@ -11,6 +11,7 @@ job; a datum's index; a stream sequence of a log line or an event).
 | pipeline.delete | Named | records.Pipeline |
 | pipeline.get | Named | PipelineView |
 | pipeline.list | Page | list of PipelineView |
+| pipeline.tick | Named | Ticked |
 | repo.create | RepoCreate | records.Repo |
 | repo.list | Page | list of RepoView |
 | repo.get | Named | RepoView |
@@ -59,6 +60,12 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
     """The thing itself."""
 
     name: str
+
+
+class Ticked(msgspec.Struct, frozen=True, kw_only=True):
+    """The commits that a pipeline's cron inputs made when they were told to tick."""
+
+    commits: tuple[records.Commit, ...]
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

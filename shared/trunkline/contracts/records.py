@@ -18,6 +18,8 @@ class Repo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     description: str = ""
     pipeline: bool = False
     """Whether a pipeline of the same name owns it; nobody else commits to it then."""
+    ticks_of: str = ""
+    """The pipeline for whose cron input it was made: it goes with that, unless others read it."""
 
 
 class Branch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -28,6 +30,9 @@ class Branch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     head: str = ""
     """Id of a commit; empty while there is none."""
     moved_ns: int = 0
+    ticks: dict[str, int] = {}
+    """`ticks.name` -> the newest tick, in seconds since the epoch, that was committed here for a cron
+    input: it moves with the head, so that no tick is made twice."""
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

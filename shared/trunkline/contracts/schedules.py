@@ -63,11 +63,19 @@ class Schedule:
     """0 is Sunday."""
     either_day: bool = False
     """Whether a day need only fit `days` or `weekdays`: both are restricted."""
-    every_s: float | None = None
+    every_s: int | None = None
 
     def after(self, moment: datetime) -> datetime | None:
-        """Return the first tick after a moment, in UTC; None if there is none."""
-        moment = moment.astimezone(UTC)
+        """Return the first tick after a moment, in UTC; None if there is none.
+
+        It comes at a whole second; so an interval counts in whole ones, too.
+        """
+        try:
+            return self._after(moment.astimezone(UTC))
+        except OverflowError:  # beyond the year 9999
+            return None
+
+    def _after(self, moment: datetime) -> datetime | None:
         if self.every_s is not None:
             return moment.replace(microsecond=0) + timedelta(seconds=self.every_s)
         start = moment.replace(second=0, microsecond=0) + timedelta(minutes=1)
@@ -100,7 +108,7 @@ def parse(text: str) -> Schedule:
         if seconds is None or not 1 <= seconds <= _MOST_EVERY_S:
             reason = "`@every` needs a duration from 1s to a year, such as 90s or 1h30m"
             raise errors.InvalidScheduleError(text, reason)
-        return Schedule(every_s=seconds)
+        return Schedule(every_s=int(seconds))
     if len(words) == 1 and words[0] in _NAMED:
         words = _NAMED[words[0]].split()
     if len(words) != len(_FIELDS) or words[0].startswith(("TZ=", "CRON_TZ=")):

@@ -13,7 +13,6 @@ from trunkline.coordinator.core.pipelines import Fresh, Installed, Refused
 EXAMPLES: dict[str, dict[str, Any]] = {
     "job_timeout": changed(job_timeout="1h"),
     "same_path": changed(same_path="concatenate"),
-    "input.cron": changed(input={"cron": {"name": "t", "spec": "@daily"}}),
     "pfs.lazy": changed(input={"union": [pfs(), pfs(lazy=True)]}),
     "pfs.trigger": changed(input=pfs(trigger={"commits": 2})),
     "transform.err_cmd": transform(err_cmd=["true"]),

@@ -18,6 +18,7 @@ from trunkline.coordinator.pipelines import Pipelines
 from trunkline.coordinator.repos import Repos
 from trunkline.coordinator.settings import Settings
 from trunkline.coordinator.tables import NODES_KEY
+from trunkline.coordinator.ticking import Ticking
 
 NODES_MAX = 10_000
 """Logical nodes that one machine may pretend to have."""
@@ -36,6 +37,7 @@ class Handlers:
         pipelines: Pipelines,
         repos: Repos,
         commits: Commits,
+        ticking: Ticking,
         folds: Folds,
         ctl: NatsConnection,
         problems: Callable[[], Sequence[str]],
@@ -43,6 +45,7 @@ class Handlers:
     ) -> None:
         self._catalog, self._tables = catalog, catalog.tables
         self._pipelines, self._repos, self._commits = pipelines, repos, commits
+        self._ticking = ticking
         self._folds, self._ctl = folds, ctl
         self._problems, self._settings = problems, settings
 
@@ -53,6 +56,7 @@ class Handlers:
             "pipeline.delete": self.pipeline_delete,
             "pipeline.get": self.pipeline_get,
             "pipeline.list": self.pipeline_list,
+            "pipeline.tick": self.pipeline_tick,
             "repo.create": self.repo_create,
             "repo.get": self.repo_get,
             "repo.list": self.repo_list,
@@ -94,6 +98,12 @@ class Handlers:
         last_jobs = self._last_jobs()
         views = ((each.name, self._pipeline_view(each, last_jobs)) for each in found)
         return paging.cut(views, paging.limit(page.limit))
+
+    async def pipeline_tick(self, body: bytes) -> Answer:
+        """Let a pipeline's cron inputs tick now."""
+        name = names.pipeline(decode(body, contract.Named).name)
+        commits = await self._ticking.tick(name)
+        return paging.answer(contract.Ticked(commits=tuple(commits)))
 
     async def repo_create(self, body: bytes) -> Answer:
         """Create a repo."""

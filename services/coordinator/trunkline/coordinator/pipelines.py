@@ -2,8 +2,8 @@
 
 *Apply.* The record of the pipeline is written first, by compare-and-set: that is the point from which
 the pipeline exists. What follows from it is then made, each step idempotent, in this order: the
-version's entry in the history, the output branch, the output repo, the datum stream, the missing
-jobs. Killed between any two of them, the round at the next start makes the rest (`ensure`, then
+version's entry in the history, the output branch, the output repo, repos of ticks, the datum stream, the
+missing jobs. Killed between any two of them, the round at the next start makes the rest (`ensure`, then
 `JobSets.create_missing`), before any request is answered. A repeated request finds the same spec and
 does the same.
 
@@ -12,9 +12,10 @@ published: whoever asked has the problems in the reply.
 
 *Delete.* State DELETING first; from then on no job is made and no spec may read it. Then each round
 does what is not done yet: jobs are killed; once all are put away, the datum stream goes, then the
-records of the jobs, the done index, the history, an output repo in which nothing was ever committed,
-and the pipeline's own record last. An output repo with commits stays, and belongs to nobody: its
-files can be read, it can be deleted, and a pipeline of the same name takes it over.
+records of the jobs, the done index, the history, repos of its ticks that nobody else reads, an output repo
+in which nothing was ever committed, and the pipeline's own record last. An output repo with commits
+stays, and belongs to nobody: its files can be read, it can be deleted, and a pipeline of the same name
+takes it over.
 """
 
 import logging
@@ -147,6 +148,8 @@ class Pipelines:
         kept = msgspec.structs.replace(pipeline, refusal=None, command=0)
         await self._catalog.pipelines.ensure(key, kept)
         await self._repos.ensure_output(pipeline.name, pipeline.spec.output_branch)
+        for cron in spec.crons(pipeline.spec.input):
+            await self._repos.ensure_ticks(pipeline.name, cron, pipeline.updated_ns)
         ward = self._wards.of(pipeline.name)
         await topology.declare_pipeline(self._data, ward, replicas=self._replicas)
         await self._assignments.publish(pipeline.name)
@@ -192,6 +195,7 @@ class Pipelines:
             for key in list(self._catalog.pipelines):
                 if key.startswith(f"{name}."):
                     await self._catalog.pipelines.delete(key)
+            await self._repos.remove_ticks(name)
             repo = self._catalog.repos.get(name)
             branches = self._catalog.branches_of(name)
             if repo is not None and repo.pipeline and not any(each.head for each in branches):

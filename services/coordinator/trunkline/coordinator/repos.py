@@ -16,9 +16,10 @@ It goes in the same order, record last.
 import msgspec
 
 from trunkline.bus.ports import Entry
-from trunkline.contracts import api, errors, names, records
+from trunkline.contracts import api, errors, names, records, spec
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.core import pipelines as cores
+from trunkline.coordinator.core import ticks
 from trunkline.coordinator.tables import Tables, branch_key, commit_key
 from trunkline.runtime.clock import Clock
 
@@ -90,6 +91,25 @@ class Repos:
         record = records.Repo(name=pipeline, created_ns=self._clock.wall_ns(), pipeline=True)
         await self._catalog.repos.ensure(pipeline, record)
 
+    async def ensure_ticks(self, pipeline: str, cron: spec.CronInput, made_ns: int) -> None:
+        """See that the repo of a cron input's ticks is there, and from when on it ticks.
+
+        Args:
+            pipeline: Whose input it is.
+            cron: The input.
+            made_ns: When the pipeline's version was applied.
+        """
+        key, name = branch_key(cron.repo, MASTER), ticks.name(pipeline, cron.name)
+        branch = await self._catalog.branches.ensure(
+            key, records.Branch(repo=cron.repo, name=MASTER)
+        )
+        if name not in branch.ticks:
+            begin = ticks.begin(cron.start, made_ns)
+            known = {**branch.ticks, name: begin}
+            await self._catalog.branches.replace(key, msgspec.structs.replace(branch, ticks=known))
+        record = records.Repo(name=cron.repo, created_ns=self._clock.wall_ns(), ticks_of=pipeline)
+        await self._catalog.repos.ensure(cron.repo, record)
+
     async def create_branch(self, request: api.BranchCreate) -> records.Branch:
         """Create a branch, empty or at a commit that the repo has.
 
@@ -127,6 +147,14 @@ class Repos:
                 )
             await self.remove(name)
             return repo
+
+    async def remove_ticks(self, pipeline: str) -> None:
+        """Remove the repos that were made for ticks of a pipeline that goes, but for those that others read."""
+        pipelines = self._catalog.heads_of_pipelines()
+        for repo in self._catalog.repos.values():
+            others = set(cores.readers(repo.name, pipelines)) - {pipeline}
+            if repo.ticks_of == pipeline and not others:
+                await self.remove(repo.name)
 
     async def remove(self, name: str) -> None:
         """Remove commits, branches and then the repo itself; repeatable."""

@@ -1,8 +1,9 @@
 """The coordinator's loops, and what they are made of.
 
 A *round* makes everything so that follows from what is stored: topology, what a half-done request
-has left behind, the missing jobs, the jobs that may begin, and one task for each job that is under
-way. It is level-triggered: whatever changes a record wakes it, and it runs every `resync_s` anyway.
+has left behind, the missing jobs, the ticks that are due, the jobs that may begin, and one task for each
+job that is under way. It is level-triggered: whatever changes a record wakes it, and it runs at the next
+tick, and every `resync_s` anyway.
 Nothing that a round does depends on the one before, so the first round after a start is the repair
 of whatever the process was killed in, and no request is answered before it is through.
 
@@ -40,6 +41,7 @@ from trunkline.coordinator.repos import Committer, Repos
 from trunkline.coordinator.runner import JobRunner
 from trunkline.coordinator.settings import Settings
 from trunkline.coordinator.tables import Tables
+from trunkline.coordinator.ticking import Ticking
 from trunkline.runtime import backoff, probes
 from trunkline.runtime.clock import SystemClock
 from trunkline.storage.store import open_store
@@ -108,6 +110,7 @@ class Coordinator:
         self._catalog = Catalog(tables, clock, local=settings.local)
         self._jobsets = JobSets(self._catalog, events, clock)
         self._repos = Repos(self._catalog, clock)
+        self._ticking = Ticking(self._catalog, self._jobsets, store, events, clock)
         publisher = Window(data)
         outcomes = Outcomes(data, wards, store)
         self._assignments = Assignments(self._catalog.jobs, wards, publisher)
@@ -150,6 +153,7 @@ class Coordinator:
                 self._pipelines,
                 self._repos,
                 commits,
+                self._ticking,
                 folds,
                 ctl,
                 self.problems,
@@ -214,7 +218,7 @@ class Coordinator:
         while True:
             self._catalog.woken.clear()
             try:
-                await self._round(tasks)
+                wait_s = await self._round(tasks)
             except errors.TrunklineError as error:
                 failures += 1
                 log.warning("round must be repeated", extra={"reason": str(error)})
@@ -223,11 +227,11 @@ class Coordinator:
             failures = 0
             self._synced.set()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.resync_s):
+                async with asyncio.timeout(min(wait_s, self._settings.resync_s)):
                     await self._catalog.woken.wait()
 
-    async def _round(self, tasks: asyncio.TaskGroup) -> None:
-        """Make everything so that follows from what is stored."""
+    async def _round(self, tasks: asyncio.TaskGroup) -> float:
+        """Make everything so that follows from what is stored; return the seconds until a tick."""
         if not (self._declared and self._synced.is_set()):
             await self._declare()
             await self._repos.repair()
@@ -235,6 +239,7 @@ class Coordinator:
         await self._pipelines.ensure_all()
         async with self._catalog.graph:
             await self._jobsets.create_missing()
+        wait_s = await self._ticking.round()
         await self._jobsets.advance()
         await self._pipelines.advance_deletions()
         for job in self._catalog.jobs.unsettled():
@@ -242,6 +247,7 @@ class Coordinator:
             if job.state is not JobState.WAITING and key not in self._running:
                 task = tasks.create_task(self._drive(*key), name=f"job-{job.pipeline}@{job.id}")
                 self._running[key] = task
+        return wait_s
 
     async def _drive(self, pipeline: str, job: str) -> None:
         """Drive one job to its end, whatever happens."""

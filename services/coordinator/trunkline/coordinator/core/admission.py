@@ -10,7 +10,6 @@ from trunkline.contracts.spec_sections import Effect
 NOT_YET = {
     "job_timeout": "jobs are not timed out yet: leave it out, and use `datum_timeout`",
     "same_path": "so far no path can be written twice: let each datum write paths of its own",
-    "input.cron": "there is no clock yet: put a file into a repo from a cron of yours",
     "pfs.lazy": "so far files are fetched before the command starts: leave it out",
     "pfs.trigger": "so far every commit sets off a job: commit to another branch first",
     "transform.err_cmd": "it is not run yet: let the command itself deal with failures and exit with 0",

@@ -155,13 +155,16 @@ def _problems(
     if repo is not None and not repo.pipeline:
         text = f"{name!r} is the name of a repo; a pipeline owns the repo of its own name, so"
         found.append((at, f"{text} choose another name"))
+    ticks = {each.repo for each in spec.crons(wanted.input)}
     for at_leaf, leaf in spec.leaves(wanted.input):
         path = f"{at_leaf}.repo"
         if leaf.repo == name:
             continue
         owner = installed.pipelines.get(leaf.repo)
         made = owner is not None and owner.spec is not None
-        if owner is not None and owner.state is PipelineState.DELETING:
+        if leaf.repo in ticks:
+            found += _tick_problems(path, leaf.repo, installed, made=made)
+        elif owner is not None and owner.state is PipelineState.DELETING:
             found.append((path, f"pipeline {leaf.repo!r}, whose output it is, is being deleted"))
         elif leaf.repo not in installed.repos and not made:
             remedy = "create it, or apply the pipeline of that name, and apply this spec again"
@@ -171,6 +174,17 @@ def _problems(
     if cycle := jobsets.find_cycle(name, reads):
         found.append(("$.input", f"it would close a cycle: {' -> '.join(cycle)}"))
     return tuple(found)
+
+
+def _tick_problems(path: str, repo: str, installed: Installed, *, made: bool) -> Problems:
+    """Return why ticks cannot be committed to a repo; one that is not there is made."""
+    there = installed.repos.get(repo)
+    if made or (there is not None and there.pipeline):
+        text = (
+            f"{repo!r} is a pipeline's output; ticks need a repo of their own: set another `repo`"
+        )
+        return ((path, text),)
+    return ()
 
 
 def _reads(pipelines: Mapping[str, records.Pipeline]) -> dict[str, list[str]]:
