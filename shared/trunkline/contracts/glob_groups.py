@@ -4,7 +4,8 @@ The groups' texts are those that a backtracking matcher would find first: altern
 repetitions as often as possible, the last round of a group that is repeated. They are found without
 backtracking (Pike's machine): all ways to match so far are kept at once, in the order in which a
 backtracking matcher would try them, and a way that comes to where a better one is already is dropped.
-So the work for each character is bounded by the size of the pattern.
+So the work for each character is bounded by the size of the pattern. Which ways come from which over a
+character is remembered, up to a bound, so that over usual paths a step is one look-up.
 
     Take     the next character must be one of these
     Switch   the next character decides where to go on
@@ -15,7 +16,7 @@ So the work for each character is bounded by the size of the pattern.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trunkline.contracts import errors, glob_positions
 from trunkline.contracts.glob_chars import Chars
@@ -23,6 +24,9 @@ from trunkline.contracts.glob_syntax import Choice, Group, Literal, Node, Other,
 
 KEY_MAX_CHARS = 1024
 """Of a text that is made of groups, before they are filled in."""
+
+_MOST_REMEMBERED = 20_000
+"""Ways over characters that one glob keeps."""
 
 _REFERENCE = re.compile(r"\$(?:(\$)|(\d+)|\{(\d+)\})", re.ASCII)
 
@@ -55,63 +59,94 @@ class _End:
     pass
 
 
-_Way = tuple[int, tuple[int, ...]]
-"""Where in the program, and where in the path the groups began and ended; -1 if they did not."""
+_Move = tuple[int, tuple[int, ...]]
+"""Which of the ways so far a way comes from, and which marks it sets where it is now."""
+
+
+@dataclass(slots=True, eq=False)
+class _State:
+    """The places in the program that all ways have come to, the best one first."""
+
+    places: tuple[int, ...]
+    steps: "dict[str, tuple[_State, tuple[_Move, ...]]]" = field(default_factory=dict)
+    """For each character: the next state, and where its ways come from."""
 
 
 class Groups:
-    """Finds the texts of a pattern's groups."""
+    """Finds the texts of a pattern's groups. It may be shared, also between threads."""
 
     def __init__(self, parsed: Parsed) -> None:
         self.count = parsed.groups
         self._program: list[_Take | _Switch | _Fork | _Mark | _End] = [_End()]
-        self._start = self._sequence(parsed.nodes, 0)
+        self._states: dict[tuple[int, ...], _State] = {}
+        self._remembered = 0
+        self._start = self._reach([(self._sequence(parsed.nodes, 0), 0)])
 
     def find(self, path: str) -> tuple[str, ...] | None:
         """Return the texts of all groups, empty where one has none; None if the path does not match."""
-        nothing = (-1,) * (2 * self.count)
-        ways = self._reach([(self._start, nothing)], 0)
-        for at, char in enumerate(path):
-            ways = self._reach(self._over(ways, char), at + 1)
-            if not ways:
+        state, moves = self._start
+        ways = [_marked((-1,) * (2 * self.count), slots, 0) for _, slots in moves]
+        for at, char in enumerate(path, 1):
+            state, moves = state.steps.get(char) or self._step(state, char)
+            if not moves:
                 return None
-        for place, marks in ways:
+            ways = [
+                _marked(ways[origin], slots, at) if slots else ways[origin]
+                for origin, slots in moves
+            ]
+        for place, marks in zip(state.places, ways, strict=True):
             if isinstance(self._program[place], _End):
                 pairs = zip(marks[::2], marks[1::2], strict=True)
                 return tuple(path[begin:end] if end >= 0 else "" for begin, end in pairs)
         return None
 
-    def _over(self, ways: list[_Way], char: str) -> list[_Way]:
-        """Return the ways that go on over a character, the best one first."""
-        found: list[_Way] = []
-        for place, marks in ways:
+    def _step(self, state: _State, char: str) -> tuple[_State, tuple[_Move, ...]]:
+        """Return what a character leads to, and remember it."""
+        ways: list[tuple[int, int]] = []
+        for origin, place in enumerate(state.places):
             match self._program[place]:
                 case _Take(accepts, then) if accepts(char):
-                    found.append((then, marks))
+                    ways.append((then, origin))
                 case _Switch(edges):
-                    found += [(then, marks) for test, then in edges if test.accepts(char)]
+                    ways += [(then, origin) for test, then in edges if test.accepts(char)]
                 case _:
                     pass
+        found = self._reach(ways)
+        self._remembered += 1 + len(found[1])
+        if self._remembered > _MOST_REMEMBERED:
+            self._states, self._remembered = {}, 0
+            state.steps.clear()
+            self._start[0].steps.clear()
+        else:
+            state.steps[char] = found
         return found
 
-    def _reach(self, ways: list[_Way], at: int) -> list[_Way]:
-        """Return where the ways come to without taking a character, the best one first."""
-        found: list[_Way] = []
+    def _reach(self, ways: list[tuple[int, int]]) -> tuple[_State, tuple[_Move, ...]]:
+        """Return where ways, each with its origin, come to without taking a character."""
+        places: list[int] = []
+        moves: list[_Move] = []
         seen: set[int] = set()
-        waiting = ways[::-1]
+        waiting: list[tuple[int, int, tuple[int, ...]]] = [
+            (place, origin, ()) for place, origin in reversed(ways)
+        ]
         while waiting:
-            place, marks = waiting.pop()
+            place, origin, slots = waiting.pop()
             if place in seen:
                 continue
             seen.add(place)
             match self._program[place]:
                 case _Fork(rather, other):
-                    waiting += ((other, marks), (rather, marks))
+                    waiting += ((other, origin, slots), (rather, origin, slots))
                 case _Mark(slot, then):
-                    waiting.append((then, (*marks[:slot], at, *marks[slot + 1 :])))
+                    waiting.append((then, origin, (*slots, slot)))
                 case _:
-                    found.append((place, marks))
-        return found
+                    places.append(place)
+                    moves.append((origin, slots))
+        key = tuple(places)
+        state = self._states.get(key)
+        if state is None:
+            state = self._states[key] = _State(key)
+        return state, tuple(moves)
 
     def _sequence(self, nodes: Sequence[Node], then: int) -> int:
         """Add the code of nodes that are followed by `then`; return where it begins."""
@@ -155,6 +190,13 @@ class Groups:
     def _add(self, step: _Take | _Switch | _Fork | _Mark | _End) -> int:
         self._program.append(step)
         return len(self._program) - 1
+
+
+def _marked(marks: tuple[int, ...], slots: tuple[int, ...], at: int) -> tuple[int, ...]:
+    changed = list(marks)
+    for slot in slots:
+        changed[slot] = at
+    return tuple(changed)
 
 
 class Key:
