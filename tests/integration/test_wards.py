@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import pytest
 from tests.integration.test_reaper import reaping
 from tests.support import jobs as support
+from tests.support.attacker import CHOSEN, EMPTY_BODIES, JOB, Attacker, attacking
 from tests.support.jobs import Site
 from tests.support.nats import TestServer
 from tests.support.wards import WARDS, ward
@@ -29,10 +30,6 @@ from trunkline.contracts.messages import Claim
 from trunkline.contracts.wards import Ward, Wards
 from trunkline.coordinator import forgeries
 from trunkline.coordinator.events import Events
-
-JOB = "a" * 32
-"""One id for the jobs of both pipelines, as in any job set: the attacker knows it."""
-CHOSEN = b'{"chosen": "by the attacker"}'
 
 VERBS = ("PURGE", "DELETE")
 Kind = Callable[[Ward], str]
@@ -56,48 +53,10 @@ HEARD: dict[str, Kind] = {
 }
 
 
-class Attacker:
-    """A worker of the pipeline `attacker`, by its connection."""
-
-    def __init__(self, connection: NatsConnection) -> None:
-        self._connection = connection
-        self._baits = 0
-
-    async def answer_to(self, *replies: str, data: bytes = CHOSEN) -> None:
-        """Have the server send these bytes to these subjects; return once it has."""
-        bait = subjects.outcome(ward("attacker"), JOB, self._baits, 1)
-        self._baits += 1
-        # without a Msg-Id, by which a stream would take all its copies for one message
-        await self._connection.request(bait, data)
-        await self._ask(f"$JS.API.DIRECT.GET.{subjects.OUTCOMES_STREAM}.{bait}", b"", replies)
-
-    async def send_nothing_to(self, how: str, *replies: str) -> None:
-        """Have the server send an empty message there, in one of the ways in EMPTY_BODIES."""
-        api, ours = "$JS.API", ward("attacker")
-        if how == EMPTY_BODIES[0]:
-            await self.answer_to(*replies, data=b"")
-        elif how == EMPTY_BODIES[1]:
-            nothing = subjects.attempts(ours, JOB, 0)
-            await self._ask(f"{api}.DIRECT.GET.{subjects.ATTEMPTS_STREAM}.{nothing}", b"", replies)
-        else:
-            pull = f"{api}.CONSUMER.MSG.NEXT.{subjects.datums_stream(ours.pipeline)}.{JOB}"
-            await self._ask(pull, b'{"batch": 1, "no_wait": true}', replies)
-
-    async def _ask(self, subject: str, data: bytes, replies: Sequence[str]) -> None:
-        came = asyncio.Event()
-        inbox, _ = self._connection.listen(lambda *_: came.set())
-        for reply in (*replies, inbox):
-            self._connection.send(subject, data, reply=reply)
-        async with asyncio.timeout(10):
-            await came.wait()
-
-
 @pytest.fixture
 async def attacker(nats_server: TestServer) -> AsyncIterator[Attacker]:
-    await nats_server.declare("attacker", "victim")
-    async with nats_server.connect_worker("attacker") as connection:
-        yield Attacker(connection)
-        assert connection.violations == 0  # it does nothing that its permissions forbid
+    async with attacking(nats_server) as made:
+        yield made
 
 
 def misses(kind: Kind) -> Sequence[str]:
@@ -229,9 +188,6 @@ async def test_the_servers_word_on_connections_cannot_be_forged(
             assert (await heard.get()).data == CHOSEN
 
 
-EMPTY_BODIES = ("direct get of an empty outcome", "direct get of nothing", "status of a pull")
-
-
 @pytest.mark.parametrize("how", EMPTY_BODIES)
 async def test_jetstreams_api_cannot_be_reached_by_an_answer(
     nats_server: TestServer, attacker: Attacker, how: str
@@ -246,7 +202,8 @@ async def test_jetstreams_api_cannot_be_reached_by_an_answer(
             data, ward("attacker"), JOB, ack_wait_s=60, max_ack_pending=10
         )
         hidden = subjects.data_api(WARDS)
-        streams = (subjects.OUTCOMES_STREAM, subjects.datums_stream("victim"))
+        # outcomes last: once that stream is gone, nothing can be got from it
+        streams = (subjects.datums_stream("victim"), subjects.OUTCOMES_STREAM)
         for prefix in ("$JS.API", hidden.replace(WARDS.hidden, "*"), hidden):
             await attacker.send_nothing_to(
                 how, *(f"{prefix}.STREAM.{verb}.{each}" for each in streams for verb in VERBS)
@@ -254,7 +211,7 @@ async def test_jetstreams_api_cannot_be_reached_by_an_answer(
             left = {each for each in streams if await exists(data, each)}
             if prefix != hidden:
                 assert left == set(streams)
-                assert await held(data, streams[1], subjects.datums(ward("victim"), JOB)) == 1
+                assert await held(data, streams[0], subjects.datums(ward("victim"), JOB)) == 1
         async with asyncio.timeout(10):
             while any([await exists(data, each) for each in streams]):
                 await asyncio.sleep(0.01)

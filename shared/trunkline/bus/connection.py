@@ -147,7 +147,7 @@ class NatsConnection:
             try:
                 await handler(message)
             except Exception:  # the outermost loop of whatever the message asks for
-                log.exception("handler failed", extra={"subject": subject})
+                log.exception("handler failed", extra={"subject": errors.shown(subject)})
 
         self._refused.discard(subject.lower())
         await self._wire.subscribe(subject, cb=take)
@@ -183,7 +183,10 @@ class NatsConnection:
     # --- what the rest of the bus builds on -------------------------------------------------------
 
     def unique(self) -> str:
-        """Return a token that nobody else makes or can guess."""
+        """Return a token that nobody else makes or can guess.
+
+        It names messages as well: who could guess a Msg-Id could use it up in a shared stream.
+        """
         return secrets.token_urlsafe(16)
 
     def send(self, subject: str, data: bytes, *, reply: str = "", headers: bytes = b"") -> None:
@@ -328,7 +331,11 @@ class NatsConnection:
         self._violations += 1
         log.error(
             "permission violation",
-            extra={"connection": self.name, "kind": violation.kind, "subject": violation.subject},
+            extra={
+                "connection": self.name,
+                "kind": violation.kind,
+                "subject": errors.shown(violation.subject),
+            },
         )
         if violation.kind == "subscription":
             self._refused.add(violation.subject)

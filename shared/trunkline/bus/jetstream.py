@@ -32,7 +32,7 @@ class JetStreamError(errors.TrunklineError):
     """JetStream answered an API request with an error."""
 
     def __init__(self, verb: str, code: int, err_code: int, description: str) -> None:
-        super().__init__(f"JetStream refused {verb}: {description} ({err_code})")
+        super().__init__(f"JetStream refused {errors.shown(verb)}: {description} ({err_code})")
         self.verb, self.code, self.err_code, self.description = verb, code, err_code, description
 
 

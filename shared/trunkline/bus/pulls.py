@@ -204,7 +204,11 @@ class RawPull:
                 if self._failures == 0 and status not in (408, 409):
                     log.info(
                         "pull has to wait",
-                        extra={"subject": self._subject, "status": status, "reason": description},
+                        extra={
+                            "subject": errors.shown(self._subject),
+                            "status": status,
+                            "reason": description,
+                        },
                     )
                 self._again(later=status not in (408, 409) or self._failures > 0)
 
@@ -248,7 +252,9 @@ class RawPull:
             self._advance()
             return
         if asyncio.get_running_loop().time() - asked.heard >= SILENCE_S:
-            log.info("pull fell silent, asking again", extra={"subject": self._subject})
+            log.info(
+                "pull fell silent, asking again", extra={"subject": errors.shown(self._subject)}
+            )
             self._again(later=False)
         if self._timer is None and self._running:
             self._set_timer(BEAT_S, self._watch)

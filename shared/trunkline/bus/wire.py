@@ -156,7 +156,8 @@ class Wire(Client):
         except (
             Exception
         ):  # the read loop is the outermost loop: an error here would end it silently
-            log.exception("message handler failed", extra={"subject": subject.decode()})
+            extra = {"subject": errors.shown(subject.decode())}
+            log.exception("message handler failed", extra=extra)
         return None
 
     async def _take_control(self, verb: bytes, rest: bytes) -> None:

@@ -5,8 +5,13 @@ facts as attributes. Whoever catches one decides between three fates: try again,
 fault, or ours (let the process end and be restarted).
 """
 
+import re
 from collections.abc import Sequence
 
+_SECRET = re.compile(
+    r"(trunkline\.hidden|(?:trunkline\.[a-z-]+|_I\.worker)\.[^.\s]+)\.[\w-]{16}(?![\w-])",
+    re.IGNORECASE,
+)
 _SHOWN = 300
 """Characters of a value that a message repeats."""
 
@@ -19,6 +24,14 @@ def _quoted(value: str) -> str:
     """Return a value as a message shows it: one of megabytes would not fit into an answer."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def shown(subject: str) -> str:
+    """Return a subject without what keeps it from being guessed (see `wards`).
+
+    Messages of errors reach logs, events and answers, which more people read than may know that.
+    """
+    return _SECRET.sub(r"\1.*", subject)
 
 
 class InvalidNameError(TrunklineError):
@@ -109,7 +122,7 @@ class UnavailableError(TrunklineError):
     """A server did not answer in time; whether the request took effect is unknown."""
 
     def __init__(self, what: str, reason: str) -> None:
-        super().__init__(f"{what} is not available: {reason}")
+        super().__init__(f"{shown(what)} is not available: {reason}")
         self.what, self.reason = what, reason
 
 
@@ -117,7 +130,7 @@ class PermissionViolationError(TrunklineError):
     """The server refused a subject to this connection: a fault of ours, never to be retried."""
 
     def __init__(self, subject: str) -> None:
-        super().__init__(f"the NATS server refused this connection the subject {subject!r}")
+        super().__init__(f"the NATS server refused this connection the subject {shown(subject)!r}")
         self.subject = subject
 
 
@@ -133,7 +146,7 @@ class MalformedMessageError(TrunklineError):
     """A message cannot be decoded: it is dropped and told, never retried."""
 
     def __init__(self, subject: str, reason: str) -> None:
-        super().__init__(f"message on {subject!r} cannot be decoded: {reason}")
+        super().__init__(f"message on {shown(subject)!r} cannot be decoded: {reason}")
         self.subject, self.reason = subject, reason
 
 
@@ -156,5 +169,5 @@ class RefusedError(TrunklineError):
     """Any store failure: a subject that holds its one message already, but also a full stream."""
 
     def __init__(self, subject: str, code: int, description: str) -> None:
-        super().__init__(f"publish on {subject!r} was refused: {description} ({code})")
+        super().__init__(f"publish on {shown(subject)!r} was refused: {description} ({code})")
         self.subject, self.code, self.description = subject, code, description

@@ -7,6 +7,8 @@ from trunkline.contracts import errors, subjects
 from trunkline.contracts.wards import Ward, Wards, WeakDataKeyError
 
 JOB = "0" * 32
+EDGES = WARDS.of("edges")
+ASSIGNMENT = subjects.assignments(EDGES)
 
 
 def test_every_process_makes_the_same_ward_of_the_same_key() -> None:
@@ -55,6 +57,24 @@ def test_a_subject_is_owned_under_its_own_pipelines_ward_only() -> None:
 def test_what_is_no_token_is_no_ward(pipeline: str, token: str) -> None:
     with pytest.raises(errors.InvalidNameError):
         Ward(pipeline, token)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.UnavailableError(f"$JS.API.DIRECT.GET.TL_ASSIGNMENTS.{ASSIGNMENT}", "no answer"),
+        errors.UnavailableError(f"{subjects.data_api(WARDS)}.STREAM.INFO.TL_OUTCOMES", "no answer"),
+        errors.PermissionViolationError(ASSIGNMENT.lower()),
+        errors.RefusedError(subjects.outcome(EDGES, JOB, 0, 1), 10077, "maximum messages"),
+        errors.MalformedMessageError(subjects.claims(EDGES, "w1"), "no JSON"),
+        errors.PermissionViolationError(subjects.worker_inboxes(EDGES)),
+    ],
+)
+def test_what_people_read_of_an_error_names_the_place_and_not_the_secret(error: Exception) -> None:
+    """Events and answers are read by users, who run code as workers, too."""
+    for secret in (EDGES.token, WARDS.hidden):
+        assert secret.lower() not in str(error).lower()
+    assert "edges" in str(error) or "TL_OUTCOMES" in str(error)
 
 
 def test_many_names_from_outside_do_not_stay_in_memory() -> None:

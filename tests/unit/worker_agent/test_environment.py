@@ -60,6 +60,7 @@ def test_only_harmless_variables_are_inherited():
         "LC_ALL": "C",
         "TRUNKLINE_DATA_URL": "nats://user:password@host",
         "TRUNKLINE_STORE": "s3://bucket",
+        "TRUNKLINE_WARD": "0123456789abcdef",
         "AWS_SECRET_ACCESS_KEY": "secret",
         "NATS_URL": "nats://host",
     }

@@ -197,7 +197,7 @@ class OutcomeFolder:
                 continue
             place = reading.place(stored.subject)
             if place is None:
-                log.warning("outcome of no job", extra={"subject": stored.subject})
+                log.warning("outcome of no job", extra={"subject": errors.shown(stored.subject)})
                 continue
             live = self._live.get((place.pipeline, place.job))
             if live is None:
