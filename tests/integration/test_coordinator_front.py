@@ -106,7 +106,8 @@ class Front:
 
 @pytest.fixture
 async def front(nats_server: TestServer, tmp_path: Path) -> AsyncIterator[Front]:
-    user = await nats.connect(nats_server.url("user"))
+    # it keeps a request for a server that is away: it must be back before that is asked again
+    user = await nats.connect(nats_server.url("user"), reconnect_time_wait=0)
     try:
         yield Front(nats_server, user, f"file://{tmp_path}/store")
     finally:
@@ -509,15 +510,12 @@ async def test_a_cron_input_ticks_by_itself_and_when_it_is_told_to(front: Front)
 
 
 async def test_a_coordinator_that_comes_back_goes_on_where_it_was(front: Front) -> None:
-    loop = asyncio.get_running_loop()
     async with front.coordinator():
         await front.get("repo.create", records.Repo, {"name": "in"})
         await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
         commit = await front.commit("in", "/a", "/b")
-    before = loop.time()
-    async with front.coordinator():
+    async with front.coordinator(resync_s=600):  # its first round has to do
         await jobs_are(front, ("words", commit))
-        assert loop.time() - before < 2
         await front.server.restart()
         assert (await front.get("repo.create", records.Repo, {"name": "more"})).name == "more"
 
