@@ -158,6 +158,25 @@ async def test_a_silent_server_is_noticed_though_much_waits_for_it(
         await user.until_connected()
 
 
+async def test_a_server_that_hangs_is_a_problem_before_it_is_given_up(
+    nats_server: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trunkline.bus.connection.PING_S", 0.5)
+    pid = nats_server.pid
+    assert pid is not None
+    async with asyncio.timeout(10), nats_server.connect("user") as user:
+        assert user.problems == []
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            while "NATS does not answer user" not in user.problems:
+                await asyncio.sleep(0.01)
+            assert user.connected
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        while user.problems:
+            await asyncio.sleep(0.01)
+
+
 async def test_a_user_that_is_taken_away_and_given_back_comes_back(
     nats_server: TestServer,
 ) -> None:

@@ -125,3 +125,27 @@ async def test_a_set_is_given_back_at_the_end_of_a_drain_and_charged_to_nobody(
     assert not await lab.has_ledger(tasks[1])
     async with asyncio.timeout(10):
         assert await lab.unsettled(ticket) == 1
+
+
+async def test_a_worker_that_slept_longer_than_its_lease_leaves_the_rest_of_a_set_to_others(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """1. w1 is stopped in a set; its lease ends. 2. w2 goes on with the set. 3. w1 wakes up.
+
+    Both finish the datum that both have begun; from then on w1 must not run beside w2.
+    """
+    wait = f"while test $TRUNKLINE_DATUM_INDEX -eq 1 -a ! -e {tmp_path}/go; do sleep 0.01; done"
+    ticket = await lab.shell(noting(tmp_path, wait), ack_wait_s=1)
+    tasks = await lab.set_of(ticket, 6)
+    asleep = await lab.worker("w1", ticket, ack_wait_s=1, heartbeat_s=0.3)
+    await lab.claim("w1", executes(1))
+    await lab.outcome(tasks[0])
+    asleep.kill(signal.SIGSTOP)
+    await lab.worker("w2", ticket, ack_wait_s=1, heartbeat_s=0.3)
+    await lab.claim("w2", executes(1))
+    asleep.kill(signal.SIGCONT)
+    (tmp_path / "go").touch()
+    await lab.outcomes(tasks)
+    await lab.until_settled(ticket)
+    await lab.claim("w1", lambda claim: not claim.held)
+    assert sorted(runs(tmp_path)) == [0, 1, 1, 2, 3, 4, 5]

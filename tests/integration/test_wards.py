@@ -278,6 +278,30 @@ async def test_what_missed_is_removed_and_told(nats_server: TestServer, attacker
         assert "another pipeline" in messages.decode("", event.data, messages.Event).text
 
 
+async def test_a_flood_of_forgeries_is_removed_to_the_last_one(
+    nats_server: TestServer, attacker: Attacker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than are remembered at a time: the rest is found in the stream itself."""
+    monkeypatch.setattr(forgeries, "NOTED", 3)
+    right = subjects.outcome(ward("victim"), "a" * 32, 0, 1)
+    wrong = right.replace(ward("victim").token, ward("attacker").token)
+    async with (
+        nats_server.connect("coordinator") as ctl,
+        nats_server.connect("coordinator-data") as data,
+    ):
+        for number in range(11):
+            await attacker.answer_to(f"{wrong[:-3]}{number}.1")
+        looking = forgeries.Forgeries(data, WARDS, Events(Window(ctl), support.CLOCK))
+        noted = 0
+        async with tail(data, subjects.OUTCOMES_STREAM, [], end=True) as batches:
+            async for batch in batches:
+                noted += sum(looking.note(subjects.OUTCOMES_STREAM, each) for each in batch)
+        assert noted == 3
+        await looking.look()
+        left = await contents(data, subjects.OUTCOMES_STREAM)
+        assert all(WARDS.owns(subject) for subject in left)
+
+
 async def test_a_forged_outcome_ends_no_datum(
     nats_server: TestServer, tmp_path_factory: pytest.TempPathFactory, attacker: Attacker
 ) -> None:

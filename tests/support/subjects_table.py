@@ -65,7 +65,7 @@ def entries() -> Iterator[tuple[str, str, str, str]]:
                 yield title, name, value, what or every
         elif isinstance(node, ast.FunctionDef):
             parameters = [argument.arg for argument in node.args.args]
-            if "subject" in parameters:  # it asks about one, and builds none
+            if "subject" in parameters or node.name.startswith("_"):  # it builds none for others
                 continue
             wire = _called(getattr(subjects, node.name), parameters)
             arguments = ", ".join(parameters)

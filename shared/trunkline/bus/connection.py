@@ -101,6 +101,8 @@ class NatsConnection:
     def problems(self) -> list[str]:
         """What is wrong with this connection, for people; nothing while all is well."""
         found = [] if self.connected else [f"{self.name} has no connection to NATS"]
+        if self._wire.silent:
+            found.append(f"NATS does not answer {self.name}")
         if self._violations:
             found.append(
                 f"NATS has refused {self._violations} subjects to {self.name}: see its log"

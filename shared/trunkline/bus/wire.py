@@ -44,6 +44,9 @@ _VIOLATION = re.compile(
 _FINAL = ("authorization", "authentication", "revoked", "expired")
 _UNFIT = re.compile(r"[\s\x00]")
 
+SILENT_PINGS = 2
+"""At the third one the connection is given up."""
+
 BACKLOG_BYTES = 1 << 20
 """How much may wait for the socket before `room` makes senders wait."""
 
@@ -121,6 +124,11 @@ class Wire(Client):
     def crowded(self) -> bool:
         """Whether so much waits for the socket that senders should wait for a barrier."""
         return self._pending_data_size > BACKLOG_BYTES
+
+    @property
+    def silent(self) -> bool:
+        """Whether two pings in a row have no answer: the peer hangs, or the way to it is cut."""
+        return self.is_connected and self._pings_outstanding >= SILENT_PINGS
 
     def abort(self) -> None:
         """Drop the socket without waiting for what it has not sent."""

@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 LOOK_S = 30.0
 """Seconds between looks."""
 NOTED = 1000
-"""Messages that are remembered until the next look."""
+"""Messages that are remembered at a time; what came after them in a stream is looked up again."""
+ROUNDS = 100
+"""So many times as many are removed in one look: who floods us does not keep us at it for ever."""
 
 _KEPT_FOR_EVER = (
     subjects.ATTEMPTS_STREAM,
@@ -46,10 +48,14 @@ class Forgeries:
         """(stream, message)."""
         self._looked_to = dict.fromkeys(_KEPT_FOR_EVER, 0)
         """The sequence up to which each stream was gone through."""
+        self._missed: dict[str, int] = {}
+        """The sequence from which a stream is to be gone through again."""
 
     def note(self, stream: str, stored: Stored) -> bool:
-        """Take note of a message under a wrong ward, for `look` to remove; False: too many are."""
+        """Take note of a message under a wrong ward, for `look` to remove; False: not by itself."""
         if len(self._noted) >= NOTED:
+            missed = self._missed.get(stream, stored.sequence)
+            self._missed[stream] = min(missed, stored.sequence)
             return False
         self._noted.append((stream, msgspec.structs.replace(stored, data=b"", headers={})))
         return True
@@ -66,7 +72,16 @@ class Forgeries:
     async def look(self) -> None:
         """Remove what was noted, and what came into the other streams since the last look."""
         for stream in _KEPT_FOR_EVER:
-            await self._go_through(stream)
+            self._looked_to[stream] = await self._go_through(stream, self._looked_to[stream])
+        await self._remove()
+        for _ in range(ROUNDS):
+            if not self._missed:
+                return
+            stream, first = self._missed.popitem()
+            await self._go_through(stream, first - 1)
+            await self._remove()
+
+    async def _remove(self) -> None:
         aims: set[str] = set()
         while self._noted:
             stream, stored = self._noted[-1]
@@ -78,14 +93,15 @@ class Forgeries:
             log.warning("forgeries removed", extra={"pipeline": pipeline})
             await self._tell(pipeline)
 
-    async def _go_through(self, stream: str) -> None:
-        after = self._looked_to[stream]
+    async def _go_through(self, stream: str, after: int) -> int:
+        """Note what is forged in a stream; return up to where it was looked at."""
         async with tails.tail(self._connection, stream, [], after=after, end=True) as batches:
             async for batch in batches:
                 for stored in batch:
                     if not (self._wards.owns(stored.subject) or self.note(stream, stored)):
-                        return  # the rest is found by the next look
-                    self._looked_to[stream] = stored.sequence
+                        return after  # the rest is in `_missed`
+                    after = stored.sequence
+        return after
 
     async def _tell(self, pipeline: str) -> None:
         try:

@@ -6,7 +6,7 @@ sequence in each.
 """
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -61,18 +61,31 @@ class Readers:
             ctl, data = subjects.events_of(ward.pipeline), subjects.worker_events_of(ward)
         seen = _position(page.after)
         ours = await _read(self._ctl, subjects.EVENTS_STREAM, ctl, seen[0], most + 1)
-        theirs = await _read(self._data, subjects.WORKER_EVENTS_STREAM, data, seen[1], most + 1)
+        theirs = await _read(
+            self._data,
+            subjects.WORKER_EVENTS_STREAM,
+            data,
+            seen[1],
+            most + 1,
+            wanted=self._wards.owns,  # not what a worker had the server store in another's name
+        )
         return paging.cut(_merged(ours, theirs, seen), most)
 
 
 async def _read(
-    connection: NatsConnection, stream: str, subject: str, after: int, most: int
+    connection: NatsConnection,
+    stream: str,
+    subject: str,
+    after: int,
+    most: int,
+    *,
+    wanted: Callable[[str], bool] = lambda _: True,
 ) -> list[Stored]:
-    """Return up to so many messages behind a sequence."""
+    """Return up to so many messages behind a sequence, with subjects that are wanted."""
     found: list[Stored] = []
     async with tails.tail(connection, stream, [subject], after=after, end=True) as batches:
         async for batch in batches:
-            found += batch
+            found += (each for each in batch if wanted(each.subject))
             if len(found) >= most:
                 break
     return found[:most]

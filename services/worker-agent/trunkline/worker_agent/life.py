@@ -6,6 +6,10 @@ acked once each of its datums has an outcome. It is given back where one is to b
 where the worker stops in between; what is done by then is found to be done when the message comes
 again, so nothing is lost but that look.
 
+After a lost connection, or a stop that was longer than the lease, the message may be in other hands.
+Then what is begun is finished (its outcome is refused if it is too late), and the rest is left alone:
+else two workers would go through the same datums side by side.
+
 When the life is cut short (its job is gone, the worker must go, the message is somebody else's), what
 is under way in it ends too; outcomes that are stored by then count.
 """
@@ -40,6 +44,8 @@ class Hooks:
     """`work.current` is another datum now."""
     stopping: Callable[[], bool]
     """Whether what is not begun is to be given back."""
+    ours: Callable[[Work], bool]
+    """Whether the lease has held until now; else somebody else may have the message."""
     spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
     """Starts a task whose errors end the worker."""
 
@@ -70,7 +76,7 @@ async def live(work: Work, bench: Bench, hooks: Hooks) -> Ack | Nak | None:
 
 async def _work(
     work: Work, bench: Bench, hooks: Hooks, under_way: set[asyncio.Task[Any]]
-) -> Ack | Nak:
+) -> Ack | Nak | None:
     if not work.turn.is_set():
         await datum.stage(work.current, bench)
         await work.turn.wait()
@@ -83,6 +89,10 @@ async def _work(
         ends.append(_start(under_way, hooks, _finish(each, ran, bench)))
         if isinstance(ran, Ran) and ran.stored is None:
             await _room(ends, bench)
+        if not hooks.ours(work):
+            log.info("the rest of a set is somebody else's by now", extra=following.named())
+            await asyncio.gather(*ends)
+            return None
         if hooks.stopping():
             return _settlement([Nak(), *await asyncio.gather(*ends)])
         work.current = following

@@ -29,8 +29,7 @@ from trunkline.worker_agent.core import outcome
 from trunkline.worker_agent.link import Child, Link, ShimLostError, SpawnError
 
 _READ_BYTES = 64 * 1024
-_READS_AT_ONCE = 17
-"""More than the largest pipe holds, so that what is dead is read to its end."""
+_READS_AT_ONCE = 16
 _KILL_S = 15.0
 """Seconds after which a command that SIGKILL does not end means that the worker is broken."""
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
@@ -242,9 +241,14 @@ class _Pipe:
         fcntl.fcntl(self.write, fcntl.F_SETFL, 0)
 
     def end(self) -> None:
-        """Read what is there; hand on no more."""
+        """Read what is there, to its end; hand on no more.
+
+        Whoever wrote it is dead, or is left and gets other pipes; how large the pipe is, is the
+        command's doing, too.
+        """
         if self._read >= 0:
-            self._readable()
+            while self._readable():
+                continue
         self._sink = None
 
     def close(self) -> None:
@@ -256,14 +260,16 @@ class _Pipe:
             os.close(self.write)
             self._read = self.write = -1
 
-    def _readable(self) -> None:
+    def _readable(self) -> bool:
+        """Hand on some of what is there; return whether there may be more."""
         for _ in range(_READS_AT_ONCE):
             try:
                 data = os.read(self._read, _READ_BYTES)
             except BlockingIOError:
-                return
+                return False
             if self._sink is not None:
                 self._sink(self._stream, data)
+        return True
 
 
 def _stdin(content: bytes) -> int:

@@ -153,6 +153,7 @@ class Worker:
             stored=self._stored,
             advanced=self._advanced,
             stopping=lambda: self._holding.stopped,
+            ours=self._ours,
             spawn=self._tasks.create_task,
         )
 
@@ -283,11 +284,13 @@ class Worker:
         fresh = delivery.delivered <= 1 and first.round == 1 and first.generation == 1
         known = self._works.get(key)
         if known is not None:
-            known.delivery = delivery
+            # its lease has ended in between; this one may lie here since then, and have ended, too
+            known.delivery, known.held_s = delivery, 0.0
         else:
             now_s = self._clock.monotonic_s()
             datums = tuple([Datum(each, ticket, fresh, now_s) for each in tasks])
-            self._works[key] = Work(key, delivery, datums, datums[0])
+            held_s = now_s + self._config.ack_wait_s
+            self._works[key] = Work(key, delivery, datums, datums[0], held_s)
         self._tell(lease.Received(key, first.index, first.generation, fresh, delivery.pending))
 
     async def _hear_drain(self) -> None:
@@ -387,6 +390,9 @@ class Worker:
         if self._works.get(work.key) is work:
             self._tell(lease.Stored(work.key))
 
+    def _ours(self, work: Work) -> bool:
+        return work.delivery.current and self._clock.monotonic_s() < work.held_s
+
     def _advanced(self, work: Work) -> None:
         if self._works.get(work.key) is work:
             task = work.current.task
@@ -444,11 +450,15 @@ class Worker:
                         tasks.create_task(self._renew(work), name="renew")
 
     async def _renew(self, work: Work) -> None:
+        asked_s = self._clock.monotonic_s()
         try:
-            if not await work.delivery.renew():
-                self._assignments.ask(gone=work.key.job)
+            renewed = await work.delivery.renew()
         except errors.UnavailableError:
             return
+        if not renewed:
+            self._assignments.ask(gone=work.key.job)
+        elif asked_s < work.held_s:  # a lease that had ended may be another one's: this renews that
+            work.held_s = asked_s + self._config.ack_wait_s
 
     async def _tick_forever(self) -> None:
         while True:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from trunkline.contracts.messages import HEARTBEAT_S
+from trunkline.contracts.messages import ACK_WAIT_S, HEARTBEAT_S
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +27,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of work that are held beside it: many round trips to the server, and little to lose."""
     give_back_s: float = 2.0
     """Seconds after which a datum that was not begun goes back to the others."""
+    ack_wait_s: float = ACK_WAIT_S
+    """Seconds after which a lease ends that was not renewed, as the coordinator has set it."""
     heartbeat_s: float = HEARTBEAT_S
     """Seconds between claims and between lease renewals, when nothing happens."""
     drain_limit_s: float = 25.0

@@ -77,6 +77,8 @@ class Work:
     datums: tuple[Datum, ...]
     current: Datum
     """The one that has the slot, or will have it."""
+    held_s: float
+    """Until when the lease holds surely, if the connection does."""
     turn: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     """Set when it may begin."""
     ran: bool = False
