@@ -195,11 +195,17 @@ INPUT: Section = Section(
 
 DATUM_SETS = Section(
     "datum_set_spec",
-    "How many datums travel together.",
+    "How many datums travel together: a worker works on a set's datums one after the other, and each has"
+    " its own outcome. Without it each travels alone. A set is never larger than a message of 32 KiB,"
+    " some 70 datums of one file.",
     (
-        taken("number", COUNT, "so many datums"),
-        taken("size_bytes", COUNT, "datums of about so many bytes"),
-        taken("per_worker", Whole(0, 1_000_000), "so many sets per worker"),
+        taken("number", COUNT, "at most so many datums"),
+        taken("size_bytes", COUNT, "at most so many bytes of input"),
+        taken(
+            "per_worker",
+            Whole(0, 1_000_000),
+            "so many sets for each worker, of each window of the listing (up to 8,192 datums)",
+        ),
     ),
     spec_checks.datum_sets,
 )
