@@ -47,6 +47,7 @@ async def text_of(path: Path) -> str:
     return path.read_text()
 
 
+# A claim may still hold what is on its way out: so it holds at least as many as are fetched ahead.
 def running(claim: Claim) -> int | None:
     """Return the index of the datum that is executing."""
     return next((each.index for each in claim.held if each.executing), None)
@@ -63,7 +64,7 @@ async def test_a_worker_that_is_told_to_stop_finishes_and_gives_back_the_rest(la
     ticket = await lab.shell(f"{QUICK} || sleep 0.5")
     tasks = (await lab.datums(ticket, 10 + 9))[10:]
     worker = await lab.worker("w1", ticket, prefetch=4, ahead_s=600, give_back_s=60)
-    await lab.claim("w1", lambda claim: running(claim) == 10 and len(claim.held) == 5)
+    await lab.claim("w1", lambda claim: running(claim) == 10 and len(claim.held) >= 5)
     worker.kill(signal.SIGTERM)
     assert await worker.code() == 0
     claim = await lab.claim("w1", lambda claim: claim.closing)
@@ -78,7 +79,7 @@ async def test_a_hundred_leases_are_claimed_and_given_back_at_once(lab: Lab) -> 
     ticket = await lab.shell(f"{QUICK} || sleep 60")
     await lab.datums(ticket, 10 + 300)
     await lab.worker("w1", ticket, prefetch=99, ahead_s=600, give_back_s=600)
-    claim = await lab.claim("w1", lambda claim: running(claim) == 10 and len(claim.held) == 100)
+    claim = await lab.claim("w1", lambda claim: running(claim) == 10 and len(claim.held) >= 100)
     assert sum(each.executing for each in claim.held) == 1
     await tell_to_drain(lab, "w1", claim.incarnation)
     await lab.claim("w1", lambda claim: claim.draining and len(claim.held) == 1)
