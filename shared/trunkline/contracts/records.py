@@ -143,7 +143,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Rounds of repair: how often missing datums were put back."""
     counts: Counts = Counts()
     """Exact once the job has ended; before that they lag behind."""
-    duplicates: int = 0
     committing: bool = False
     """Whether the output is complete and being committed: from here on the job is not killed."""
     output: str = ""
