@@ -1,0 +1,133 @@
+"""Verbs about repos, branches, commits and files."""
+
+import click
+
+from trunkline.cli import options
+from trunkline.cli.options import asking, listing
+from trunkline.cli.verbs.groups import create, delete, get, inspect, list_, main
+
+
+@create.command("repo")
+@click.argument("name")
+@click.option("--description", default="", help="For people.")
+@asking
+def create_repo(asked: options.Asked, name: str, description: str) -> None:
+    """Create a repo with the branch `master`."""
+    from trunkline.cli import repos
+
+    repos.create_repo(asked, name, description)
+
+
+@create.command("branch")
+@click.argument("branch", metavar="REPO@BRANCH")
+@click.option("--head", default="", metavar="ID", help="The commit it starts at.")
+@asking
+def create_branch(asked: options.Asked, branch: str, head: str) -> None:
+    """Create a branch, empty or at a commit."""
+    from trunkline.cli import repos
+
+    repos.create_branch(asked, branch, head)
+
+
+@options.both(get, list_, "repos")
+@listing
+def list_repos(asked: options.Asked) -> None:
+    """List repos."""
+    from trunkline.cli import repos
+
+    repos.list_repos(asked)
+
+
+@options.both(get, list_, "commits")
+@click.argument("repo")
+@listing
+def list_commits(asked: options.Asked, repo: str) -> None:
+    """List the commits of a repo."""
+    from trunkline.cli import repos
+
+    repos.list_commits(asked, repo)
+
+
+@get.command("file")
+@click.argument("path", metavar="REPO@BRANCH:PATH")
+@click.option("--output-path", "-O", "target", default="", help="File or directory; - is stdout.")
+@click.option("--recursive", "-r", is_flag=True, help="A whole directory.")
+@asking
+def get_file(asked: options.Asked, path: str, target: str, *, recursive: bool) -> None:
+    """Download a file, or with -r a directory."""
+    from trunkline.cli import files
+
+    files.get_file(asked, path, target, recursive=recursive)
+
+
+@inspect.command("repos")
+@click.argument("name")
+@asking
+def inspect_repo(asked: options.Asked, name: str) -> None:
+    """Show a repo with its branches."""
+    from trunkline.cli import repos
+
+    repos.inspect_repo(asked, name)
+
+
+@inspect.command("commits")
+@click.argument("commit", metavar="REPO@REF")
+@asking
+def inspect_commit(asked: options.Asked, commit: str) -> None:
+    """Show a commit."""
+    from trunkline.cli import repos
+
+    repos.inspect_commit(asked, commit)
+
+
+@main.command()
+@click.argument("target", metavar="REPO@BRANCH[:PATH]")
+@click.option(
+    "--file",
+    "-f",
+    "sources",
+    multiple=True,
+    required=True,
+    metavar="PATH",
+    help="Local; - is stdin.",
+)
+@click.option("--recursive", "-r", is_flag=True, help="Whole directories.")
+@click.option("--replace", is_flag=True, help="Leave nothing of what the branch held before.")
+@asking
+def put(
+    asked: options.Asked, target: str, sources: tuple[str, ...], *, recursive: bool, replace: bool
+) -> None:
+    """Put files into a branch, as one commit."""
+    from trunkline.cli import files
+
+    files.put(asked, target, sources, recursive=recursive, replace=replace)
+
+
+@main.command()
+@click.argument("path", metavar="REPO@BRANCH[:GLOB]")
+@listing
+def ls(asked: options.Asked, path: str) -> None:
+    """List a directory of a commit, or the files that a glob matches."""
+    from trunkline.cli import files
+
+    files.ls(asked, path)
+
+
+@main.command()
+@click.argument("path", metavar="REPO@BRANCH:GLOB")
+@asking
+def cat(asked: options.Asked, path: str) -> None:
+    """Write the contents of files to stdout."""
+    from trunkline.cli import files
+
+    files.cat(asked, path)
+
+
+@delete.command("repos")
+@click.argument("name")
+@asking
+def delete_repo(asked: options.Asked, name: str) -> None:
+    """Delete a repo."""
+    from trunkline.cli import repos
+
+    repos.delete_repo(asked, name)

@@ -1,0 +1,58 @@
+"""The command and its groups of verbs; the modules beside this one add what can be asked for."""
+
+import click
+
+from trunkline.cli import options
+
+EPILOG = """\b
+Exit codes: 0 done; 1 refused, or failed; 2 wrong usage; 3 not reachable, or no answer in time;
+4 what was waited for ended in another state than SUCCESS; 5 not found.
+
+\b
+Where to connect: --home or TRUNKLINE_HOME (a state directory; ~/.trunkline by default), or
+TRUNKLINE_URL and TRUNKLINE_STORE (the URLs of NATS and of the object store).
+
+\b
+JOB is PIPELINE@ID; PIPELINE alone means its newest job, and the first digits of an id are enough.
+"""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="trunkline", message="%(version)s")
+def main() -> None:
+    """Datum-parallel pipelines over versioned data, on NATS JetStream."""
+
+
+@main.group()
+def create() -> None:
+    """Create a repo or a branch."""
+
+
+@main.group(cls=options.Nouns)
+def get() -> None:
+    """List things, or download files: the same as `list`, and `get file`."""
+
+
+@main.group("list", cls=options.Nouns)
+def list_() -> None:
+    """List things."""
+
+
+@main.group(cls=options.Nouns)
+def inspect() -> None:
+    """Show all that is known of one thing."""
+
+
+@main.group(cls=options.Nouns)
+def stop() -> None:
+    """Stop a job."""
+
+
+@main.group(cls=options.Nouns)
+def delete() -> None:
+    """Delete a pipeline or a repo."""
+
+
+@main.group()
+def nodes() -> None:
+    """Logical nodes of an installation without Kubernetes."""

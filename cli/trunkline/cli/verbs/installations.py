@@ -1,0 +1,64 @@
+"""Verbs about the installation itself."""
+
+import click
+
+from trunkline.cli import options
+from trunkline.cli.options import asking
+from trunkline.cli.verbs.groups import main, nodes
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    from importlib import metadata
+
+    click.echo(metadata.version("trunkline"))
+
+
+@main.command()
+@options.home
+@click.option("--nodes", type=click.IntRange(0), help="Logical nodes; kept as they are if not set.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Of NATS; 4222 if that is free.")
+@click.option("--detach", "-d", is_flag=True, help="Return once it is up, and leave it running.")
+def up(home: str | None, nodes: int | None, port: int | None, *, detach: bool) -> None:
+    """Run an installation on this machine until Ctrl-C."""
+    from trunkline.cli import installation
+
+    installation.up(home, nodes=nodes, port=port, detach=detach)
+
+
+@main.command()
+@options.home
+def down(home: str | None) -> None:
+    """Stop the installation that runs in a state directory."""
+    from trunkline.cli import installation
+
+    installation.down(home)
+
+
+@main.command()
+@asking
+def status(asked: options.Asked) -> None:
+    """Show what the installation is and whether it is well."""
+    from trunkline.cli import installation
+
+    installation.status(asked)
+
+
+@nodes.command("set")
+@click.argument("count", type=click.IntRange(0))
+@asking
+def nodes_set(asked: options.Asked, count: int) -> None:
+    """Say how many there are; workers follow at once."""
+    from trunkline.cli import workers
+
+    workers.nodes_set(asked, count)
+
+
+@nodes.command("get")
+@asking
+def nodes_get(asked: options.Asked) -> None:
+    """Show how many there are."""
+    from trunkline.cli import workers
+
+    workers.nodes_get(asked)

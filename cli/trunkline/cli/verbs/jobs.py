@@ -1,0 +1,82 @@
+"""Verbs about jobs and their datums."""
+
+import click
+
+from trunkline.cli import options
+from trunkline.cli.options import asking, listing
+from trunkline.cli.verbs.groups import get, inspect, list_, main, stop
+
+
+@options.both(get, list_, "jobs")
+@click.argument("pipeline", required=False)
+@listing
+def list_jobs(asked: options.Asked, pipeline: str | None) -> None:
+    """List jobs, of one pipeline or of all."""
+    from trunkline.cli import jobs
+
+    jobs.list_jobs(asked, pipeline or "")
+
+
+@options.both(get, list_, "datums")
+@click.argument("job")
+@click.option("--state", "states", multiple=True, help="Only these: FAILED, SKIPPED, RUNNING, ...")
+@listing
+def list_datums(asked: options.Asked, job: str, states: tuple[str, ...]) -> None:
+    """List the datums of a job."""
+    from trunkline.cli import jobs
+
+    jobs.list_datums(asked, job, tuple(state.upper() for state in states))
+
+
+@inspect.command("jobs")
+@click.argument("job")
+@asking
+def inspect_job(asked: options.Asked, job: str) -> None:
+    """Show a job."""
+    from trunkline.cli import jobs
+
+    jobs.inspect_job(asked, job)
+
+
+@inspect.command("datums")
+@click.argument("job")
+@click.argument("index", type=click.IntRange(0))
+@asking
+def inspect_datum(asked: options.Asked, job: str, index: int) -> None:
+    """Show one datum of a job: its outcome and its attempts."""
+    from trunkline.cli import jobs
+
+    jobs.inspect_datum(asked, job, index)
+
+
+@main.command()
+@click.argument("job")
+@click.option("--datum", type=click.IntRange(0), metavar="INDEX", help="Only this one's.")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the job ends.")
+@asking
+def logs(asked: options.Asked, job: str, datum: int | None, *, follow: bool) -> None:
+    """Show what the commands of a pipeline (or of PIPELINE@JOB) printed."""
+    from trunkline.cli import logs as bodies
+
+    bodies.logs(asked, job, datum, follow=follow)
+
+
+@main.command()
+@click.argument("what", metavar="JOB|REPO@COMMIT")
+@click.option("--timeout", "timeout_s", type=float, default=0.0, help="Seconds; 0 waits for ever.")
+@asking
+def wait(asked: options.Asked, what: str, timeout_s: float) -> None:
+    """Wait for a job, or for all that a commit set off."""
+    from trunkline.cli import waiting
+
+    waiting.wait(asked, what, timeout_s)
+
+
+@stop.command("jobs")
+@click.argument("job")
+@asking
+def stop_job(asked: options.Asked, job: str) -> None:
+    """Stop a job: what runs is killed, and nothing is committed."""
+    from trunkline.cli import jobs
+
+    jobs.stop(asked, job)
