@@ -23,7 +23,7 @@ from typing import Any, assert_never
 
 from trunkline.contracts.states import Cause
 from trunkline.worker_agent import datum
-from trunkline.worker_agent.core.lease import STORING_MAX
+from trunkline.worker_agent.core.holding import STORING_MAX
 from trunkline.worker_agent.datum import Bench
 from trunkline.worker_agent.execution import Ran
 from trunkline.worker_agent.link import ShimLostError

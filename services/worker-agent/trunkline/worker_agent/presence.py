@@ -15,7 +15,7 @@ from trunkline.contracts import errors, messages, subjects
 from trunkline.contracts.messages import Claim
 from trunkline.contracts.wards import Ward
 from trunkline.runtime.clock import Clock
-from trunkline.worker_agent.core.lease import Holding
+from trunkline.worker_agent.core.holding import Holding
 from trunkline.worker_agent.settings import Settings
 
 LINGER_S = 0.02

@@ -2,7 +2,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from trunkline.worker_agent.core import lease
+from trunkline.worker_agent.core import holding
+from trunkline.worker_agent.core.holding import Holding
 from trunkline.worker_agent.core.lease import (
     Advanced,
     Assigned,
@@ -10,7 +11,6 @@ from trunkline.worker_agent.core.lease import (
     Cancel,
     Forget,
     GiveBack,
-    Holding,
     Key,
     Phase,
     Ran,
@@ -119,13 +119,13 @@ def test_outputs_that_cannot_be_stored_hold_up_the_next_ones():
 
 def test_outcomes_that_are_on_their_way_hold_up_the_next_ones_only_when_they_pile_up():
     worker = Worker(prefetch=3)
-    for sequence in range(1, lease.REPORTING_MAX + 2):
+    for sequence in range(1, holding.REPORTING_MAX + 2):
         assert len(only(Begin, worker.receive(sequence))) == 1
         worker.tell(Ran(Key("j1", sequence)))
         worker.tell(Stored(Key("j1", sequence)))
-        if sequence == lease.REPORTING_MAX:
+        if sequence == holding.REPORTING_MAX:
             break
-    last = lease.REPORTING_MAX + 1
+    last = holding.REPORTING_MAX + 1
     assert only(Begin, worker.receive(last)) == []
     assert only(Begin, worker.tell(Settled(Key("j1", 7)))) == [Begin(Key("j1", last))]
 
@@ -356,9 +356,8 @@ class Leases(RuleBasedStateMachine):
 
     @invariant()
     def an_idle_worker_waits_for_nothing(self):
-        holding = self.worker.holding
-        phases = [each.phase for each in holding.leases.values()]
-        if self.stopped or phases.count(Phase.STORING) >= lease.STORING_MAX:
+        phases = [each.phase for each in self.worker.holding.leases.values()]
+        if self.stopped or phases.count(Phase.STORING) >= holding.STORING_MAX:
             return
         assert not (Phase.WAITING in phases and Phase.BEGUN not in phases)
         if Phase.BEGUN not in phases:
