@@ -8,6 +8,7 @@ another one is made from nothing, and what it leaves must be what the undisturbe
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from trunkline.bus import topology
 from trunkline.contracts import records, subjects
 from trunkline.contracts.messages import DatumTask, Outcome
 from trunkline.contracts.states import JobState
-from trunkline.coordinator import beginning
+from trunkline.coordinator import beginning, restarting
 from trunkline.storage import runs
 
 BEFORE = lines(70, "before")
@@ -113,6 +114,37 @@ async def story_of_a_kill(site: Site, pipeline: str, at: int | None) -> int:
     return points
 
 
+async def story_of_a_restart(site: Site, pipeline: str, at: int | None) -> int:
+    """The record asks for a new outcome of a datum that had ended, and of one that had not."""
+    work = partial(_but, 1)
+    job = await site.job(pipeline, await site.commit("in", lines(2)))
+    async with support.process(site) as process, asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(process.runner.run(pipeline, job.id), name="job")
+        async with support.worker(site, pipeline, work):
+            async with asyncio.timeout(20):
+                while (fold := process.folder.fold(pipeline, job.id)) is None or fold.done < 1:
+                    await asyncio.sleep(0.01)
+            running.cancel()
+            await asyncio.wait([running])
+            await restarting.ask(
+                process.jobs, process.outcomes, await site.record(job), {0: 2, 1: 2}
+            )
+    async with support.worker(site, pipeline, work) as worker:
+        points = await played(site, job, at)
+    job = await site.record(job)
+    assert (job.state, job.reason) == (JobState.SUCCESS, "")
+    assert job.counts == records.Counts(processed=2)
+    assert {(each.index, each.generation) for each in worker.tasks} >= {(0, 2), (1, 2)}
+    assert await site.output(job) == hashes(lines(2))
+    await put_away(site, job, 1)
+    return points
+
+
+def _but(index: int, task: DatumTask) -> Outcome | None:
+    """Work on all but the first generation of a datum."""
+    return done(task) if task.index != index or task.generation > 1 else None
+
+
 async def played(site: Site, job: records.Job, at: int | None) -> int:
     """Run the job with a crash at the point, or without one; return the number of points."""
     if at is not None:
@@ -167,7 +199,9 @@ async def test_a_job_whose_output_is_on_the_branch_succeeds_whatever_is_lost_by_
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("story", [story_of_success, story_of_failure, story_of_a_kill])
+@pytest.mark.parametrize(
+    "story", [story_of_success, story_of_failure, story_of_a_kill, story_of_a_restart]
+)
 async def test_a_crash_at_any_instant_changes_nothing_of_what_is_left(
     site: Site, story: Story
 ) -> None:

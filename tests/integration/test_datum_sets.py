@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.nats import TestServer
 from tests.support.workers import Lab
@@ -49,6 +50,22 @@ async def test_each_datum_of_a_set_runs_once_in_order_and_has_its_outcome(
         assert (outcome.state, outcome.attempts) == (DatumState.PROCESSED, 1)
     await lab.until_settled(ticket)
     assert runs(tmp_path) == list(range(7))
+
+
+async def test_of_a_set_a_restarted_datum_is_killed_and_the_others_run_once(
+    lab: Lab, tmp_path: Path
+) -> None:
+    ticket = await lab.shell(noting(tmp_path, "test $TRUNKLINE_DATUM_INDEX -ne 1 || sleep 60"))
+    tasks = await lab.set_of(ticket, 3)
+    await lab.worker("w1", ticket)
+    await lab.claim("w1", executes(1))
+    await lab.outcome(tasks[0])
+    lab.tickets[0] = msgspec.structs.replace(ticket, generations={"1": 2})
+    await lab.assign()
+    await lab.outcome(tasks[2])
+    await lab.until_settled(ticket)
+    assert runs(tmp_path) == [0, 1, 2]
+    assert not await lab.has_outcome(tasks[1])
 
 
 async def test_of_a_set_only_the_datum_that_failed_runs_again(lab: Lab, tmp_path: Path) -> None:

@@ -149,6 +149,33 @@ async def test_a_cancelled_job_is_killed_and_tells_nothing(lab: Lab, tmp_path: P
     assert (await lab.outcome(following)).state is DatumState.PROCESSED
 
 
+async def test_a_restarted_datum_is_killed_and_only_its_new_generation_is_reported(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """Its ledger begins anew, and what the old generation had to say does not get into it."""
+    ticket = await lab.shell(f"echo $$ > {tmp_path}/pid; test -e {tmp_path}/quick || sleep 60")
+    task = await lab.datum(ticket)
+    await lab.worker("w1", ticket)
+    pid = int(await text_of(tmp_path / "pid"))
+    (tmp_path / "quick").touch()
+    lab.tickets[0] = msgspec.structs.replace(ticket, generations={"0": 2})
+    await lab.assign()
+    await gone(pid)
+    await lab.until_settled(ticket)
+    assert not await lab.has_outcome(task)
+    assert not await lab.has_ledger(task)
+    anew = msgspec.structs.replace(task, generation=2)
+    await lab.put(anew)
+    assert (await lab.outcome(anew)).state is DatumState.PROCESSED
+    ledger = await lab.ledger(anew)
+    assert (ledger.generation, len(ledger.attempts)) == (2, 1)
+    late = msgspec.structs.replace(task, round=2)
+    await lab.put(late)
+    await lab.until_settled(ticket)
+    assert not await lab.has_outcome(task)
+    assert await lab.ledger(anew) == ledger
+
+
 async def test_the_end_of_a_pipeline_ends_what_runs_for_it(lab: Lab, tmp_path: Path) -> None:
     ticket = await lab.shell(f"echo $$ > {tmp_path}/pid; sleep 60")
     await lab.datum(ticket)

@@ -8,7 +8,7 @@ what its `work` returns.
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,15 @@ class Faults:
     Told by the number of the point, or by its name.
     """
 
-    def __init__(self, at: int | str | None = None) -> None:
+    def __init__(
+        self,
+        at: int | str | None = None,
+        *,
+        meanwhile: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        """Die at a point; let `meanwhile` do something before each effect, told by its name."""
         self.at, self.points, self.trace = at, 0, list[str]()
+        self.meanwhile = meanwhile
 
     def point(self, name: str) -> None:
         self.trace.append(name)
@@ -80,6 +87,8 @@ class _Faulty:
             what = f"{name} {args[0] if args and isinstance(args[0], str) else ''}"
             if not _is_reading(what):
                 self._faults.point(f"before {what}")
+                if self._faults.meanwhile is not None:
+                    await self._faults.meanwhile(what)
             result = await found(*args, **kwargs)
             if not _is_reading(what):
                 self._faults.point(f"after {what}")
@@ -129,15 +138,15 @@ class Site:
         order: int = 1,
         glob: str = "/*",
         begin: bool = True,
-        reprocess_spec: str = "until_success",
+        **fields: Any,
     ) -> records.Job:
-        """Make a job on a commit of the repo `in`, and let it begin."""
+        """Make a job on a commit of the repo `in`, with these fields of its spec, and let it begin."""
         transform = spec.Transform(cmd=("true",))
         pinned = spec.PipelineSpec(
             name=pipeline,
             transform=transform,
             input=spec.Input(pfs=spec.PfsInput(repo="in", glob=glob, name="in")),
-            reprocess_spec=reprocess_spec,
+            **fields,
         )
         job = records.Job(
             pipeline=pipeline,

@@ -174,6 +174,57 @@ def test_a_failed_job_ends_a_wait_with_its_own_code(trunkline: Command) -> None:
     assert "no luck" in datum["outcome"]["log_tail"]
 
 
+def test_a_datum_that_hangs_is_found_restarted_and_shown_and_a_job_that_hangs_is_killed(
+    trunkline: Command, tmp_path: Path
+) -> None:
+    """The commit is there before the pipeline, so its job has another id than the commit."""
+
+    def spec(**more: str) -> str:
+        quick = tmp_path / "quick"
+        script = f"echo begins; test -e {quick} || sleep 60"
+        transform = {"cmd": ["/bin/sh", "-c", script]}
+        pfs = {"repo": "queue", "glob": "/*"}
+        return json.dumps(
+            {"pipeline": {"name": "hang"}, "input": {"pfs": pfs}, "transform": transform, **more}
+        )
+
+    def shown(state: str) -> list[dict[str, Any]]:
+        listed = trunkline.good("list", "datums", "hang", "--state", state, "-o", "json")
+        return list(listed.json)
+
+    trunkline.good("create", "repo", "queue")
+    trunkline.good("put", "queue:/a", "-f", "-", stdin="x")
+    trunkline.good("apply", "-f", "-", stdin=spec())
+    while not (
+        running := shown("running") if trunkline("list", "datums", "hang").code == 0 else []
+    ):
+        pass
+    assert (running[0]["index"], running[0]["worker"][:5]) == (0, "hang-")
+    (tmp_path / "quick").touch()
+    assert "restarted 0" in trunkline.good("restart", "datum", "hang", "0").out
+    assert "hang@" in trunkline.good("wait", "queue@master").out
+    jobs = trunkline.good("list", "jobs", "hang").out
+    assert "1 + 0 / 1" in jobs
+    listed = trunkline.good("list", "datums", "hang", "-o", "json").json
+    named = listed[0]["outcome"]["datum"][:12]
+    datum = trunkline.good("inspect", "datum", "hang", named, "-o", "json").json
+    assert (datum["generation"], datum["state"]) == (2, "PROCESSED")
+    assert datum["outcome"]["figures"]["process_s"] > 0
+    assert trunkline.good("logs", "hang", "--datum", named).out.count("begins") == 2
+    refused = trunkline("restart", "datum", "hang", named)
+    assert refused.code == 1
+    assert "trunkline rerun" in refused.err
+
+    (tmp_path / "quick").unlink()
+    trunkline.good("apply", "-f", "-", stdin=spec(job_timeout="1s"))
+    trunkline.good("put", "queue:/b", "-f", "-", stdin="x")
+    late = trunkline("wait", "queue@master")
+    assert late.code == 4
+    assert "KILLED" in late.out
+    assert "its job_timeout of 1 s is over" in late.out
+    assert [each["index"] for each in shown("cancelled")] == [1]
+
+
 def test_what_is_not_there_has_its_own_code(trunkline: Command) -> None:
     for words in (
         ("inspect", "pipeline", "nothing"),

@@ -1,9 +1,9 @@
 """Verbs on jobs and datums."""
 
-from trunkline.cli import refs, render, session
+from trunkline.cli import progress, refs, render, session
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
-from trunkline.contracts import api, errors, messages, records
+from trunkline.contracts import api, records
 
 
 def list_jobs(asked: Asked, pipeline: str) -> None:
@@ -15,7 +15,7 @@ def list_jobs(asked: Asked, pipeline: str) -> None:
         if render.records(asked, found):
             return
         headings = (
-            *("job", "version", "state", "datums", "processed", "skipped", "failed"),
+            *("job", "version", "state", "progress", "failed"),
             *("took", "age", "reason"),
         )
         render.table(headings, [_job_row(job) for job in found])
@@ -24,15 +24,12 @@ def list_jobs(asked: Asked, pipeline: str) -> None:
 
 
 def _job_row(job: records.Job) -> tuple[object, ...]:
-    counts = job.counts
     return (
         f"{job.pipeline}@{job.id}",
         job.version,
         job.state,
-        f"{job.listed_to}+" if job.total is None else job.total,
-        counts.processed + counts.recovered,
-        counts.skipped,
-        counts.failed + counts.quarantined,
+        progress.progress(job),
+        progress.failed(job),
         render.took(job.started_ns, job.ended_ns),
         render.age(job.created_ns),
         job.reason,
@@ -56,7 +53,10 @@ def list_datums(asked: Asked, text: str, states: tuple[str, ...]) -> None:
         found = await render.gathered(asked, client.datums(job.pipeline, job.id, states=states))
         if render.records(asked, found):
             return
-        headings = ("index", "state", "tries", "worker", "took", "files", "size", "datum", "reason")
+        headings = (
+            *("index", "state", "tries", "worker", "wait", "download", "process", "upload"),
+            *("cpu", "rss", "in", "out", "files", "datum", "reason"),
+        )
         render.table(headings, [_datum_row(view) for view in found])
 
     session.run(asked, body)
@@ -65,34 +65,48 @@ def list_datums(asked: Asked, text: str, states: tuple[str, ...]) -> None:
 def _datum_row(view: api.DatumView) -> tuple[object, ...]:
     outcome = view.outcome
     if outcome is None:
-        return (view.index, view.state, *("-",) * 7)
+        return (view.index, view.state, "", view.worker, *("",) * 11)
+    figures = outcome.figures
     return (
         view.index,
         view.state,
         outcome.attempts,
         outcome.worker,
-        render.duration(_seconds(outcome.figures)),
+        render.seconds(figures.wait_s),
+        render.seconds(figures.download_s),
+        render.seconds(figures.process_s),
+        render.seconds(figures.upload_s),
+        render.seconds(figures.cpu_s),
+        render.size(figures.peak_rss_bytes),
+        render.size(figures.download_bytes),
+        render.size(figures.upload_bytes),
         outcome.output_files,
-        render.size(outcome.output_bytes),
         outcome.datum[:12],
         outcome.reason,
     )
 
 
-def _seconds(figures: messages.Figures) -> float:
-    return figures.download_s + figures.process_s + figures.upload_s
-
-
-def inspect_datum(asked: Asked, text: str, index: int) -> None:
+def inspect_datum(asked: Asked, text: str, datum: str) -> None:
     """Show one datum with its outcome and its attempts."""
 
     async def body(client: Client) -> None:
         job = await refs.job(client, text)
-        request = api.DatumPage(pipeline=job.pipeline, job=job.id, after=index - 1, limit=1)
-        found = await client.call("datum.list", request, list[api.DatumView])
-        if not found or found[0].index != index:
-            raise errors.NotFoundError("datum", f"{job.pipeline}@{job.id} {index}")
-        render.record(asked, found[0])
+        render.record(asked, await refs.datum(client, job, datum))
+
+    session.run(asked, body)
+
+
+def restart_datums(asked: Asked, text: str, datums: tuple[str, ...]) -> None:
+    """Have datums of a running job worked on once more."""
+
+    async def body(client: Client) -> None:
+        job = await refs.job(client, text)
+        views = [await refs.datum(client, job, each) for each in datums]
+        generations = {each.index: each.generation + 1 for each in views}
+        request = api.DatumRestart(pipeline=job.pipeline, job=job.id, generations=generations)
+        restarted = await client.call("datum.restart", request, records.Job)
+        told = ", ".join(map(str, sorted(generations)))
+        render.done(asked, restarted, f"job {job.pipeline}@{job.id}: restarted {told}")
 
     session.run(asked, body)
 

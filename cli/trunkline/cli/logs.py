@@ -14,16 +14,18 @@ POLL_S = 0.5
 """Between two looks of `--follow`; the log stream is not in the user's account."""
 
 
-def logs(asked: Asked, text: str, datum: int | None, *, follow: bool) -> None:
+def logs(asked: Asked, text: str, datum: str, *, follow: bool) -> None:
     """Print log lines; with `follow`, go on until the job has ended (of a pipeline, for ever)."""
 
     async def body(client: Client) -> None:
         pipeline, identifier = refs.split_job(text)
-        job = (await refs.job(client, text)).id if identifier else ""
+        found = await refs.job(client, text) if identifier or datum else None
+        job = found.id if found else ""
+        index = (await refs.datum(client, found, datum)).index if found and datum else None
         after = 0
         while True:
             ended = follow and job != "" and await _ended(client, pipeline, job)
-            async for entry in client.logs(pipeline, job, datum, after=after):
+            async for entry in client.logs(pipeline, job, index, after=after):
                 after = entry.sequence
                 _show(asked, entry)
             if not follow or ended:

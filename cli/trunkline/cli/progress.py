@@ -33,10 +33,25 @@ def shown(*, terminal: bool | None = None) -> Iterator[Progress]:
         yield _Lines()
 
 
-def done(job: records.Job) -> int:
-    """Return how many datums of a job have ended."""
+def good(job: records.Job) -> int:
+    """Return how many datums of a job have ended well."""
+    return job.counts.processed + job.counts.skipped + job.counts.recovered
+
+
+def failed(job: records.Job) -> int:
+    """Return how many have not."""
+    return job.counts.failed + job.counts.quarantined
+
+
+def progress(job: records.Job) -> str:
+    """Return `processed + skipped + recovered / total`; recovered ones where there are some."""
     counts = job.counts
-    return counts.processed + counts.skipped + counts.recovered + counts.failed + counts.quarantined
+    recovered = f" + {counts.recovered}" if counts.recovered else ""
+    return f"{counts.processed} + {counts.skipped}{recovered} / {_total(job)}"
+
+
+def _total(job: records.Job) -> str:
+    return f"{job.listed_to}+" if job.total is None else str(job.total)
 
 
 def summary(job: records.Job) -> str:
@@ -69,13 +84,14 @@ class _Lines:
 
     def show(self, jobs: Sequence[records.Job]) -> None:
         for job in jobs:
-            tenth = 10 * done(job) // job.total if job.total else 0
+            tenth = 10 * (good(job) + failed(job)) // job.total if job.total else 0
             if self._last.get(job.pipeline) != (job.state, tenth):
                 self._last[job.pipeline] = (job.state, tenth)
                 text = f"{job.pipeline}@{job.id[:12]} {job.state}"
                 if job.started_ns:
-                    total = f"{job.listed_to}+" if job.total is None else job.total
-                    text += f" {done(job)}/{total}"
+                    text += f" {good(job)}/{_total(job)}"
+                if failed(job):
+                    text += f", {failed(job)} failed"
                 click.echo(text, err=True)
 
     def tell(self, text: str) -> None:
@@ -103,8 +119,12 @@ def _bars() -> Iterator[Progress]:
                 for job in jobs:
                     if job.pipeline not in tasks:
                         tasks[job.pipeline] = progress.add_task(job.pipeline, state="", total=None)
+                    bad = f", {failed(job)} failed" if failed(job) else ""
                     progress.update(
-                        tasks[job.pipeline], completed=done(job), total=job.total, state=job.state
+                        tasks[job.pipeline],
+                        completed=good(job),
+                        total=job.total,
+                        state=f"{job.state}{bad}",
                     )
                     if job.state.ended:
                         progress.stop_task(tasks[job.pipeline])

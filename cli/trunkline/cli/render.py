@@ -90,6 +90,13 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86_400:.0f}d"
 
 
+def seconds(value: float) -> str:
+    """Return a duration that may be short: 0.35ms, 12ms, and as people say it from a second on."""
+    if value >= 1:
+        return duration(value)
+    return f"{value * 1000:.{2 if value < 0.01 else 0}f}ms" if value else "0"
+
+
 def took(began_ns: int, ended_ns: int) -> str:
     """Return how long something takes that began, and may have ended."""
     if began_ns == 0:

@@ -86,13 +86,27 @@ class Client:
             after = reply.next
 
     async def datums(
-        self, pipeline: str, job: str, *, states: tuple[str, ...] = (), page: int = api.PAGE_MAX
+        self,
+        pipeline: str,
+        job: str,
+        *,
+        states: tuple[str, ...] = (),
+        datum: str = "",
+        page: int = api.PAGE_MAX,
     ) -> AsyncIterator[api.DatumView]:
-        """Yield the datums of a job by index, only those in these states (all if none is given)."""
+        """Yield the datums of a job by index, all or some.
+
+        Args:
+            pipeline: Of the job.
+            job: Its id.
+            states: Only those in these states.
+            datum: Only those whose ids begin like this.
+            page: How many to ask for at once.
+        """
         after = -1
         while True:
             request = api.DatumPage(
-                pipeline=pipeline, job=job, after=after, limit=page, states=states
+                pipeline=pipeline, job=job, after=after, limit=page, states=states, datum=datum
             )
             reply = await self._reply("datum.list", request, REQUEST_S)
             views = _result("datum.list", reply, list[api.DatumView])

@@ -5,7 +5,7 @@ a state on the way; the state in which a job ended stays.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors, records, spec
@@ -48,7 +48,8 @@ async def follow(
 async def job_set(client: Client, repo: str, commit: str) -> list[tuple[str, str]]:
     """Return the jobs that a commit sets off, upstream first, as soon as they are all there.
 
-    The commit may also be a job's output; then its own job comes first.
+    Mostly they bear its id. But where several inputs of a pipeline had moved before its job was made, the
+    job bears that of one of them; so it is looked for by what it reads (`api.JobReading`).
 
     Raises:
         UnavailableError: some did not appear within APPEAR_S.
@@ -62,22 +63,25 @@ async def job_set(client: Client, repo: str, commit: str) -> list[tuple[str, str
         await client.call("commit.get", api.CommitNamed(repo=repo, ref=commit), records.Commit)
     ).branch
     wanted = closure([each.spec for each in pipelines if each.spec is not None], repo, branch)
+    reached = {(repo, branch): (repo, commit)}
     found = []
     try:
         async with asyncio.timeout(APPEAR_S):
-            for pipeline in wanted:
-                await _appeared(client, pipeline, commit)
-                found.append((pipeline, commit))
+            for each in wanted:
+                job = await _appeared(client, each, reached)
+                reached[each.name, each.output_branch] = (each.name, job)
+                found.append((each.name, job))
     except TimeoutError:
-        what = f"a job of {', '.join(wanted[len(found) :])} for commit {commit}"
+        what = f"a job of {', '.join(each.name for each in wanted[len(found) :])}"
+        what += f" for commit {commit}"
         raise errors.UnavailableError(what, f"none after {APPEAR_S:g} s") from None
     return found
 
 
-def closure(specs: Sequence[spec.PipelineSpec], repo: str, branch: str) -> list[str]:
+def closure(specs: Sequence[spec.PipelineSpec], repo: str, branch: str) -> list[spec.PipelineSpec]:
     """Return the pipelines that a commit on a branch sets off, each after those that it reads."""
     moved = {(repo, branch)}
-    order: list[str] = []
+    order: list[spec.PipelineSpec] = []
     waiting = list(specs)
     while True:
         reached = [
@@ -90,17 +94,24 @@ def closure(specs: Sequence[spec.PipelineSpec], repo: str, branch: str) -> list[
         for each in reached:
             waiting.remove(each)
             moved.add((each.name, each.output_branch))
-            order.append(each.name)
+            order.append(each)
 
 
-async def _appeared(client: Client, pipeline: str, identifier: str) -> None:
-    request = api.JobNamed(pipeline=pipeline, id=identifier)
+async def _appeared(
+    client: Client, pipeline: spec.PipelineSpec, reached: Mapping[tuple[str, str], tuple[str, str]]
+) -> str:
+    """Return the id of the pipeline's job on one of the commits that were reached, once it is there."""
+    read = [
+        reached[leaf.repo, leaf.branch]
+        for leaf in spec.inputs(pipeline.input)
+        if (leaf.repo, leaf.branch) in reached
+    ]
     while True:
-        try:
-            await client.call("job.get", request, records.Job)
-        except errors.RequestRefusedError as error:
-            if error.code != "not-found":
-                raise
-        else:
-            return
+        for repo, commit in read:
+            request = api.JobReading(pipeline=pipeline.name, repo=repo, commit=commit)
+            try:
+                return (await client.call("job.find", request, records.Job)).id
+            except errors.RequestRefusedError as error:
+                if error.code != "not-found":
+                    raise
         await asyncio.sleep(LOOK_S)

@@ -23,8 +23,10 @@ job; a datum's index; a stream sequence of a log line or an event).
 | commit.list | Page (key: `<repo>`) | list of records.Commit |
 | job.get | JobNamed | records.Job |
 | job.list | Page (key: a pipeline, or empty) | list of records.Job |
+| job.find | JobReading | records.Job |
 | job.stop | JobNamed | records.Job |
 | datum.list | DatumPage | list of DatumView |
+| datum.restart | DatumRestart | records.Job |
 | log.page | LogPage | list of LogEntry |
 | event.list | Page (key: a pipeline, or empty) | list of messages.Event |
 | worker.list | Page (key: a pipeline, or empty) | list of records.Scaling |
@@ -129,6 +131,19 @@ class JobNamed(msgspec.Struct, frozen=True, kw_only=True):
     id: str
 
 
+class JobReading(msgspec.Struct, frozen=True, kw_only=True):
+    """A pipeline's job that runs on a commit, whatever its own id is.
+
+    A commit's id is mostly that of the jobs it sets off. But where several inputs had moved when a job
+    was made, or a new version found the commit there, the job has an id of its own. Meant is the job with
+    the commit's id, else the first one that reads it.
+    """
+
+    pipeline: str
+    repo: str
+    commit: str
+
+
 class DatumPage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One page of a job's datums, by index."""
 
@@ -138,16 +153,40 @@ class DatumPage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     limit: int = 100
     states: tuple[str, ...] = ()
     """Only these; empty for all."""
+    datum: str = ""
+    """The first digits of a datum's id: only datums like this. Then the inputs are listed anew."""
+
+
+class DatumRestart(msgspec.Struct, frozen=True, kw_only=True):
+    """Have datums of a running job worked on once more, whatever became of them.
+
+    Refused with `invalid`, as a whole, where the job does not run any more, or a datum is skipped or
+    not listed. Repeating it is answered like the first time.
+    """
+
+    pipeline: str
+    job: str
+    generations: dict[int, int]
+    """Index -> the generation that the datum is to have: one more than `DatumView.generation`."""
 
 
 class DatumView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One datum as it is shown. Without an outcome it is `WAITING` or `RUNNING`."""
+    """One datum as it is shown.
+
+    Without an outcome it is `WAITING` in the queue, `STARTING` in a worker's hands, `RUNNING` while its
+    command or what goes before and after it runs, or `CANCELLED` if its job has ended without it.
+    """
 
     index: int
     state: str
     outcome: messages.Outcome | None = None
     attempts: msgspec.Raw = msgspec.Raw(b"null")
     """The ledger, where there is one."""
+    generation: int = 1
+    """Over 1 if it was restarted."""
+    worker: str = ""
+    """Who has it in hand, while it is STARTING or RUNNING, and since when."""
+    since_ns: int = 0
 
 
 class LogPage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -202,4 +241,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     problems: tuple[str, ...] = ()
 
 
-DATUM_STATES_SHOWN = ("WAITING", "RUNNING", *DatumState)
+DATUM_STATES_OPEN = ("WAITING", "STARTING", "RUNNING", "CANCELLED")
+"""How a datum without an outcome may stand."""
+DATUM_STATES_SHOWN = (*DATUM_STATES_OPEN, *DatumState)

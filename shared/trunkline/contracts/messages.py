@@ -109,6 +109,9 @@ class JobTicket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     output_branch: str = "master"
     input_commits: tuple[tuple[str, str], ...] = ()
     """(input name, commit id) pairs, for the user's environment."""
+    generations: dict[str, int] = {}
+    """Index -> generation of datums that were restarted: what runs of an older one is killed, and its
+    message taken off the queue."""
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True, tag="assignment.v1"):

@@ -129,9 +129,10 @@ def test_validate_goes_on_after_a_file_that_cannot_be_read(
 
 
 def test_validate_tells_what_the_coordinator_would_not_run(runner: CliRunner) -> None:
-    done = runner.invoke(main, ["validate", "-f", "-"], input=VALID % "late" + "jobTimeout: 1h\n")
+    triggered = (VALID % "late").replace("glob: /", "glob: /, trigger: {size: 1M}")
+    done = runner.invoke(main, ["validate", "-f", "-"], input=triggered)
     assert done.exit_code == 1
-    assert "spec 1: $.job_timeout: is not supported yet" in done.stderr
+    assert "spec 1: $.input.pfs.trigger: is not supported yet" in done.stderr
 
 
 def test_piped_tables_are_plain_aligned_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,6 +84,16 @@ def test_a_restarted_datum_needs_an_outcome_of_its_new_generation() -> None:
     ]
 
 
+def test_a_fold_knows_which_restarts_it_has_heard_of() -> None:
+    fold = listed(3)
+    assert fold.knows({})
+    assert not fold.knows({"1": 2})
+    fold.handle(Restarted(1, 2))
+    assert fold.knows({"1": 2})
+    assert not fold.knows({"1": 3})
+    assert not fold.knows({"1": 2, "2": 2})
+
+
 def test_lost_datums_are_put_back_after_two_quiet_looks_and_a_second_reading() -> None:
     fold = listed(5)
     assert told(fold, seen(0), EMPTY) == []

@@ -182,6 +182,27 @@ def test_parts_of_a_set_that_has_failed_are_not_mixed_with_older_ones():
     assert [each for each in jobsets.derive(nodes, now, jobs.values()) if each.id != W] == []
 
 
+def test_a_job_is_found_by_a_commit_that_it_reads_whatever_its_own_id_is():
+    """A set of several new heads has the id of the first one only.
+
+    1. A pipeline of two inputs is stopped; both inputs move.
+    2. It starts again: one job reads both heads, and bears the id of the first.
+    3. Who waits for what the other commit sets off finds that job all the same.
+    """
+    wanted = jobsets.derive([node("w", "in", "more")], heads(**{"in": A, "more": B}), [])
+    assert keys(wanted) == [("w", A)]
+    jobs = [job(each) for each in wanted]
+    for repo, commit in (("in", A), ("more", B)):
+        found = jobsets.reading(jobs, repo, commit)
+        assert found is not None
+        assert found.id == A
+    assert jobsets.reading(jobs, "more", A) is None
+    later = jobsets.derive([node("w", "in", "more")], heads(**{"in": X, "more": B}), jobs)
+    found = jobsets.reading([*jobs, *map(job, later)], "more", B)
+    assert found is not None
+    assert found.id == A  # that the commit has set off, not a later one that reads it, too
+
+
 def test_a_cycle_is_named_in_the_direction_of_the_data():
     reads = {"a": ["c"], "b": ["a"], "c": ["b", "in"], "d": ["a"]}
     assert jobsets.find_cycle("a", reads) == ["a", "b", "c", "a"]

@@ -20,6 +20,7 @@ from trunkline.worker_agent.core.lease import (
     Stage,
     Stopped,
     Stored,
+    Superseded,
     Tell,
     Ticked,
     Want,
@@ -173,6 +174,19 @@ def test_a_job_that_is_gone_is_cancelled_everywhere():
     assert only(Begin, worker.tell(Ran(Key("j1", 1)))) == [Begin(Key("j2", 3))]
 
 
+def test_a_datum_that_was_restarted_is_killed_or_taken_off_and_the_others_go_on():
+    worker = Worker(prefetch=9)
+    worker.receive(1)
+    worker.receive(2)
+    worker.receive(3)
+    effects = worker.tell(Superseded(Key("j1", 2)))
+    assert effects[:2] == [Cancel(Key("j1", 2), begun=False), Tell()]
+    assert Cancel(Key("j1", 1), begun=True) in worker.tell(Superseded(Key("j1", 1)))
+    assert not only(Cancel, worker.tell(Superseded(Key("j1", 1))))  # once is enough
+    assert only(Begin, worker.done(1)) == [Begin(Key("j1", 3))]
+    assert not only(Cancel, worker.tell(Superseded(Key("j1", 1))))  # it is settled
+
+
 def test_a_late_datum_of_a_job_that_is_gone_is_taken_off():
     assert Worker(jobs=()).receive(1) == [Cancel(Key("j1", 1), begun=False)]
 
@@ -301,6 +315,11 @@ class Leases(RuleBasedStateMachine):
         key = Key(job, self.sequence)
         self.came[key] = "waiting"
         self.tell(Received(key, self.sequence, 1, fresh, pending))
+
+    @precondition(lambda self: self.came)
+    @rule(chance=st.randoms(use_true_random=False))
+    def supersede(self, chance):
+        self.tell(Superseded(chance.choice(sorted(self.came))))
 
     @precondition(lambda self: self.begun - self.ran)
     @rule(stored=st.booleans())

@@ -18,6 +18,7 @@ TRUNKLINE_URL and TRUNKLINE_STORE (the URLs of NATS and of the object store).
 
 \b
 JOB is PIPELINE@ID; PIPELINE alone means its newest job, and the first digits of an id are enough.
+DATUM is an index in that job, or the first digits of a datum's id.
 """
 
 
@@ -50,6 +51,11 @@ def inspect() -> None:
 @main.group(cls=options.Nouns)
 def stop() -> None:
     """Stop a job."""
+
+
+@main.group(cls=options.Nouns)
+def restart() -> None:
+    """Have datums of a running job worked on once more."""
 
 
 @main.group(cls=options.Nouns)

@@ -4,7 +4,7 @@ import click
 
 from trunkline.cli import options
 from trunkline.cli.options import asking, listing
-from trunkline.cli.verbs.groups import get, inspect, list_, main, stop
+from trunkline.cli.verbs.groups import get, inspect, list_, main, restart, stop
 
 
 @options.both(get, list_, "jobs")
@@ -40,21 +40,32 @@ def inspect_job(asked: options.Asked, job: str) -> None:
 
 @inspect.command("datums")
 @click.argument("job")
-@click.argument("index", type=click.IntRange(0))
+@click.argument("datum")
 @asking
-def inspect_datum(asked: options.Asked, job: str, index: int) -> None:
+def inspect_datum(asked: options.Asked, job: str, datum: str) -> None:
     """Show one datum of a job: its outcome and its attempts."""
     from trunkline.cli import jobs
 
-    jobs.inspect_datum(asked, job, index)
+    jobs.inspect_datum(asked, job, datum)
+
+
+@restart.command("datums")
+@click.argument("job")
+@click.argument("datums", metavar="DATUM...", nargs=-1, required=True)
+@asking
+def restart_datums(asked: options.Asked, job: str, datums: tuple[str, ...]) -> None:
+    """Have datums of a running job worked on once more, failed or not."""
+    from trunkline.cli import jobs
+
+    jobs.restart_datums(asked, job, datums)
 
 
 @main.command()
 @click.argument("job")
-@click.option("--datum", type=click.IntRange(0), metavar="INDEX", help="Only this one's.")
+@click.option("--datum", default="", metavar="DATUM", help="Only this one's, of JOB.")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the job ends.")
 @asking
-def logs(asked: options.Asked, job: str, datum: int | None, *, follow: bool) -> None:
+def logs(asked: options.Asked, job: str, datum: str, *, follow: bool) -> None:
     """Show what the commands of a pipeline (or of PIPELINE@JOB) printed."""
     from trunkline.cli import logs as bodies
 

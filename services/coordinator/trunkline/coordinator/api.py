@@ -20,6 +20,7 @@ from trunkline.bus.ports import Connection, Message
 from trunkline.contracts import api, errors, subjects
 from trunkline.coordinator.commits import InvalidRequestError
 from trunkline.coordinator.core import pipelines
+from trunkline.coordinator.core.restarts import RestartRefusedError
 from trunkline.coordinator.repos import InUseError
 
 log = logging.getLogger(__name__)
@@ -161,6 +162,7 @@ _CODES: dict[type[errors.TrunklineError], str] = {
     errors.AlreadyExistsError: "exists",
     errors.ConflictError: "conflict",
     InUseError: "invalid",
+    RestartRefusedError: "invalid",
     errors.UnavailableError: "unavailable",
 }
 

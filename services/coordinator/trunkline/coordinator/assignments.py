@@ -72,4 +72,5 @@ def _ticket(job: records.Job) -> JobTicket:
         datum_timeout_s=job.spec.datum_timeout_s,
         output_branch=job.spec.output_branch,
         input_commits=tuple((each.name, each.commit) for each in job.inputs),
+        generations=job.generations,
     )

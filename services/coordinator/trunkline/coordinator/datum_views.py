@@ -1,37 +1,39 @@
-"""The request `datum.list`: each datum of a job as it stands, by index.
+"""The requests about datums: each datum of a job as it stands, by index or by id, and its restart.
 
-A datum with an outcome shows that; one without is RUNNING where a worker's claim says that it
-executes it, else WAITING. A page that looks for rare states stops after a stretch of indexes and says
-where to go on, so that no request takes long, and an empty page may have a next one.
+A datum with an outcome shows that; one without shows what `datum_claims` makes of the workers' claims. A
+page that looks for rare states, or for ids, stops after a stretch of indexes and says where to go on,
+so that no request takes long, and an empty page may have a next one.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
+from contextlib import aclosing
 from functools import partial
 
 import msgspec
 
-from trunkline.bus import tails
 from trunkline.bus.connection import NatsConnection
 from trunkline.contracts import api as contract
 from trunkline.contracts import attempts, errors, messages, records, subjects
 from trunkline.contracts.states import DatumState
 from trunkline.contracts.wards import Wards
-from trunkline.coordinator import paging
+from trunkline.coordinator import datum_claims, paging, restarting
 from trunkline.coordinator.api import Answer, Handler, decode
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.commits import InvalidRequestError
 from trunkline.coordinator.handlers import Folds
+from trunkline.coordinator.inputs import Inputs
 from trunkline.coordinator.outcomes import Outcomes
 from trunkline.storage import together
-
-WAITING, RUNNING = "WAITING", "RUNNING"
 
 STRETCH = 5000
 """Indexes that one request looks at when it looks for datums without an outcome."""
 
+LISTED = 50_000
+"""Datums whose ids one request makes anew when it looks for one: about a second."""
+
 
 class DatumViews:
-    """Answers `datum.list`; `data` is the connection in DATA."""
+    """Answers `datum.list` and `datum.restart`; `data` is the connection in DATA."""
 
     def __init__(
         self,
@@ -40,13 +42,14 @@ class DatumViews:
         folds: Folds,
         data: NatsConnection,
         wards: Wards,
+        inputs: Inputs,
     ) -> None:
         self._catalog, self._outcomes, self._folds = catalog, outcomes, folds
-        self._data, self._wards = data, wards
+        self._data, self._wards, self._inputs = data, wards, inputs
 
     def all(self) -> dict[str, Handler]:
         """Return the handlers by verb."""
-        return {"datum.list": self.datum_list}
+        return {"datum.list": self.datum_list, "datum.restart": self.datum_restart}
 
     async def datum_list(self, body: bytes) -> Answer:
         """List a job's datums by index."""
@@ -58,19 +61,51 @@ class DatumViews:
             told = ", ".join(contract.DATUM_STATES_SHOWN)
             raise InvalidRequestError(path, f"use {told}" if unknown else "must be an index")
         while True:
-            job = await self._known(page)
-            rare = page.states and not {WAITING, RUNNING} & set(page.states)
-            answer = await (self._ended if rare else self._all)(job, page, most)
+            job = await self._known(page.pipeline, page.job)
+            rare = page.states and not set(contract.DATUM_STATES_OPEN) & set(page.states)
+            list_ = self._like if page.datum else self._ended if rare else self._all
+            answer = await list_(job, page, most)
             # Outcomes that are compacted while they are read are missed in the stream: they are in
             # the archive then, and the record says so.
-            if (await self._known(page)).outcomes == job.outcomes:
+            if (await self._known(page.pipeline, page.job)).outcomes == job.outcomes:
                 return answer
 
-    async def _known(self, page: contract.DatumPage) -> records.Job:
-        job = await self._catalog.jobs.find(page.pipeline, page.job)
+    async def datum_restart(self, body: bytes) -> Answer:
+        """Have datums worked on once more."""
+        asked: contract.DatumRestart = decode(body, contract.DatumRestart)
+        if not 0 < len(asked.generations) <= contract.PAGE_MAX:
+            text = f"name some datums, {contract.PAGE_MAX} at most"
+            raise InvalidRequestError("$.generations", text)
+        job = await self._known(asked.pipeline, asked.job)
+        jobs = self._catalog.jobs
+        return paging.answer(await restarting.ask(jobs, self._outcomes, job, asked.generations))
+
+    async def _known(self, pipeline: str, identifier: str) -> records.Job:
+        job = await self._catalog.jobs.find(pipeline, identifier)
         if job is None:
-            raise errors.NotFoundError("job", f"{page.pipeline}@{page.job}")
+            raise errors.NotFoundError("job", f"{pipeline}@{identifier}")
         return job
+
+    async def _like(self, job: records.Job, page: contract.DatumPage, most: int) -> Answer:
+        """Return the datums whose ids begin like this."""
+        first = page.after + 1
+        found: list[int] = []
+        last, more = page.after, False
+        stretch = range(first, first + LISTED)
+        async with aclosing(self._inputs.datums(job, stretch.__contains__)) as listed:
+            async for datums in listed:
+                found += (each.index for each in datums if each.id.startswith(page.datum))
+                last = datums[-1].index
+                if more := last == stretch[-1] or len(found) > most:
+                    break
+        if len(found) > most:
+            found, last = found[:most], found[most - 1]
+        views = [each for index in found for each in await self._views(job, index, index + 1)]
+        if page.states:
+            views = [each for each in views if each.state in page.states]
+        shown = await self._with_attempts(job, views)
+        answer = paging.cut(((str(each.index), each) for each in shown), most)
+        return answer if answer.more else Answer(answer.result, more=more, next=str(last))
 
     async def _ended(self, job: records.Job, page: contract.DatumPage, most: int) -> Answer:
         """Return datums that have an outcome of these states."""
@@ -87,13 +122,7 @@ class DatumViews:
         total = job.listed_to if job.total is None else job.total
         first = page.after + 1
         end = min(total, first + (STRETCH if page.states else most))
-        found = await self._outcomes.page(
-            job, self._folds(job.pipeline, job.id), after=page.after, limit=max(end - first, 1)
-        )
-        outcomes = {each.index: each for each in found if each.index < end}
-        open_ones = len(outcomes) < end - first and not job.state.ended
-        running = await self._executing(job) if open_ones else frozenset()
-        views = [_view(index, outcomes, running) for index in range(first, end)]
+        views = await self._views(job, first, end)
         if page.states:
             views = [each for each in views if each.state in page.states]
         shown = await self._with_attempts(job, views[:most])
@@ -103,13 +132,16 @@ class DatumViews:
         last = shown[-1].index if len(views) > most else end - 1
         return Answer(answer.result, more=True, next=str(last))
 
-    async def _executing(self, job: records.Job) -> frozenset[int]:
-        """Return the indexes that workers say they execute."""
-        claims = subjects.claims_of(self._wards.of(job.pipeline))
-        found: set[int] = set()
-        async for claim in _claims(self._data, claims):
-            found.update(held.index for held in claim.held if held.executing and held.job == job.id)
-        return frozenset(found)
+    async def _views(self, job: records.Job, first: int, end: int) -> list[contract.DatumView]:
+        """Return the datums of these indexes as they stand."""
+        found = await self._outcomes.page(
+            job, self._folds(job.pipeline, job.id), after=first - 1, limit=max(end - first, 1)
+        )
+        outcomes = {each.index: each for each in found if each.index < end}
+        held: Mapping[int, contract.DatumView] = {}
+        if len(outcomes) < end - first and not job.state.ended:
+            held = await datum_claims.held(self._data, self._wards.of(job.pipeline), job)
+        return [_view(job, index, outcomes, held) for index in range(first, end)]
 
     async def _with_attempts(
         self, job: records.Job, views: list[contract.DatumView]
@@ -134,29 +166,28 @@ class DatumViews:
         ]
 
 
-async def _claims(connection: NatsConnection, subject: str) -> AsyncIterator[messages.Claim]:
-    tail = tails.tail(
-        connection, subjects.CLAIMS_STREAM, [subject], last_per_subject=True, end=True
-    )
-    async with tail as batches:
-        async for batch in batches:
-            for stored in batch:
-                try:
-                    yield messages.decode(stored.subject, stored.data, messages.Claim)
-                except errors.MalformedMessageError:
-                    continue
-
-
 def _view(
-    index: int, outcomes: Mapping[int, messages.Outcome], running: frozenset[int]
+    job: records.Job,
+    index: int,
+    outcomes: Mapping[int, messages.Outcome],
+    held: Mapping[int, contract.DatumView],
 ) -> contract.DatumView:
     if index in outcomes:
         return _ended(outcomes[index])
-    return contract.DatumView(index=index, state=RUNNING if index in running else WAITING)
+    if index in held:
+        return held[index]
+    return contract.DatumView(
+        index=index,
+        state="CANCELLED" if job.state.ended else "WAITING",
+        generation=job.generations.get(str(index), 1),
+    )
 
 
 def _ended(outcome: messages.Outcome) -> contract.DatumView:
-    view = contract.DatumView(index=outcome.index, state=outcome.state, outcome=outcome)
+    generation = 1 if outcome.state is DatumState.SKIPPED else outcome.generation
+    view = contract.DatumView(
+        index=outcome.index, state=outcome.state, outcome=outcome, generation=generation
+    )
     if not outcome.history:
         return view
     ledger = attempts.Ledger(attempts=outcome.history, generation=outcome.generation)

@@ -13,6 +13,7 @@ from trunkline.coordinator import paging
 from trunkline.coordinator.api import Answer, Handler, decode
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.commits import Commits, InvalidRequestError
+from trunkline.coordinator.core import jobsets
 from trunkline.coordinator.core.job import Fold
 from trunkline.coordinator.pipelines import Pipelines
 from trunkline.coordinator.repos import Repos
@@ -68,6 +69,7 @@ class Handlers:
             "commit.list": self.commit_list,
             "job.get": self.job_get,
             "job.list": self.job_list,
+            "job.find": self.job_find,
             "job.stop": self.job_stop,
             "worker.list": self.worker_list,
             "nodes.get": self.nodes_get,
@@ -176,6 +178,18 @@ class Handlers:
         entries = [(f"{each.pipeline}.{each.id}", each) for each in found]
         rest = paging.following(entries, page.after)
         return paging.cut(rest, min(most, jobs.kept - 1) if short else most)
+
+    async def job_find(self, body: bytes) -> Answer:
+        """Show the job of a pipeline that runs on a commit."""
+        asked: contract.JobReading = decode(body, contract.JobReading)
+        named, jobs = names.pipeline(asked.pipeline), self._catalog.jobs
+        found = jobsets.reading(jobs.list(named), asked.repo, asked.commit)
+        if named in jobs.forgotten:  # there may be an older one
+            found = jobsets.reading(await jobs.every(named), asked.repo, asked.commit)
+        if found is None:
+            what = f"job of {named} on {asked.repo}@{asked.commit}"
+            raise errors.NotFoundError(what, named)
+        return paging.answer(self._live(found))
 
     async def job_stop(self, body: bytes) -> Answer:
         """Have a job killed; one that has ended stays as it is."""

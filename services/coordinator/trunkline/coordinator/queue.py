@@ -65,8 +65,8 @@ class JobQueue:
             UnavailableError: some may be stored; put them again.
             RefusedError: the server cannot store them now, a full disk, say.
         """
-        first = round_ == 1 and not job.generations
-        wanted = job.spec.datum_set_spec if first else _ALONE
+        restarted = job.generations and any(str(each.index) in job.generations for each in chosen)
+        wanted = job.spec.datum_set_spec if round_ == 1 and not restarted else _ALONE
         workers = await self._workers(job.pipeline) if wanted.per_worker else 1
         groups = sets.grouped(chosen, wanted, workers)
         subject = subjects.datums(self._wards.of(job.pipeline), job.id)

@@ -70,6 +70,7 @@ class Repairer:
         """Look at the queue once, and do what follows."""
         if next(live.fold.missing(), None) is None:
             return
+        job = self._jobs.known(job.pipeline, job.id) or job  # its datums may have been restarted
         gauge = await self._queue.gauge(job)
         if gauge is None:
             await self._queue.open(job)

@@ -14,7 +14,8 @@ It is told nothing else, remembers nothing else, and may be stopped at any insta
 the same record. What is left where the process dies:
 
 - in LISTING: see `listing`; the fold is built again from the record's windows and the stream;
-- in RUNNING: nothing is done here that could be lost;
+- in RUNNING: nothing is done here that could be lost; for datums that are restarted, see `restarting`,
+  for the job's own time limit, `deadlines`;
 - in MERGING before `committing`: a manifest and an archive that nobody names, made again. After it:
   the branch is looked at first. If it has the commit, the record becomes SUCCESS, whether or not what
   the output was made of can still be read; if not, all is made again. From `committing` on a kill
@@ -47,6 +48,7 @@ from trunkline.coordinator.archiving import Archive, Archiver
 from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.core import windows
 from trunkline.coordinator.core.job import Fold, Killed, ListingEnded, Opened, WindowListed
+from trunkline.coordinator.deadlines import Deadlines
 from trunkline.coordinator.done import Done
 from trunkline.coordinator.events import Events
 from trunkline.coordinator.finishing import Finisher
@@ -58,6 +60,7 @@ from trunkline.coordinator.merging import Merger, OutputError
 from trunkline.coordinator.outcomes import Outcomes
 from trunkline.coordinator.queue import JobQueue
 from trunkline.coordinator.repair import Repairer
+from trunkline.coordinator.restarting import Restarter
 from trunkline.coordinator.settings import Settings
 from trunkline.coordinator.tables import Tables
 from trunkline.runtime import backoff
@@ -141,6 +144,8 @@ class JobRunner:
         self._lister = Lister(jobs, self._inputs, self._queue, assignments, store)
         quiet_s = settings.repair_quiet_s
         self._repairer = Repairer(jobs, self._inputs, self._queue, folder, events, quiet_s)
+        self._restarter = Restarter(jobs, self._inputs, self._queue, assignments, events)
+        self._deadlines = Deadlines(jobs, clock)
         scratch = spool or Path(tempfile.gettempdir())
         archiver = Archiver(outcomes, store, spool)
         self._merger = Merger(archiver, outcomes, self._inputs, store, scratch)
@@ -169,6 +174,8 @@ class JobRunner:
         async with self._folder.attached(job) as live:
             if job.committing and await self._committer.has_committed(job):
                 job = await self._end(live, job, JobState.SUCCESS)
+            if job.state in _WORKING and self._deadlines.over(job):
+                job = await self._deadlines.kill(job)
             if job.state in _WORKING:
                 try:
                     await self._work(live, job)
@@ -190,6 +197,8 @@ class JobRunner:
                 helpers = [
                     tasks.create_task(self._folder.catch_up(live, job), name="catch-up"),
                     tasks.create_task(self._repairer.watch(live, job), name="repair"),
+                    tasks.create_task(self._restarter.watch(live, job), name="restarts"),
+                    tasks.create_task(self._deadlines.watch(job), name="deadline"),
                 ]
                 ends = [
                     tasks.create_task(self._advance(live, job), name="advance"),
@@ -238,7 +247,8 @@ class JobRunner:
         """Go on to MERGING, or end with FAILURE if a datum is bad."""
         if live.fold.bad:
             reason = await self._why(live, job)
-            return await self._end(live, job, JobState.FAILURE, reason=reason)
+            judged = partial(_judged, live.fold)
+            return await self._end(live, job, JobState.FAILURE, reason=reason, only_if=judged)
         return await self._jobs.change(
             job.pipeline, job.id, _from(JobState.RUNNING, JobState.MERGING, live.fold)
         )
@@ -268,11 +278,12 @@ class JobRunner:
         state: JobState,
         *,
         reason: str = "",
+        only_if: Callable[[records.Job], bool] = lambda _: True,
     ) -> records.Job:
         now = self._clock.wall_ns()
 
         def ended(old: records.Job) -> records.Job:
-            if old.state is not job.state:
+            if old.state is not job.state or not only_if(old):
                 raise MovedOnError(old)
             return msgspec.structs.replace(
                 old,
@@ -304,6 +315,7 @@ class JobRunner:
 
     async def _why(self, live: LiveJob, job: records.Job) -> str:
         """Return what went wrong, with the first datum that failed."""
+        job = self._jobs.known(job.pipeline, job.id) or job
         index = live.fold.failed(1)[0]
         outcome = await self._outcomes.of(job, index)
         told = (await self._inputs.named(job, {index}))[index]
@@ -321,9 +333,14 @@ def _complete(fold: Fold) -> bool:
     return fold.complete
 
 
+def _judged(fold: Fold, job: records.Job) -> bool:
+    """Whether all datums have ended, those too that were restarted in the very last moment."""
+    return fold.complete and fold.knows(job.generations)
+
+
 def _from(state: JobState, to: JobState, fold: Fold) -> Callable[[records.Job], records.Job]:
     def changed(old: records.Job) -> records.Job:
-        if old.state is not state:
+        if old.state is not state or not _judged(fold, old):
             raise MovedOnError(old)
         return msgspec.structs.replace(old, state=to, counts=fold.counts)
 

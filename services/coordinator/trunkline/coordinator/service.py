@@ -33,6 +33,7 @@ from trunkline.coordinator.datum_views import DatumViews
 from trunkline.coordinator.events import Events
 from trunkline.coordinator.folding import OutcomeFolder
 from trunkline.coordinator.handlers import Handlers
+from trunkline.coordinator.inputs import Inputs
 from trunkline.coordinator.jobsets import JobSets
 from trunkline.coordinator.outcomes import Outcomes
 from trunkline.coordinator.pipelines import Pipelines
@@ -159,7 +160,9 @@ class Coordinator:
                 self.problems,
                 settings,
             ).all(),
-            **DatumViews(self._catalog, outcomes, folds, data, wards).all(),
+            **DatumViews(
+                self._catalog, outcomes, folds, data, wards, Inputs(tables.commits, store)
+            ).all(),
             **Readers(ctl, data, wards).all(),
         }
         self._api = ApiServer(

@@ -77,6 +77,7 @@ class Leases:
             stored=self._stored,
             advanced=self._advanced,
             stopping=lambda: holding.stopped,
+            superseded=self._superseded,
             ours=self._ours,
             spawn=tasks.create_task,
         )
@@ -101,8 +102,18 @@ class Leases:
         """Take these jobs, and no others, as those there are."""
         self._tickets = {**self._tickets, **{each.job: each for each in tickets}}
         self._tell(lease.Assigned(tuple(each.job for each in tickets)))
+        for work in list(self._works.values()):
+            alone = len(work.datums) == 1
+            if (alone or work.turn.is_set()) and self._superseded(work.current):
+                self._tell(lease.Superseded(work.key))
         listed = {each.job for each in tickets} | {key.job for key in self._works}
         self._tickets = {job: each for job, each in self._tickets.items() if job in listed}
+
+    def _superseded(self, datum: Datum) -> bool:
+        ticket = self._tickets.get(datum.task.job)
+        if ticket is None or not ticket.generations:
+            return False
+        return ticket.generations.get(str(datum.task.index), 1) > datum.task.generation
 
     def _delivered(self, job: str, delivery: Delivery) -> None:
         key = Key(job, delivery.sequence)
@@ -186,7 +197,8 @@ class Leases:
                 self._let_go(key, None)
             case lease.Cancel(key, begun):
                 if begun:
-                    self._cut(self._works[key], Why.CANCELLED)
+                    here = key.job in self._holding.jobs
+                    self._cut(self._works[key], Why.SUPERSEDED if here else Why.CANCELLED)
                 else:
                     self._let_go(key, Ack())
             case _:

@@ -44,6 +44,8 @@ class Hooks:
     """`work.current` is another datum now."""
     stopping: Callable[[], bool]
     """Whether what is not begun is to be given back."""
+    superseded: Callable[[Datum], bool]
+    """Whether a datum was restarted since it came: another message asks for it."""
     ours: Callable[[Work], bool]
     """Whether the lease has held until now; else somebody else may have the message."""
     spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
@@ -85,7 +87,7 @@ async def _work(
         staging = None
         if bench.executor.stages and following.fresh:
             staging = _start(under_way, hooks, datum.stage(following, bench))
-        ran = await datum.run(each, bench)
+        ran = await _run(each, bench, hooks)
         ends.append(_start(under_way, hooks, _finish(each, ran, bench)))
         if isinstance(ran, Ran) and ran.stored is None:
             await _room(ends, bench)
@@ -100,11 +102,15 @@ async def _work(
         if staging is not None:
             await staging
     last = work.current
-    ran = await datum.run(last, bench)
+    ran = await _run(last, bench, hooks)
     work.ran = True
     hooks.ran(work, isinstance(ran, Ran) and ran.stored is not None)
     end = await _finish(last, ran, bench, lambda: hooks.stored(work))
     return _settlement([end, *await asyncio.gather(*ends)]) if ends else end
+
+
+async def _run(each: Datum, bench: Bench, hooks: Hooks) -> Ran | Ack | Nak:
+    return Ack() if hooks.superseded(each) else await datum.run(each, bench)
 
 
 async def _finish(
@@ -146,6 +152,8 @@ async def _cut_short(work: Work, bench: Bench, why: Why) -> Ack | Nak | None:
     match why:
         case Why.CANCELLED:
             return Ack()
+        case Why.SUPERSEDED:  # the others of a set are wanted all the same
+            return Ack() if len(work.datums) == 1 else Nak()
         case Why.DROPPED:
             return None
         case Why.DRAINED:

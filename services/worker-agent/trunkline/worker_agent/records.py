@@ -50,6 +50,9 @@ class Records:
     async def change_ledger(self, task: DatumTask, change: Callable[[Ledger], Ledger]) -> Ledger:
         """Change a datum's ledger and return it once that is stored.
 
+        Where the datum was restarted since it came, the ledger is that of its newer generation, and
+        is left alone.
+
         Args:
             task: The datum.
             change: Returns the new ledger; the same one if nothing is to be stored. Called again
@@ -64,6 +67,8 @@ class Records:
             known = None
             if stored is not None:
                 known = _decoded(subject, stored.data)
+            if known is not None and known.generation > task.generation:
+                return change(Ledger(generation=task.generation))  # nobody counts it any more
             ledger = verdicts.of_generation(known, task.generation)
             changed = change(ledger)
             if changed == ledger:

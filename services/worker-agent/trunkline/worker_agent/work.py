@@ -17,6 +17,8 @@ class Why(enum.Enum):
 
     CANCELLED = enum.auto()
     """Its job is gone."""
+    SUPERSEDED = enum.auto()
+    """It was restarted: a newer message asks for it."""
     DRAINED = enum.auto()
     """It took longer than a stopping worker may wait."""
     DROPPED = enum.auto()

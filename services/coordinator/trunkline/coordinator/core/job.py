@@ -195,6 +195,12 @@ class Fold:
         """Return the generation whose outcome counts for a datum."""
         return self.generations.get(index, 1)
 
+    def knows(self, generations: Mapping[str, int]) -> bool:
+        """Whether no datum was restarted that this has not heard of."""
+        return len(self.generations) == len(generations) and all(
+            self.generation_of(int(index)) == value for index, value in generations.items()
+        )
+
     def missing(self, below: int | None = None, after: int = -1) -> Iterator[int]:
         """Yield the indexes that have no state, in order: those that were listed, or some of them.
 

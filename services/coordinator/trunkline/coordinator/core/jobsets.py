@@ -323,6 +323,24 @@ def advance(
     return Waits() if waits else Ready(tuple(inputs))
 
 
+def reading(jobs: Iterable[records.Job], repo: str, commit: str) -> records.Job | None:
+    """Return the job of a pipeline that runs on a commit: of its id, or the first one that reads it.
+
+    Args:
+        jobs: Of one pipeline, in order.
+        repo: Of the commit.
+        commit: Its id; of an output that is still to come, that of the job that makes it.
+    """
+    found: records.Job | None = None
+    for job in jobs:
+        reads = any(each.repo == repo and (each.commit or job.id) == commit for each in job.inputs)
+        if reads and job.id == commit:
+            return job
+        if reads and found is None:
+            found = job
+    return found
+
+
 def find_cycle(name: str, reads: Mapping[str, Sequence[str]]) -> list[str]:
     """Return a cycle through `name`, beginning and ending with it; empty if there is none.
 

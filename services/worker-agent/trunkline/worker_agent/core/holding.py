@@ -6,7 +6,7 @@ A lease is a datum message in this worker's hands. Its life here:
                   |  \-> Stage (its files are fetched while another one runs)
                   |-> GiveBack: waited too long, or the worker stops
                   |-> Forget:   the connection was lost, it is somebody else's by now
-                  \-> Cancel:   its job is gone
+                  \-> Cancel:   its job is gone, or it was restarted
     BEGUN, STORING, REPORTING -> Cancel -> Settled
 
 BEGUN takes a slot, from the start of staging to the end of the command. STORING (outputs are on their
@@ -53,6 +53,7 @@ from trunkline.worker_agent.core.lease import (
     Stage,
     Stopped,
     Stored,
+    Superseded,
     Tell,
     Ticked,
     Want,
@@ -169,8 +170,8 @@ class Holding:
                 return self._settled(key)
             case Advanced():
                 return self._advanced(event, now_ns)
-            case Assigned(jobs):
-                return self._assigned(jobs)
+            case Assigned() | Superseded():
+                return self._unwanted(event)
             case Reconnected():
                 return [*(Forget(each.key) for each in self._drop_waiting()), Tell()]
             case Ticked():
@@ -179,6 +180,11 @@ class Holding:
                 return self._stop()
             case _:
                 assert_never(event)
+
+    def _unwanted(self, event: Assigned | Superseded) -> list[Effect]:
+        if isinstance(event, Assigned):
+            return self._assigned(event.jobs)
+        return self._superseded(event.key)
 
     def _assigned(self, jobs: tuple[str, ...]) -> list[Effect]:
         gone = set(self.jobs) - set(jobs)
@@ -196,6 +202,19 @@ class Holding:
         for job in gone:
             self._waiting.pop(job, None)
         return effects
+
+    def _superseded(self, key: Key) -> list[Effect]:
+        lease = self.leases.get(key)
+        if lease is None or lease.cancelled:
+            return []
+        lease.cancelled = True
+        if lease.phase is not Phase.WAITING:
+            return [Cancel(key, begun=True)]
+        self._waiting[key.job].remove(lease)
+        if not self._waiting[key.job]:
+            del self._waiting[key.job]
+        self._forget(lease)
+        return [Cancel(key, begun=False), Tell()]
 
     def _received(self, event: Received, now_s: float) -> list[Effect]:
         job = event.key.job

@@ -104,11 +104,28 @@ class Ticked(msgspec.Struct, frozen=True):
     """Some time passed."""
 
 
+class Superseded(msgspec.Struct, frozen=True):
+    """The datum that executes, or will, was restarted: a message of a newer generation asks for it."""
+
+    key: Key
+
+
 class Stopped(msgspec.Struct, frozen=True):
     """Take nothing more: a drain, a SIGTERM, or the shim is gone. One way."""
 
 
-Event = Assigned | Received | Advanced | Ran | Stored | Settled | Reconnected | Ticked | Stopped
+Event = (
+    Assigned
+    | Received
+    | Advanced
+    | Ran
+    | Stored
+    | Settled
+    | Reconnected
+    | Ticked
+    | Superseded
+    | Stopped
+)
 
 # --- effects --------------------------------------------------------------------------------------
 
@@ -145,7 +162,7 @@ class Forget(msgspec.Struct, frozen=True):
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """Its job is gone: kill what runs, report nothing, take the message off. Settled if begun."""
+    """Nobody wants it: kill what runs, report nothing, take the message off. Settled if begun."""
 
     key: Key
     begun: bool
