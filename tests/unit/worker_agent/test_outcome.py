@@ -41,6 +41,24 @@ def attempt(cause, *, by="w1", started_ns=1, ended_ns=2):
             126,
         ),
         (
+            outcome.NotStarted("foo", errno.ENOENT, directory="/w"),
+            Cause.USER_EXIT,
+            "foo cannot be run in '/w': there is no such directory",
+            126,
+        ),
+        (
+            outcome.NotStarted("foo", errno.ENOENT, user="me"),
+            Cause.USER_EXIT,
+            "foo cannot be run as 'me': the image knows no such user",
+            126,
+        ),
+        (
+            outcome.NotStarted("foo", errno.EPERM, user="me"),
+            Cause.USER_EXIT,
+            "foo cannot be run as 'me': not permitted",
+            126,
+        ),
+        (
             outcome.NotStarted("foo", errno.ENOMEM),
             Cause.NO_RESOURCES,
             "foo could not be started: no memory or processes left",

@@ -23,10 +23,11 @@ def one(data: bytes) -> protocol.Frame:
     env=st.dictionaries(KEY, TEXT, max_size=5),
     cwd=TEXT,
     umask=st.integers(0, 0o777),
+    user=TEXT,
     number=st.integers(1, 2**32 - 1),
 )
-def test_a_recipe_comes_out_as_it_went_in(argv, env, cwd, umask, number):
-    recipe = protocol.Recipe(argv, env, cwd, umask, protocol.RecipeFlag.INHERIT_ENV)
+def test_a_recipe_comes_out_as_it_went_in(argv, env, cwd, umask, user, number):
+    recipe = protocol.Recipe(argv, env, cwd, umask, protocol.RecipeFlag.INHERIT_ENV, user)
     frame = one(protocol.recipe(number, recipe))
     assert (frame.kind, frame.id) == (Kind.RECIPE, number)
     assert protocol.read_recipe(frame.payload) == recipe
@@ -84,7 +85,7 @@ def test_garbage_is_refused_and_never_crashes(data):
 
 
 def test_a_count_over_what_follows_is_refused_without_counting():
-    payload = struct.pack("<II", 0, 0o022) + b"\0" + struct.pack("<I", 2**32 - 1)
+    payload = struct.pack("<II", 0, 0o022) + b"\0\0" + struct.pack("<I", 2**32 - 1)
     with pytest.raises(protocol.ProtocolError, match="more strings than bytes"):
         protocol.read_recipe(payload)
     with pytest.raises(protocol.ProtocolError, match="more strings than bytes"):

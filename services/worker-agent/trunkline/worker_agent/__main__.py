@@ -150,7 +150,8 @@ async def agent(
                 shim_link,
                 hello,
                 clock=clock,
-                inherited=environment.base(environ),
+                # in a container of its own a command has that image's PATH and HOME, not ours
+                inherited={} if config.shim_socket else environment.base(environ),
                 pull=pull,
             )
             if stops.seen or HelloFlag.TERMINATING in hello.flags:

@@ -40,7 +40,8 @@ class Commands:
         worker: This worker's name.
         pfs: Where commands find their files.
         inherited: The part of the environment that every command gets.
-        foreign: Whether commands run as another user than we.
+        foreign: Whether commands run in a container of their own: in its directory, by its environment, as
+            its user or the spec's.
         begun: To be awaited before a command starts: the claim that says so is sent.
     """
 
@@ -118,9 +119,10 @@ class Commands:
             env=environment.of_job(
                 self._inherited, datum.ticket, datum.task, pfs=self._pfs, worker=self._worker
             ),
-            cwd=transform.working_dir or str(self._space.work),
+            cwd=transform.working_dir or ("" if self._foreign else str(self._space.work)),
             stdin=lines.encode("utf-8", "surrogateescape"),
             inherit_env=self._foreign,
+            user=transform.user if self._foreign else "",
         )
 
     async def store(self, datum: Datum) -> Uploaded | Bad:

@@ -16,7 +16,7 @@ from typing import Any
 
 from trunkline.contracts import errors
 from trunkline.worker_agent import protocol
-from trunkline.worker_agent.protocol import Frame, Kind
+from trunkline.worker_agent.protocol import Frame, Kind, Step
 
 _RECEIVE_BYTES = 16 * 1024
 """Much more than most frames; a buffer over some ten KiB is mapped anew by each call."""
@@ -30,11 +30,11 @@ class ShimLostError(errors.TrunklineError):
 
 
 class SpawnError(errors.TrunklineError):
-    """A command could not be started; `number` is the errno."""
+    """A command could not be started; `number` is the errno, `step` what could not be done."""
 
-    def __init__(self, command: str, number: int) -> None:
+    def __init__(self, command: str, number: int, step: int = Step.COMMAND) -> None:
         super().__init__(f"cannot start {command!r}: {os.strerror(number)}")
-        self.command, self.number = command, number
+        self.command, self.number, self.step = command, number, step
 
 
 class Child:
@@ -307,10 +307,10 @@ class Link:
             _close([number])  # nobody waits for it any more
 
     def _not_started(self, each: Frame) -> None:
-        error, _ = protocol.read_pair(each.payload)
+        error, step = protocol.read_pair(each.payload)
         child = self._children.pop(each.id, None)
         if child is not None:
-            child.failed(SpawnError(child.name, error))
+            child.failed(SpawnError(child.name, error, step))
 
 
 async def accept(path: str) -> socket.socket:

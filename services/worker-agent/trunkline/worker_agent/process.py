@@ -27,6 +27,7 @@ from trunkline.storage import disk
 from trunkline.worker_agent import protocol
 from trunkline.worker_agent.core import outcome
 from trunkline.worker_agent.link import Child, Link, ShimLostError, SpawnError
+from trunkline.worker_agent.protocol import Step
 
 _READ_BYTES = 64 * 1024
 _READS_AT_ONCE = 16
@@ -48,6 +49,8 @@ class Command(NamedTuple):
     umask: int = 0o022
     inherit_env: bool = False
     """Whether the shim's own environment (of the image) lies below `env`."""
+    user: str = ""
+    """See `protocol.Recipe`."""
 
 
 class Run(NamedTuple):
@@ -100,7 +103,7 @@ class Runner:
             timed_out = await _ended(self._link, child, timeout_s)
             exited = await _within_reason(self._link, child)
         except SpawnError as error:
-            ended = outcome.NotStarted(command.argv[0], error.number, command.cwd)
+            ended = _not_started(command, error)
             return Run(ended, wall_s=self._clock.monotonic_s() - began_s)
         finally:
             self._end(child)
@@ -174,7 +177,9 @@ class _Recipe:
         flags = protocol.RecipeFlag(0)
         if command.inherit_env:
             flags |= protocol.RecipeFlag.INHERIT_ENV
-        return protocol.Recipe(command.argv, dict(command.env), command.cwd, command.umask, flags)
+        return protocol.Recipe(
+            command.argv, dict(command.env), command.cwd, command.umask, flags, command.user
+        )
 
     def rewind(self) -> None:
         if self._lines:
@@ -213,6 +218,15 @@ async def _within_reason(link: Link, child: Child) -> protocol.Exited:
     except TimeoutError:
         link.close()
         raise ShimLostError from None
+
+
+def _not_started(command: Command, error: SpawnError) -> outcome.NotStarted:
+    return outcome.NotStarted(
+        command.argv[0],
+        error.number,
+        directory=command.cwd if error.step == Step.DIRECTORY else "",
+        user=command.user if error.step == Step.USER else "",
+    )
 
 
 def _told(exited: protocol.Exited, limit_s: float | None) -> outcome.Ended:

@@ -1,8 +1,10 @@
 """Frames between the agent and the shim, over one unix stream socket.
 
 The agent holds the credentials and decides; the shim holds nothing, lives next to the user's code
-and does what needs to be there: it starts commands, signals them, reaps them. A static shim in C
-speaks the same frames, so their layout is spelled out here. All integers are little-endian.
+and does what needs to be there: it starts commands, signals them, reaps them. There are two, `shim`
+and a static one in C (services/worker-agent/shim), and the agent does not know which one it talks
+to; what both must know is here, and the header of the C one is made from it. All integers are
+little-endian.
 
     u32 length | u8 type | u32 id | payload        length = 5 + len(payload)
 
@@ -12,13 +14,13 @@ is skipped; one over FRAME_MAX_BYTES or too short for its type ends the connecti
 
 | type | agent -> shim | shim -> agent |
 |---|---|---|
-| 1 | SPAWN: u32 recipe, u32 envc, envc strings `K=V` | NOT STARTED: i32 errno, i32 0: why there is no process |
+| 1 | SPAWN: u32 recipe, u32 envc, envc strings `K=V` | NOT STARTED: i32 errno, i32 step: why there is no process, and what was to be done |
 | 2 | KILL: u32 signal, to the whole process group of `id`'s command | EXITED: 10 x i64: wait status, wall microseconds, user microseconds, system microseconds, peak resident KiB, major faults, blocks in, blocks out, OOM kills in the container (-1: not known), processes that it left and that could not be killed |
 | 3 | - | TERM: the shim was told to stop (SIGTERM); it goes on until BYE |
 | 4 | BYE: kill what runs and exit with 0 | - |
 | 5 | CHMOD: string path; give owner and group of everything below it access | CHMODDED: i32 errno, i32 entries |
-| 6 | OPEN: u32 flags, string path; O_NOFOLLOW is added | OPENED: i32 errno, i32 0; one descriptor if it is 0 |
-| 7 | RECIPE, kept as number `id` (below 16) in place of an older one: u32 flags, u32 umask, string cwd, u32 argc, argc strings, u32 envc, envc strings `K=V`; three descriptors by SCM_RIGHTS with its first byte: stdin, stdout, stderr | - |
+| 6 | OPEN: u32 flags, string path; O_NOFOLLOW, O_NONBLOCK and O_NOCTTY are added | OPENED: i32 errno, i32 0; one descriptor if it is 0 |
+| 7 | RECIPE, kept as number `id` (below 16) in place of an older one: u32 flags, u32 umask, string cwd, string user, u32 argc, argc strings, u32 envc, envc strings `K=V`; three descriptors by SCM_RIGHTS with its first byte: stdin, stdout, stderr | - |
 | 9 | - | HELLO: u32 version, u32 uid, u32 gid, u32 flags; the first frame |
 
 A life: HELLO; then RECIPEs, and any number of SPAWN -> (KILL)* -> EXITED. All of a job's commands are
@@ -45,7 +47,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-VERSION = 2
+VERSION = 3
 
 RECIPES = 16
 """How many a shim keeps."""
@@ -56,13 +58,18 @@ FRAME_MAX_BYTES = 16 * 1024 * 1024
 _HEADER = struct.Struct("<IBI")
 _U32 = struct.Struct("<I")
 _PAIR = struct.Struct("<ii")
-_EXITED = struct.Struct("<10q")
+EXITED_FIELDS = 10
+_EXITED = struct.Struct(f"<{EXITED_FIELDS}q")
 _HELLO = struct.Struct("<4I")
-_BODY_MIN = 5
-_DESCRIPTORS_MAX = 64
+BODY_MIN = 5
+"""What every frame has behind its length: type and id."""
+
+DESCRIPTORS_MAX = 64
+"""More than may be on their way at once."""
+
 _DESCRIPTOR = array.array("i").itemsize
 
-ANCILLARY_BYTES = socket.CMSG_SPACE(_DESCRIPTORS_MAX * _DESCRIPTOR)
+ANCILLARY_BYTES = socket.CMSG_SPACE(DESCRIPTORS_MAX * _DESCRIPTOR)
 """Room for the descriptors that come with what is received at once."""
 
 
@@ -100,6 +107,17 @@ class RecipeFlag(enum.IntFlag):
     """The shim's own environment (of the image) lies below the one in the frame."""
 
 
+class Step(enum.IntEnum):
+    """What could not be done for a command."""
+
+    COMMAND = 0
+    """To start it."""
+    DIRECTORY = 1
+    """To enter its directory."""
+    USER = 2
+    """To become its user; with ENOENT: there is none of that name."""
+
+
 class ProtocolError(Exception):
     """The other side sent what is no frame; the connection cannot be used any more."""
 
@@ -133,6 +151,8 @@ class Recipe(NamedTuple):
     """Empty: wherever the shim is."""
     umask: int = 0o022
     flags: RecipeFlag = RecipeFlag(0)
+    user: str = ""
+    """A name or uid, or either with `:` and a group behind it; empty: whoever the shim is."""
 
 
 class Exited(NamedTuple):
@@ -177,7 +197,7 @@ class Decoder:
         at, size = 0, len(source)
         while size - at >= _U32.size:
             (length,) = _U32.unpack_from(source, at)
-            if not _BODY_MIN <= length <= FRAME_MAX_BYTES:
+            if not BODY_MIN <= length <= FRAME_MAX_BYTES:
                 raise ProtocolError("a frame of so many bytes", length)
             end = at + _U32.size + length
             if size < end:
@@ -194,9 +214,9 @@ class Decoder:
 
 def frame(kind: Kind, number: int = 0, payload: bytes = b"") -> bytes:
     """Return one frame."""
-    if len(payload) + _BODY_MIN > FRAME_MAX_BYTES:
+    if len(payload) + BODY_MIN > FRAME_MAX_BYTES:
         raise ProtocolError("a payload of so many bytes", len(payload))
-    return _HEADER.pack(_BODY_MIN + len(payload), kind, number) + payload
+    return _HEADER.pack(BODY_MIN + len(payload), kind, number) + payload
 
 
 def descriptors(ancillary: Iterable[tuple[int, int, bytes]]) -> list[int]:
@@ -218,7 +238,7 @@ def recipe(number: int, value: Recipe) -> bytes:
     payload = (
         _U32.pack(value.flags),
         _U32.pack(value.umask),
-        _strings((value.cwd,)),
+        _strings((value.cwd, value.user)),
         _U32.pack(len(value.argv)),
         _strings(value.argv),
         _variables(value.env),
@@ -229,12 +249,14 @@ def recipe(number: int, value: Recipe) -> bytes:
 def read_recipe(payload: bytes) -> Recipe:
     """Return what a RECIPE payload says."""
     reader = _Reader(payload)
-    flags, umask, cwd = reader.u32(), reader.u32(), reader.string()
+    flags, umask = reader.u32(), reader.u32()
+    cwd, user = reader.string(), reader.string()
     argv = tuple(reader.strings())
     if not argv:
         raise ProtocolError("a command without arguments")
     env = reader.variables()
-    return Recipe(argv, env, cwd, umask & 0o777, RecipeFlag(flags & RecipeFlag.INHERIT_ENV))
+    inherit = RecipeFlag(flags & RecipeFlag.INHERIT_ENV)
+    return Recipe(argv, env, cwd, umask & 0o777, inherit, user)
 
 
 def spawn(number: int, recipe_number: int, env: Mapping[str, str]) -> bytes:
@@ -304,7 +326,7 @@ def read_exited(payload: bytes) -> Exited:
 
 
 def pair(kind: Kind, number: int, first: int, second: int = 0) -> bytes:
-    """Return NOT STARTED (errno, 0), CHMODDED (errno, entries) or OPENED (errno, 0)."""
+    """Return NOT STARTED (errno, step), CHMODDED (errno, entries) or OPENED (errno, 0)."""
     return frame(kind, number, _PAIR.pack(first, second))
 
 
@@ -355,6 +377,8 @@ class _Reader:
 
     def variables(self) -> dict[str, str]:
         pairs = [text.partition("=") for text in self.strings()]
+        if not all(equals for _, equals, _ in pairs):
+            raise ProtocolError("a variable without `=`")
         return {key: value for key, _, value in pairs}
 
     def _texts(self, count: int) -> list[str]:

@@ -19,7 +19,6 @@ is a loop, starts in a millisecond, and does what a static shim in C does in a u
 """
 
 import contextlib
-import errno
 import os
 import resource
 import select
@@ -31,12 +30,15 @@ from collections.abc import Callable
 
 from trunkline.worker_agent import children, linux, protocol, rights
 from trunkline.worker_agent.protocol import Frame, HelloFlag, Kind
-from trunkline.worker_agent.starting import Starter
+from trunkline.worker_agent.starting import NotStartedError, Starter
 
 _RECEIVE_BYTES = 16 * 1024
 """More than most frames; a buffer over some ten KiB more is mapped anew by each call."""
 _RETRY_S = 0.02
-_TERMINATING_WAIT_S = 10.0
+_TERMINATING_FIRST_S, _TERMINATING_AGAIN_S = 10.0, 3.0
+"""Seconds without an agent after SIGTERM: one that is only starting may still have to be told; one that
+was there is over."""
+_OPENED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 EXIT_DONE = 0
 EXIT_AGENT_LOST = 75
@@ -157,17 +159,16 @@ class Shim:
             raise protocol.ProtocolError("no recipe of this number", number)
         try:
             pid = starter.start(own, self._here)
-        except OSError as error:
-            self._send(protocol.pair(Kind.SPAWN, each.id, error.errno or 1))
-        except ValueError:  # a variable without a name, say
-            self._send(protocol.pair(Kind.SPAWN, each.id, errno.EINVAL))
+        except NotStartedError as error:
+            self._send(protocol.pair(Kind.SPAWN, each.id, error.number, error.step))
         else:
             self._commands[pid] = _Command(each.id)
 
     def _open(self, each: Frame) -> None:
         flags, path = protocol.read_open(each.payload)
         try:
-            number = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+            # a pipe that nobody writes to must not hold us up
+            number = os.open(path, flags | _OPENED, 0o666)
         except OSError as error:
             self._send(protocol.pair(Kind.OPEN, each.id, error.errno or 1))
             return
@@ -280,7 +281,7 @@ def serve_all(
         say: Told what happens, a line each.
     """
     signals = prepare()
-    since_s = time.monotonic()
+    since_s, terminating_s = time.monotonic(), _TERMINATING_FIRST_S
     while True:
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -288,7 +289,7 @@ def serve_all(
         except OSError as error:
             link.close()
             flags |= _terminated(signals, inside=inside)
-            patience_s = _TERMINATING_WAIT_S if HelloFlag.TERMINATING in flags else wait_s
+            patience_s = terminating_s if HelloFlag.TERMINATING in flags else wait_s
             if time.monotonic() - since_s > patience_s:
                 say(f"no agent on {path}: {error}")
                 return EXIT_AGENT_LOST
@@ -301,7 +302,7 @@ def serve_all(
         say("the agent is gone; all commands are killed")
         if shim.terminating:
             flags |= HelloFlag.TERMINATING
-        since_s = time.monotonic()
+        since_s, terminating_s = time.monotonic(), _TERMINATING_AGAIN_S
 
 
 def _terminated(signals: int, *, inside: bool) -> HelloFlag:

@@ -28,6 +28,7 @@ MOST_DELAY_S = 10.0
 _OURS = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 _TEXTS = {
     errno.EACCES: "permission denied",
+    errno.EPERM: "not permitted",
     errno.ENOEXEC: "not an executable file (does a script lack its #! line?)",
     errno.E2BIG: "arguments and environment are too large",
     errno.ENOTDIR: "a part of the path is no directory",
@@ -68,7 +69,9 @@ class NotStarted:
     number: int
     """errno."""
     directory: str = ""
-    """Where it was to run, if that was said."""
+    """Where it was to run, if it cannot run there."""
+    user: str = ""
+    """Whom it was to run as, if it cannot."""
 
 
 Ended = Exited | Signalled | TimedOut | NotStarted
@@ -191,10 +194,18 @@ def _not_started(ended: NotStarted) -> Bad:
     if ended.number in _OURS:
         text = f"{ended.command} could not be started: no memory or processes left"
         return Bad(Cause.NO_RESOURCES, text)
-    if ended.number == errno.ENOENT:
-        where = f" (or its directory {ended.directory})" if ended.directory else ""
-        return Bad(Cause.USER_EXIT, f"command not found: {ended.command}{where}", 127)
+    missing = ended.number == errno.ENOENT
     text = _TEXTS.get(ended.number, errno.errorcode.get(ended.number, str(ended.number)))
+    if ended.user:
+        text = "the image knows no such user" if missing else text
+        return Bad(Cause.USER_EXIT, f"{ended.command} cannot be run as {ended.user!r}: {text}", 126)
+    if ended.directory:
+        text = "there is no such directory" if missing else text
+        return Bad(
+            Cause.USER_EXIT, f"{ended.command} cannot be run in {ended.directory!r}: {text}", 126
+        )
+    if missing:
+        return Bad(Cause.USER_EXIT, f"command not found: {ended.command}", 127)
     return Bad(Cause.USER_EXIT, f"{ended.command} cannot be run: {text}", 126)
 
 
