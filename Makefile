@@ -18,7 +18,20 @@ COMPILE := pip compile --quiet --universal --generate-hashes --no-emit-index-url
   --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo clean-demo test test-slow bench profile check lock lock-check docs clean
+# The static shim: where it stands, what it is built for, and what its tests need beside it.
+SHIM := services/worker-agent/shim
+SHIM_BIN := services/worker-agent/trunkline/worker_agent/bin
+SHIM_MACHINES := x86_64 aarch64
+SHIM_BINARIES := $(SHIM_MACHINES:%=$(SHIM_BIN)/shim-%)
+SHIM_TESTED := .cache/shim
+SHIM_SOURCES := $(wildcard $(SHIM)/*.c)
+SHIM_HEADERS := $(wildcard $(SHIM)/*.h)
+STATIC = $(BIN)/python -m ziglang cc -std=c11 -Os -s -static -ffunction-sections -fdata-sections \
+  -Wl,--gc-sections -Wall -Wextra -Werror -Wno-sign-compare
+CHECKED := -std=c11 -O2 -Wall -Wextra -Werror -Wshadow -Wconversion
+SANITIZED := $(CHECKED) -g -fsanitize=address,undefined -fno-sanitize-recover=all
+
+.PHONY: help venv shim shim-tests demo clean-demo test test-slow bench profile check check-shim lock lock-check docs clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,16 +51,39 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.local
 
 venv: $(VENV)/.dev  ## Make the virtual environment with all that development needs
 
+$(VENV)/.shim: requirements/shim.txt | $(BIN)/python
+	$(PIP) --require-hashes -r requirements/shim.txt
+	@touch $@
+
+$(SHIM_BIN)/shim-%: $(SHIM_SOURCES) $(SHIM_HEADERS) | $(VENV)/.shim
+	@mkdir -p $(@D)
+	$(STATIC) -target $*-linux-musl -o $@.new $(SHIM_SOURCES)
+	@mv $@.new $@
+
+shim: $(SHIM_BINARIES)  ## Build the static shim for x86-64 and arm64, to be packed into wheel and images
+	@wc -c $^ | sed '$$d'
+
+$(SHIM_TESTED)/probe: tests/support/probe.c | $(VENV)/.shim
+	@mkdir -p $(@D)
+	$(STATIC) -target $(shell uname -m)-linux-musl -o $@ $<
+
+# Where no compiler is, the tests that want this one are skipped.
+$(SHIM_TESTED)/sanitized: $(SHIM_SOURCES) $(SHIM_HEADERS)
+	@mkdir -p $(@D)
+	@if command -v cc >/dev/null; then set -x; cc $(SANITIZED) -o $@ $(SHIM_SOURCES); fi
+
+shim-tests: $(SHIM_BINARIES) $(SHIM_TESTED)/probe $(SHIM_TESTED)/sanitized
+
 demo: $(VENV)/.local  ## Count words on an embedded installation, with a worker killed on the way
 	@$(BIN)/python -m trunkline.cli.demo --home $(DEMO_HOME) --files $(DEMO_FILES)
 
 clean-demo:  ## Remove the demo's state
 	rm -rf $(DEMO_HOME)
 
-test: $(VENV)/.dev  ## Run the tests, against a real nats-server
+test: $(VENV)/.dev shim-tests  ## Run the tests, against a real nats-server
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
-test-slow: $(VENV)/.dev  ## Run the tests that take longer, too
+test-slow: $(VENV)/.dev shim-tests  ## Run the tests that take longer, too
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 bench: $(VENV)/.dev  ## Measure w1 to w4 against what one would take instead; ARGS="--only w1,big,storm --runs 1 --peers ray,dask", --help
@@ -56,7 +92,7 @@ bench: $(VENV)/.dev  ## Measure w1 to w4 against what one would take instead; AR
 profile: $(VENV)/.dev  ## Tell where the CPU time of a datum goes; ARGS=w2 for one that is a process
 	@$(BIN)/python -m bench.profile $(ARGS)
 
-check: $(VENV)/.dev lock-check  ## Check style, types, the rules between rooms, spelling and locks
+check: $(VENV)/.dev lock-check check-shim  ## Check style, types, the rules between rooms, spelling and locks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -64,12 +100,17 @@ check: $(VENV)/.dev lock-check  ## Check style, types, the rules between rooms, 
 	$(BIN)/codespell
 	$(BIN)/python -m tests.support.subjects_table --check
 	$(BIN)/python -m tests.support.spec_pages --check
+	$(BIN)/python -m tests.support.shim_header --check
+
+check-shim:
+	@if command -v gcc >/dev/null; then set -x; gcc $(CHECKED) -fanalyzer -o /dev/null $(SHIM_SOURCES); else echo "no gcc: the shim in C not checked"; fi
 
 lock:  ## Lock the requirements anew, after a change of pyproject.toml (needs uv)
 	@test -n "$(UV)" || { echo "uv is needed; name it by UV=..." >&2; exit 1; }
 	$(UV) $(COMPILE) pyproject.toml --extra local -o requirements/local.txt
 	$(UV) $(COMPILE) pyproject.toml --extra local --group dev -o requirements/dev.txt
 	$(UV) $(COMPILE) requirements/build.in -o requirements/build.txt
+	$(UV) $(COMPILE) requirements/shim.in -o requirements/shim.txt
 
 lock-check:
 	@if test -n "$(UV)"; then UV="$(UV)" COMPILE="$(COMPILE)" sh requirements/check; else echo "no uv: locks not checked"; fi
@@ -78,6 +119,7 @@ docs: $(VENV)/.dev  ## Write the tables in docs/ that are made from the code
 	$(BIN)/python -m tests.support.subjects_table --write
 	$(BIN)/python -m tests.support.matrix --write
 	$(BIN)/python -m tests.support.spec_pages --write
+	$(BIN)/python -m tests.support.shim_header --write
 
 clean: clean-demo  ## Remove what was made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
+	rm -rf $(VENV) $(SHIM_BIN) $(SHIM_TESTED) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
