@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -127,16 +128,50 @@ async def test_a_failed_datum_fails_the_job_at_its_end_and_the_good_ones_are_ski
     assert await site.output(job) == hashes(contents)
 
 
-@pytest.mark.parametrize(
-    ("first", "second"), [("/same", "/same"), ("/tree", "/tree/leaf"), ("/t/a", "/t")]
-)
-async def test_two_datums_that_write_one_path_fail_the_job_and_are_both_named(
-    site: Site, first: str, second: str
+async def test_datums_may_write_one_path_together_also_those_that_are_skipped(site: Site) -> None:
+    texts = [f"{number} " for number in range(10)]
+    contents = {f"/f{number:06}": text for number, text in enumerate(texts)}
+    log = {path: await support.stored(site.store, "/log", text) for path, text in contents.items()}
+    more = {**contents, "/f000004x": "4x "}
+    log["/f000004x"] = await support.stored(site.store, "/log", "4x ")
+
+    def work(task: DatumTask) -> Outcome:
+        return done(task, [log[task.inputs[0].path]])
+
+    async with support.worker(site, P, work):
+        given: dict[str, Any] = {"same_path": "concatenate"}
+        first = await site.job(P, await site.commit("in", contents), **given)
+        (first,) = await finished(site, first)
+        second = await site.job(P, await site.commit("in", more), order=2, **given)
+        (second,) = await finished(site, second)
+    assert await site.output(first) == hashes({"/log": "".join(texts)})
+    assert await site.output(second) == hashes({"/log": "".join([*texts[:5], "4x ", *texts[5:]])})
+    assert second.counts == records.Counts(processed=1, skipped=10)
+
+
+@pytest.mark.parametrize("same_path", ["fail", "concatenate"])
+@pytest.mark.parametrize(("first", "second"), [("/tree", "/tree/leaf"), ("/t/a", "/t")])
+async def test_a_file_where_another_datum_has_a_directory_fails_the_job_in_any_case(
+    site: Site, first: str, second: str, same_path: str
 ) -> None:
     file = await support.stored(site.store, first, "x")
 
     def work(task: DatumTask) -> Outcome:
-        path = {3: first, 5: second}.get(task.index, f"/own{task.index}")
+        return done(task, [msgspec.structs.replace(file, path=(first, second)[task.index])])
+
+    async with support.worker(site, P, work):
+        commit = await site.commit("in", lines(2))
+        (job,) = await finished(site, await site.job(P, commit, same_path=same_path))
+    assert job.state is JobState.FAILURE
+    assert "(index 0, /f000000)" in job.reason
+    assert "(index 1, /f000001)" in job.reason
+
+
+async def test_two_datums_that_write_one_path_fail_the_job_and_are_both_named(site: Site) -> None:
+    file = await support.stored(site.store, "/same", "x")
+
+    def work(task: DatumTask) -> Outcome:
+        path = "/same" if task.index in (3, 5) else f"/own{task.index}"
         return done(task, [msgspec.structs.replace(file, path=path)])
 
     async with support.worker(site, P, work):

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support import jobs as support
@@ -60,18 +61,25 @@ Story = Callable[[Site, str, int | None], Awaitable[int]]
 
 
 async def story_of_success(site: Site, pipeline: str, at: int | None) -> int:
-    first = await site.job(pipeline, await site.commit("in", BEFORE))
-    async with support.worker(site, pipeline) as worker:
+    log = {path: await support.stored(site.store, "/log", path) for path in AFTER}
+
+    def work(task: DatumTask) -> Outcome:
+        files = [file for each in task.inputs for file in each.files or ()]
+        return done(task, [*files, log[files[0].path]])
+
+    given: dict[str, Any] = {"same_path": "concatenate"}
+    first = await site.job(pipeline, await site.commit("in", BEFORE), **given)
+    async with support.worker(site, pipeline, work) as worker:
         await driven(site, first, Faults())
         worker.tasks.clear()
-        job = await site.job(pipeline, await site.commit("in", AFTER), order=2)
+        job = await site.job(pipeline, await site.commit("in", AFTER), order=2, **given)
         points = await played(site, job, at)
         job = await site.record(job)
     assert job.state is JobState.SUCCESS, job.reason
     assert (job.total, job.listed_to) == (70, 70)
     assert job.counts == records.Counts(processed=2, skipped=68)
     assert {task.index for task in worker.tasks} == {1, 68}
-    assert await site.output(job) == hashes(AFTER)
+    assert await site.output(job) == hashes({**AFTER, "/log": "".join(sorted(AFTER))})
     assert (await site.head(pipeline), job.output) == (job.id, job.id)
     await put_away(site, job, 2)
     return points

@@ -262,7 +262,8 @@ SPEC = Section(
         taken(
             "same_path",
             OneOf({word: word for word in ("fail", "concatenate")}),
-            "what becomes of a path that two datums write (not in Pachyderm)",
+            "a path that several datums write fails the job, or holds their contents in the order of"
+            " the datums (not in Pachyderm 2)",
         ),
         *spec_pods.FIELDS,
         taken("$schema", Anything(), "for editors", to=None),

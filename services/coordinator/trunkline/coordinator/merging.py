@@ -6,8 +6,8 @@ of it is kept: a merge that was interrupted is made again and comes to the same 
 blocks are in the store already.
 
 What workers say is checked here: each path is a path in a repo, each reference names an object. Two
-datums that write one path, or one that writes a file where another one has a directory, are told
-with both datums; see `OutputError`.
+datums that write one path (unless the spec has them concatenated, see `concatenating`), or one that
+writes a file where another one has a directory, are told with both datums; see `OutputError`.
 """
 
 from collections.abc import AsyncIterator, Iterable
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from trunkline.contracts import errors, names, records
 from trunkline.contracts.messages import File
+from trunkline.coordinator import concatenating
 from trunkline.coordinator.archiving import Archive, Archiver
 from trunkline.coordinator.core import outcomes as reading
 from trunkline.coordinator.folding import LiveJob
@@ -81,14 +82,25 @@ class Merger:
                     for index, kept in batch:
                         if reading.has_output(kept):
                             await self._add(job, sorter, index, kept)
-            try:
-                written = await manifests.write(self._store, _files(sorter.sorted()))
-            except _DuplicateError as error:
-                first, second = error.first, error.second
-                told = await self._inputs.named(job, {first, second})
-                duplicate = errors.DuplicatePathError(error.path, told[first], told[second])
-                raise OutputError(str(duplicate), (first, second)) from error
+            written = await self._write(job, sorter)
         return written, archive
+
+    async def _write(self, job: records.Job, sorter: Sorter) -> Written:
+        several = job.spec.same_path == "concatenate"
+        items = _checked(sorter.sorted(), several=several)
+        if several:
+            files = concatenating.concatenated(self._store, self._spool, items)
+        else:
+            files = (file async for file, _ in items)
+        try:
+            return await manifests.write(self._store, files)
+        except _DuplicateError as error:
+            first, second = error.first, error.second
+            told = await self._inputs.named(job, {first, second})
+            duplicate = errors.DuplicatePathError(error.path, told[first], told[second])
+            raise OutputError(str(duplicate), (first, second)) from error
+        except concatenating.PieceError as error:
+            raise await self._unusable(job, error.index, error.why) from error
 
     async def _add(self, job: records.Job, sorter: Sorter, index: int, kept: bytes) -> None:
         outcome = reading.whole(kept)
@@ -100,19 +112,29 @@ class Merger:
                 async for batch in manifest.batches():
                     await sorter.add(batch, index)
         except _UNUSABLE as error:
-            told = await self._inputs.named(job, {index})
-            reason = f"the output of {told[index]} cannot be used: {error}"
-            raise OutputError(reason, (index,)) from error
+            raise await self._unusable(job, index, error) from error
+
+    async def _unusable(
+        self, job: records.Job, index: int, error: errors.TrunklineError
+    ) -> OutputError:
+        told = await self._inputs.named(job, {index})
+        return OutputError(f"the output of {told[index]} cannot be used: {error}", (index,))
 
 
-async def _files(items: AsyncIterator[tuple[File, int]]) -> AsyncIterator[File]:
-    """Yield files by path; raise _DuplicateError where a path is there twice, or is a directory."""
+async def _checked(
+    items: AsyncIterator[tuple[File, int]], *, several: bool
+) -> AsyncIterator[tuple[File, int]]:
+    """Yield files by path, with who has written them.
+
+    Raise _DuplicateError where a path is a directory, too, or is there twice (unless `several` datums
+    may write it).
+    """
     last, path, writer = b"\0\0", "", -1
     async for file, index in items:
         key = names.path_key(file.path)
         if key == last and index == writer:  # a worker that names a file twice
             continue
-        if key.startswith(last) and (key == last or key[len(last)] == 0):
+        if key.startswith(last) and (not several if key == last else key[len(last)] == 0):
             raise _DuplicateError(path, writer, index)
         last, path, writer = key, file.path, index
-        yield file
+        yield file, index

@@ -8,7 +8,6 @@ from trunkline.contracts import spec, spec_tables
 from trunkline.contracts.spec_sections import Effect
 
 NOT_YET = {
-    "same_path": "so far no path can be written twice: let each datum write paths of its own",
     "pfs.lazy": "so far files are fetched before the command starts: leave it out",
     "pfs.trigger": "so far every commit sets off a job: commit to another branch first",
     "transform.err_cmd": "it is not run yet: let the command itself deal with failures and exit with 0",
