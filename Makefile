@@ -31,7 +31,7 @@ STATIC = $(BIN)/python -m ziglang cc -std=c11 -Os -s -static -ffunction-sections
 CHECKED := -std=c11 -O2 -Wall -Wextra -Werror -Wshadow -Wconversion
 SANITIZED := $(CHECKED) -g -fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: help venv shim shim-tests demo clean-demo test test-slow bench profile check check-shim lock lock-check docs clean
+.PHONY: help venv shim shim-tests demo clean-demo test test-slow test-cluster bench profile check check-shim lock lock-check docs clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,10 +81,14 @@ clean-demo:  ## Remove the demo's state
 	rm -rf $(DEMO_HOME)
 
 test: $(VENV)/.dev shim-tests  ## Run the tests, against a real nats-server
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow" --ignore tests/cluster $(ARGS)
 
 test-slow: $(VENV)/.dev shim-tests  ## Run the tests that take longer, too
-	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal --ignore tests/cluster $(ARGS)
+
+test-cluster: $(VENV)/.dev  ## Run the tests on a real Kubernetes: one built here (once, some five minutes), or KUBECONFIG=...
+	@$(BIN)/python -m tests.cluster.plane.build
+	$(BIN)/pytest tests/cluster -n $(if $(KUBECONFIG),0,$(JOBS)) --dist worksteal $(ARGS)
 
 bench: $(VENV)/.dev  ## Measure w1 to w4 against what one would take instead; ARGS="--only w1,big,storm --runs 1 --peers ray,dask", --help
 	@$(BIN)/python -m bench $(ARGS)
@@ -108,7 +112,7 @@ check-shim:
 lock:  ## Lock the requirements anew, after a change of pyproject.toml (needs uv)
 	@test -n "$(UV)" || { echo "uv is needed; name it by UV=..." >&2; exit 1; }
 	$(UV) $(COMPILE) pyproject.toml --extra local -o requirements/local.txt
-	$(UV) $(COMPILE) pyproject.toml --extra local --group dev -o requirements/dev.txt
+	$(UV) $(COMPILE) pyproject.toml --extra local --extra kubernetes --group dev -o requirements/dev.txt
 	$(UV) $(COMPILE) requirements/build.in -o requirements/build.txt
 	$(UV) $(COMPILE) requirements/shim.in -o requirements/shim.txt
 

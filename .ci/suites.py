@@ -1,6 +1,6 @@
 """Fail when a suite of tests did not run: nothing collected, or everything skipped.
 
-Reads pytest's JUnit file; a suite is a directory below tests/ that holds test files.
+Reads pytest's JUnit files; a suite is a directory below tests/ that holds test files.
 """
 
 import sys
@@ -9,10 +9,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 
-def main(results: str) -> None:
+def main(results: list[str]) -> None:
     """Print how many tests of each suite ran and were skipped."""
     ran, skipped = Counter[str](), Counter[str]()
-    for case in ElementTree.parse(results).iter("testcase"):  # noqa: S314 - we have just made it
+    cases = (
+        case
+        for path in results
+        for case in ElementTree.parse(path).iter("testcase")  # noqa: S314 - we have just made it
+    )
+    for case in cases:
         suite = case.get("classname", "").split(".")[1]
         (skipped if case.find("skipped") is not None else ran)[suite] += 1
     suites = sorted(
@@ -26,4 +31,4 @@ def main(results: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])

@@ -1,0 +1,371 @@
+"""Pods on the process kubelet: what their containers see, and what becomes of them."""
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import pytest
+from kubernetes_asyncio import client
+from tests.cluster import pods
+from tests.cluster.kubelet.images import OURS
+from tests.cluster.kubelet.kubelet import Kubelet
+from tests.cluster.pods import Pods
+
+
+@pytest.fixture
+async def made(connection: client.ApiClient, namespace: str, kubelet: Kubelet) -> Pods:
+    """The pods of the test's namespace; there is one node for them."""
+    await kubelet.add_node("n1")
+    return Pods(connection, namespace)
+
+
+async def test_the_init_step_comes_first_and_containers_share_a_volume(
+    made: Pods, kubelet: Kubelet
+) -> None:
+    """A shell waits in one container for what the other writes, as agent and shim do."""
+    volume: Any = {"volumeMounts": [{"name": "pfs", "mountPath": "/pfs"}]}
+    read_only: Any = {"volumeMounts": [{"name": "pfs", "mountPath": "/pfs", "readOnly": True}]}
+    init = pods.container("init", "echo laid > /pfs/laid", **volume)
+    agent = pods.container(
+        "agent", "cp /pfs/laid /pfs/.s; mv /pfs/.s /pfs/seen; sleep 1000", **volume
+    )
+    user = pods.container(
+        "user",
+        "until cat /pfs/seen; do sleep 0.01; done; touch /pfs/x || echo refused; sleep 1000",
+        **read_only,
+    )
+    await made.create(
+        pods.pod(
+            "worker",
+            agent,
+            user,
+            initContainers=[init],
+            volumes=[{"name": "pfs", "emptyDir": {}}],
+        )
+    )
+    found = await made.until("worker", pods.running)
+    assert found.status.phase == "Running"
+    assert found.spec.node_name == "n1"
+    assert found.status.pod_ip
+    assert pods.status(found, "init").state.terminated.reason == "Completed"
+    assert {c.type: c.status for c in found.status.conditions} == {
+        "PodScheduled": "True", "Initialized": "True", "Ready": "True", "ContainersReady": "True",
+    }  # fmt: skip
+    log = ""
+    async with asyncio.timeout(10):
+        while "refused" not in log:
+            log = kubelet.log(made.namespace, "worker", "user")
+            await asyncio.sleep(0.02)
+    assert "laid" in log
+
+
+async def test_a_container_is_alone_under_the_user_id_that_it_asks_for(
+    made: Pods, kubelet: Kubelet
+) -> None:
+    script = """
+    echo uid $(id -u) gid $(id -g) groups $(id -G) pid $$$$  # which is $$, by the rules of a pod's command
+    echo processes $(ls /proc | grep -c '^[0-9]')
+    ls -d /root /home /work /var 2>/dev/null || echo no such place
+    stat -c 'pfs %a %g' /pfs
+    grep -E 'CapEff|NoNewPrivs' /proc/self/status
+    sleep 1000
+    """
+    context = {
+        "runAsUser": 20002,
+        "runAsGroup": 20002,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    mounts = [{"name": "pfs", "mountPath": "/pfs"}]
+    await made.create(
+        pods.pod(
+            "alone",
+            pods.container("user", script, securityContext=context, volumeMounts=mounts),
+            pods.container("other", "sleep 1000"),
+            securityContext={"fsGroup": 3000},
+            volumes=[{"name": "pfs", "emptyDir": {}}],
+        )
+    )
+    await made.until("alone", pods.running)
+    log = ""
+    async with asyncio.timeout(10):
+        while "NoNewPrivs" not in log:
+            log = kubelet.log(made.namespace, "alone", "user")
+            await asyncio.sleep(0.02)
+    assert "uid 20002 gid 20002 groups 20002 3000 pid 1\n" in log
+    assert "no such place" in log
+    assert "pfs 2777 3000" in log
+    assert "CapEff:\t0000000000000000" in log
+    assert "NoNewPrivs:\t1" in log
+    processes = next(line.split()[1] for line in log.splitlines() if "processes" in line)
+    assert int(processes) <= 4  # its own shell, and what that has started to count them
+
+
+async def test_the_environment_is_the_pods_and_nothing_else(
+    made: Pods, kubelet: Kubelet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_THE_HOST", "unseen")
+    await made.core.create_namespaced_secret(
+        made.namespace, {"metadata": {"name": "creds"}, "stringData": {"token": "s3cret"}}
+    )
+    await made.core.create_namespaced_config_map(
+        made.namespace, {"metadata": {"name": "settings"}, "data": {"LEVEL": "info"}}
+    )
+    env = [
+        {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "creds", "key": "token"}}},
+        {"name": "GREETING", "value": "$(POD) on $(NODE), $$(POD), $(NOBODY)"},
+    ]
+    more: Any = {"env": env, "envFrom": [{"configMapRef": {"name": "settings"}}]}
+    secret: Any = {"volumeMounts": [{"name": "creds", "mountPath": "/creds"}]}
+    await made.create(
+        pods.pod(
+            "spoken",
+            pods.container(
+                "c", "cat /creds/token; echo; env; echo end; sleep 1000", **more, **secret
+            ),
+            volumes=[{"name": "creds", "secret": {"secretName": "creds"}}],
+        )
+    )
+    found = await made.until("spoken", pods.running)
+    log = ""
+    async with asyncio.timeout(10):
+        while "end\n" not in log:
+            log = kubelet.log(made.namespace, "spoken", "c")
+            await asyncio.sleep(0.02)
+    assert log.startswith("s3cret\n")
+    lines = set(log.splitlines())
+    assert {
+        "POD=spoken",
+        "NODE=n1",
+        f"IP={found.status.pod_ip}",
+        "TOKEN=s3cret",
+        "LEVEL=info",
+    } <= lines
+    assert "GREETING=spoken on n1, $(POD), $(NOBODY)" in lines
+    assert "OF_THE_HOST" not in log
+
+
+async def test_a_container_waits_for_a_secret_that_comes_later(made: Pods) -> None:
+    env = [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "late", "key": "token"}}}]
+    await made.create(pods.pod("early", pods.container("c", "sleep 1000", env=env)))
+    await made.until("early", lambda p: pods.waits_for(p, "c") == "CreateContainerConfigError")
+    await made.core.create_namespaced_secret(
+        made.namespace, {"metadata": {"name": "late"}, "stringData": {"token": "x"}}
+    )
+    await made.until("early", pods.running)
+
+
+async def test_a_secret_in_a_volume_is_brought_up_to_date(made: Pods, kubelet: Kubelet) -> None:
+    await made.core.create_namespaced_secret(
+        made.namespace, {"metadata": {"name": "creds"}, "stringData": {"token": "old"}}
+    )
+    script = "until grep new /creds/token; do sleep 0.02; done; echo seen; sleep 1000"
+    mounts = [{"name": "creds", "mountPath": "/creds", "readOnly": True}]
+    volume = {"name": "creds", "secret": {"secretName": "creds"}}
+    await made.create(
+        pods.pod("reader", pods.container("c", script, volumeMounts=mounts), volumes=[volume])
+    )
+    await made.until("reader", pods.running)
+    await made.core.patch_namespaced_secret(
+        "creds", made.namespace, {"stringData": {"token": "new"}}
+    )
+    async with asyncio.timeout(15):
+        while "seen" not in kubelet.log(made.namespace, "reader", "c"):
+            await asyncio.sleep(0.02)
+
+
+async def test_an_image_that_is_not_in_the_table_is_backed_off_from_until_it_is(
+    made: Pods, kubelet: Kubelet
+) -> None:
+    await made.create(
+        pods.pod("pulled", pods.container("c", "sleep 1000", image="r.example/later:1"))
+    )
+    await made.until("pulled", lambda p: pods.waits_for(p, "c") == "ErrImagePull")
+    found = await made.until("pulled", lambda p: pods.waits_for(p, "c") == "ImagePullBackOff")
+    assert found.status.phase == "Pending"
+    kubelet.images["r.example/later:1"] = kubelet.images["debian"]
+    await made.until("pulled", pods.running)
+
+
+async def test_the_first_restart_comes_at_once_and_the_second_after_a_back_off(made: Pods) -> None:
+    await made.create(pods.pod("failing", pods.container("c", "exit 3")))
+    found = await made.until("failing", lambda p: pods.waits_for(p, "c") == "CrashLoopBackOff")
+    status = pods.status(found, "c")
+    assert status.restart_count == 1
+    assert status.last_state.terminated.exit_code == 3
+    assert status.last_state.terminated.reason == "Error"
+    assert "back-off 10s" in status.state.waiting.message
+    assert found.status.phase == "Running"
+    await made.until("failing", lambda p: pods.status(p, "c").restart_count >= 3)
+
+
+async def test_a_command_that_is_not_there_is_named(made: Pods) -> None:
+    absent = {"name": "c", "image": "debian", "command": ["/no/such/thing"]}
+    await made.create(pods.pod("absent", absent))
+    found = await made.until("absent", lambda p: pods.waits_for(p, "c") == "RunContainerError")
+    assert "/no/such/thing" in pods.status(found, "c").state.waiting.message
+
+
+async def test_a_pod_that_is_to_run_once_ends(made: Pods) -> None:
+    await made.create(
+        pods.pod("good", pods.container("c", "exit 0"), restartPolicy="Never"),
+        pods.pod("bad", pods.container("c", "exit 4"), restartPolicy="Never"),
+    )
+    good = await made.until("good", lambda p: p.status.phase == "Succeeded")
+    assert pods.status(good, "c").state.terminated.reason == "Completed"
+    bad = await made.until("bad", lambda p: p.status.phase == "Failed")
+    assert pods.status(bad, "c").state.terminated.exit_code == 4
+
+
+async def test_root_is_refused_where_the_pod_says_so(made: Pods) -> None:
+    context = {"runAsNonRoot": True}
+    await made.create(pods.pod("root", pods.container("c", "sleep 1000", securityContext=context)))
+    found = await made.until(
+        "root", lambda p: pods.waits_for(p, "c") == "CreateContainerConfigError"
+    )
+    assert "will run as root" in pods.status(found, "c").state.waiting.message
+
+
+async def test_a_deleted_pod_hears_sigterm_and_has_its_grace(made: Pods, tmp_path) -> None:
+    """It is there, and running, until it has ended by itself."""
+    tmp_path.chmod(0o777)
+    script = """
+    trap 'echo told > /out/told; until test -e /out/go; do sleep 0.01; done; echo bye > /out/bye; exit 0' TERM
+    touch /out/ready
+    while :; do sleep 0.01; done
+    """
+    mounts = [{"name": "out", "mountPath": "/out"}]
+    volume = {"name": "out", "hostPath": {"path": str(tmp_path)}}
+    await made.create(
+        pods.pod(
+            "polite", pods.container("c", script, volumeMounts=mounts), volumes=[volume], grace_s=20
+        )
+    )
+    async with asyncio.timeout(20):
+        while not (tmp_path / "ready").exists():
+            await asyncio.sleep(0.02)
+        await made.delete("polite")
+        while not (tmp_path / "told").exists():
+            await asyncio.sleep(0.02)
+    leaving = await made.read("polite")
+    assert leaving is not None
+    assert leaving.metadata.deletion_timestamp is not None
+    assert pods.running(leaving)
+    (tmp_path / "go").touch()
+    await made.until_gone("polite")
+    assert (tmp_path / "bye").exists()
+
+
+async def test_a_pod_that_does_not_listen_is_killed_after_its_grace(made: Pods) -> None:
+    await made.create(
+        pods.pod(
+            "deaf", pods.container("c", "trap '' TERM; while :; do sleep 0.1; done"), grace_s=1
+        )
+    )
+    await made.until("deaf", pods.running)
+    await made.delete("deaf")
+    await made.until_gone("deaf")
+
+
+async def test_a_forced_deletion_kills_at_once(made: Pods, kubelet: Kubelet) -> None:
+    await made.create(
+        pods.pod("forced", pods.container("c", "trap '' TERM; sleep 1000"), grace_s=60)
+    )
+    await made.until("forced", pods.running)
+    pid = kubelet.pid(made.namespace, "forced", "c")
+    await made.delete("forced", grace_s=0)
+    async with asyncio.timeout(10):
+        while _lives(pid):
+            await asyncio.sleep(0.02)
+
+
+async def test_the_death_of_process_1_is_the_death_of_all_and_of_nobody_else(
+    made: Pods, kubelet: Kubelet
+) -> None:
+    """The user's container is killed from outside; the agent's never notices."""
+    script = "setsid sleep 4711 & sleep 1000"
+    await made.create(
+        pods.pod("pair", pods.container("agent", "sleep 1000"), pods.container("user", script))
+    )
+    await made.until("pair", pods.running)
+    agent = kubelet.pid(made.namespace, "pair", "agent")
+    os.kill(kubelet.pid(made.namespace, "pair", "user"), signal.SIGKILL)
+    found = await made.until("pair", lambda p: pods.status(p, "user").restart_count == 1)
+    last = pods.status(found, "user").last_state.terminated
+    assert (last.exit_code, last.reason) == (137, "Error")
+    assert pods.status(found, "agent").restart_count == 0
+    assert kubelet.pid(made.namespace, "pair", "agent") == agent
+
+
+HUNGRY = "tail /dev/zero; echo code $?; sleep 1000"
+LIMITED: Any = {"resources": {"limits": {"memory": "64Mi"}}}
+
+
+@pytest.fixture(params=[False, True], ids=["kernel", "looking"])
+def by_looking(request: pytest.FixtureRequest, kubelet: Kubelet) -> bool:
+    """Who limits memory; the kernel, where it does, and then we, as where it does not."""
+    kubelet.terms.by_looking = bool(request.param)
+    return kubelet.terms.by_looking
+
+
+@pytest.mark.usefixtures("by_looking")
+async def test_a_child_that_takes_too_much_dies_alone(made: Pods, kubelet: Kubelet) -> None:
+    """Nothing in the pod's status says so, as on nodes that kill single processes."""
+    await made.create(pods.pod("child", pods.container("user", HUNGRY, **LIMITED)))
+    found = await made.until("child", pods.running)
+    async with asyncio.timeout(20):
+        while "code 137" not in kubelet.log(made.namespace, "child", "user"):
+            await asyncio.sleep(0.02)
+    found = await made.until("child", pods.running)
+    assert pods.status(found, "user").restart_count == 0
+    assert pods.status(found, "user").last_state.terminated is None
+
+
+@pytest.mark.usefixtures("by_looking")
+async def test_a_container_that_takes_too_much_goes_as_a_whole_where_the_node_wants_it(
+    made: Pods, kubelet: Kubelet
+) -> None:
+    kubelet.terms.whole_ooms = True
+    await made.create(
+        pods.pod(
+            "whole",
+            pods.container("agent", "sleep 1000"),
+            pods.container("user", HUNGRY, **LIMITED),
+        )
+    )
+    found = await made.until("whole", waits_after_oom)
+    last = pods.status(found, "user").last_state.terminated
+    assert (last.exit_code, last.reason) == (137, "OOMKilled")
+    assert pods.status(found, "agent").restart_count == 0
+
+
+def waits_after_oom(one: client.V1Pod) -> bool:
+    return pods.waits_for(one, "user") == "CrashLoopBackOff"
+
+
+async def test_this_project_runs_in_a_pod_as_a_user_who_is_not_root(
+    made: Pods, kubelet: Kubelet
+) -> None:
+    kubelet.images["trunkline/worker-agent:test"] = OURS
+    command = ["python", "-c", "import trunkline.bus.jetstream, os; print('uid', os.getuid())"]
+    ours = {
+        "name": "c",
+        "image": "trunkline/worker-agent:test",
+        "command": command,
+        "securityContext": {"runAsUser": 10001, "readOnlyRootFilesystem": True},
+    }
+    await made.create(pods.pod("ours", ours, restartPolicy="Never"))
+    await made.until("ours", lambda p: p.status.phase == "Succeeded")
+    assert "uid 10001" in kubelet.log(made.namespace, "ours", "c")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
