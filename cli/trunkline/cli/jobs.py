@@ -1,5 +1,7 @@
 """Verbs on jobs and datums."""
 
+import secrets
+
 from trunkline.cli import progress, refs, render, session
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
@@ -119,5 +121,19 @@ def stop(asked: Asked, text: str) -> None:
         named = api.JobNamed(pipeline=job.pipeline, id=job.id)
         stopped = await client.call("job.stop", named, records.Job)
         render.done(asked, stopped, f"job {job.pipeline}@{job.id}: {stopped.state}")
+
+    session.run(asked, body)
+
+
+def rerun(asked: Asked, text: str, *, reprocess: bool) -> None:
+    """Run a job again on its inputs."""
+
+    async def body(client: Client) -> None:
+        old = await refs.job(client, text)
+        request = api.JobRerun(
+            pipeline=old.pipeline, job=old.id, reprocess=reprocess, id=secrets.token_hex(16)
+        )
+        job = await client.call("job.rerun", request, records.Job)
+        render.done(asked, job, f"{job.pipeline}@{job.id}")
 
     session.run(asked, body)

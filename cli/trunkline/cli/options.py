@@ -46,6 +46,7 @@ spec_files = click.option(
     metavar="FILE",
     help="JSON or YAML; - is stdin.",
 )
+reprocess = click.option("--reprocess", is_flag=True, help="Run what is done, too.")
 _output = click.option(
     "--output",
     "-o",

@@ -1,25 +1,28 @@
 """Verbs on pipelines."""
 
+import secrets
+from collections.abc import Sequence
+
 import click
 
 from trunkline.cli import render, session, specs
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
-from trunkline.contracts import api, records
+from trunkline.contracts import api, records, spec
 
 
-def apply(asked: Asked, files: tuple[str, ...], *, publish: bool) -> None:
+def apply(asked: Asked, files: tuple[str, ...], *, publish: bool, now: bool) -> None:
     """Send each spec of each file; the first refused one ends it, with all of its problems."""
 
     async def body(client: Client) -> None:
         applied = []
         for file in files:
-            for spec in specs.documents(file):
+            for document in specs.documents(file):
                 if publish:
-                    await client.publish_spec(spec)
+                    await client.publish_spec(document)
                     click.echo("stored; `trunkline list pipelines` shows what became of it")
                 else:
-                    applied.append(await _apply(asked, client, spec))
+                    applied.append(await _apply(asked, client, document, now=now))
         if applied and not render.records(asked, applied):
             for pipeline in applied:
                 click.echo(f"pipeline {pipeline.name}: version {pipeline.version}")
@@ -27,8 +30,9 @@ def apply(asked: Asked, files: tuple[str, ...], *, publish: bool) -> None:
     session.run(asked, body)
 
 
-async def _apply(asked: Asked, client: Client, spec: bytes) -> records.Pipeline:
-    pipeline = await client.call("pipeline.apply", spec, records.Pipeline)
+async def _apply(asked: Asked, client: Client, document: bytes, *, now: bool) -> records.Pipeline:
+    verb = "pipeline.apply-now" if now else "pipeline.apply"
+    pipeline = await client.call(verb, document, records.Pipeline)
     if pipeline.ignored and asked.output == "table":
         fields = ", ".join(pipeline.ignored)
         render.warn(f"pipeline {pipeline.name}: without effect in this installation: {fields}")
@@ -62,31 +66,97 @@ def _row(view: api.PipelineView) -> tuple[object, ...]:
         pipeline.name,
         pipeline.version or "-",
         "REFUSED" if pipeline.refusal else pipeline.state,
-        f"{scaling.ready}/{scaling.want}" if scaling else "-",
+        f"{scaling.have}/{scaling.want}" if scaling else "-",
         job.id[:12] if job else "-",
         job.state if job else "-",
         render.age(pipeline.updated_ns),
     )
 
 
-def inspect(asked: Asked, name: str) -> None:
-    """Show a pipeline with what the scaler says of it."""
+def inspect(asked: Asked, name: str, version: int) -> None:
+    """Show a pipeline with what the scaler says of it, or one of its versions."""
 
     async def body(client: Client) -> None:
-        view = await client.call("pipeline.get", api.Named(name=name), api.PipelineView)
-        render.record(asked, view)
+        request = api.PipelineNamed(name=name, version=version)
+        view = await client.call("pipeline.get", request, api.PipelineView)
+        render.record(asked, view.pipeline if version else view)
 
     session.run(asked, body)
 
 
-def delete(asked: Asked, name: str) -> None:
+def stop(asked: Asked, name: str) -> None:
+    """Stop a pipeline."""
+
+    async def body(client: Client) -> None:
+        pipeline = await client.call("pipeline.stop", api.Named(name=name), records.Pipeline)
+        render.done(asked, pipeline, f"pipeline {name} is stopped")
+
+    session.run(asked, body)
+
+
+def start(asked: Asked, name: str) -> None:
+    """Start a pipeline that was stopped."""
+
+    async def body(client: Client) -> None:
+        pipeline = await client.call("pipeline.start", api.Named(name=name), records.Pipeline)
+        render.done(asked, pipeline, f"pipeline {name} is started")
+
+    session.run(asked, body)
+
+
+def rerun(asked: Asked, name: str, *, reprocess: bool) -> None:
+    """Run a pipeline again on the newest inputs."""
+
+    async def body(client: Client) -> None:
+        request = api.PipelineRerun(name=name, reprocess=reprocess, id=secrets.token_hex(16))
+        job = await client.call("pipeline.rerun", request, records.Job)
+        render.done(asked, job, f"{job.pipeline}@{job.id}")
+
+    session.run(asked, body)
+
+
+def delete(asked: Asked, name: str, *, force: bool) -> None:
     """Delete a pipeline."""
 
     async def body(client: Client) -> None:
-        pipeline = await client.call("pipeline.delete", api.Named(name=name), records.Pipeline)
+        request = api.PipelineDelete(name=name, force=force)
+        pipeline = await client.call("pipeline.delete", request, records.Pipeline)
         render.done(asked, pipeline, f"pipeline {name} is being deleted")
 
     session.run(asked, body)
+
+
+def delete_all(asked: Asked) -> None:
+    """Delete all pipelines, readers before what they read, so that none has to be forced."""
+
+    async def body(client: Client) -> None:
+        listed = client.every("pipeline.list", api.PipelineView, page=100)
+        there = [each.pipeline for each in await render.gathered(asked, listed)]
+        gone = []
+        for name in readers_first(there):
+            request = api.PipelineDelete(name=name)
+            gone.append(await client.call("pipeline.delete", request, records.Pipeline))
+        if not render.records(asked, gone):
+            for pipeline in gone:
+                click.echo(f"pipeline {pipeline.name} is being deleted")
+
+    session.run(asked, body)
+
+
+def readers_first(pipelines: Sequence[records.Pipeline]) -> list[str]:
+    """Return the names of pipelines, each before those whose output it reads."""
+    reads = {
+        each.name: {leaf.repo for leaf in spec.inputs(each.spec.input)} if each.spec else set()
+        for each in pipelines
+    }
+    ordered: list[str] = []
+    while reads:
+        read = set[str]().union(*reads.values())
+        free = sorted(name for name in reads if name not in read) or sorted(reads)
+        ordered += free
+        for name in free:
+            del reads[name]
+    return ordered
 
 
 def tick(asked: Asked, name: str) -> None:

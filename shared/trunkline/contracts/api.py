@@ -8,8 +8,14 @@ job; a datum's index; a stream sequence of a log line or an event).
 | verb | request | result |
 |---|---|---|
 | pipeline.apply | the spec, JSON or YAML | records.Pipeline |
-| pipeline.delete | Named | records.Pipeline |
-| pipeline.get | Named | PipelineView |
+| pipeline.apply-now | the spec, JSON or YAML | records.Pipeline |
+| pipeline.stop | Named | records.Pipeline |
+| pipeline.start | Named | records.Pipeline |
+| pipeline.rerun | PipelineRerun | records.Job |
+| pipeline.delete | PipelineDelete | records.Pipeline |
+| pipeline.get | PipelineNamed | PipelineView |
+| pipeline.versions | Page (key: a pipeline) | list of records.Pipeline |
+| pipeline.explain | Named | Explained |
 | pipeline.list | Page | list of PipelineView |
 | pipeline.tick | Named | Ticked |
 | repo.create | RepoCreate | records.Repo |
@@ -25,6 +31,7 @@ job; a datum's index; a stream sequence of a log line or an event).
 | job.list | Page (key: a pipeline, or empty) | list of records.Job |
 | job.find | JobReading | records.Job |
 | job.stop | JobNamed | records.Job |
+| job.rerun | JobRerun | records.Job |
 | datum.list | DatumPage | list of DatumView |
 | datum.restart | DatumRestart | records.Job |
 | log.page | LogPage | list of LogEntry |
@@ -62,6 +69,42 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
     """The thing itself."""
 
     name: str
+
+
+class PipelineNamed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A pipeline, as it is or as it once was."""
+
+    name: str
+    version: int = 0
+    """0 for the newest."""
+
+
+class PipelineDelete(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A pipeline that is to go."""
+
+    name: str
+    force: bool = False
+    """Also if others read its output: they keep what is there, and get no more."""
+
+
+class PipelineRerun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A new job on the newest inputs."""
+
+    name: str
+    reprocess: bool = False
+    """Run what is done, too."""
+    id: str = ""
+    """Of the job. Random, made by the client; repeating a request whose answer was lost is then safe."""
+
+
+class JobRerun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A new job on the inputs of one that has ended, with the code that its pipeline has now."""
+
+    pipeline: str
+    job: str
+    reprocess: bool = False
+    id: str = ""
+    """As in PipelineRerun."""
 
 
 class Ticked(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,6 +262,17 @@ class PipelineView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     pipeline: records.Pipeline
     scaling: records.Scaling | None = None
     last_job: records.Job | None = None
+
+
+class Explained(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a pipeline has as many workers as it has."""
+
+    pipeline: records.Pipeline
+    decision: messages.Event | None = None
+    """The last decision of the scaler that changed anything, with its inputs as facts; it is kept as
+    long as events are."""
+    scaling: records.Scaling | None = None
+    """What the scaler sees by now."""
 
 
 class RepoView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -66,9 +66,19 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     spec: specs.PipelineSpec | None = None
     salt: str = ""
     """The spec's salt, or one made when the pipeline was created; kept over updates."""
+    since: int = 0
+    """The oldest version whose jobs are as good as this one's: those after it have changed only what is
+    around the work, such as how many workers do it, and set off no jobs. 0: this version."""
+    oldest: int = 0
+    """Jobs of versions below this one are killed: `apply --now` has replaced them."""
     set_id: str = ""
     """Id of the job set that this version itself sets off on the inputs that were there when it was
-    applied; empty if one was missing, since the commit that brings it sets off the first job then."""
+    applied, or was told to run again; empty if one was missing, since the commit that brings it sets off
+    the first job then."""
+    reprocess: bool = False
+    """Whether the job of `set_id` skips nothing."""
+    starts: int = 0
+    """How often the pipeline was stopped and started again."""
     created_ns: int = 0
     updated_ns: int = 0
     refusal: Refusal | None = None
@@ -127,6 +137,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     started_ns: int = 0
     ended_ns: int = 0
     reason: str = ""
+    rerun_of: str = ""
+    """The job on whose inputs this one was told to run again."""
+    reprocess: bool = False
+    """Whether it skips nothing, whatever the spec says."""
+    halted: bool = False
+    """Whether it was killed because its pipeline was stopped: what it read counts as not seen then, so
+    that the pipeline takes it up again once it is started."""
     done_revision: int = 0
     """The done index's revision that skipping is decided against, for all of the job's life."""
     done_runs: tuple[str, ...] = ()
@@ -209,6 +226,8 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     in_flight: int
     reason: str
     """One sentence: why this many."""
+    wants: dict[str, int] = {}
+    """Code hash -> workers; several while jobs of older code are at work. The sum is `want`."""
     nodes: tuple[Node, ...] = ()
     workers: tuple[WorkerView, ...] = ()
     problem: str = ""

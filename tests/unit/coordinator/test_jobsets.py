@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from trunkline.contracts import records, spec
 from trunkline.contracts.states import JobState
-from trunkline.coordinator.core import jobsets
-from trunkline.coordinator.core.jobsets import Node, Ready, Unrunnable, Waits
+from trunkline.coordinator.core import cycles, jobsets, readiness
+from trunkline.coordinator.core.jobsets import Node
+from trunkline.coordinator.core.readiness import Ready, Unrunnable, Waits
 
 A, B, X, Y, W, S = (letter * 32 for letter in "abc123")
 
@@ -68,10 +69,10 @@ def test_a_diamonds_end_has_one_job_per_set_that_waits_for_both_sides():
     assert all(each.upstream for each in wanted[3].inputs)
     jobs = {(each.pipeline, each.id): job(each) for each in wanted}
     jobs["left", X] = ended(jobs["left", X])
-    assert jobsets.advance(jobs["end", X], jobs) == Waits()
+    assert readiness.advance(jobs["end", X], jobs) == Waits()
     assert jobsets.derive(nodes, heads(**{"in": X, "left": X}), jobs.values()) == []
     jobs["right", X] = ended(jobs["right", X])
-    ready = jobsets.advance(jobs["end", X], jobs)
+    ready = readiness.advance(jobs["end", X], jobs)
     assert isinstance(ready, Ready)
     assert [each.commit for each in ready.inputs] == [X, X]
 
@@ -144,10 +145,10 @@ def test_a_failed_upstream_job_makes_its_readers_unrunnable_and_is_named():
     nodes = [node("y", "in"), node("z", "y")]
     y, z = (job(each) for each in jobsets.derive(nodes, heads(**{"in": X}), []))
     failed = msgspec.structs.replace(y, state=JobState.FAILURE, reason="2 datums failed")
-    found = jobsets.advance(z, {("y", X): failed, ("z", X): z})
+    found = readiness.advance(z, {("y", X): failed, ("z", X): z})
     assert isinstance(found, Unrunnable)
     assert f"y@{X} is FAILURE: 2 datums failed" in found.reason
-    assert isinstance(jobsets.advance(z, {("z", X): z}), Unrunnable)
+    assert isinstance(readiness.advance(z, {("z", X): z}), Unrunnable)
 
 
 def test_inputs_that_crossed_each_other_meet_in_one_more_job():
@@ -205,9 +206,9 @@ def test_a_job_is_found_by_a_commit_that_it_reads_whatever_its_own_id_is():
 
 def test_a_cycle_is_named_in_the_direction_of_the_data():
     reads = {"a": ["c"], "b": ["a"], "c": ["b", "in"], "d": ["a"]}
-    assert jobsets.find_cycle("a", reads) == ["a", "b", "c", "a"]
-    assert jobsets.find_cycle("d", reads) == []
-    assert jobsets.find_cycle("e", {"e": ["e"]}) == ["e", "e"]
+    assert cycles.find("a", reads) == ["a", "b", "c", "a"]
+    assert cycles.find("d", reads) == []
+    assert cycles.find("e", {"e": ["e"]}) == ["e", "e"]
 
 
 def test_a_cycle_that_got_in_all_the_same_makes_no_jobs_and_does_not_hang():
@@ -248,7 +249,7 @@ class World:
             each
             for each in waiting
             if all(each.order <= one.order for one in waiting if one.pipeline == each.pipeline)
-            and isinstance(jobsets.advance(each, self.jobs), Ready)
+            and isinstance(readiness.advance(each, self.jobs), Ready)
         ]
         if not ready:
             return False

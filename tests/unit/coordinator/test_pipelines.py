@@ -1,5 +1,8 @@
 """Whether a spec is taken."""
 
+import dataclasses
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -173,3 +176,51 @@ def test_problems_of_a_hostile_spec_stay_small():
     assert len(kept) == pipelines.PROBLEMS_MAX + 1
     assert "9900 more" in kept[-1][1]
     assert len(msgspec.json.encode(kept)) < 100_000
+
+
+def changed(wanted: spec.PipelineSpec, *, now: bool = False) -> records.Pipeline:
+    """Return the record once version 1, which had run on what is there, was changed."""
+    there = installed(a_spec("words"))
+    ran = msgspec.structs.replace(there.pipelines["words"], set_id="1" * 32, since=1)
+    heads = {("in", "master"): "a" * 32}
+    there = dataclasses.replace(there, pipelines={"words": ran}, heads=heads)
+    decision = pipelines.accept(wanted, there, FRESH, now=now)
+    assert isinstance(decision, Accepted | Unchanged)
+    return decision.record
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"parallelism_spec": spec.Parallelism(constant=7)},
+        {"standby": True},
+        {"description": "for people"},
+        {"metadata": spec.Metadata(labels={"team": "a"})},
+        {"tolerations": (spec.Toleration(key="spot"),)},
+        {"scheduling_spec": spec.Scheduling(priority_class_name="low")},
+    ],
+)
+def test_a_version_that_changes_only_what_is_around_the_work_sets_off_no_job(fields: Any):
+    after = changed(msgspec.structs.replace(a_spec("words"), **fields))
+    assert (after.version, after.since, after.set_id) == (2, 1, "1" * 32)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"datum_tries": 9},
+        {"resource_limits": spec.Resources(memory_bytes=1)},
+        {"output_branch": "other"},
+        {"transform": spec.Transform(cmd=("false",))},
+    ],
+)
+def test_every_other_change_has_a_set_of_its_own(fields: Any):
+    after = changed(msgspec.structs.replace(a_spec("words"), **fields))
+    assert (after.version, after.since, after.set_id) == (2, 2, FRESH.set_id)
+
+
+def test_applied_now_older_versions_are_over_also_where_the_spec_is_the_same():
+    other = msgspec.structs.replace(a_spec("words"), datum_tries=9)
+    assert changed(other).oldest == 0
+    assert changed(other, now=True).oldest == 2
+    assert changed(a_spec("words"), now=True).oldest == 1

@@ -50,7 +50,17 @@ def inspect() -> None:
 
 @main.group(cls=options.Nouns)
 def stop() -> None:
-    """Stop a job."""
+    """Stop a pipeline or a job."""
+
+
+@main.group(cls=options.Nouns)
+def start() -> None:
+    """Start a pipeline that was stopped."""
+
+
+@main.group(cls=options.Nouns)
+def rerun() -> None:
+    """Run a pipeline or a job again."""
 
 
 @main.group(cls=options.Nouns)

@@ -4,7 +4,7 @@ import click
 
 from trunkline.cli import options
 from trunkline.cli.options import asking, listing
-from trunkline.cli.verbs.groups import get, inspect, list_, main, restart, stop
+from trunkline.cli.verbs.groups import get, inspect, list_, main, rerun, restart, stop
 
 
 @options.both(get, list_, "jobs")
@@ -91,3 +91,14 @@ def stop_job(asked: options.Asked, job: str) -> None:
     from trunkline.cli import jobs
 
     jobs.stop(asked, job)
+
+
+@rerun.command("jobs")
+@click.argument("job")
+@options.reprocess
+@asking
+def rerun_job(asked: options.Asked, job: str, *, reprocess: bool) -> None:
+    """Run an ended job again on its inputs, with the code that its pipeline has now."""
+    from trunkline.cli import jobs
+
+    jobs.rerun(asked, job, reprocess=reprocess)

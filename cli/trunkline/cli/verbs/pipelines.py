@@ -4,18 +4,21 @@ import click
 
 from trunkline.cli import options
 from trunkline.cli.options import asking, listing
-from trunkline.cli.verbs.groups import delete, get, inspect, list_, main
+from trunkline.cli.verbs.groups import delete, get, inspect, list_, main, rerun, start, stop
 
 
 @main.command()
 @options.spec_files
 @click.option("--publish", is_flag=True, help="Publish it only: stored also while nobody answers.")
+@click.option("--now", is_flag=True, help="Kill the jobs of older versions; they finish otherwise.")
 @asking
-def apply(asked: options.Asked, files: tuple[str, ...], *, publish: bool) -> None:
+def apply(asked: options.Asked, files: tuple[str, ...], *, publish: bool, now: bool) -> None:
     """Create pipelines, or give them a new version."""
     from trunkline.cli import pipelines
 
-    pipelines.apply(asked, files, publish=publish)
+    if publish and now:
+        raise click.UsageError("a spec that is only published cannot be applied --now")
+    pipelines.apply(asked, files, publish=publish, now=now)
 
 
 @main.command()
@@ -30,12 +33,26 @@ def validate(asked: options.Asked, files: tuple[str, ...]) -> None:
 
 @options.both(get, list_, "pipelines")
 @click.argument("name", required=False)
+@click.option("--history", metavar="NAME", help="The versions of this one: as `list versions`.")
 @listing
-def list_pipelines(asked: options.Asked, name: str | None) -> None:
+def list_pipelines(asked: options.Asked, name: str | None, history: str | None) -> None:
     """List pipelines, those with a refused spec too."""
-    from trunkline.cli import pipelines
+    from trunkline.cli import pipelines, versions
 
-    pipelines.list_pipelines(asked, name)
+    if history:
+        versions.list_versions(asked, history)
+    else:
+        pipelines.list_pipelines(asked, name)
+
+
+@options.both(get, list_, "versions")
+@click.argument("pipeline")
+@listing
+def list_versions(asked: options.Asked, pipeline: str) -> None:
+    """List the versions of a pipeline, newest first, with what each one changed."""
+    from trunkline.cli import versions
+
+    versions.list_versions(asked, pipeline)
 
 
 @options.both(get, list_, "workers")
@@ -60,12 +77,13 @@ def list_events(asked: options.Asked, pipeline: str | None) -> None:
 
 @inspect.command("pipelines")
 @click.argument("name")
+@click.option("--version", type=click.IntRange(1), help="As it was then.")
 @asking
-def inspect_pipeline(asked: options.Asked, name: str) -> None:
+def inspect_pipeline(asked: options.Asked, name: str, version: int | None) -> None:
     """Show a pipeline: its spec, its state, its scaling and why."""
     from trunkline.cli import pipelines
 
-    pipelines.inspect(asked, name)
+    pipelines.inspect(asked, name, version or 0)
 
 
 @inspect.command("workers")
@@ -81,6 +99,47 @@ def inspect_worker(asked: options.Asked, name: str) -> None:
 @main.command()
 @click.argument("pipeline")
 @asking
+def explain(asked: options.Asked, pipeline: str) -> None:
+    """Say why a pipeline has as many workers as it has."""
+    from trunkline.cli import explaining
+
+    explaining.explain(asked, pipeline)
+
+
+@stop.command("pipelines")
+@click.argument("name")
+@asking
+def stop_pipeline(asked: options.Asked, name: str) -> None:
+    """Stop a pipeline: its jobs are killed, its workers go, and no commit sets off a job."""
+    from trunkline.cli import pipelines
+
+    pipelines.stop(asked, name)
+
+
+@start.command("pipelines")
+@click.argument("name")
+@asking
+def start_pipeline(asked: options.Asked, name: str) -> None:
+    """Start a pipeline that was stopped; one job catches up on the newest inputs."""
+    from trunkline.cli import pipelines
+
+    pipelines.start(asked, name)
+
+
+@rerun.command("pipelines")
+@click.argument("name")
+@options.reprocess
+@asking
+def rerun_pipeline(asked: options.Asked, name: str, *, reprocess: bool) -> None:
+    """Run a pipeline again on the newest inputs: what is not done, or everything."""
+    from trunkline.cli import pipelines
+
+    pipelines.rerun(asked, name, reprocess=reprocess)
+
+
+@main.command()
+@click.argument("pipeline")
+@asking
 def tick(asked: options.Asked, pipeline: str) -> None:
     """Let a pipeline's cron inputs tick now, whatever their schedules say."""
     from trunkline.cli import pipelines
@@ -89,10 +148,19 @@ def tick(asked: options.Asked, pipeline: str) -> None:
 
 
 @delete.command("pipelines")
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="All pipelines.")
+@click.option("--force", is_flag=True, help="Also if others read its output.")
 @asking
-def delete_pipeline(asked: options.Asked, name: str) -> None:
-    """Delete a pipeline; its jobs are stopped."""
+def delete_pipeline(
+    asked: options.Asked, name: str | None, *, everything: bool, force: bool
+) -> None:
+    """Delete a pipeline; its jobs are killed, and what it has committed stays."""
     from trunkline.cli import pipelines
 
-    pipelines.delete(asked, name)
+    if everything == bool(name):
+        raise click.UsageError("name a pipeline, or say --all")
+    if name:
+        pipelines.delete(asked, name, force=force)
+    else:
+        pipelines.delete_all(asked)

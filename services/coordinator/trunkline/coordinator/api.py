@@ -20,6 +20,7 @@ from trunkline.bus.ports import Connection, Message
 from trunkline.contracts import api, errors, subjects
 from trunkline.coordinator.commits import InvalidRequestError
 from trunkline.coordinator.core import pipelines
+from trunkline.coordinator.core.conduct import NotNowError
 from trunkline.coordinator.core.restarts import RestartRefusedError
 from trunkline.coordinator.repos import InUseError
 
@@ -163,6 +164,7 @@ _CODES: dict[type[errors.TrunklineError], str] = {
     errors.ConflictError: "conflict",
     InUseError: "invalid",
     RestartRefusedError: "invalid",
+    NotNowError: "invalid",
     errors.UnavailableError: "unavailable",
 }
 

@@ -1,7 +1,7 @@
 """The step from WAITING to LISTING, which pins what a job's skipping is decided against.
 
 The record gets the inputs' commits, the done index's revision and its runs (none, if the spec says
-`reprocess_spec: every_job`) in the one change that lets the listing begin. So a listing that is made
+`reprocess_spec: every_job`, or the job is a rerun that was asked to) in the one change that lets the listing begin. So a listing that is made
 again takes the same decisions, whatever other jobs have put into the index since. A job that begins while
 an earlier one still runs skips less; one that would begin just when an earlier one has ended waits until
 that one's outcomes are in the index.
@@ -26,6 +26,11 @@ def may_begin(job: records.Job, unsettled: Iterable[records.Job]) -> bool:
     )
 
 
+def _repeats(job: records.Job) -> bool:
+    """Whether a job runs what is done, too."""
+    return job.reprocess or job.spec.reprocess_spec != "until_success"
+
+
 async def begin(
     jobs: JobStore,
     done: Table[records.DoneIndex],
@@ -46,7 +51,7 @@ async def begin(
             state=JobState.LISTING,
             inputs=tuple(inputs),
             done_revision=revision,
-            done_runs=index.runs if old.spec.reprocess_spec == "until_success" else (),
+            done_runs=() if _repeats(old) else index.runs,
             started_ns=now_ns,
         )
 

@@ -8,17 +8,16 @@ import msgspec
 
 from trunkline.bus.connection import NatsConnection
 from trunkline.contracts import api as contract
-from trunkline.contracts import errors, names, records, spec_parsing, subjects
+from trunkline.contracts import errors, names, records, subjects
 from trunkline.coordinator import paging
 from trunkline.coordinator.api import Answer, Handler, decode
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.commits import Commits, InvalidRequestError
 from trunkline.coordinator.core import jobsets
 from trunkline.coordinator.core.job import Fold
-from trunkline.coordinator.pipelines import Pipelines
 from trunkline.coordinator.repos import Repos
 from trunkline.coordinator.settings import Settings
-from trunkline.coordinator.tables import NODES_KEY
+from trunkline.coordinator.tables import NODES_KEY, version_key
 from trunkline.coordinator.ticking import Ticking
 
 NODES_MAX = 10_000
@@ -35,7 +34,6 @@ class Handlers:
     def __init__(
         self,
         catalog: Catalog,
-        pipelines: Pipelines,
         repos: Repos,
         commits: Commits,
         ticking: Ticking,
@@ -45,7 +43,7 @@ class Handlers:
         settings: Settings,
     ) -> None:
         self._catalog, self._tables = catalog, catalog.tables
-        self._pipelines, self._repos, self._commits = pipelines, repos, commits
+        self._repos, self._commits = repos, commits
         self._ticking = ticking
         self._folds, self._ctl = folds, ctl
         self._problems, self._settings = problems, settings
@@ -53,8 +51,6 @@ class Handlers:
     def all(self) -> dict[str, Handler]:
         """Return the handlers by verb."""
         return {
-            "pipeline.apply": self.pipeline_apply,
-            "pipeline.delete": self.pipeline_delete,
             "pipeline.get": self.pipeline_get,
             "pipeline.list": self.pipeline_list,
             "pipeline.tick": self.pipeline_tick,
@@ -77,20 +73,14 @@ class Handlers:
             "status": self.status,
         }
 
-    async def pipeline_apply(self, body: bytes) -> Answer:
-        """Take a spec."""
-        return paging.answer(await self._pipelines.apply(spec_parsing.parse(body)))
-
-    async def pipeline_delete(self, body: bytes) -> Answer:
-        """Have a pipeline deleted."""
-        return paging.answer(await self._pipelines.delete(decode(body, contract.Named).name))
-
     async def pipeline_get(self, body: bytes) -> Answer:
-        """Show a pipeline."""
-        name = names.pipeline(decode(body, contract.Named).name)
-        found = self._catalog.pipelines.get(name)
+        """Show a pipeline, or what a former version of it was."""
+        request: contract.PipelineNamed = decode(body, contract.PipelineNamed)
+        name, version = names.pipeline(request.name), request.version
+        found = self._catalog.pipelines.get(version_key(name, version) if version else name)
         if found is None:
-            raise errors.NotFoundError("pipeline", name)
+            what = f"version {version} of pipeline" if version else "pipeline"
+            raise errors.NotFoundError(what, name)
         return paging.answer(self._pipeline_view(found, self._last_jobs(name)))
 
     async def pipeline_list(self, body: bytes) -> Answer:

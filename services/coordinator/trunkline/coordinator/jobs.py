@@ -148,16 +148,25 @@ class JobStore:
             except errors.ConflictError:
                 continue
 
-    async def kill(self, pipeline: str, job: str, reason: str) -> records.Job:
+    async def kill(
+        self, pipeline: str, job: str, reason: str, *, halted: bool = False
+    ) -> records.Job:
         """Have a job killed, unless it has ended or its output is being committed already.
 
         The runner does the rest; what had not begun is KILLED at once.
+
+        Args:
+            pipeline: Its pipeline.
+            job: Its id.
+            reason: Why.
+            halted: Whether what it reads is taken up again later.
         """
         now = self._clock.wall_ns()
 
         def killed(old: records.Job) -> records.Job | None:
             if old.state.ended or old.state is JobState.KILLING or old.committing:
                 return None
+            old = msgspec.structs.replace(old, halted=halted)
             if old.state is JobState.WAITING:
                 return msgspec.structs.replace(
                     old, state=JobState.KILLED, reason=reason, ended_ns=now, compacted=True

@@ -13,7 +13,7 @@ from trunkline.contracts import records
 from trunkline.contracts.states import JobState, PipelineState
 from trunkline.coordinator import beginning
 from trunkline.coordinator.catalog import Catalog
-from trunkline.coordinator.core import jobsets
+from trunkline.coordinator.core import jobsets, readiness
 from trunkline.coordinator.events import Events
 from trunkline.runtime.clock import Clock
 
@@ -49,10 +49,10 @@ class JobSets:
         for job in list(self._catalog.jobs.unsettled()):
             if job.state is not JobState.WAITING or self._held(job):
                 continue
-            match jobsets.advance(job, jobs):
-                case jobsets.Waits():
+            match readiness.advance(job, jobs):
+                case readiness.Waits():
                     continue
-                case jobsets.Ready(inputs):
+                case readiness.Ready(inputs):
                     if not beginning.may_begin(job, self._catalog.jobs.unsettled(job.pipeline)):
                         continue
                     changed = await beginning.begin(
@@ -62,7 +62,7 @@ class JobSets:
                         inputs,
                         self._clock.wall_ns(),
                     )
-                case jobsets.Unrunnable(reason):
+                case readiness.Unrunnable(reason):
                     changed = await self._end(job, reason)
                 case other:
                     assert_never(other)

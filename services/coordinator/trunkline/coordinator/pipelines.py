@@ -1,21 +1,17 @@
-"""Pipelines: apply, refuse, delete.
+"""Pipelines: apply, refuse.
 
 *Apply.* The record of the pipeline is written first, by compare-and-set: that is the point from which
 the pipeline exists. What follows from it is then made, each step idempotent, in this order: the
 version's entry in the history, the output branch, the output repo, repos of ticks, the datum stream, the
 missing jobs. Killed between any two of them, the round at the next start makes the rest (`ensure`, then
 `JobSets.create_missing`), before any request is answered. A repeated request finds the same spec and
-does the same.
+does the same. Before a version is replaced its entry in the history is there, however the ones before
+it ended.
 
 *Refuse.* Nothing is written but the `refusal` beside what works, and only for a spec that was
 published: whoever asked has the problems in the reply.
 
-*Delete.* State DELETING first; from then on no job is made and no spec may read it. Then each round
-does what is not done yet: jobs are killed; once all are put away, the datum stream goes, then the
-records of the jobs, the done index, the history, repos of its ticks that nobody else reads, an output repo
-in which nothing was ever committed, and the pipeline's own record last. An output repo with commits
-stays, and belongs to nobody: its files can be read, it can be deleted, and a pipeline of the same name
-takes it over.
+How a pipeline is stopped, started and run again: `conduct`; how it is deleted: `deleting`.
 """
 
 import logging
@@ -25,7 +21,7 @@ import msgspec
 
 from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
-from trunkline.contracts import errors, names, records, spec
+from trunkline.contracts import errors, records, spec
 from trunkline.contracts.states import PipelineState
 from trunkline.contracts.wards import Wards
 from trunkline.coordinator.assignments import Assignments
@@ -33,7 +29,7 @@ from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.core import pipelines as core
 from trunkline.coordinator.events import Events
 from trunkline.coordinator.jobsets import JobSets
-from trunkline.coordinator.repos import InUseError, Repos
+from trunkline.coordinator.repos import Repos
 from trunkline.coordinator.tables import version_key
 from trunkline.runtime.clock import Clock
 
@@ -66,23 +62,29 @@ class Pipelines:
         self._data, self._wards, self._replicas = data, wards, replicas
         self._events, self._clock = events, clock
 
-    async def apply(self, wanted: spec.PipelineSpec, command: int = 0) -> records.Pipeline:
+    async def apply(
+        self, wanted: spec.PipelineSpec, command: int = 0, *, now: bool = False
+    ) -> records.Pipeline:
         """Take a spec that parsed; return the pipeline's record.
 
         Args:
             wanted: The spec.
             command: Its sequence in the command stream, if it was published.
+            now: Whether jobs of older versions are to be killed.
 
         Raises:
             InvalidSpecError: it does not fit what is there; nothing was changed.
             UnavailableError: unknown how far it came; repeat it.
         """
         async with self._catalog.graph:
-            decision = await self._store(wanted, command)
+            decision = await self._store(wanted, command, now=now)
             if isinstance(decision, core.Refused):
                 raise errors.InvalidSpecError(decision.problems)
             pipeline = decision.record
             if _lives(pipeline):
+                self._ensured.pop(
+                    pipeline.name, None
+                )  # an older one of this name may have been there
                 await self.ensure(pipeline)
                 await self._jobsets.create_missing()
         if isinstance(decision, core.Accepted):
@@ -116,27 +118,6 @@ class Pipelines:
                     record = msgspec.structs.replace(pipeline, command=0)
                     await self._catalog.pipelines.replace(pipeline.name, record)
 
-    async def delete(self, name: str) -> records.Pipeline:
-        """Have a pipeline deleted; rounds do the rest.
-
-        Raises:
-            NotFoundError: there is none.
-            InUseError: another pipeline reads its output.
-        """
-        async with self._catalog.graph:
-            current = self._catalog.pipelines.get(names.pipeline(name))
-            if current is None:
-                raise errors.NotFoundError("pipeline", name)
-            if readers := core.readers(name, self._catalog.heads_of_pipelines()):
-                told = ", ".join(readers)
-                reason = f"its output is read by {told}"
-                raise InUseError("pipeline", name, reason, "delete what reads it first")
-            going = msgspec.structs.replace(current, state=PipelineState.DELETING)
-            await self._catalog.pipelines.replace(name, going)
-        self._catalog.woken.set()
-        await self._events.mention("pipeline-deleting", name, f"pipeline {name} is being deleted")
-        return going
-
     def doubt_all(self) -> None:
         """Let the next round look again at what follows from every pipeline's record."""
         self._ensured.clear()
@@ -144,9 +125,7 @@ class Pipelines:
     async def ensure(self, pipeline: records.Pipeline) -> None:
         """Make what follows from the record of a pipeline that lives and is not there yet."""
         assert pipeline.spec is not None
-        key = version_key(pipeline.name, pipeline.version)
-        kept = msgspec.structs.replace(pipeline, refusal=None, command=0)
-        await self._catalog.pipelines.ensure(key, kept)
+        await self._keep_version(pipeline)
         await self._repos.ensure_output(pipeline.name, pipeline.spec.output_branch)
         for cron in spec.crons(pipeline.spec.input):
             await self._repos.ensure_ticks(pipeline.name, cron, pipeline.updated_ns)
@@ -174,38 +153,14 @@ class Pipelines:
                 extra = {"pipeline": pipeline.name, "reason": str(error)}
                 log.error("pipeline cannot be made complete", extra=extra)  # noqa: TRY400 - told
 
-    async def advance_deletions(self) -> None:
-        """Go on with each deletion as far as it goes now."""
-        for pipeline in self._catalog.deleting():
-            await self._advance_deletion(pipeline.name)
-
-    async def _advance_deletion(self, name: str) -> None:
-        jobs = self._catalog.jobs
-        for job in list(jobs.unsettled(name)):
-            if not job.state.ended:
-                await jobs.kill(name, job.id, "the pipeline was deleted")
-        if jobs.unsettled(name):
-            return
-        async with self._catalog.graph:
-            await topology.delete_pipeline(self._data, self._wards.of(name))
-            self._assignments.forget(name)
-            self._ensured.pop(name, None)
-            await jobs.delete_all(name)
-            await self._catalog.tables.done.delete(name)
-            for key in list(self._catalog.pipelines):
-                if key.startswith(f"{name}."):
-                    await self._catalog.pipelines.delete(key)
-            await self._repos.remove_ticks(name)
-            repo = self._catalog.repos.get(name)
-            branches = self._catalog.branches_of(name)
-            if repo is not None and repo.pipeline and not any(each.head for each in branches):
-                await self._repos.remove(name)
-            await self._catalog.pipelines.delete(name)
-        log.info("pipeline deleted", extra={"pipeline": name})
-        await self._events.mention("pipeline-deleted", name, f"pipeline {name} is gone")
+    async def _keep_version(self, pipeline: records.Pipeline) -> None:
+        """Make the version's entry in the history be there."""
+        key = version_key(pipeline.name, pipeline.version)
+        kept = msgspec.structs.replace(pipeline, refusal=None, command=0)
+        await self._catalog.pipelines.ensure(key, kept)
 
     async def _store(
-        self, wanted: spec.PipelineSpec, command: int
+        self, wanted: spec.PipelineSpec, command: int, *, now: bool
     ) -> core.Accepted | core.Unchanged | core.Refused:
         """Decide, and write the record; again if somebody else wrote it meanwhile."""
         for _ in range(TRIES):
@@ -213,9 +168,11 @@ class Pipelines:
             current = installed.pipelines.get(wanted.name)
             if current is not None and 0 < command <= current.command:
                 return core.Unchanged(current)
-            decision = core.accept(wanted, installed, self._fresh(command))
+            decision = core.accept(wanted, installed, self._fresh(command), now=now)
             if isinstance(decision, core.Refused):
                 return decision
+            if current is not None and current.spec is not None:
+                await self._keep_version(current)
             try:
                 await self._catalog.pipelines.replace(wanted.name, decision.record)
             except errors.ConflictError:

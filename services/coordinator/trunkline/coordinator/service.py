@@ -1,7 +1,7 @@
 """The coordinator's loops, and what they are made of.
 
 A *round* makes everything so that follows from what is stored: topology, what a half-done request
-has left behind, the missing jobs, the ticks that are due, the jobs that may begin, and one task for each
+has left behind, the missing jobs, the ticks that are due, the jobs that must not go on, those that may begin, and one task for each
 job that is under way. It is level-triggered: whatever changes a record wakes it, and it runs at the next
 tick, and every `resync_s` anyway.
 Nothing that a round does depends on the one before, so the first round after a start is the repair
@@ -29,13 +29,16 @@ from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.commands import Commands
 from trunkline.coordinator.commits import Commits
+from trunkline.coordinator.conduct import Conduct
 from trunkline.coordinator.datum_views import DatumViews
+from trunkline.coordinator.deleting import Deleting
 from trunkline.coordinator.events import Events
 from trunkline.coordinator.folding import OutcomeFolder
 from trunkline.coordinator.handlers import Handlers
 from trunkline.coordinator.inputs import Inputs
 from trunkline.coordinator.jobsets import JobSets
 from trunkline.coordinator.outcomes import Outcomes
+from trunkline.coordinator.pipeline_verbs import PipelineVerbs
 from trunkline.coordinator.pipelines import Pipelines
 from trunkline.coordinator.readers import Readers
 from trunkline.coordinator.repos import Committer, Repos
@@ -126,6 +129,10 @@ class Coordinator:
             clock,
             replicas=settings.replicas,
         )
+        self._conduct = Conduct(self._catalog, self._jobsets, events, clock)
+        self._deleting = Deleting(
+            self._catalog, self._repos, self._assignments, data, wards, events
+        )
         commits = Commits(self._catalog, self._repos, self._jobsets, store, clock)
         self._folder = OutcomeFolder(data, wards, outcomes, self._catalog.jobs, events)
         self._runner = JobRunner(
@@ -151,7 +158,6 @@ class Coordinator:
         handlers = {
             **Handlers(
                 self._catalog,
-                self._pipelines,
                 self._repos,
                 commits,
                 self._ticking,
@@ -159,6 +165,9 @@ class Coordinator:
                 ctl,
                 self.problems,
                 settings,
+            ).all(),
+            **PipelineVerbs(
+                self._catalog, self._pipelines, self._conduct, self._deleting, ctl
             ).all(),
             **DatumViews(
                 self._catalog, outcomes, folds, data, wards, Inputs(tables.commits, store)
@@ -243,8 +252,9 @@ class Coordinator:
         async with self._catalog.graph:
             await self._jobsets.create_missing()
         wait_s = await self._ticking.round()
+        await self._conduct.round()
         await self._jobsets.advance()
-        await self._pipelines.advance_deletions()
+        await self._deleting.round()
         for job in self._catalog.jobs.unsettled():
             key = (job.pipeline, job.id)
             if job.state is not JobState.WAITING and key not in self._running:

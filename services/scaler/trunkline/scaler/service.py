@@ -310,6 +310,7 @@ class Scaler:
             pending=decision.load.pending,
             in_flight=decision.load.in_flight,
             reason=decision.reason,
+            wants=decision.wants,
             nodes=tuple(
                 records.Node(name=node.name, eligible=node.eligible, why_not=node.why_not)
                 for node in nodes

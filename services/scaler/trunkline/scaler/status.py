@@ -147,6 +147,9 @@ class Status:
             "pending": scaling.pending,
             "in_flight": scaling.in_flight,
             "nodes": scaling.nodes,
+            "wants": scaling.wants,
+            "reason": scaling.reason,
+            "problem": scaling.problem,
             **acts,
         }
         done = [f"{verb} {', '.join(names)}" for verb, names in acts.items() if names]
@@ -166,7 +169,7 @@ class Status:
 def _decided(scaling: records.Scaling | None) -> tuple[object, ...]:
     if scaling is None:
         return ()
-    return scaling.cap, scaling.want, scaling.problem, scaling.nodes
+    return scaling.cap, scaling.want, scaling.wants, scaling.problem, scaling.nodes
 
 
 def _settled(scaling: records.Scaling | None) -> bool:

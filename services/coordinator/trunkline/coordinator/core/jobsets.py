@@ -11,11 +11,16 @@ rest, so a crash between any two creations is repaired by the next round. Two ru
 2. A head that no job of this version reads gets a job whose id is the head's: so the commit and all
    that it sets off share one id. Where an older version has taken that id already (its job was
    created before the update, and waited for this commit), the id is made from the heads, the
-   pipeline, its version and salt: the same in every round.
+   pipeline, its version and salt: the same in every round. Versions that differ only in what is around
+   the work (`Pipeline.since`) count as one. A head whose successor a job waits for already is left to it:
+   jobs finish in order, so the last one must be the one on the newest head. A job that was killed because the pipeline was stopped has
+   read nothing: started again, the pipeline makes one job on the newest heads, whatever has come
+   meanwhile.
 3. A pipeline of several inputs may have seen each head, but not all together: one input moved while
    another was on its way. Once nothing is on its way any more, the newest job must have read just
    the heads; if it has not, one more is made. An UNRUNNABLE newest job stays the last word: parts of
-   a set that has failed are not mixed with older ones.
+   a set that has failed are not mixed with older ones. A job that somebody wanted again on older inputs
+   (`Job.rerun_of`) is nobody's newest.
 
 *Closure.* While a job has not ended badly and its output is still to come, everything downstream of
 it has a job of the same id: WAITING, with `upstream` inputs that are filled in when they come. A
@@ -30,10 +35,8 @@ has begun is complete, except for pipelines that came later.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-
-import msgspec
 
 from trunkline.contracts import records, spec
 from trunkline.contracts.states import JobState, PipelineState
@@ -52,6 +55,16 @@ class Node:
     output_branch: str = "master"
     set_id: str = ""
     salt: str = ""
+    since: int = 0
+    """The oldest version whose jobs count; 0 for `version`."""
+    starts: int = 0
+    reprocess: bool = False
+    """Whether the job of `set_id` skips nothing."""
+
+    @property
+    def oldest(self) -> int:
+        """Return the oldest version whose jobs count as this one's."""
+        return self.since or self.version
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,7 @@ class Wanted:
     id: str
     order: int
     inputs: tuple[records.JobInput, ...]
+    reprocess: bool = False
 
 
 def node(pipeline: records.Pipeline) -> Node | None:
@@ -75,6 +89,9 @@ def node(pipeline: records.Pipeline) -> Node | None:
         output_branch=pipeline.spec.output_branch,
         set_id=pipeline.set_id,
         salt=pipeline.salt,
+        since=pipeline.since,
+        starts=pipeline.starts,
+        reprocess=pipeline.reprocess,
     )
 
 
@@ -90,6 +107,7 @@ def record(wanted: Wanted, pipeline: records.Pipeline, now_ns: int) -> records.J
         salt=pipeline.salt,
         order=wanted.order,
         inputs=wanted.inputs,
+        reprocess=wanted.reprocess,
         state=JobState.WAITING,
         created_ns=now_ns,
     )
@@ -133,6 +151,8 @@ class _Known:
     inputs: tuple[records.JobInput, ...]
     output_branch: str
     state: JobState
+    halted: bool = False
+    rerun: bool = False
 
     @property
     def to_come(self) -> bool:
@@ -159,10 +179,13 @@ class _Plan:
     def add_roots(self, reader: Node) -> None:
         """Let the reader's version see each head that it reads."""
         if reader.set_id and reader.set_id not in self._jobs.get(reader.name, {}):
-            self._want(reader, reader.set_id, self._own_inputs(reader))
+            own = self._own_inputs(reader)
+            self._want(reader, reader.set_id, own, reprocess=reader.reprocess)
         for leaf in reader.inputs:
             head = self.heads.get((leaf.repo, leaf.branch))
             if not head or (leaf.repo, leaf.branch, head) in self._consumed(reader):
+                continue
+            if self._newer_is_on_the_way(reader, leaf):
                 continue
             if head in self._jobs.get(reader.name, {}):
                 self._want_late(reader)
@@ -182,12 +205,17 @@ class _Plan:
                 self._want(reader, job.id, self._inputs(reader, job.id))
 
     def _want(
-        self, reader: Node, identifier: str, inputs: tuple[records.JobInput, ...] | None
+        self,
+        reader: Node,
+        identifier: str,
+        inputs: tuple[records.JobInput, ...] | None,
+        *,
+        reprocess: bool = False,
     ) -> None:
         if inputs is None or identifier in self._jobs.get(reader.name, {}):
             return
         order = self._last.get(reader.name, 0) + 1
-        self.wanted.append(Wanted(reader.name, identifier, order, inputs))
+        self.wanted.append(Wanted(reader.name, identifier, order, inputs, reprocess))
         self._know(
             _Known(
                 pipeline=reader.name,
@@ -206,6 +234,25 @@ class _Plan:
         if inputs is not None:
             self._want(reader, _late_id(reader, inputs), inputs)
 
+    def _newer_is_on_the_way(self, reader: Node, leaf: spec.PfsInput) -> bool:
+        """Whether a job of the reader waits for a commit that will take the place of the leaf's head.
+
+        One more job on that head would come after it, and leave the older result on the branch.
+        """
+        return any(
+            (each.repo, each.branch) == (leaf.repo, leaf.branch)
+            and each.upstream
+            and not each.commit
+            for job in self._counted(reader)
+            if job.to_come
+            for each in job.inputs
+        )
+
+    def _counted(self, reader: Node) -> list[_Known]:
+        """Return the jobs of the reader's version that have read something, or will."""
+        jobs = self._jobs.get(reader.name, {}).values()
+        return [job for job in jobs if job.version >= reader.oldest and not job.halted]
+
     def _on_the_way(self, reader: Node) -> bool:
         """Whether an input of the reader is still to come."""
         repos = {leaf.repo for leaf in reader.inputs}
@@ -214,7 +261,9 @@ class _Plan:
     def _mixed(self, reader: Node) -> bool:
         """Whether the newest job of the reader's version has read something else than the heads."""
         own = [
-            job for job in self._jobs.get(reader.name, {}).values() if job.version == reader.version
+            job
+            for job in self._jobs.get(reader.name, {}).values()
+            if job.version >= reader.oldest and not job.rerun
         ]
         newest = max(own, key=lambda each: each.order, default=None)
         heads = self._own_inputs(reader)
@@ -232,8 +281,7 @@ class _Plan:
         """Return what jobs of the reader's version read; an output to come bears the job's id."""
         return {
             (each.repo, each.branch, each.commit or job.id)
-            for job in self._jobs.get(reader.name, {}).values()
-            if job.version == reader.version
+            for job in self._counted(reader)
             for each in job.inputs
         }
 
@@ -276,53 +324,6 @@ class _Plan:
         return _input(leaf, head) if head else None
 
 
-@dataclass(frozen=True)
-class Ready:
-    """All inputs are committed: the job may start with them."""
-
-    inputs: tuple[records.JobInput, ...]
-
-
-@dataclass(frozen=True)
-class Waits:
-    """An input is still to come."""
-
-
-@dataclass(frozen=True)
-class Unrunnable:
-    """An input will never come."""
-
-    reason: str
-
-
-def advance(
-    job: records.Job, jobs: Mapping[tuple[str, str], records.Job]
-) -> Ready | Waits | Unrunnable:
-    """Return what is to become of a WAITING job.
-
-    Args:
-        job: The job.
-        jobs: All jobs by (pipeline, id).
-    """
-    inputs: list[records.JobInput] = []
-    waits = False
-    for each in job.inputs:
-        if not each.upstream or each.commit:
-            inputs.append(each)
-            continue
-        maker = jobs.get((each.repo, job.id))
-        if maker is None:
-            return Unrunnable(f"the upstream job {each.repo}@{job.id} was deleted")
-        if maker.state is JobState.SUCCESS:
-            inputs.append(msgspec.structs.replace(each, commit=job.id))
-        elif maker.state.ended:
-            told = f": {maker.reason}" if maker.reason else ""
-            return Unrunnable(f"the upstream job {each.repo}@{job.id} is {maker.state}{told}"[:500])
-        else:
-            waits = True
-    return Waits() if waits else Ready(tuple(inputs))
-
-
 def reading(jobs: Iterable[records.Job], repo: str, commit: str) -> records.Job | None:
     """Return the job of a pipeline that runs on a commit: of its id, or the first one that reads it.
 
@@ -341,33 +342,11 @@ def reading(jobs: Iterable[records.Job], repo: str, commit: str) -> records.Job 
     return found
 
 
-def find_cycle(name: str, reads: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return a cycle through `name`, beginning and ending with it; empty if there is none.
-
-    Args:
-        name: The pipeline that would close it.
-        reads: Which repos each pipeline reads; a repo that no pipeline owns leads nowhere.
-    """
-    came_from: dict[str, str] = {}
-    todo = [name]
-    while todo:
-        current = todo.pop()
-        for upstream in reads.get(current, ()):
-            if upstream == name:
-                path = [name, current]
-                while path[-1] != name:
-                    path.append(came_from[path[-1]])
-                return path
-            if upstream not in came_from:
-                came_from[upstream] = current
-                todo.append(upstream)
-    return []
-
-
 def _late_id(reader: Node, inputs: Iterable[records.JobInput]) -> str:
     """Return the id of a job on heads whose own ids other jobs of the reader have."""
     commits = (each.commit for each in inputs)
-    parts = (reader.name, str(reader.version), reader.salt, *commits)
+    again = (str(reader.starts),) if reader.starts else ()
+    parts = (reader.name, str(reader.oldest), reader.salt, *again, *commits)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
@@ -380,6 +359,8 @@ def _known(job: records.Job) -> _Known:
         inputs=job.inputs,
         output_branch=job.spec.output_branch,
         state=job.state,
+        halted=job.halted,
+        rerun=bool(job.rerun_of),
     )
 
 

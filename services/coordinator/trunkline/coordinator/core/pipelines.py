@@ -13,7 +13,7 @@ import msgspec
 from trunkline.contracts import names, records, spec
 from trunkline.contracts.errors import InvalidNameError
 from trunkline.contracts.states import PipelineState
-from trunkline.coordinator.core import admission, jobsets
+from trunkline.coordinator.core import admission, cycles, jobsets
 
 Problems = tuple[tuple[str, str], ...]
 
@@ -67,9 +67,16 @@ class Refused:
 
 
 def accept(
-    wanted: spec.PipelineSpec, installed: Installed, fresh: Fresh
+    wanted: spec.PipelineSpec, installed: Installed, fresh: Fresh, *, now: bool = False
 ) -> Accepted | Unchanged | Refused:
-    """Decide about a spec that parsed."""
+    """Decide about a spec that parsed.
+
+    Args:
+        wanted: The spec.
+        installed: What there is.
+        fresh: Values for what is new.
+        now: Whether jobs of older versions are to be killed, also those that the spec does not change.
+    """
     current = installed.pipelines.get(wanted.name)
     if problems := _problems(wanted, current, installed):
         return Refused(bounded(problems))
@@ -80,20 +87,27 @@ def accept(
             refusal=None,
             ignored=ignored,
             command=max(current.command, fresh.command),
+            oldest=current.version if now else current.oldest,
         )
         return Unchanged(kept)
     base = current or records.Pipeline(
         name=wanted.name, state=PipelineState.RUNNING, created_ns=fresh.now_ns
     )
     stopped = base.state is PipelineState.STOPPED
+    version = base.version + 1
+    base = msgspec.structs.replace(base, oldest=version if now else base.oldest)
+    if base.spec is not None and same_work(base.spec, wanted):
+        base = msgspec.structs.replace(base, since=base.since or base.version)
+    else:
+        set_id = fresh.set_id if _all_there(wanted, installed.heads) else ""
+        base = msgspec.structs.replace(base, since=version, set_id=set_id, reprocess=False)
     return Accepted(
         msgspec.structs.replace(
             base,
             state=PipelineState.STOPPED if stopped else PipelineState.RUNNING,
-            version=base.version + 1,
+            version=version,
             spec=wanted,
             salt=wanted.salt or base.salt or fresh.salt,
-            set_id=fresh.set_id if _all_there(wanted, installed.heads) else "",
             created_ns=base.created_ns or fresh.now_ns,
             updated_ns=fresh.now_ns,
             refusal=None,
@@ -101,6 +115,24 @@ def accept(
             command=max(base.command, fresh.command),
         )
     )
+
+
+_AROUND = (
+    "parallelism_spec",
+    "standby",
+    "description",
+    "metadata",
+    "scheduling_spec",
+    "tolerations",
+)
+"""Fields that say how many workers there are, where, and what they are called. Those of a worker's
+resources are not among them: whoever raises a limit wants to see what was killed by it run again."""
+
+
+def same_work(one: spec.PipelineSpec, other: spec.PipelineSpec) -> bool:
+    """Whether two specs of a pipeline differ only in what is around the work, so that no job is due."""
+    kept = {field: getattr(one, field) for field in (*_AROUND, "unused")}
+    return one == msgspec.structs.replace(other, **kept)
 
 
 def refuse(
@@ -171,7 +203,7 @@ def _problems(
             found.append((path, f"repo {leaf.repo!r} does not exist; {remedy}"))
     reads = _reads(installed.pipelines)
     reads[name] = [leaf.repo for leaf in spec.inputs(wanted.input)]
-    if cycle := jobsets.find_cycle(name, reads):
+    if cycle := cycles.find(name, reads):
         found.append(("$.input", f"it would close a cycle: {' -> '.join(cycle)}"))
     return tuple(found)
 

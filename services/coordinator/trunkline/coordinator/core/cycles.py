@@ -1,0 +1,26 @@
+"""Whether what a pipeline reads leads back to itself; no spec that closes a cycle is ever accepted."""
+
+from collections.abc import Mapping, Sequence
+
+
+def find(name: str, reads: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a cycle through `name`, beginning and ending with it; empty if there is none.
+
+    Args:
+        name: The pipeline that would close it.
+        reads: Which repos each pipeline reads; a repo that no pipeline owns leads nowhere.
+    """
+    came_from: dict[str, str] = {}
+    todo = [name]
+    while todo:
+        current = todo.pop()
+        for upstream in reads.get(current, ()):
+            if upstream == name:
+                path = [name, current]
+                while path[-1] != name:
+                    path.append(came_from[path[-1]])
+                return path
+            if upstream not in came_from:
+                came_from[upstream] = current
+                todo.append(upstream)
+    return []
