@@ -25,20 +25,6 @@ STREAM = subjects.OUTCOMES_STREAM
 INBOX = subjects.worker_inbox(ward("p1"), "w1")
 
 
-@pytest.fixture
-async def data(nats_server: TestServer) -> AsyncIterator[NatsConnection]:
-    await nats_server.declare("p1")
-    async with nats_server.connect("coordinator-data") as connection:
-        yield connection
-
-
-@pytest.fixture
-async def worker(nats_server: TestServer, data: NatsConnection) -> AsyncIterator[NatsConnection]:
-    assert data.connected  # and all streams are there
-    async with nats_server.connect_worker("p1") as connection:
-        yield connection
-
-
 @contextlib.asynccontextmanager
 async def by_proxy(server: TestServer) -> AsyncIterator[tuple[proxy.Proxy, Firsts]]:
     url = await server.issuer.worker_url("p1")

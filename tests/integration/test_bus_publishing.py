@@ -1,7 +1,7 @@
 """The window of acknowledged publishes, on a real server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 from tests.support import proxy
@@ -15,20 +15,6 @@ from trunkline.bus.publishing import Window
 from trunkline.contracts import errors, subjects
 
 JOB = "0" * 32
-
-
-@pytest.fixture
-async def data(nats_server: TestServer) -> AsyncIterator[NatsConnection]:
-    await nats_server.declare("p1")
-    async with nats_server.connect("coordinator-data") as connection:
-        yield connection
-
-
-@pytest.fixture
-async def worker(nats_server: TestServer, data: NatsConnection) -> AsyncIterator[NatsConnection]:
-    assert data.connected  # and all streams are there
-    async with nats_server.connect_worker("p1") as connection:
-        yield connection
 
 
 async def test_many_puts_at_once_are_all_stored(data: NatsConnection) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 from tests.support.nats import TestServer
@@ -33,19 +32,9 @@ class Taken:
             return await self.queue.get()
 
 
-@pytest.fixture
-async def data(nats_server: TestServer) -> AsyncIterator[NatsConnection]:
-    await nats_server.declare("p1")
-    async with nats_server.connect("coordinator-data") as connection:
-        await consumer(connection)
-        yield connection
-
-
-@pytest.fixture
-async def worker(nats_server: TestServer, data: NatsConnection) -> AsyncIterator[NatsConnection]:
-    assert data.connected  # and all streams are there
-    async with nats_server.connect_worker("p1") as connection:
-        yield connection
+@pytest.fixture(autouse=True)
+async def job_consumer(data: NatsConnection) -> None:
+    await consumer(data)
 
 
 async def consumer(data: NatsConnection, job: str = JOB, ack_wait_s: float = 60.0) -> None:

@@ -20,20 +20,6 @@ JOB, OTHER = "0" * 32, "1" * 32
 STREAM = subjects.OUTCOMES_STREAM
 
 
-@pytest.fixture
-async def data(nats_server: TestServer) -> AsyncIterator[NatsConnection]:
-    await nats_server.declare("p1")
-    async with nats_server.connect("coordinator-data") as connection:
-        yield connection
-
-
-@pytest.fixture
-async def worker(nats_server: TestServer, data: NatsConnection) -> AsyncIterator[NatsConnection]:
-    assert data.connected  # and all streams are there
-    async with nats_server.connect_worker("p1") as connection:
-        yield connection
-
-
 async def put(worker: NatsConnection, *numbers: int, job: str = JOB) -> None:
     window = Window(worker)
     async with asyncio.TaskGroup() as tasks:

@@ -1,6 +1,5 @@
 """Declaring is level-triggered: what is missing is made, what differs is changed."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,13 +13,6 @@ from trunkline.contracts import subjects
 
 JOB = "0" * 32
 STREAM = subjects.datums_stream("p1")
-
-
-@pytest.fixture
-async def data(nats_server: TestServer) -> AsyncIterator[NatsConnection]:
-    await nats_server.declare("p1")
-    async with nats_server.connect("coordinator-data") as connection:
-        yield connection
 
 
 async def config(connection: NatsConnection, stream: str) -> dict[str, Any]:

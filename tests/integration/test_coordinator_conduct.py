@@ -1,13 +1,10 @@
 """Pipelines that are changed, stopped, started, run again and deleted, on a real server and a file store."""
 
 import secrets
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.front import Front, a_spec, connected, jobs_are, until
-from tests.support.nats import TestServer
+from tests.support.front import Front, a_spec, jobs_are, until
 
 from trunkline.bus.publishing import Window
 from trunkline.contracts import api, messages, records, subjects
@@ -15,12 +12,6 @@ from trunkline.contracts.states import JobState, PipelineState
 from trunkline.coordinator import service
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture
-async def front(nats_server: TestServer, tmp_path: Path) -> AsyncIterator[Front]:
-    async with connected(nats_server, tmp_path) as made:
-        yield made
 
 
 async def words(front: Front) -> str:

@@ -6,13 +6,11 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import msgspec
 import pytest
 import yaml
-from tests.support.front import Front, a_spec, connected, jobs_are, until
-from tests.support.nats import TestServer
+from tests.support.front import Front, a_spec, jobs_are, until
 from tests.support.wards import DATA_KEY, ward
 
 from trunkline.bus import jetstream
@@ -22,12 +20,6 @@ from trunkline.coordinator import service
 from trunkline.storage import manifests
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture
-async def front(nats_server: TestServer, tmp_path: Path) -> AsyncIterator[Front]:
-    async with connected(nats_server, tmp_path) as made:
-        yield made
 
 
 async def test_a_plain_client_without_a_body_gets_an_answer(front: Front) -> None:

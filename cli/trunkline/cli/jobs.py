@@ -137,3 +137,15 @@ def rerun(asked: Asked, text: str, *, reprocess: bool) -> None:
         render.done(asked, job, f"{job.pipeline}@{job.id}")
 
     session.run(asked, body)
+
+
+def delete(asked: Asked, text: str) -> None:
+    """Delete a job's record."""
+
+    async def body(client: Client) -> None:
+        job = await refs.job(client, text)
+        named = api.JobNamed(pipeline=job.pipeline, id=job.id)
+        deleted = await client.call("job.delete", named, records.Job)
+        render.done(asked, deleted, f"job {job.pipeline}@{job.id} deleted")
+
+    session.run(asked, body)

@@ -104,3 +104,15 @@ def delete_repo(asked: Asked, name: str) -> None:
         render.done(asked, repo, f"repo {name} deleted")
 
     session.run(asked, body)
+
+
+def delete_branch(asked: Asked, text: str) -> None:
+    """Delete a branch."""
+
+    async def body(client: Client) -> None:
+        place = refs.place(text)
+        request = api.BranchNamed(repo=place.repo, branch=place.ref)
+        branch = await client.call("branch.delete", request, records.Branch)
+        render.done(asked, branch, f"branch {place.repo}@{place.ref} deleted")
+
+    session.run(asked, body)

@@ -14,6 +14,7 @@ STREAM_SEQUENCE = "Nats-Sequence"
 TIME_STAMP = "Nats-Time-Stamp"
 PENDING = "Nats-Pending-Messages"
 KV_OPERATION = "KV-Operation"
+TTL = "Nats-TTL"
 
 _LINE = b"NATS/1.0"
 _BREAKS = str.maketrans({"\r": " ", "\n": " "})

@@ -20,6 +20,9 @@ from trunkline.bus.publishing import Window
 from trunkline.contracts import errors, messages, subjects
 
 _KEY = re.compile(r"[A-Za-z0-9_=/-]+(\.[A-Za-z0-9_=/-]+)*")
+_DELETION = {header_block.KV_OPERATION: "DEL", header_block.TTL: "168h"}
+"""What marks a deletion, for as long as a watcher may be away: else a bucket whose keys come and go
+would be full of marks one day."""
 WRITE_S = 10.0
 """Seconds after which a write without an answer is given up."""
 
@@ -67,7 +70,7 @@ class KvTable(Generic[R]):
         """Delete the record (at this revision); nothing happens if it is not there."""
         if await self.get(key) is None:
             return
-        await self._set(key, b"", revision, {header_block.KV_OPERATION: "DEL"})
+        await self._set(key, b"", revision, _DELETION)
 
     async def all(self, prefix: str = "") -> list[Entry[R]]:
         """Return all live records whose key starts with the prefix, sorted by key."""

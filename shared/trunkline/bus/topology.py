@@ -79,6 +79,7 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
             "allow_direct": True,
             "allow_rollup_hdrs": True,
             "deny_delete": True,
+            "allow_msg_ttl": True,
         }
 
 

@@ -24,6 +24,7 @@ job; a datum's index; a stream sequence of a log line or an event).
 | repo.delete | Named | records.Repo |
 | branch.create | BranchCreate | records.Branch |
 | branch.get | BranchNamed | records.Branch |
+| branch.delete | BranchNamed | records.Branch |
 | commit.finish | CommitFinish | records.Commit |
 | commit.get | CommitNamed | records.Commit |
 | commit.list | Page (key: `<repo>`) | list of records.Commit |
@@ -32,6 +33,7 @@ job; a datum's index; a stream sequence of a log line or an event).
 | job.find | JobReading | records.Job |
 | job.stop | JobNamed | records.Job |
 | job.rerun | JobRerun | records.Job |
+| job.delete | JobNamed | records.Job |
 | datum.list | DatumPage | list of DatumView |
 | datum.restart | DatumRestart | records.Job |
 | log.page | LogPage | list of LogEntry |
@@ -39,6 +41,8 @@ job; a datum's index; a stream sequence of a log line or an event).
 | worker.list | Page (key: a pipeline, or empty) | list of records.Scaling |
 | nodes.set | NodesSet | records.Nodes |
 | nodes.get | - | records.Nodes |
+| gc.start | Collect | Collection |
+| gc.get | - | Collection |
 | status | - | Status |
 """
 
@@ -280,6 +284,38 @@ class RepoView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     repo: records.Repo
     branches: tuple[records.Branch, ...] = ()
+
+
+class Collect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Have the store swept of what nobody needs; answered with what runs, if something does."""
+
+    dry_run: bool = False
+    """Only say what would go."""
+    despite_damage: bool = False
+    """Remove also if something that others hang on cannot be read."""
+
+
+class Collection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A collection that runs, or has ended; of a dry run, what would have gone."""
+
+    began_ns: int
+    ended_ns: int = 0
+    dry_run: bool = False
+    despite_damage: bool = False
+    problem: str = ""
+    """Why it has come to nothing."""
+    damaged: tuple[str, ...] = ()
+    """What could not be read though others hang on it; the first few."""
+    jobs: int = 0
+    commits: int = 0
+    """Records that went."""
+    objects: int = 0
+    bytes: int = 0
+    """What the store held."""
+    needed: int = 0
+    """Objects that are needed."""
+    removed: int = 0
+    removed_bytes: int = 0
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -234,15 +234,25 @@ class Run:
         return found
 
     async def _load(self, block: Block) -> list[bytes]:
-        try:
-            items = _decode_block(await self._store.get(block.key))
-        except msgspec.DecodeError as error:
-            raise errors.MalformedMessageError(block.key, str(error)) from error
+        items = await read_block(self._store, block.key)
         if len(items) != 2 * block.count or not items or items[0] != block.first:
             raise errors.MalformedMessageError(
                 block.key, f"it is not the block that {self.key} names"
             )
         return items
+
+
+async def read_block(store: Store, key: str) -> list[bytes]:
+    """Return the items of any block: a key, its value, the next key, and so on.
+
+    Raises:
+        NotFoundError: There is no such object.
+        MalformedMessageError: The object is no block.
+    """
+    try:
+        return _decode_block(await store.get(key))
+    except msgspec.DecodeError as error:
+        raise errors.MalformedMessageError(key, f"it is no block: {error}") from error
 
 
 async def open_run(store: Store, key: str) -> Run:

@@ -30,7 +30,7 @@ from obstore.store import ObjectStore, from_url
 from trunkline.contracts import errors
 from trunkline.contracts.messages import File
 from trunkline.runtime.clock import Clock, SystemClock
-from trunkline.storage import disk, hashing, keys, local
+from trunkline.storage import disk, hashing, keys, local, sweeping
 
 WHOLE_BYTES = 8 * 1024 * 1024
 """Files up to this size are read into memory and written in one request; larger ones in parts."""
@@ -129,6 +129,12 @@ class Store:
     def is_here(self) -> bool:
         """Whether what is small is read and written on the spot."""
         return self._here is not None
+
+    def objects(self) -> sweeping.Objects:
+        """Return all that it holds, for a collector."""
+        if self._root is not None:
+            return sweeping.OnDisk(str(self._root), self.url)
+        return sweeping.InBucket(self._backend, self.url)
 
     async def put(self, data: bytes, *, sha256: str = "") -> str:
         """Store the bytes, unless they are there already; return their key.

@@ -131,3 +131,13 @@ def delete_repo(asked: options.Asked, name: str) -> None:
     from trunkline.cli import repos
 
     repos.delete_repo(asked, name)
+
+
+@delete.command("branch")
+@click.argument("branch", metavar="REPO@BRANCH")
+@asking
+def delete_branch(asked: options.Asked, branch: str) -> None:
+    """Delete a branch with its commits; `master` is there again at once, empty."""
+    from trunkline.cli import repos
+
+    repos.delete_branch(asked, branch)

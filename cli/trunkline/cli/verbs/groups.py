@@ -70,7 +70,7 @@ def restart() -> None:
 
 @main.group(cls=options.Nouns)
 def delete() -> None:
-    """Delete a pipeline or a repo."""
+    """Delete a pipeline, a repo, a branch or a job."""
 
 
 @main.group()

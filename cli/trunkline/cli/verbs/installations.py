@@ -45,6 +45,19 @@ def status(asked: options.Asked) -> None:
     installation.status(asked)
 
 
+@main.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option(
+    "--despite-damage", is_flag=True, help="Also if something that others hang on is unreadable."
+)
+@asking
+def gc(asked: options.Asked, *, dry_run: bool, despite_damage: bool) -> None:
+    """Remove what no branch, no job and no done index needs any more."""
+    from trunkline.cli import collecting
+
+    collecting.collect(asked, dry_run=dry_run, despite_damage=despite_damage)
+
+
 @nodes.command("set")
 @click.argument("count", type=click.IntRange(0))
 @asking

@@ -4,7 +4,7 @@ import click
 
 from trunkline.cli import options
 from trunkline.cli.options import asking, listing
-from trunkline.cli.verbs.groups import get, inspect, list_, main, rerun, restart, stop
+from trunkline.cli.verbs.groups import delete, get, inspect, list_, main, rerun, restart, stop
 
 
 @options.both(get, list_, "jobs")
@@ -102,3 +102,13 @@ def rerun_job(asked: options.Asked, job: str, *, reprocess: bool) -> None:
     from trunkline.cli import jobs
 
     jobs.rerun(asked, job, reprocess=reprocess)
+
+
+@delete.command("jobs")
+@click.argument("job")
+@asking
+def delete_job(asked: options.Asked, job: str) -> None:
+    """Delete the record of a job that has ended; what it made stays."""
+    from trunkline.cli import jobs
+
+    jobs.delete(asked, job)

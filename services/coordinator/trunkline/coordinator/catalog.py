@@ -25,6 +25,8 @@ class Catalog:
     def __init__(self, tables: Tables, clock: Clock, *, local: bool) -> None:
         self.tables = tables
         self.graph = asyncio.Lock()
+        self.pins = asyncio.Lock()
+        """Held while jobs begin: from the look at a done index to the record that pins its runs."""
         self.woken = asyncio.Event()
         self._local = local
         self.pipelines = Mirror(tables.pipelines, self._wake)

@@ -28,7 +28,7 @@ from trunkline.coordinator import picking
 from trunkline.coordinator.core import outcomes as reading
 from trunkline.coordinator.core import tiers
 from trunkline.coordinator.spooling import Spool
-from trunkline.storage import runs
+from trunkline.storage import keys, runs
 from trunkline.storage.runs import Run, RunWriter
 from trunkline.storage.store import Store
 
@@ -177,13 +177,19 @@ async def open_segments(store: Store, keys: Sequence[str]) -> list[Segment]:
     for key in keys:
         try:
             index = await runs.open_run(store, key)
-            source = await index.get(_SOURCE)
-            if source is None:
-                raise errors.MalformedMessageError(key, "it names no outcomes")
-            segments.append(Segment(index, await runs.open_run(store, source.decode())))
+            segments.append(Segment(index, await runs.open_run(store, await source(index))))
         except LOST as error:
             warn(key, error)
     return segments
+
+
+async def source(index: Run) -> str:
+    """Return the key of the outcomes run that a run of the index names."""
+    found = await index.get(_SOURCE)
+    try:
+        return keys.of(keys.sha256((found or b"").decode()))
+    except (errors.NotFoundError, UnicodeDecodeError):
+        raise errors.MalformedMessageError(index.key, "it names no outcomes") from None
 
 
 async def _outcomes(

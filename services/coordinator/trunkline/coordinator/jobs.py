@@ -185,6 +185,13 @@ class JobStore:
                 return
             await event.wait()
 
+    async def delete(self, pipeline: str, job: str) -> None:
+        """Delete the record of a job; nothing happens if it is not there, ConflictError if it moves."""
+        key = job_key(pipeline, job)
+        if key not in self.mirror:
+            await self.mirror.refresh(key)
+        await self.mirror.delete(key)
+
     async def delete_all(self, pipeline: str) -> None:
         """Delete all jobs of a pipeline, forgotten ones too."""
         for entry in await self.mirror.table.all(f"{pipeline}."):

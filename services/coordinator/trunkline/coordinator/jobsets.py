@@ -45,6 +45,10 @@ class JobSets:
 
     async def advance(self) -> None:
         """Let each WAITING job begin whose inputs are committed, and end each whose never will be."""
+        async with self._catalog.pins:
+            await self._advance()
+
+    async def _advance(self) -> None:
         jobs = {(each.pipeline, each.id): each for each in self._catalog.jobs.list()}
         for job in list(self._catalog.jobs.unsettled()):
             if job.state is not JobState.WAITING or self._held(job):

@@ -130,6 +130,38 @@ class Repos:
             )
             return await self._catalog.branches.create(key, record)
 
+    async def delete_branch(self, repo: str, branch: str) -> records.Branch:
+        """Delete a branch; its commits go with the next look for records that may (`retention`).
+
+        A deleted `master` is there again at once, empty.
+
+        Raises:
+            NotFoundError: there is no such branch.
+            InUseError: a pipeline reads it, or owns it.
+        """
+        async with self._catalog.graph:
+            found = self.branch(repo, branch)
+            if self._pipeline(repo) is not None:
+                raise InUseError(
+                    "branch", f"{repo}@{branch}", f"pipeline {repo!r} owns it", "delete that first"
+                )
+            if readers := self._readers_of(repo, branch):
+                reason = f"it is read by {', '.join(readers)}"
+                raise InUseError("branch", f"{repo}@{branch}", reason, "delete what reads it first")
+            await self._catalog.branches.delete(branch_key(repo, branch))
+            if branch == MASTER:
+                await self.ensure_branch(repo, MASTER)
+            return found
+
+    def _readers_of(self, repo: str, branch: str) -> list[str]:
+        pipelines = self._catalog.heads_of_pipelines()
+        return [
+            name
+            for name in cores.readers(repo, pipelines)
+            if (found := pipelines[name].spec) is not None
+            and any((leaf.repo, leaf.branch) == (repo, branch) for leaf in spec.inputs(found.input))
+        ]
+
     async def delete(self, name: str) -> records.Repo:
         """Delete a repo with its branches and commits; the bytes are left to the collector.
 

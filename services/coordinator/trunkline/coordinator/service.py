@@ -27,6 +27,7 @@ from trunkline.contracts.wards import Wards
 from trunkline.coordinator.api import ApiServer
 from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.catalog import Catalog
+from trunkline.coordinator.collecting import Collector
 from trunkline.coordinator.commands import Commands
 from trunkline.coordinator.commits import Commits
 from trunkline.coordinator.conduct import Conduct
@@ -42,10 +43,12 @@ from trunkline.coordinator.pipeline_verbs import PipelineVerbs
 from trunkline.coordinator.pipelines import Pipelines
 from trunkline.coordinator.readers import Readers
 from trunkline.coordinator.repos import Committer, Repos
+from trunkline.coordinator.retention import Retention
 from trunkline.coordinator.runner import JobRunner
 from trunkline.coordinator.settings import Settings
 from trunkline.coordinator.tables import Tables
 from trunkline.coordinator.ticking import Ticking
+from trunkline.coordinator.upkeep import Upkeep
 from trunkline.runtime import backoff, probes
 from trunkline.runtime.clock import SystemClock
 from trunkline.storage.store import open_store
@@ -150,6 +153,10 @@ class Coordinator:
             events=events,
             clock=clock,
         )
+        self._retention = Retention(self._catalog, settings, clock)
+        self._collector = Collector(
+            self._catalog, self._retention, outcomes, store, settings, clock
+        )
         self._commands = Commands(ctl, self._pipelines, events)
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._synced = asyncio.Event()
@@ -173,6 +180,7 @@ class Coordinator:
                 self._catalog, outcomes, folds, data, wards, Inputs(tables.commits, store)
             ).all(),
             **Readers(ctl, data, wards).all(),
+            **Upkeep(self._collector, self._retention, self._repos).all(),
         }
         self._api = ApiServer(
             ctl,
@@ -200,6 +208,8 @@ class Coordinator:
                 tasks.create_task(self._api.run(), name="api")
                 await self._synced.wait()
                 tasks.create_task(self._commands.run(), name="commands")
+                tasks.create_task(self._retention.run(), name="retention")
+                tasks.create_task(self._collector.run(), name="collector")
         finally:
             for each in forget:
                 each()

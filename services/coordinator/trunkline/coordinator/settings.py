@@ -32,6 +32,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """API requests that are worked on at once; more wait their turn."""
     request_timeout_s: float = 10.0
     """Seconds after which a request is answered with `unavailable`."""
+    keep_jobs: int = 10_000
+    """Settled jobs of each pipeline whose records are kept; what the newest inputs rest on stays anyway."""
+    keep_commits: int = 0
+    """Commits of each branch that are kept, the head counted; 0 keeps all."""
+    keep_every_s: float = 3600.0
+    """Seconds between looks for records that may go."""
+    gc_grace_s: float = 2 * 24 * 3600.0
+    """Age below which a collection removes nothing: a day more than anything may take from its first
+    stored byte to the record, or the outcome, that names it. Less than 25 hours is taken as that."""
     probe_port: int | None = None
     """Where `/livez` and `/readyz` are answered; unset: nowhere."""
     probe_host: str = "127.0.0.1"

@@ -1,0 +1,128 @@
+"""Collections and deletions, asked for over NATS of a whole coordinator."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+from tests.support.front import Front, a_spec, until
+
+from trunkline.contracts import api, records
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def collected(front: Front, **request: bool) -> api.Collection:
+    report = await front.get("gc.start", api.Collection, request)
+    async with asyncio.timeout(20):
+        while not report.ended_ns:
+            await asyncio.sleep(0.02)
+            report = await front.get("gc.get", api.Collection)
+    return report
+
+
+def age(folder: Path) -> None:
+    """Let days pass for all that is stored."""
+    at = time.time() - 3 * 86_400  # noqa: TID251 - what the file system dates by
+    for path in folder.glob("objects/*/*"):
+        os.utime(path, (at, at))
+
+
+async def test_a_deleted_repo_is_swept_once_it_is_old_and_nothing_else_is(
+    front: Front, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    async with front.coordinator():
+        for repo in ("in", "other"):
+            await front.get("repo.create", records.Repo, {"name": repo})
+        first = await front.commit("in", "/a")
+        await front.commit("in", "/a", "/b", parent=first)
+        await front.commit("other", "/c")
+        objects = len(list(store.glob("objects/*/*")))
+        age(store)
+        assert (await collected(front)).removed == 0
+        await front.get("repo.delete", records.Repo, {"name": "in"})
+        would = await collected(front, dry_run=True)
+        assert (would.objects, would.needed, would.dry_run) == (objects, 2, True)
+        assert would.removed == objects - 2
+        assert len(list(store.glob("objects/*/*"))) == objects
+        did = await collected(front)
+        assert (did.removed, did.removed_bytes) == (would.removed, would.removed_bytes)
+        assert len(list(store.glob("objects/*/*"))) == 2
+        assert (await front.get("commit.get", records.Commit, {"repo": "other"})).files == 1
+
+
+async def test_nothing_is_swept_while_what_others_hang_on_cannot_be_read(
+    front: Front, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    async with front.coordinator():
+        for repo in ("in", "other"):
+            await front.get("repo.create", records.Repo, {"name": repo})
+            await front.commit(repo, f"/{repo}")
+        await front.get("repo.delete", records.Repo, {"name": "other"})
+        commit = await front.get("commit.get", records.Commit, {"repo": "in"})
+        (store / commit.manifest).unlink()
+        age(store)
+        report = await collected(front)
+        assert (report.removed, len(report.damaged)) == (0, 1)
+        assert "--despite-damage" in report.problem
+        report = await collected(front, despite_damage=True)
+        assert (report.removed, report.problem) == (3, "")
+
+
+async def test_a_job_may_be_deleted_once_a_newer_one_stands_for_its_pipeline(
+    front: Front,
+) -> None:
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        await front.get("pipeline.apply", records.Pipeline, a_spec("p", "in"))
+        commits = [await front.commit("in", "/a")]
+        refused = await front.ask("job.delete", {"pipeline": "p", "id": commits[0]})
+        assert "stop it first" in refused.problems[0][1]
+        await stopped(front, commits[0])
+        refused = await front.ask("job.delete", {"pipeline": "p", "id": commits[0]})
+        assert "newest input" in refused.problems[0][1]
+        commits.append(await front.commit("in", "/a", "/b", parent=commits[0]))
+        await stopped(front, commits[1])
+        await front.get("job.delete", records.Job, {"pipeline": "p", "id": commits[0]})
+    async with front.coordinator():
+        assert [each.id for each in await front.jobs("p")] == commits[1:]
+
+
+async def test_old_jobs_and_commits_go_by_themselves_beyond_what_is_set(front: Front) -> None:
+    async with front.coordinator(keep_jobs=2, keep_every_s=0.1):
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        await front.get("pipeline.apply", records.Pipeline, a_spec("p", "in"))
+        parent, made = "", []
+        for number in range(5):
+            parent = await front.commit("in", f"/{number}", parent=parent)
+            await stopped(front, parent)
+            made.append(parent)
+        kept = await until(lambda: front.jobs("p"), lambda jobs: len(jobs) == 2)
+        assert {each.id for each in kept} == set(made[-2:])
+        commits = await front.get("commit.list", list[records.Commit], {"key": "in"})
+        assert len(commits) == 5
+
+
+async def test_a_branch_is_deleted_unless_it_is_read(front: Front) -> None:
+    async with front.coordinator():
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        await front.get("pipeline.apply", records.Pipeline, a_spec("p", "in"))
+        await front.commit("in", "/a")
+        refused = await front.ask("branch.delete", {"repo": "in", "branch": "master"})
+        assert "read by p" in refused.problems[0][1]
+        await front.get("branch.create", records.Branch, {"repo": "in", "branch": "side"})
+        await front.commit("in", "/b", branch="side")
+        await front.get("branch.delete", records.Branch, {"repo": "in", "branch": "side"})
+        view = await front.get("repo.get", api.RepoView, {"name": "in"})
+        assert [each.name for each in view.branches] == ["master"]
+
+
+async def stopped(front: Front, job: str) -> None:
+    """Stop a job of `p`, and wait until nothing is left to be done for it."""
+    await front.get("job.stop", records.Job, {"pipeline": "p", "id": job})
+    await until(
+        lambda: front.jobs("p"), lambda jobs: any(j.id == job and j.compacted for j in jobs)
+    )
