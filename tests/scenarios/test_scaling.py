@@ -232,6 +232,55 @@ async def test_new_code_rolls_in_as_old_jobs_finish(world: World) -> None:
     assert world.killed_busy == []
 
 
+async def test_with_one_worker_allowed_old_code_works_to_its_end_before_new_code_begins(
+    world: World,
+) -> None:
+    one = {"parallelism_spec": {"constant": 1}}
+    await world.pipeline(cmd="old", **one)
+    async with world.scaled():
+        await asyncio.sleep(1)
+        [old] = world.names()
+        before = await world.job(3, 100)
+        await asyncio.sleep(1)
+        await world.pipeline(cmd="new", **one)
+        after = await world.job(2, 100, number=2)
+        await asyncio.sleep(250)
+        assert world.names() == {old}
+        assert (await world.shown()).want == 1
+        await asyncio.sleep(100)
+        assert before.done == [0, 1, 2]
+        assert after.done == []
+        await world.job_state(
+            before, "MERGING"
+        )  # it waits for nobody, but it needs no worker any more
+        await asyncio.sleep(300)
+        assert after.done == [0, 1]
+        assert old not in world.names()
+        assert len(world.names()) == 1
+    assert world.killed_busy == []
+
+
+async def test_a_scaler_that_is_restarted_again_and_again_rolls_new_code_in_all_the_same(
+    world: World,
+) -> None:
+    await world.pipeline(cmd="old")
+    async with world.scaled():
+        await asyncio.sleep(1)
+        before = await world.job(6, 100)
+        await asyncio.sleep(1)
+    await world.pipeline(cmd="new")
+    after = await world.job(6, 100, number=2)
+    for _ in range(40):
+        async with world.scaled():
+            await asyncio.sleep(20)
+            if len(before.done) == 6:
+                await world.job_state(before, "SUCCESS")
+    assert sorted(before.done) == sorted(after.done) == list(range(6))
+    assert len({worker.listed.code_hash for worker in world.workers.values()}) == 1
+    assert len(world.names()) == 4
+    assert world.killed_busy == []
+
+
 async def test_a_refusal_is_told_and_tried_again_with_patience(world: World) -> None:
     world.refuse = "no room"
     await world.pipeline(parallelism_spec={"constant": 1})
