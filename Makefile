@@ -90,7 +90,7 @@ test-cluster: $(VENV)/.dev  ## Run the tests on a real Kubernetes: one built her
 	@$(BIN)/python -m tests.cluster.plane.build
 	$(BIN)/pytest tests/cluster -n $(if $(KUBECONFIG),0,$(JOBS)) --dist worksteal $(ARGS)
 
-bench: $(VENV)/.dev  ## Measure w1 to w4 against what one would take instead; ARGS="--only w1,big,storm --runs 1 --peers ray,dask", --help
+bench: $(VENV)/.dev  ## Measure w1 to w5 against what one would take instead; ARGS="--only w1,big,storm --runs 1 --peers ray,dask", --help
 	@$(BIN)/python -m bench $(ARGS)
 
 profile: $(VENV)/.dev  ## Tell where the CPU time of a datum goes; ARGS=w2 for one that is a process

@@ -21,10 +21,11 @@ WORKLOADS: dict[str, Callable[[Plan], Awaitable[list[figures.Run]]]] = {
     "w3": workloads.w3,
     "w3p": workloads.w3p,
     "w4": workloads.w4,
+    "w5": workloads.w5,
     "big": endurance.big,
     "storm": endurance.storm,
 }
-DEFAULT = "w1,w1s,w2,w3,w3p,w4"
+DEFAULT = "w1,w1s,w2,w3,w3p,w4,w5"
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -10,7 +10,7 @@ from trunkline.local import server
 
 DEADLINE_S = 300
 
-WORKLOADS = {"W1": "noop", "W1s": "noop", "W2": "copy", "W3": "sleep", "W3p": "sleep"}
+WORKLOADS = {"W1": "noop", "W1s": "noop", "W2": "copy", "W3": "sleep", "W3p": "sleep", "W5": "noop"}
 """Workload -> what it is among `tasks`."""
 COUNTS = {"celery": 2_000, "dask": 3_000, "faststream": 8_000, "ray": 5_000, "taskiq": 2_000}
 """No-op tasks for each peer: some seconds of them. Of longer tasks all run as many as we do."""

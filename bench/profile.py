@@ -24,6 +24,7 @@ WORKLOADS: dict[str, tuple[Mapping[str, Any], Mapping[str, str], int]] = {
     "w1": (workloads.NO_OP, workloads.AT_ONCE, 30_000),
     "w2": (workloads.COPY, {}, 4_000),
     "w3": (workloads.NO_OP, workloads.IN_PROCESS, 2_000),
+    "w5": (workloads.WARM, {}, 10_000),
 }
 """Name -> transform, settings, datums: some seconds, for enough samples."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from dataclasses import dataclass
 
 from bench import cgroups, ours
@@ -18,13 +19,21 @@ COPY = {
     "cmd": ["/bin/sh"],
     "stdin": ['exec /bin/cat "$PFS"/in/* >"$PFS"/out/"$TRUNKLINE_DATUM_INDEX"'],
 }
+WARM = {
+    "cmd": [
+        sys.executable,
+        "-c",
+        "import trunkline.worker\nfor _ in trunkline.worker.datums(): pass",
+    ],
+    "datum_batching": True,
+}
 AT_ONCE = {"TRUNKLINE_IDLE_S": "0"}
 """Workers run no command: a datum is done as soon as it has its slot."""
 IN_PROCESS = {"TRUNKLINE_IDLE_S": str(SLEEP_S)}
 CRASH_SLEEP_S = 0.050
 CRASH_DATUMS = 200
 
-W1_DATUMS, W2_DATUMS, W3_DATUMS = 20_000, 1_000, 400
+W1_DATUMS, W2_DATUMS, W3_DATUMS, W5_DATUMS = 20_000, 1_000, 400, 10_000
 SET = 16
 """Datums in one message, in W1s."""
 
@@ -141,6 +150,19 @@ async def w4(plan: Plan) -> list[Run]:
                 "datums tried again": ended.outcomes.again,
             }
             found.append(ended.run("W4", system, further=further))
+    return found
+
+
+async def w5(plan: Plan) -> list[Run]:
+    """Datums of one file each, handed to a command that stays up and does nothing with them."""
+    count = plan.count(W5_DATUMS)
+    found = []
+    async with ours.installation(WARM, plan.group) as bench:
+        await bench.run(await bench.files(count // 10))
+        for _ in range(plan.runs):
+            ended = await bench.run(await bench.files(count))
+            found.append(ended.run("W5", further={"ms / datum": ended.seconds * 1000 / count}))
+            found.append(await plan.others.reference("pool", "W5", count))
     return found
 
 

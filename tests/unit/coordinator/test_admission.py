@@ -18,7 +18,6 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "transform.err_cmd": transform(err_cmd=["true"]),
     "transform.err_stdin": transform(err_cmd=["sh"], err_stdin=["x"]),
     "transform.secrets": transform(secrets=[{"name": "a", "mount_path": "/a"}]),
-    "transform.datum_batching": transform(datum_batching=True),
 }
 
 

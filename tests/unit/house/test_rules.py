@@ -13,7 +13,7 @@ from tests.support import subjects_table
 from trunkline.contracts import globs, spec, spec_parsing
 
 ROOT = Path(__file__).parents[3]
-ROOMS = ("shared", "services/coordinator", "services/scaler", "services/worker-agent", "cli")
+ROOMS = ("shared", "services/coordinator", "services/scaler", "services/worker-agent", "cli", "sdk")
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 SPECS = sorted(
     path
@@ -29,7 +29,7 @@ def test_no_room_takes_the_namespace_for_itself() -> None:
 def test_the_rooms_that_the_build_knows_are_those_that_there_are() -> None:
     there = {
         str(path.parent.relative_to(ROOT))
-        for folder in ("shared", "cli", "services/*")
+        for folder in ("shared", "cli", "sdk", "services/*")
         for path in ROOT.glob(f"{folder}/trunkline")
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())

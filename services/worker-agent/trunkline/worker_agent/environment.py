@@ -66,15 +66,22 @@ def of_job(
     }
 
 
+def matches(task: DatumTask, *, pfs: str) -> dict[str, str]:
+    """Return where the command finds what each input's glob matched; in a group, its last match."""
+    found: dict[str, str] = {}
+    for each in task.inputs:
+        matched = each.path.strip("/")
+        found[each.name] = f"{pfs}/{each.name}/{matched}" if matched else f"{pfs}/{each.name}"
+    return found
+
+
 def of_datum(task: DatumTask, *, pfs: str) -> dict[str, str]:
     """Return what a datum's own variables are, which stand above the job's.
 
     An input that has the name of one of the job's facts has no variable.
     """
-    own: dict[str, str] = {}
+    own = matches(task, pfs=pfs)
     for each in task.inputs:
-        matched = each.path.strip("/")
-        own[each.name] = f"{pfs}/{each.name}/{matched}" if matched else f"{pfs}/{each.name}"
         own[f"{each.name}_COMMIT"] = each.commit
         if each.join_on:
             own[f"PACH_DATUM_{each.name}_JOIN_ON"] = each.join_on

@@ -1,8 +1,8 @@
 """How a datum is executed: the port between a datum's life and what does the work.
 
 `datum` decides when to stage, to run and to store, and what becomes of the message; an Executor does
-it. There are two: `commands` runs the user's command in the shim, `idle` runs nothing and measures
-what everything around a command costs.
+it. There are two: `commands` runs the user's command in the shim, one for each datum or one that stays
+up (`warm`); `idle` runs nothing and measures what everything around a command costs.
 """
 
 import dataclasses
@@ -72,4 +72,8 @@ class Executor(Protocol):
 
     def discard(self, datum: Datum) -> None:
         """Its files are needed no more."""
+        ...
+
+    async def end(self) -> None:
+        """There are no more datums; what is still there of the command may end well now."""
         ...

@@ -30,8 +30,11 @@ from trunkline.storage import disk, few, trees
 from trunkline.storage.store import Store
 from trunkline.worker_agent import given, rights
 from trunkline.worker_agent.spares import Kept, Spares
+from trunkline.worker_agent.standing import Standing
 
 OUT = "out"
+DOOR = ".trunkline"
+"""The directory in /pfs by which a command that stays up asks for the next datum."""
 
 _DISCARD_S = 0.02
 """Seconds that a settled datum's files may stay for company."""
@@ -48,6 +51,8 @@ class Place:
         """The top directories that are presented."""
         self.known: dict[str, list[str]] | None = {}
         """The files in each of them; None if there may be others, or directories."""
+        self.held = False
+        """Whether a command that lives on may still have its files open."""
         self.aside = 0
         """How much the command left elsewhere."""
         self.bytes = 0
@@ -83,8 +88,11 @@ class Workspace:
         self.root = home / "root"
         self._scratch = home / "scratch"
         self._sources = (str(self.pfs), str(self.work))
+        self._standing = Standing(str(self.pfs))
         self._count = 0
         self._presented: Place | None = None
+        self.occupied = False
+        """Whether a command stays up: its working directory and its door stay, too."""
         self._doomed: list[str] = []
         self._discarding: asyncio.Future[None] | None = None
 
@@ -113,7 +121,7 @@ class Workspace:
         if place.made:
             await self.discard(place)
         for each in task.inputs:
-            if "/" in each.name or each.name == OUT:
+            if "/" in each.name or each.name in (OUT, DOOR):
                 raise errors.InvalidPathError(each.name, "it cannot be the name of an input")
             names.path(each.name)
         place.names = (*dict.fromkeys(each.name for each in task.inputs), OUT)
@@ -156,9 +164,11 @@ class Workspace:
         self._presented = place
         pfs, _ = self._sources
         with disk.writing(pfs):
+            self._standing.keep(place.names)
             for name in place.names:
                 try:
-                    os.rename(f"{place.directory}/{name}", f"{pfs}/{name}")  # noqa: PTH104
+                    if not self._standing.fill(name, f"{place.directory}/{name}"):
+                        os.rename(f"{place.directory}/{name}", f"{pfs}/{name}")  # noqa: PTH104
                 except FileNotFoundError:  # moved by a try that failed half-way
                     continue
 
@@ -170,7 +180,7 @@ class Workspace:
         if self._presented is not place:
             return
         self._presented = None
-        pfs, work = self._sources
+        pfs, _ = self._sources
         with disk.writing(pfs):
             for source in self._sources:
                 if stat.S_IMODE(os.stat(source).st_mode) != _MODE:  # noqa: PTH116
@@ -179,14 +189,43 @@ class Workspace:
             for name in os.listdir(pfs):  # noqa: PTH208
                 if name in missing:
                     missing.discard(name)
-                    _move(f"{pfs}/{name}", f"{place.directory}/{name}")
-                else:
+                    self._take_out(place, name)
+                elif not (self.occupied and name == DOOR):
                     self._put_aside(place, pfs, name)
-            for name in os.listdir(work):  # noqa: PTH208
-                self._put_aside(place, work, name)
+            if not self.occupied:
+                self._put_work_aside(place)
+            for name in missing:
+                self._standing.gone(name)
             if OUT in missing:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(place.out)  # noqa: PTH102
+
+    def _take_out(self, place: Place, name: str) -> None:
+        path, target = f"{self.pfs}/{name}", f"{place.directory}/{name}"
+        if self.occupied:
+            place.held = True
+            if self._standing.empty(name, target):
+                return
+            place.known = None
+        _move(path, target)
+
+    def vacate(self) -> None:
+        """Clear away what a command that stayed up has kept; its datum, if it has one, stays."""
+        self.occupied = False
+        self._standing.forget()
+        place = self.place()
+        pfs, _ = self._sources
+        with disk.writing(pfs):
+            for name in os.listdir(pfs):  # noqa: PTH208
+                if name == DOOR or self._presented is None:
+                    self._put_aside(place, pfs, name)
+            self._put_work_aside(place)
+        self.discard_soon(place)
+
+    def _put_work_aside(self, place: Place) -> None:
+        _, work = self._sources
+        for name in os.listdir(work):  # noqa: PTH208
+            self._put_aside(place, work, name)
 
     @staticmethod
     def _put_aside(place: Place, source: str, name: str) -> None:
@@ -246,7 +285,7 @@ class Workspace:
             for name in known.pop(OUT):  # which is a directory like new but for these files
                 os.unlink(f"{place.out}/{name}")  # noqa: PTH108
             return all(
-                self._spares.clear(f"{place.directory}/{name}", files)
+                self._spares.clear(f"{place.directory}/{name}", files, keep=not place.held)
                 for name, files in known.items()
             )
         except OSError:

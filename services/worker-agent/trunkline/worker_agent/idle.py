@@ -65,3 +65,6 @@ class Idle:
 
     def discard(self, _datum: Datum) -> None:
         """There are no files."""
+
+    async def end(self) -> None:
+        """Nothing is left running."""

@@ -46,6 +46,11 @@ class Child:
         self._exited: protocol.Exited | None = None
         self._error: errors.TrunklineError | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._call: Callable[[], None] | None = None
+
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Have something called once no more is to be known of it."""
+        self._call = call
 
     async def ended(self) -> protocol.Exited:
         """Return how it ended, once it and all its descendants are gone.
@@ -86,6 +91,8 @@ class Child:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+        if self._call is not None:
+            self._call()
 
 
 class Link:

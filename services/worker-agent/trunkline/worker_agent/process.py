@@ -35,6 +35,8 @@ _KILL_S = 15.0
 """Seconds after which a command that SIGKILL does not end means that the worker is broken."""
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
+ALL_NUMBERS = range(protocol.RECIPES)
+
 Sink = Callable[[str, bytes], None]
 """Takes what was printed: `stdout` or `stderr`, and the bytes."""
 
@@ -67,9 +69,10 @@ class Run(NamedTuple):
 class Runner:
     """Runs commands through one shim, one at a time."""
 
-    def __init__(self, link: Link, *, clock: Clock) -> None:
-        """Run through this link, and measure by this clock."""
+    def __init__(self, link: Link, *, clock: Clock, numbers: range = ALL_NUMBERS) -> None:
+        """Run through this link, measure by this clock, and use recipes of these numbers."""
         self._link = link
+        self._numbers = numbers
         self._clock = clock
         self._pipes = (_Pipe("stdout"), _Pipe("stderr"))
         self._recipes: dict[int, _Recipe] = {}
@@ -99,23 +102,31 @@ class Runner:
         began_s = self._clock.monotonic_s()
         child: Child | None = None
         try:
-            child = self._start(command, own or {}, sink)
+            child = self.start(command, own or {}, sink)
             timed_out = await _ended(self._link, child, timeout_s)
             exited = await _within_reason(self._link, child)
         except SpawnError as error:
-            ended = _not_started(command, error)
+            ended = not_started(command, error)
             return Run(ended, wall_s=self._clock.monotonic_s() - began_s)
         finally:
-            self._end(child)
+            self.close(child)
         return Run(
-            ended=_told(exited, timeout_s if timed_out else None),
+            ended=_timed_out(exited, timeout_s) if timed_out else told(exited),
             wall_s=self._clock.monotonic_s() - began_s,
             cpu_s=(exited.user_us + exited.system_us) / 1e6,
             peak_rss_bytes=exited.peak_rss_kib * 1024,
             left=exited.left,
         )
 
-    def _start(self, command: Command, own: Mapping[str, str], sink: Sink) -> Child:
+    # --- the same in steps ------------------------------------------------------------------------
+
+    def start(self, command: Command, own: Mapping[str, str], sink: Sink) -> Child:
+        """Start a command; `close` follows in any case.
+
+        Raises:
+            ShimLostError: nobody is there to run it.
+            SpawnError: it cannot be started, and will never be.
+        """
         try:
             number = self._number(command)
             for pipe in self._pipes:
@@ -132,7 +143,7 @@ class Runner:
             if known.command is command:
                 known.rewind()
                 return number
-        number = self._told % protocol.RECIPES
+        number = self._numbers[self._told % len(self._numbers)]
         recipe = _Recipe(command)
         try:
             descriptors = [recipe.stdin, *(pipe.write for pipe in self._pipes)]
@@ -146,7 +157,20 @@ class Runner:
         self._told += 1
         return number
 
-    def _end(self, child: Child | None) -> None:
+    def hear(self, sink: Sink | None) -> None:
+        """Of a command that goes on: what it prints from now on is for another sink, or for none."""
+        for pipe in self._pipes:
+            pipe.turn(sink)
+
+    async def kill(self, child: Child) -> protocol.Exited:
+        """End a command, if it has not ended by itself, and return how it ended.
+
+        Raises: as `Child.ended`; ShimLostError also if it cannot be killed.
+        """
+        self._link.kill(child)
+        return await _within_reason(self._link, child)
+
+    def close(self, child: Child | None) -> None:
         """Read what has been printed; leave the pipes to what could not be killed."""
         for pipe in self._pipes:
             pipe.end()
@@ -220,7 +244,8 @@ async def _within_reason(link: Link, child: Child) -> protocol.Exited:
         raise ShimLostError from None
 
 
-def _not_started(command: Command, error: SpawnError) -> outcome.NotStarted:
+def not_started(command: Command, error: SpawnError) -> outcome.NotStarted:
+    """Return why a command never was."""
     return outcome.NotStarted(
         command.argv[0],
         error.number,
@@ -229,13 +254,20 @@ def _not_started(command: Command, error: SpawnError) -> outcome.NotStarted:
     )
 
 
-def _told(exited: protocol.Exited, limit_s: float | None) -> outcome.Ended:
+def told(exited: protocol.Exited) -> outcome.Exited | outcome.Signalled:
+    """Return how a command ended."""
     code = os.waitstatus_to_exitcode(exited.status)
     if code >= 0:
         return outcome.Exited(code)
-    if limit_s is not None and code == -signal.SIGKILL:
-        return outcome.TimedOut(limit_s)
     return outcome.Signalled(-code, oom=exited.oom_kills > 0)
+
+
+def _timed_out(exited: protocol.Exited, limit_s: float | None) -> outcome.Ended:
+    """Return how a command ended that we have killed; it may have been quicker."""
+    ended = told(exited)
+    if limit_s is not None and ended == outcome.Signalled(signal.SIGKILL):
+        return outcome.TimedOut(limit_s)
+    return ended
 
 
 class _Pipe:
@@ -253,6 +285,15 @@ class _Pipe:
         """Hand on what comes from now on."""
         self._sink = sink
         fcntl.fcntl(self.write, fcntl.F_SETFL, 0)
+
+    def turn(self, sink: Sink | None) -> None:
+        """Read what fits into it, which is all that was printed until now; then hand on to this sink.
+
+        Not to its end: who lives may print for ever.
+        """
+        if self._read >= 0:
+            self._readable()
+        self._sink = sink
 
     def end(self) -> None:
         """Read what is there, to its end; hand on no more.

@@ -113,8 +113,9 @@ class Worker:
             limit_bytes=config.log_limit_bytes,
             flush_s=config.log_flush_s,
         )
+        self._executor = self._made(store, hello, inherited)
         bench = Bench(
-            executor=self._executor(store, hello, inherited),
+            executor=self._executor,
             records=Records(connection, publisher, firsts, ward, worker=config.worker, clock=clock),
             printer=self._printer,
             clock=clock,
@@ -136,7 +137,7 @@ class Worker:
             connection, ward, config.code_hash, clock=clock, changed=self._leases.assigned
         )
 
-    def _executor(self, store: Store, hello: Hello, inherited: Mapping[str, str]) -> Executor:
+    def _made(self, store: Store, hello: Hello, inherited: Mapping[str, str]) -> Executor:
         config = self._config
         if config.idle_s is not None:
             return Idle(self._clock, config.idle_s)
@@ -152,6 +153,7 @@ class Worker:
             inherited=inherited,
             foreign=bool(config.shim_socket),
             begun=self._presence.tell_if_due,
+            warm_start_s=config.warm_start_s,
         )
 
     def stop(self) -> None:
@@ -195,6 +197,7 @@ class Worker:
             await self._stop.wait()
         await self._until_idle()
         await self._say_goodbye()
+        await self._executor.end()
         self._link.bye()
         await self._space.settle()
         log.info(

@@ -37,6 +37,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Of what one run of a command prints, this much is kept."""
     log_flush_s: float = 0.5
     """Seconds that printed lines may wait to be sent together."""
+    warm_start_s: float = 300.0
+    """Seconds in which a command that stays up must ask for its first datum: large models take minutes
+    to load. A longer `datum_timeout` counts instead."""
     idle_s: float | None = None
     """Seconds that each datum takes instead of running a command, for measuring; unset: commands."""
     shim_socket: str = ""

@@ -13,7 +13,6 @@ NOT_YET = {
     "transform.err_cmd": "it is not run yet: let the command itself deal with failures and exit with 0",
     "transform.err_stdin": "`err_cmd` is not run yet",
     "transform.secrets": "so far no secrets are handed over: let the command fetch them",
-    "transform.datum_batching": "so far a command is started for each datum: leave it out",
 }
 """Keys as in `spec_sections.Used.key`; the sentence says what to do until then."""
 

@@ -9,6 +9,8 @@ that has this attempt in it, whether the datum is tried again (`after`).
 | any other exit code, a signal | the datum's | user-exit |
 | a signal, and the kernel killed for memory meanwhile | the datum's | oom |
 | over the time limit | the datum's | user-timeout |
+| a warm command says that it failed, or ends before it asks for the next one | the datum's | user-exit |
+| a warm command does not ask for its first datum in time | the datum's | user-timeout |
 | not found, not executable, bad directory, ... | the datum's | user-exit |
 | no memory or no processes left to start it | ours | no-resources |
 | output that cannot be a repo's content | the datum's | user-exit |
@@ -24,6 +26,9 @@ from trunkline.contracts.states import Cause, DatumState
 
 FIRST_DELAY_S = 0.1
 MOST_DELAY_S = 10.0
+
+_TOLD_CHARS = 500
+"""Of what a warm command says of a failure."""
 
 _OURS = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 _TEXTS = {
@@ -74,7 +79,30 @@ class NotStarted:
     """Whom it was to run as, if it cannot."""
 
 
-Ended = Exited | Signalled | TimedOut | NotStarted
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """A warm command says that the datum has failed, and lives on."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Left:
+    """A warm command ended, and had not asked for the next datum."""
+
+    how: Exited | Signalled
+    ready: bool
+    """Whether it had asked for this one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NotReady:
+    """A warm command was killed since it did not ask for its first datum."""
+
+    limit_s: float
+
+
+Ended = Exited | Signalled | TimedOut | NotStarted | Told | Left | NotReady
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +155,23 @@ def judge(ended: Ended, accepted: tuple[int, ...]) -> Good | Bad:
             return Bad(Cause.USER_TIMEOUT, f"timed out after {limit_s:g} s")
         case NotStarted():
             return _not_started(ended)
+        case Told(text):
+            return Bad(Cause.USER_EXIT, " ".join(text.split())[:_TOLD_CHARS] or "it has failed")
+        case Left(how, ready):
+            return _left(how, ready)
+        case NotReady(limit_s):
+            text = f"it did not ask for a datum within {limit_s:g} s (datum_batching)"
+            return Bad(Cause.USER_TIMEOUT, text)
         case _:
             assert_never(ended)
+
+
+def _left(how: Exited | Signalled, ready: bool) -> Bad:
+    when = "before it asked for the next" if ready else "before it asked for a first"
+    verdict = judge(how, ())
+    if isinstance(verdict, Bad):
+        return dataclasses.replace(verdict, reason=f"{verdict.reason}, {when} datum")
+    return Bad(Cause.USER_EXIT, f"it ended {when} datum (datum_batching), with exit code 0", 0)
 
 
 def judge_output(path: str, reason: str) -> Bad:

@@ -1,0 +1,71 @@
+"""The directories of /pfs that stay there while a command stays up.
+
+A datum's files move in and out of /pfs with the top directories that they lie in. While a command stays
+up that would cost a new directory for each datum, since one that it has seen may be its working
+directory still, or held open: what it writes there later must never come into another datum. So its
+top directories stay where they are, and their entries move.
+
+That goes for a few plain files. A top directory that holds directories or many files moves as a whole
+all the same, and a fresh one takes its place; so does one that the command has put there itself, or
+closed to us.
+"""
+
+import contextlib
+import os
+import stat
+
+_MANY = 256
+"""Entries: to move so many costs as much as making and removing a directory some ten times."""
+
+
+class Standing:
+    """The top directories below one path that stay."""
+
+    def __init__(self, pfs: str) -> None:
+        """None stands yet."""
+        self._pfs = pfs
+        self._inodes: dict[str, int] = {}
+
+    def fill(self, name: str, source: str) -> bool:
+        """Move all entries of a directory in; return False if it must be moved itself."""
+        if name not in self._inodes:
+            return False
+        for entry in os.listdir(source):  # noqa: PTH208
+            os.rename(f"{source}/{entry}", f"{self._pfs}/{name}/{entry}")  # noqa: PTH104
+        return True
+
+    def empty(self, name: str, target: str) -> bool:
+        """Move all entries of a top directory out; return False if it must be moved itself."""
+        path = f"{self._pfs}/{name}"
+        inode = self._inodes.pop(name, 0)
+        try:
+            found = os.lstat(path)
+            if not stat.S_ISDIR(found.st_mode) or inode not in (0, found.st_ino):
+                return False
+            with os.scandir(path) as entries:
+                listed = [(each.name, each.is_dir(follow_symlinks=False)) for each in entries]
+        except OSError:
+            return False
+        if len(listed) > _MANY or any(is_directory for _, is_directory in listed):
+            return False
+        if not inode:
+            os.mkdir(target)  # noqa: PTH102
+        for entry, _ in listed:
+            os.rename(f"{path}/{entry}", f"{target}/{entry}")  # noqa: PTH104
+        self._inodes[name] = found.st_ino
+        return True
+
+    def keep(self, names: tuple[str, ...]) -> None:
+        """Let none stand but these; all of them are empty."""
+        for name in self._inodes.keys() - set(names):
+            del self._inodes[name]
+            with contextlib.suppress(OSError):  # something else lies there by now
+                os.rmdir(f"{self._pfs}/{name}")  # noqa: PTH106
+
+    def gone(self, name: str) -> None:
+        """One is not there any more."""
+        self._inodes.pop(name, None)
+
+    def forget(self) -> None:
+        """Leave those that stand to whoever clears them away."""
+        self._inodes.clear()

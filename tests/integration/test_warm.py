@@ -1,0 +1,154 @@
+"""Commands that stay up, on one worker, a real server and a real shim."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator
+
+import psutil
+import pytest
+from tests.support.nats import TestServer
+from tests.support.workers import Lab
+from tests.support.workers import lab as make_lab
+
+from trunkline.contracts.messages import JobTicket
+from trunkline.contracts.states import Cause, DatumState
+
+COPY = """
+import os, sys, trunkline.worker
+for datum in trunkline.worker.datums():
+    with datum:
+        text = open(datum.inputs["images"]).read()
+        print("working on", text.strip())
+        {more}
+        with open(f"{{datum.out}}/copy", "w") as out:
+            out.write(f"{{os.getpid()}} {{os.environ['TRUNKLINE_DATUM_INDEX']}} {{text}}")
+{after}
+"""
+
+
+@pytest.fixture
+async def lab(nats_server: TestServer) -> AsyncIterator[Lab]:
+    async with make_lab(nats_server) as made:
+        yield made
+
+
+async def python(lab: Lab, more: str = "pass", after: str = "", **job: object) -> JobTicket:
+    return await source(lab, COPY.format(more=more, after=after), **job)
+
+
+async def source(lab: Lab, text: str, **job: object) -> JobTicket:
+    return await lab.job(sys.executable, "-c", text, datum_batching=True, **job)  # type: ignore[arg-type]
+
+
+async def copied(lab: Lab, task) -> tuple[int, int, str]:
+    """Return who made a copy, as what index, and of what."""
+    pid, index, text = (await lab.read(await lab.outcome(task)))["/copy"].decode().split(maxsplit=2)
+    return int(pid), int(index), text
+
+
+async def test_one_process_works_on_all_datums_of_a_job_and_of_the_next_one(lab: Lab) -> None:
+    ticket = await python(lab)
+    tasks = await lab.datums(ticket, 5)
+    await lab.worker("w1", ticket)
+    made = [await copied(lab, task) for task in tasks]
+    assert [each[1:] for each in made] == [(index, f"content {index}\n") for index in range(5)]
+    outcomes = await lab.outcomes(tasks)
+    assert all(each.figures.peak_rss_bytes > 0 for each in outcomes)
+    assert all(each.figures.cpu_s > 0 for each in outcomes)
+    for index, task in enumerate(tasks):
+        printed = [line.text for line in await lab.logs(task)]
+        assert printed == [f"working on content {index}\n"]
+    following = await python(lab)
+    await lab.withdraw(ticket)
+    made.append(await copied(lab, await lab.datum(following, 7)))
+    assert len({pid for pid, _, _ in made}) == 1
+
+
+async def test_an_error_in_the_body_fails_that_datum_only(lab: Lab) -> None:
+    ticket = await python(lab, "assert datum.env['TRUNKLINE_DATUM_INDEX'] != '1', 'not 1'", tries=2)
+    tasks = await lab.datums(ticket, 3)
+    await lab.worker("w1", ticket)
+    good, bad, last = await lab.outcomes(tasks)
+    assert bad.state is DatumState.FAILED
+    assert bad.reason.startswith("AssertionError: not 1 (try 2 of 2)")
+    assert "Traceback" in bad.log_tail
+    assert [each.cause for each in bad.history] == [Cause.USER_EXIT, Cause.USER_EXIT]
+    assert (good.state, last.state) == (DatumState.PROCESSED, DatumState.PROCESSED)
+    assert (await copied(lab, tasks[0]))[0] == (await copied(lab, tasks[2]))[0]
+
+
+async def test_a_process_killed_in_the_middle_costs_its_datum_one_try(lab: Lab) -> None:
+    flag = lab.directory / "killed"
+    more = (
+        f"if datum.env['TRUNKLINE_DATUM_INDEX'] == '1' and not os.path.exists({str(flag)!r}):\n"
+        f"            open({str(flag)!r}, 'w').close(); os.kill(os.getpid(), 9)"
+    )
+    ticket = await python(lab, more)
+    tasks = await lab.datums(ticket, 3)
+    await lab.worker("w1", ticket)
+    outcomes = await lab.outcomes(tasks)
+    assert {each.state for each in outcomes} == {DatumState.PROCESSED}
+    causes = [each.cause for each in outcomes[1].history]
+    assert causes == [Cause.USER_EXIT, Cause.DONE]
+    assert "SIGKILL" in outcomes[1].history[0].detail
+    await lab.until_settled(ticket)
+
+
+async def test_code_that_does_not_ask_fails_with_the_reason_and_not_for_ever(lab: Lab) -> None:
+    ticket = await lab.shell("exit 0", datum_batching=True, tries=2)
+    task = await lab.datum(ticket)
+    await lab.worker("w1", ticket)
+    outcome = await lab.outcome(task)
+    assert outcome.state is DatumState.FAILED
+    assert "before it asked for a first datum" in outcome.reason
+    assert outcome.attempts == 2
+
+
+async def test_a_worker_that_stops_lets_its_command_end(lab: Lab) -> None:
+    done = lab.directory / "done"
+    ticket = await python(lab, after=f"open({str(done)!r}, 'w').close()")
+    task = await lab.datum(ticket)
+    worker = await lab.worker("w1", ticket)
+    pid, _, _ = await copied(lab, task)
+    await lab.withdraw(ticket)  # the job is over, and it waits
+    worker.kill(signal.SIGTERM)
+    assert await worker.code() == 0
+    assert done.exists()
+    assert not alive(pid)
+
+
+async def test_a_killed_agent_takes_the_command_along_and_another_one_goes_on(lab: Lab) -> None:
+    ticket = await python(
+        lab,
+        "import time; time.sleep(0 if datum.env['TRUNKLINE_WORKER'] == 'w2' else 100)",
+        ack_wait_s=1.0,
+    )
+    task = await lab.datum(ticket)
+    worker = await lab.worker("w1", ticket)
+    await lab.executing("w1")
+    (command,) = psutil.Process(worker.shim).children()
+    worker.kill()
+    await worker.code()
+    await lab.worker("w2", ticket)
+    assert (await copied(lab, task))[0] != command.pid
+    async with asyncio.timeout(10):
+        while alive(command.pid):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_set_is_handed_over_datum_by_datum(lab: Lab) -> None:
+    ticket = await python(lab)
+    tasks = await lab.set_of(ticket, 4)
+    await lab.worker("w1", ticket)
+    made = [await copied(lab, task) for task in tasks]
+    assert [each[1] for each in made] == [0, 1, 2, 3]
+    assert len({pid for pid, _, _ in made}) == 1
+    await lab.until_settled(ticket)
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
