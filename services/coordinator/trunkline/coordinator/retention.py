@@ -63,13 +63,8 @@ class Retention:
         if pipeline not in jobs.forgotten and len(jobs.list(pipeline)) <= self._settings.keep_jobs:
             return []
         found = [each for each in await jobs.every(pipeline) if settled(each)]
-        return keeping.spare_jobs(
-            found,
-            self._catalog.pipelines.get(pipeline),
-            self._catalog.heads(),
-            self._under_way(),
-            self._settings.keep_jobs,
-        )
+        keep = self._settings.keep_jobs
+        return keeping.spare_jobs(found, self._catalog.heads(), self._asked_for(), keep)
 
     async def spare_commits(self, repo: str) -> list[records.Commit]:
         """Return which commits of a repo may go."""
@@ -97,7 +92,7 @@ class Retention:
             if not settled(job):
                 raise InUseError("job", f"{pipeline}@{job.id}", "it has not ended", "stop it first")
             newest = keeping.newest(await jobs.every(pipeline))
-            if job.id in newest or self._is_needed(job):
+            if job.id in newest or keeping.needed(job, self._catalog.heads(), self._asked_for()):
                 reason = "it is what says that the newest input is done"
                 raise InUseError(
                     "job", f"{pipeline}@{job.id}", reason, "it may go once there is a newer one"
@@ -107,7 +102,8 @@ class Retention:
 
     async def _delete_jobs(self, pipeline: str, chosen: Sequence[records.Job]) -> int:
         async with self._catalog.graph:
-            going = [each for each in chosen if not self._is_needed(each)]
+            heads, asked_for = self._catalog.heads(), self._asked_for()
+            going = [each for each in chosen if not keeping.needed(each, heads, asked_for)]
             for job in going:
                 await self._catalog.jobs.delete(pipeline, job.id)
         return len(going)
@@ -125,12 +121,9 @@ class Retention:
                         gone += 1
         return gone
 
-    def _is_needed(self, job: records.Job) -> bool:
-        pipeline = self._catalog.pipelines.get(job.pipeline)
-        return keeping.needed(job, pipeline, self._catalog.heads(), self._under_way())
-
-    def _under_way(self) -> frozenset[str]:
-        return frozenset(each.id for each in self._catalog.jobs.unsettled())
+    def _asked_for(self) -> frozenset[str]:
+        catalog = self._catalog
+        return keeping.sets(catalog.jobs.unsettled(), catalog.all_pipelines(), catalog.heads())
 
     def _heads_of(self, repo: str) -> frozenset[str]:
         return frozenset(each.head for each in self._catalog.branches_of(repo) if each.head)

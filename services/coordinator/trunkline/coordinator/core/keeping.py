@@ -1,9 +1,11 @@
 """Which records may go: jobs that nothing follows from any more, and commits that no branch needs.
 
 *Jobs.* What jobs there must be is derived from what jobs there are (`jobsets`), so one that is taken
-away must not be wanted again. Needed are: every job that is not settled, and all of its set; the job
-set of the pipeline's version itself; each job that has read what is at the head of a branch now, or
-whose output is there; and the pipeline's newest job, and the newest that is no rerun. All others may go: nothing is derived anew
+away must not be wanted again. A derivation asks for sets by their ids: those in which a job is not
+settled, those that begin at the head of a branch or have brought it there, and those that a pipeline's
+version sets off itself. Of these all jobs are needed, whichever their pipeline: one that has failed is
+why there is none downstream. Needed, too, is who has read what is at the head of a branch, and of each
+pipeline the newest job, and the newest that is no rerun. All others may go: nothing is derived anew
 without them. Of those, the newest are kept for people.
 
 *Commits.* Reachable ones are those at a branch's head and before it, up to a number of them for each
@@ -17,40 +19,37 @@ from trunkline.contracts import records
 from trunkline.coordinator.core.jobsets import Heads
 
 
-def needed(
-    job: records.Job, pipeline: records.Pipeline | None, heads: Heads, under_way: Collection[str]
-) -> bool:
+def sets(
+    unsettled: Iterable[records.Job], pipelines: Iterable[records.Pipeline], heads: Heads
+) -> frozenset[str]:
+    """Return the ids of the job sets that a derivation may ask for."""
+    under_way = {each.id for each in unsettled}
+    own = {each.set_id for each in pipelines if each.set_id}
+    return frozenset(under_way | own | set(heads.values()))
+
+
+def needed(job: records.Job, heads: Heads, asked_for: Collection[str]) -> bool:
     """Return whether a job must stay, whatever its age; its being the newest is another reason.
 
     Args:
         job: A settled one.
-        pipeline: Its pipeline.
         heads: Of all branches.
-        under_way: Ids of the sets in which a job is not settled.
+        asked_for: See `sets`.
     """
-    if job.id in under_way or (pipeline is not None and pipeline.set_id == job.id):
-        return True
-    if job.output and heads.get((job.pipeline, job.spec.output_branch)) == job.output:
-        return True
-    return any(
+    return job.id in asked_for or any(
         (each.commit or job.id) == heads.get((each.repo, each.branch)) for each in job.inputs
     )
 
 
 def spare_jobs(
-    settled: Iterable[records.Job],
-    pipeline: records.Pipeline | None,
-    heads: Heads,
-    under_way: Collection[str],
-    keep: int,
+    settled: Iterable[records.Job], heads: Heads, asked_for: Collection[str], keep: int
 ) -> list[records.Job]:
     """Return which of one pipeline's settled jobs may go.
 
     Args:
         settled: All of them.
-        pipeline: Their pipeline.
         heads: Of all branches.
-        under_way: Ids of the sets in which a job is not settled.
+        asked_for: See `sets`.
         keep: How many of the newest stay.
     """
     found = sorted(settled, key=lambda each: each.order)
@@ -58,7 +57,7 @@ def spare_jobs(
     return [
         each
         for each in found[: -keep or None]
-        if each.id not in last and not needed(each, pipeline, heads, under_way)
+        if each.id not in last and not needed(each, heads, asked_for)
     ]
 
 
