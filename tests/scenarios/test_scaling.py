@@ -235,14 +235,14 @@ async def test_new_code_rolls_in_as_old_jobs_finish(world: World) -> None:
 async def test_with_one_worker_allowed_old_code_works_to_its_end_before_new_code_begins(
     world: World,
 ) -> None:
-    one = {"parallelism_spec": {"constant": 1}}
-    await world.pipeline(cmd="old", **one)
+    one = {"constant": 1}
+    await world.pipeline(cmd="old", parallelism_spec=one)
     async with world.scaled():
         await asyncio.sleep(1)
         [old] = world.names()
         before = await world.job(3, 100)
         await asyncio.sleep(1)
-        await world.pipeline(cmd="new", **one)
+        await world.pipeline(cmd="new", parallelism_spec=one)
         after = await world.job(2, 100, number=2)
         await asyncio.sleep(250)
         assert world.names() == {old}
@@ -279,6 +279,20 @@ async def test_a_scaler_that_is_restarted_again_and_again_rolls_new_code_in_all_
     assert len({worker.listed.code_hash for worker in world.workers.values()}) == 1
     assert len(world.names()) == 4
     assert world.killed_busy == []
+
+
+async def test_a_pipeline_that_went_while_there_was_no_scaler_leaves_nothing_behind(
+    world: World,
+) -> None:
+    await world.pipeline()
+    async with world.scaled():
+        await asyncio.sleep(2)
+        assert await world.scaling.get("p") is not None
+    await world.pipelines.delete("p")
+    async with world.scaled():
+        await asyncio.sleep(30)
+        assert world.names() == set()
+        assert await world.scaling.get("p") is None
 
 
 async def test_a_refusal_is_told_and_tried_again_with_patience(world: World) -> None:

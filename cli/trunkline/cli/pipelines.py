@@ -9,6 +9,7 @@ from trunkline.cli import render, session, specs
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
 from trunkline.contracts import api, records, spec
+from trunkline.contracts.states import PipelineState
 
 
 def apply(asked: Asked, files: tuple[str, ...], *, publish: bool, now: bool) -> None:
@@ -65,12 +66,24 @@ def _row(view: api.PipelineView) -> tuple[object, ...]:
     return (
         pipeline.name,
         pipeline.version or "-",
-        "REFUSED" if pipeline.refusal else pipeline.state,
+        state(view),
         f"{scaling.have}/{scaling.want}" if scaling else "-",
         job.id[:12] if job else "-",
         job.state if job else "-",
         render.age(pipeline.updated_ns),
     )
+
+
+def state(view: api.PipelineView) -> str:
+    """Return what a pipeline does, with what the scaler knows of it."""
+    pipeline, scaling = view.pipeline, view.scaling
+    if pipeline.refusal:
+        return "REFUSED"
+    if pipeline.state is not PipelineState.RUNNING or pipeline.spec is None or scaling is None:
+        return pipeline.state
+    if scaling.problem:
+        return "CRASHING"
+    return "STANDBY" if pipeline.spec.standby and not scaling.want else pipeline.state
 
 
 def inspect(asked: Asked, name: str, version: int) -> None:

@@ -17,7 +17,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 _COLOURS = {
     **dict.fromkeys(("SUCCESS", "PROCESSED", "RUNNING", "busy"), "green"),
-    **dict.fromkeys(("FAILURE", "FAILED", "QUARANTINED", "REFUSED", "UNRUNNABLE"), "red"),
+    **dict.fromkeys(
+        ("FAILURE", "FAILED", "QUARANTINED", "REFUSED", "CRASHING", "UNRUNNABLE"), "red"
+    ),
     **dict.fromkeys(("KILLED", "KILLING", "STOPPED", "RECOVERED", "draining"), "yellow"),
     **dict.fromkeys(("SKIPPED", "STANDBY", "WAITING", "idle", "starting"), "dim"),
 }

@@ -63,7 +63,10 @@ class DatumState(enum.StrEnum):
 
 
 class PipelineState(enum.StrEnum):
-    """What a pipeline does. STANDBY, RUNNING and CRASHING are told by the scaler's status."""
+    """What a pipeline does.
+
+    That a RUNNING one stands by, or that its workers do not come up, is told by the scaler's record.
+    """
 
     RUNNING = "RUNNING"
     STANDBY = "STANDBY"

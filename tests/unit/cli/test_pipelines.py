@@ -95,3 +95,22 @@ def test_a_decision_is_told_with_all_that_it_was_made_of() -> None:
 def test_without_a_decision_that_is_said() -> None:
     lines = list(explaining.explained(api.Explained(pipeline=pipeline("words", "in"))))
     assert lines[1:] == ["the scaler has decided nothing about it yet"]
+
+
+def test_a_pipeline_stands_by_or_crashes_as_its_scaler_sees_it() -> None:
+    record = pipeline("words", "in")
+    standby = msgspec.structs.replace(record, spec=a_spec("words", "in", standby=True))
+    sleeps = records.Scaling(
+        pipeline="words", cap=4, want=0, have=0, ready=0, busy=0, pending=0, in_flight=0, reason=""
+    )
+
+    def shown(one: records.Pipeline, scaling: records.Scaling | None = None) -> str:
+        return pipelines.state(api.PipelineView(pipeline=one, scaling=scaling))
+
+    assert shown(record) == shown(record, sleeps) == "RUNNING"
+    assert shown(standby, sleeps) == "STANDBY"
+    assert shown(record, msgspec.structs.replace(sleeps, problem="no image")) == "CRASHING"
+    stopped = msgspec.structs.replace(record, state=PipelineState.STOPPED)
+    assert shown(stopped, msgspec.structs.replace(sleeps, problem="no image")) == "STOPPED"
+    refused = msgspec.structs.replace(stopped, refusal=records.Refusal(problems=(), at_ns=1))
+    assert shown(refused) == "REFUSED"

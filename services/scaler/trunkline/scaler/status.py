@@ -7,7 +7,7 @@ made up for by the next.
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any
 
 import msgspec
@@ -55,10 +55,16 @@ class Status:
             self._latest[pipeline] = None
             self._changed.set()
 
-    async def write_forever(self) -> None:
-        """Write what has changed, when it is due."""
+    async def write_forever(self, pipelines: Collection[str]) -> None:
+        """Write what has changed, when it is due.
+
+        Args:
+            pipelines: Those that there are at the start; records of others were left by a predecessor.
+        """
         for entry in await self._stored():
             self._written.setdefault(entry.pipeline, entry)
+            if entry.pipeline not in pipelines:
+                self._latest.setdefault(entry.pipeline, None)
         while True:
             due_s = await self._write_due()
             self._changed.clear()
