@@ -87,7 +87,7 @@ test-slow: $(VENV)/.dev shim-tests  ## Run the tests that take longer, too
 	$(BIN)/pytest -n $(JOBS) --dist worksteal --ignore tests/cluster $(ARGS)
 
 test-cluster: $(VENV)/.dev  ## Run the tests on a real Kubernetes: one built here (once, some five minutes), or KUBECONFIG=...
-	@$(BIN)/python -m tests.cluster.plane.build
+	@$(BIN)/python -m tests.cluster
 	$(BIN)/pytest tests/cluster -n $(if $(KUBECONFIG),0,$(JOBS)) --dist worksteal $(ARGS)
 
 bench: $(VENV)/.dev  ## Measure w1 to w5 against what one would take instead; ARGS="--only w1,big,storm --runs 1 --peers ray,dask", --help

@@ -17,7 +17,6 @@ from kubernetes_asyncio import client, config
 from tests.cluster import faults
 from tests.cluster.kubelet import kubelet as kubelets
 from tests.cluster.kubelet.kubelet import Kubelet
-from tests.cluster.kubelet.memory import LIMITED_BY
 from tests.cluster.plane import build
 from tests.cluster.plane.control_plane import ControlPlane
 
@@ -30,10 +29,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "tests/cluster" in str(item.path):
             item.add_marker(pytest.mark.timeout(120))
-
-
-def pytest_report_header():
-    return [f"memory of containers: limited by {LIMITED_BY}"]
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@
 The proxy hands over every request, watches line by line, until a rule fits: a rule says which requests it is for,
 what happens to them, and how often. A refusal is answered by the proxy alone, in the server's own
 words; a slow answer is held until the test lets it go; a watch is cut after so many events, or at once
-when the test says so, or is told in the stream that its version is too old.
+when the test says so, or is told in the stream that its version is too old; all watches are late while
+`flowing` is cleared.
 
 It speaks plain HTTP to its clients, on loopback; their tokens it hands over as they are.
 """
@@ -103,6 +104,9 @@ class FaultProxy:
         self.requests = Counter[tuple[str, str]]()
         """How often (method, path) was asked for; a watch counts as WATCH."""
         self._server, self._context, self._session = server, context, session
+        self.flowing = asyncio.Event()
+        """While it is not set, nothing comes through any watch, and nothing is lost."""
+        self.flowing.set()
         self._watches = set[asyncio.Transport]()
 
     def add(self, rule: Rule) -> Rule:
@@ -164,6 +168,7 @@ class FaultProxy:
                 line = await answer.content.readline()
                 if not line:
                     return response
+                await self.flowing.wait()
                 await response.write(line)
                 left = None if left is None else left - 1
             if rule is not None and rule.ending:

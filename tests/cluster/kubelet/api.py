@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 from kubernetes_asyncio import client
+from tests.cluster.kubelet.configuration import TOKEN
 from tests.cluster.kubelet.statuses import Object, stamp
 
 LEASES = "kube-node-lease"
@@ -53,16 +54,23 @@ class Api:
                 yield event["type"], event["object"]
 
     async def contents(self, kind: str, name: str, namespace: str) -> Object | None:
-        """Return a `secret` or `configmap`; None if there is none."""
+        """Return a `secret` or `configmap`, or a new `token` of an account; None if there is none."""
         read = {
             "secret": self._core.read_namespaced_secret,
             "configmap": self._core.read_namespaced_config_map,
+            TOKEN: self._new_token,
         }[kind]
         try:
             found: Object = await _json(await read(name, namespace, _preload_content=False))
         except GoneError:
             return None
         return found
+
+    async def _new_token(self, account: str, namespace: str, **options: bool) -> Any:
+        body = {"spec": {"expirationSeconds": 3600}}
+        return await self._core.create_namespaced_service_account_token(
+            account, namespace, body, **options
+        )
 
     async def write_status(self, pod: Object, status: Object) -> None:
         """Write a pod's status.

@@ -14,8 +14,10 @@ from tests.cluster.kubelet.images import Image
 from tests.cluster.kubelet.statuses import Object
 
 Known = Mapping[tuple[str, str], Mapping[str, bytes]]
-"""(`secret` or `configmap`, name) -> key -> bytes."""
+"""(`secret`, `configmap` or `token`, name) -> key -> bytes."""
 
+TOKEN = "token"
+"""Stands for a service account's token among what a pod refers to; its one key is called so, too."""
 _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 _UNITS = {
@@ -37,7 +39,9 @@ class MissingError(ConfigurationError):
 
 
 def contents(kind: str, thing: Object) -> dict[str, bytes]:
-    """Return what a secret or a config map of the API holds."""
+    """Return what a secret, a config map, or a fresh token of the API holds."""
+    if kind == TOKEN:
+        return {TOKEN: thing["status"]["token"].encode()}
     data: dict[str, str] = thing.get("data") or {}
     binary: dict[str, str] = thing.get("binaryData") or {}
     if kind == "secret":
@@ -50,10 +54,8 @@ def references(pod: Object) -> set[tuple[str, str]]:
     """Return all secrets and config maps to which a pod refers."""
     found = set[tuple[str, str]]()
     for volume in pod["spec"].get("volumes", []):
-        if "secret" in volume:
-            found.add(("secret", volume["secret"]["secretName"]))
-        if "configMap" in volume:
-            found.add(("configmap", volume["configMap"]["name"]))
+        for source in (volume, *volume.get("projected", {}).get("sources", [])):
+            found |= _held_by_source(source, pod)
     for container in (*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]):
         for kind, reference in _references(container):
             found.add((kind, reference["name"]))
@@ -131,6 +133,22 @@ def quantity(text: str) -> float:
     """Return the number that a quantity of the API stands for: `100m`, `64Mi`, `2`."""
     number = text.rstrip("".join(_UNITS))
     return float(number) * _UNITS[text[len(number) :]]
+
+
+def _held_by_source(source: Object, pod: Object) -> set[tuple[str, str]]:
+    """Return to what a volume, or a part of a projected one, refers."""
+    if "secret" in source:
+        return {("secret", source["secret"].get("secretName") or source["secret"]["name"])}
+    if "configMap" in source:
+        return {("configmap", source["configMap"]["name"])}
+    if "serviceAccountToken" in source:
+        return {(TOKEN, account(pod))}
+    return set()
+
+
+def account(pod: Object) -> str:
+    """Return the service account that a pod runs under."""
+    return str(pod["spec"].get("serviceAccountName") or "default")
 
 
 def _references(container: Object) -> Iterator[tuple[str, Object]]:

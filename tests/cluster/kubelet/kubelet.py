@@ -7,7 +7,7 @@ as on a node whose disk was lost.
 
 What differs from a node: all pods share the host's network (a pod's address, one of 127.0.0.0/8 of its
 own, is as good as any; two servers cannot have one port), there are no probes (a container that runs is
-ready), no hooks, no logs by the API (`log()` has them), no projected volumes, and resources are counted by
+ready), no hooks, no logs by the API (`log()` has them), and resources are counted by
 the scheduler but limited for memory only.
 """
 
@@ -21,6 +21,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from kubernetes_asyncio import client
+from tests.cluster import leftovers
 from tests.cluster.kubelet import images, sandbox
 from tests.cluster.kubelet.api import TROUBLE, Api
 from tests.cluster.kubelet.container import Terms
@@ -185,7 +186,7 @@ async def running(
             "KUBERNETES_SERVICE_PORT": str(server.port or 443),
         },
     )
-    directory = Path(tempfile.mkdtemp(prefix="trunkline-kubelet-"))
+    directory = leftovers.make(Path(tempfile.gettempdir()), "kubelet")
     try:
         await sandbox.prove(directory)
         async with asyncio.TaskGroup() as tasks:

@@ -11,12 +11,12 @@ Who is killed: the largest process of the container, as on nodes with cgroups of
 import asyncio
 import contextlib
 import os
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import psutil
+from tests.cluster import leftovers
 
 Kill = Callable[[], None]
 """Kills the container's first process, and so all of them."""
@@ -58,9 +58,9 @@ class CgroupMemory:
     """Limited by the kernel."""
 
     def __init__(self, parent: Path, limit: int, *, whole: bool) -> None:
-        self.cgroup: Path | None = parent / f"trunkline-{uuid.uuid4().hex[:12]}"
-        self._group, self._whole, self._seen = self.cgroup, whole, False
-        self._group.mkdir()
+        self._group = leftovers.make(parent, "memory", Path.rmdir)
+        self.cgroup: Path | None = self._group
+        self._whole, self._seen = whole, False
         (self._group / "memory.limit_in_bytes").write_text(str(limit))
         self._control = (self._group / "memory.oom_control").open()
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -135,10 +135,8 @@ def _own_group() -> Path | None:
     lines = Path("/proc/self/cgroup").read_text().splitlines()
     own = [line.split(":", 2)[2] for line in lines if line.split(":")[1] == "memory"]
     for parent in (Path(f"/sys/fs/cgroup/memory{path}") for path in (*own, "/")):
-        trial = parent / f"trunkline-trial-{os.getpid()}"
         with contextlib.suppress(OSError):
-            trial.mkdir()
-            trial.rmdir()
+            leftovers.make(parent, "memory", Path.rmdir).rmdir()
             return parent
     return None
 

@@ -1,4 +1,4 @@
-"""A pod's volumes, as directories: emptyDir, secret, configMap, hostPath.
+"""A pod's volumes, as directories: emptyDir, secret, configMap, downwardAPI, projected, hostPath.
 
 Secrets and config maps lie as a kubelet lays them: the files in a directory with a name of its own, a link `..data` to
 it, and a link through that for each key. A new content is a new directory, then one rename of `..data`: a
@@ -11,19 +11,19 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.cluster.kubelet import configuration
 from tests.cluster.kubelet.configuration import ConfigurationError, Known, MissingError
 from tests.cluster.kubelet.sandbox import Mount
 from tests.cluster.kubelet.statuses import Object
 
-_CONTENTS = {"secret": ("secret", "secretName"), "configMap": ("configmap", "name")}
+_CONTENTS = {"secret": "secret", "configMap": "configmap"}
 
 
 class UnknownVolumeError(ConfigurationError):
     """A volume is of a kind that is none of those above."""
 
     def __init__(self, volume: Object) -> None:
-        kinds = ", ".join(key for key in volume if key != "name")
-        super().__init__(f"volume {volume['name']!r} is of a kind not known here: {kinds}")
+        super().__init__(f"a volume is of a kind not known here: {volume}")
 
 
 def lay_out(pod: Object, directory: Path, known: Known) -> dict[str, Path]:
@@ -34,7 +34,7 @@ def lay_out(pod: Object, directory: Path, known: Known) -> dict[str, Path]:
     """
     group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
     return {
-        volume["name"]: _lay_out(volume, directory / volume["name"], group, known)
+        volume["name"]: _lay_out(volume, pod, directory / volume["name"], group, known)
         for volume in pod["spec"].get("volumes", [])
     }
 
@@ -52,23 +52,52 @@ def mounts(container: Object, laid: Mapping[str, Path]) -> list[Mount]:
     return sorted(found, key=lambda mount: mount.target.count("/"))
 
 
-def _lay_out(volume: Object, directory: Path, group: int | None, known: Known) -> Path:
+def _lay_out(volume: Object, pod: Object, directory: Path, group: int | None, known: Known) -> Path:
     if "hostPath" in volume:
         return Path(volume["hostPath"]["path"])
     if "emptyDir" in volume:
         if not directory.exists():
             _make_empty(directory, group)
         return directory
-    for kind, (what, name) in _CONTENTS.items():
-        if kind in volume:
-            source = volume[kind]
-            held = known.get((what, source[name]))
-            if held is None and not source.get("optional"):
-                raise MissingError(what, source[name])
-            files = _chosen(held or {}, source.get("items"))
-            _write(directory, files, source.get("defaultMode", 0o644), group)
-            return directory
-    raise UnknownVolumeError(volume)
+    sources = volume["projected"]["sources"] if "projected" in volume else [volume]
+    files: dict[str, bytes] = {}
+    for source in sources:
+        files |= _files(source, pod, known)
+    _write(directory, files, _mode(volume), group)
+    return directory
+
+
+def _files(source: Object, pod: Object, known: Known) -> dict[str, bytes]:
+    """Return the files of a volume, or of one part of a projected one."""
+    for kind, what in _CONTENTS.items():
+        if kind in source:
+            said = source[kind]
+            name = said.get("secretName") or said["name"]
+            held = known.get((what, name))
+            if held is None and not said.get("optional"):
+                raise MissingError(what, name)
+            return _chosen(held or {}, said.get("items"))
+    if "serviceAccountToken" in source:
+        account = configuration.account(pod)
+        if (configuration.TOKEN, account) not in known:
+            raise MissingError("serviceaccount", account)
+        path = source["serviceAccountToken"]["path"]
+        return {path: known[configuration.TOKEN, account][configuration.TOKEN]}
+    if "downwardAPI" in source:
+        return {
+            item["path"]: configuration.field(item["fieldRef"]["fieldPath"], pod).encode()
+            for item in source["downwardAPI"]["items"]
+        }
+    raise UnknownVolumeError(source)
+
+
+def _mode(volume: Object) -> int:
+    kinds = (
+        volume[kind]
+        for kind in ("projected", "secret", "configMap", "downwardAPI")
+        if kind in volume
+    )
+    return int(next(kinds).get("defaultMode", 0o644))
 
 
 def _make_empty(directory: Path, group: int | None) -> None:

@@ -97,13 +97,14 @@ def _build(target: Path) -> None:
 
 @contextmanager
 def _step(what: str) -> Iterator[None]:
-    _say(f"  {what} ...")
+    say(f"  {what} ...")
     began = time.monotonic()
     yield
-    _say(f"  {what}: {time.monotonic() - began:.0f} s")
+    say(f"  {what}: {time.monotonic() - began:.0f} s")
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print a line, at once."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -222,24 +223,3 @@ def _run(command: list[str], where: Path, environment: dict[str, str] | None = N
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
         why = f"`{' '.join(command)[:200]}` failed:\n{tail}\n"
         raise CannotBuildError(why)
-
-
-def main() -> None:
-    """Entry point of `make test-cluster`: say where the control plane comes from."""
-    if os.environ.get("KUBECONFIG"):
-        _say(f"cluster: {os.environ['KUBECONFIG']}, as KUBECONFIG says; nothing is built")
-        return
-    if found := find():
-        _say(f"control plane: found in {found}")
-        return
-    _say(f"control plane: none in {home()}; building it, which takes some five minutes once")
-    began = time.monotonic()
-    try:
-        built = find_or_build()
-    except CannotBuildError as error:
-        sys.exit(f"control plane: {error}")
-    _say(f"control plane: built in {time.monotonic() - began:.0f} s, kept in {built}")
-
-
-if __name__ == "__main__":
-    main()

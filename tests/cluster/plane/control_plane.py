@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 import aiohttp
+from tests.cluster import leftovers
 from tests.cluster.plane.credentials import PlaneCredentials
 from tests.cluster.plane.process import Process
 
@@ -42,8 +43,8 @@ class ControlPlane:
     def __init__(self, programs: Path) -> None:
         self._programs = programs
         memory = Path("/dev/shm")
-        place = memory if memory.is_dir() else None
-        self.directory = Path(tempfile.mkdtemp(prefix="trunkline-plane-", dir=place))
+        place = memory if memory.is_dir() else Path(tempfile.gettempdir())
+        self.directory = leftovers.make(place, "plane")
         self.credentials = PlaneCredentials(self.directory)
         self.processes: dict[str, Process] = {}
         self.url = ""
