@@ -8,7 +8,7 @@ import asyncio
 import os
 import ssl
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from kubernetes_asyncio import client, config
 from tests.cluster import faults
 from tests.cluster.kubelet import kubelet as kubelets
 from tests.cluster.kubelet.kubelet import Kubelet
-from tests.cluster.plane import build
+from tests.cluster.plane import build, credentials
 from tests.cluster.plane.control_plane import ControlPlane
+from tests.cluster.pods import Pods
 
 PACE = 0.02
 """Of the kubelet's back-offs and retries: 10 s are 0.2 s here."""
@@ -66,6 +67,24 @@ async def connection(kubeconfig: Path) -> AsyncIterator[client.ApiClient]:
 
 
 @pytest.fixture
+async def as_account(
+    connection: client.ApiClient, namespace: str, tmp_path: Path
+) -> Callable[[str], Awaitable[Path]]:
+    """Gives a kubeconfig for a service account of the namespace: `await as_account("scaler")`."""
+    core: Any = client.CoreV1Api(connection)
+
+    async def write(account: str) -> Path:
+        body = {"spec": {"expirationSeconds": 3600}}
+        made = await core.create_namespaced_service_account_token(account, namespace, body)
+        path, here = tmp_path / f"{account}.kubeconfig", connection.configuration
+        authority = Path(str(here.ssl_ca_cert))
+        path.write_text(credentials.kubeconfig(str(here.host), made.status.token, authority))
+        return path
+
+    return write
+
+
+@pytest.fixture
 async def namespace(connection: client.ApiClient) -> AsyncIterator[str]:
     """A namespace of the test's own, in which pods can be created; removed behind the test's back."""
     core: Any = client.CoreV1Api(connection)
@@ -77,6 +96,12 @@ async def namespace(connection: client.ApiClient) -> AsyncIterator[str]:
     yield name
     await core.delete_collection_namespaced_pod(name, body={"gracePeriodSeconds": 0})
     await core.delete_namespace(name)
+
+
+@pytest.fixture
+def made(connection: client.ApiClient, namespace: str) -> Pods:
+    """The pods of the namespace: to be created, waited for, deleted."""
+    return Pods(connection, namespace)
 
 
 async def _has_account(connection: client.ApiClient, namespace: str) -> bool:

@@ -118,10 +118,9 @@ async def watch_nodes(core: Any, version: str, seen: list[str]) -> None:
 
 
 async def test_a_kubelet_behind_cut_watches_and_refusals_still_runs_its_pods(
-    through_proxy: client.ApiClient, proxy: FaultProxy, connection: client.ApiClient, namespace: str
+    through_proxy: client.ApiClient, proxy: FaultProxy, made: Pods
 ) -> None:
     """Its own watch is cut, lists and status writes are refused; the pod runs, and goes."""
-    made = Pods(connection, namespace)
     async with kubelets.running(through_proxy, pace=0.02) as kubelet:
         await kubelet.add_node("n1")
         proxy.add(faults.cut("/pods$", times=3))
@@ -138,20 +137,19 @@ async def test_a_kubelet_behind_cut_watches_and_refusals_still_runs_its_pods(
 
 
 async def test_pods_outlive_a_crash_of_the_api_server(
-    own_plane: ControlPlane, connection: client.ApiClient, namespace: str, kubelet: Kubelet
+    own_plane: ControlPlane, made: Pods, kubelet: Kubelet
 ) -> None:
     """1. A pod runs. 2. The API server is killed; the pod's container ends, and is started again.
     3. The server comes back on the same data, and hears of it. 4. Pods come and go as before.
     """
-    made = Pods(connection, namespace)
     await kubelet.add_node("n1")
     await made.create(pods.pod("p", pods.container("c", "sleep 1000"), grace_s=1))
     await made.until("p", pods.running)
-    pid = kubelet.pid(namespace, "p", "c")
+    pid = kubelet.pid(made.namespace, "p", "c")
     own_plane.kill_api_server()
     with pytest.raises(aiohttp.ClientError):
         await made.read("p")
-    assert kubelet.pid(namespace, "p", "c") == pid
+    assert kubelet.pid(made.namespace, "p", "c") == pid
     os.kill(pid, signal.SIGKILL)
     await own_plane.restart_api_server()
     await made.until("p", lambda p: pods.running(p) and pods.status(p, "c").restart_count == 1)

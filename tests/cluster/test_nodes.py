@@ -12,12 +12,6 @@ from tests.cluster.kubelet.kubelet import Kubelet
 from tests.cluster.pods import Pods
 
 
-@pytest.fixture
-def made(connection: client.ApiClient, namespace: str) -> Pods:
-    """The pods of the test's namespace."""
-    return Pods(connection, namespace)
-
-
 async def until(made: Pods, name: str, holds: Callable[[client.V1Node], object]) -> client.V1Node:
     """Return a node once something holds of it."""
     async with asyncio.timeout(60):

@@ -1,23 +1,20 @@
-"""Pods on the process kubelet: what their containers see, and what becomes of them."""
+"""Pods on the process kubelet: what their containers see, and how they come to run."""
 
 import asyncio
-import os
-import signal
 from typing import Any
 
 import pytest
-from kubernetes_asyncio import client
 from tests.cluster import pods
 from tests.cluster.kubelet.images import OURS
 from tests.cluster.kubelet.kubelet import Kubelet
+from tests.cluster.kubelet.node import Node
 from tests.cluster.pods import Pods
 
 
-@pytest.fixture
-async def made(connection: client.ApiClient, namespace: str, kubelet: Kubelet) -> Pods:
-    """The pods of the test's namespace; there is one node for them."""
-    await kubelet.add_node("n1")
-    return Pods(connection, namespace)
+@pytest.fixture(autouse=True)
+async def node(kubelet: Kubelet) -> Node:
+    """The one node that there is."""
+    return await kubelet.add_node("n1")
 
 
 async def test_the_init_step_comes_first_and_containers_share_a_volume(
@@ -230,121 +227,63 @@ async def test_root_is_refused_where_the_pod_says_so(made: Pods) -> None:
     assert "will run as root" in pods.status(found, "c").state.waiting.message
 
 
-async def test_a_deleted_pod_hears_sigterm_and_has_its_grace(made: Pods, tmp_path) -> None:
-    """It is there, and running, until it has ended by itself."""
-    tmp_path.chmod(0o777)
-    script = """
-    trap 'echo told > /out/told; until test -e /out/go; do sleep 0.01; done; echo bye > /out/bye; exit 0' TERM
-    touch /out/ready
-    while :; do sleep 0.01; done
-    """
-    mounts = [{"name": "out", "mountPath": "/out"}]
-    volume = {"name": "out", "hostPath": {"path": str(tmp_path)}}
-    await made.create(
-        pods.pod(
-            "polite", pods.container("c", script, volumeMounts=mounts), volumes=[volume], grace_s=20
-        )
-    )
-    async with asyncio.timeout(20):
-        while not (tmp_path / "ready").exists():
-            await asyncio.sleep(0.02)
-        await made.delete("polite")
-        while not (tmp_path / "told").exists():
-            await asyncio.sleep(0.02)
-    leaving = await made.read("polite")
-    assert leaving is not None
-    assert leaving.metadata.deletion_timestamp is not None
-    assert pods.running(leaving)
-    (tmp_path / "go").touch()
-    await made.until_gone("polite")
-    assert (tmp_path / "bye").exists()
+_LISTEN = """
+import os, socket, struct
+os.umask(0)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("/run/trunk/agent.sock")
+listener.listen()
+peer, _ = listener.accept()
+pid, uid, gid = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+print("peer", pid, uid, gid, flush=True)
+listener.accept()
+"""
+_CONNECT = """
+import contextlib, os, socket, time
+peer = socket.socket(socket.AF_UNIX)
+while True:
+    with contextlib.suppress(OSError):
+        peer.connect("/run/trunk/agent.sock")
+        break
+    time.sleep(0.01)
+try:
+    os.unlink("/run/trunk/agent.sock")
+except OSError as error:
+    print("unlink", error.errno, flush=True)
+time.sleep(1000)
+"""
 
 
-async def test_a_pod_that_does_not_listen_is_killed_after_its_grace(made: Pods) -> None:
-    await made.create(
-        pods.pod(
-            "deaf", pods.container("c", "trap '' TERM; while :; do sleep 0.1; done"), grace_s=1
-        )
-    )
-    await made.until("deaf", pods.running)
-    await made.delete("deaf")
-    await made.until_gone("deaf")
-
-
-async def test_a_forced_deletion_kills_at_once(made: Pods, kubelet: Kubelet) -> None:
-    await made.create(
-        pods.pod("forced", pods.container("c", "trap '' TERM; sleep 1000"), grace_s=60)
-    )
-    await made.until("forced", pods.running)
-    pid = kubelet.pid(made.namespace, "forced", "c")
-    await made.delete("forced", grace_s=0)
-    async with asyncio.timeout(10):
-        while _lives(pid):
-            await asyncio.sleep(0.02)
-
-
-async def test_the_death_of_process_1_is_the_death_of_all_and_of_nobody_else(
+async def test_two_users_meet_at_a_socket_and_only_one_may_remove_it(
     made: Pods, kubelet: Kubelet
 ) -> None:
-    """The user's container is killed from outside; the agent's never notices."""
-    script = "setsid sleep 4711 & sleep 1000"
-    await made.create(
-        pods.pod("pair", pods.container("agent", "sleep 1000"), pods.container("user", script))
-    )
-    await made.until("pair", pods.running)
-    agent = kubelet.pid(made.namespace, "pair", "agent")
-    os.kill(kubelet.pid(made.namespace, "pair", "user"), signal.SIGKILL)
-    found = await made.until("pair", lambda p: pods.status(p, "user").restart_count == 1)
-    last = pods.status(found, "user").last_state.terminated
-    assert (last.exit_code, last.reason) == (137, "Error")
-    assert pods.status(found, "agent").restart_count == 0
-    assert kubelet.pid(made.namespace, "pair", "agent") == agent
+    """As agent and shim do. The peer's process is in another namespace: its id says nothing."""
 
+    def member(name: str, script: str, uid: int, *, read_only: bool) -> dict[str, Any]:
+        return {
+            "name": name,
+            "image": "ours",
+            "command": ["python", "-c", script],
+            "securityContext": {"runAsUser": uid, "runAsGroup": uid},
+            "volumeMounts": [{"name": "run", "mountPath": "/run/trunk", "readOnly": read_only}],
+        }
 
-HUNGRY = "tail /dev/zero; echo code $?; sleep 1000"
-LIMITED: Any = {"resources": {"limits": {"memory": "64Mi"}}}
-
-
-@pytest.fixture(params=[False, True], ids=["kernel", "looking"])
-def by_looking(request: pytest.FixtureRequest, kubelet: Kubelet) -> bool:
-    """Who limits memory; the kernel, where it does, and then we, as where it does not."""
-    kubelet.terms.by_looking = bool(request.param)
-    return kubelet.terms.by_looking
-
-
-@pytest.mark.usefixtures("by_looking")
-async def test_a_child_that_takes_too_much_dies_alone(made: Pods, kubelet: Kubelet) -> None:
-    """Nothing in the pod's status says so, as on nodes that kill single processes."""
-    await made.create(pods.pod("child", pods.container("user", HUNGRY, **LIMITED)))
-    found = await made.until("child", pods.running)
-    async with asyncio.timeout(20):
-        while "code 137" not in kubelet.log(made.namespace, "child", "user"):
-            await asyncio.sleep(0.02)
-    found = await made.until("child", pods.running)
-    assert pods.status(found, "user").restart_count == 0
-    assert pods.status(found, "user").last_state.terminated is None
-
-
-@pytest.mark.usefixtures("by_looking")
-async def test_a_container_that_takes_too_much_goes_as_a_whole_where_the_node_wants_it(
-    made: Pods, kubelet: Kubelet
-) -> None:
-    kubelet.terms.whole_ooms = True
     await made.create(
         pods.pod(
-            "whole",
-            pods.container("agent", "sleep 1000"),
-            pods.container("user", HUNGRY, **LIMITED),
+            "meeting",
+            member("agent", _LISTEN, 10001, read_only=False),
+            member("user", _CONNECT, 20002, read_only=True),
+            securityContext={"fsGroup": 3000},
+            volumes=[{"name": "run", "emptyDir": {"medium": "Memory"}}],
+            grace_s=1,
         )
     )
-    found = await made.until("whole", waits_after_oom)
-    last = pods.status(found, "user").last_state.terminated
-    assert (last.exit_code, last.reason) == (137, "OOMKilled")
-    assert pods.status(found, "agent").restart_count == 0
-
-
-def waits_after_oom(one: client.V1Pod) -> bool:
-    return pods.waits_for(one, "user") == "CrashLoopBackOff"
+    await made.until("meeting", pods.running)
+    async with asyncio.timeout(20):
+        while "unlink 30\n" not in kubelet.log(made.namespace, "meeting", "user"):  # EROFS
+            await asyncio.sleep(0.02)
+        while "peer 0 20002 20002\n" not in kubelet.log(made.namespace, "meeting", "agent"):
+            await asyncio.sleep(0.02)
 
 
 async def test_this_project_runs_in_a_pod_as_a_user_who_is_not_root(
@@ -361,11 +300,3 @@ async def test_this_project_runs_in_a_pod_as_a_user_who_is_not_root(
     await made.create(pods.pod("ours", ours, restartPolicy="Never"))
     await made.until("ours", lambda p: p.status.phase == "Succeeded")
     assert "uid 10001" in kubelet.log(made.namespace, "ours", "c")
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -4,10 +4,12 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from kubernetes_asyncio import client
+import pytest
+from kubernetes_asyncio import client, config
 from kubernetes_asyncio.watch import Watch
 from tests.cluster import leftovers, pods
 from tests.cluster.faults import FaultProxy
@@ -139,6 +141,17 @@ async def test_a_pod_reaches_the_api_as_its_own_service_account(
     await rbac.delete_cluster_role_binding(name)
     await rbac.delete_cluster_role(name)
     assert said == "/api/v1/nodes 200\n/api/v1/secrets 403\n"
+
+
+async def test_a_client_is_what_its_service_account_may_be(
+    namespace: str, as_account: Callable[[str], Awaitable[Path]]
+) -> None:
+    kubeconfig = await as_account("default")
+    async with await config.new_client_from_config(str(kubeconfig)) as connected:
+        with pytest.raises(client.ApiException) as refused:
+            await client.CoreV1Api(connected).list_namespaced_pod(namespace)
+    assert refused.value.status == 403
+    assert f"system:serviceaccount:{namespace}:default" in str(refused.value.body)
 
 
 async def test_watches_are_late_and_lose_nothing_while_they_are_held(

@@ -89,6 +89,12 @@ class Kubelet:
         await self.kill_node(name)
         await node.unregister()
 
+    def evict(self, namespace: str, pod: str, *, message: str = "", grace_s: float = 1) -> None:
+        """Put a pod out, as a node does that runs short of something."""
+        self._find(namespace, pod).evict(
+            message or "The node was low on resource: memory.", grace_s
+        )
+
     def pid(self, namespace: str, pod: str, container: str) -> int:
         """Return the process id, on the host, of what a container runs now.
 

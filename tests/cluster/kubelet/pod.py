@@ -7,6 +7,7 @@
    SIGTERM at the same time, SIGKILL when the grace period is over; only then is the last status written,
    and the pod finalised, which is a deletion without grace. Until then the API shows it as running.
    A pod that the API has already forgotten (a forced deletion) gets SIGKILL at once.
+   A pod that the node puts out (`evict`) ends in the same way, but stays, as Failed, until it is deleted.
 4. Its directory is removed.
 
 A kubelet that ends, or a node that is killed, stops at any line: all processes die, nothing is written.
@@ -38,10 +39,12 @@ class PodLife:
         self.pod, self._ip, self._directory, self._api, self._terms = pod, ip, directory, api, terms
         self._began = statuses.stamp()
         self._changed, self._told_to_go = asyncio.Event(), asyncio.Event()
+        self._deleted = asyncio.Event()
         self._inits = self._containers(pod["spec"].get("initContainers", []))
         self._mains = self._containers(pod["spec"]["containers"])
         self._grace_s, self._forgotten = 0.0, False
-        self._final_phase: str | None = None
+        self._ending: asyncio.Timeout | None = None
+        self._last_words: Object = {}
         self.see(pod)
 
     @property
@@ -52,7 +55,11 @@ class PodLife:
     def see(self, pod: Object) -> None:
         """Take note of what the API says of it now."""
         if "deletionTimestamp" in pod["metadata"]:
-            self._grace_s = float(pod["metadata"].get("deletionGracePeriodSeconds") or 0)
+            grace_s = float(pod["metadata"].get("deletionGracePeriodSeconds") or 0)
+            if self._ending is not None and grace_s < self._grace_s:  # deleted again, in a hurry
+                self._ending.reschedule(asyncio.get_running_loop().time() + grace_s)
+            self._grace_s = grace_s
+            self._deleted.set()
             self._told_to_go.set()
 
     def forget(self) -> None:
@@ -60,6 +67,13 @@ class PodLife:
         self._forgotten = True
         if self._told_to_go.is_set():
             kill_at_once([*self._inits, *self._mains])
+        self._deleted.set()
+        self._told_to_go.set()
+
+    def evict(self, message: str, grace_s: float) -> None:
+        """End it, and say that it was the node's doing; it stays, failed, until it is deleted."""
+        self._last_words = {"phase": "Failed", "reason": "Evicted", "message": message}
+        self._grace_s = grace_s
         self._told_to_go.set()
 
     def container(self, name: str) -> ContainerLife:
@@ -78,8 +92,7 @@ class PodLife:
                     task.cancel()
                 await asyncio.wait([working, writing])
                 await self._end_containers()
-            if not self._forgotten:
-                await self._say_goodbye()
+            await self._say_goodbye()
         finally:
             kill_at_once([*self._inits, *self._mains])
             for one in (*self._inits, *self._mains):
@@ -103,20 +116,24 @@ class PodLife:
         for one in running:
             one.send(signal.SIGKILL if self._forgotten else signal.SIGTERM)
         try:
-            async with asyncio.timeout(self._grace_s), asyncio.TaskGroup() as tasks:
+            async with asyncio.timeout(self._grace_s) as self._ending, asyncio.TaskGroup() as tasks:
                 for one in running:
                     tasks.create_task(one.end(), name="end")
         except TimeoutError:
             kill_at_once(running)
+        self._ending = None
         for one in (*self._inits, *self._mains):
             await one.end()
 
     async def _say_goodbye(self) -> None:
         records = [[one.record for one in ones] for ones in (self._inits, self._mains)]
-        self._final_phase = statuses.final_phase(*records)
+        self._last_words = self._last_words or {"phase": statuses.final_phase(*records)}
         with contextlib.suppress(GoneError):
-            await self._until_done(lambda: self._api.write_status(self.pod, self._status()))
-            await self._until_done(lambda: self._api.finalise(self.pod))
+            if not self._forgotten:
+                await self._until_done(lambda: self._api.write_status(self.pod, self._status()))
+            await self._deleted.wait()
+            if not self._forgotten:
+                await self._until_done(lambda: self._api.finalise(self.pod))
 
     async def _write_statuses(self) -> None:
         with contextlib.suppress(GoneError):
@@ -161,14 +178,15 @@ class PodLife:
         return statuses.phase(self.pod["spec"].get("restartPolicy", "Always"), *records)
 
     def _status(self) -> Object:
-        return statuses.pod_status(
-            phase=self._final_phase or self._phase(),
+        written = statuses.pod_status(
+            phase=self._last_words.get("phase") or self._phase(),
             inits=[one.record for one in self._inits],
             containers=[one.record for one in self._mains],
             pod_ip=self._ip,
             host_ip=HOST_IP,
             began=self._began,
         )
+        return written | self._last_words
 
     def _containers(self, specs: list[Object]) -> list[ContainerLife]:
         return [
