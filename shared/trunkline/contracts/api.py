@@ -12,6 +12,7 @@ job; a datum's index; a stream sequence of a log line or an event).
 | pipeline.stop | Named | records.Pipeline |
 | pipeline.start | Named | records.Pipeline |
 | pipeline.rerun | PipelineRerun | records.Job |
+| pipeline.plan | specs, JSON or YAML | list of Plan |
 | pipeline.delete | PipelineDelete | records.Pipeline |
 | pipeline.get | PipelineNamed | PipelineView |
 | pipeline.versions | Page (key: a pipeline) | list of records.Pipeline |
@@ -109,6 +110,42 @@ class JobRerun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reprocess: bool = False
     id: str = ""
     """As in PipelineRerun."""
+
+
+class PlannedDatum(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A datum as it would be listed."""
+
+    index: int
+    id: str
+    paths: str
+    """What its inputs are, for people."""
+    size: int
+    """Bytes that would be fetched for it."""
+    skipped: bool = False
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a spec would do if it were applied now."""
+
+    pipeline: str
+    version: int
+    """That it would have, or has."""
+    changed: bool
+    """Whether there would be a new version."""
+    runs: bool
+    """Whether a job would run at once, or with the first commit."""
+    datums: int = 0
+    cut: bool = False
+    """Whether the listing was cut off: there are at least so many datums, bytes and skipped ones."""
+    bytes: int = 0
+    """Of the input files of all datums that would run."""
+    skipped: int = 0
+    """Datums that are done already."""
+    workers: int | None = None
+    """How many there would be at most; None where it is not known on which nodes."""
+    warnings: tuple[str, ...] = ()
+    first: tuple[PlannedDatum, ...] = ()
+    """The first datums, one by one."""
 
 
 class Ticked(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ def datum(index: int, *sizes: int, few: bool = True) -> Datum:
         File(path=f"/{index}-{number}", size=size, sha256="0" * 64)
         for number, size in enumerate(sizes)
     )
-    part = Part(SOURCE, f"/{index}", 0, len(sizes), files if few else None, "")
+    part = Part(SOURCE, f"/{index}", 0, len(sizes), files if few else None, "", sum(sizes))
     return Datum(index, f"{index:064x}", bytes(16), (part,))
 
 

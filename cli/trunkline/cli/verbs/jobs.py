@@ -18,13 +18,22 @@ def list_jobs(asked: options.Asked, pipeline: str | None) -> None:
 
 
 @options.both(get, list_, "datums")
-@click.argument("job")
+@click.argument("job", required=False)
 @click.option("--state", "states", multiple=True, help="Only these: FAILED, SKIPPED, RUNNING, ...")
+@click.option("--file", "-f", "spec", metavar="FILE", help="The first ones that a spec would make.")
 @listing
-def list_datums(asked: options.Asked, job: str, states: tuple[str, ...]) -> None:
-    """List the datums of a job."""
-    from trunkline.cli import jobs
+def list_datums(
+    asked: options.Asked, job: str | None, states: tuple[str, ...], spec: str | None
+) -> None:
+    """List the datums of a job, or the first ones that a spec would make."""
+    from trunkline.cli import jobs, planning
 
+    if (job is None) == (spec is None):
+        raise click.UsageError("name a job, or a spec with -f")
+    if spec is not None:
+        planning.list_datums(asked, spec)
+        return
+    assert job is not None
     jobs.list_datums(asked, job, tuple(state.upper() for state in states))
 
 

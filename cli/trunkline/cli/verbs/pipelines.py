@@ -11,11 +11,17 @@ from trunkline.cli.verbs.groups import delete, get, inspect, list_, main, rerun,
 @options.spec_files
 @click.option("--publish", is_flag=True, help="Publish it only: stored also while nobody answers.")
 @click.option("--now", is_flag=True, help="Kill the jobs of older versions; they finish otherwise.")
+@click.option("--dry-run", is_flag=True, help="Only say what they would do.")
 @asking
-def apply(asked: options.Asked, files: tuple[str, ...], *, publish: bool, now: bool) -> None:
+def apply(
+    asked: options.Asked, files: tuple[str, ...], *, publish: bool, now: bool, dry_run: bool
+) -> None:
     """Create pipelines, or give them a new version."""
-    from trunkline.cli import pipelines
+    from trunkline.cli import pipelines, planning
 
+    if dry_run:
+        planning.show(asked, files)
+        return
     if publish and now:
         raise click.UsageError("a spec that is only published cannot be applied --now")
     pipelines.apply(asked, files, publish=publish, now=now)

@@ -26,7 +26,7 @@ def may_begin(job: records.Job, unsettled: Iterable[records.Job]) -> bool:
     )
 
 
-def _repeats(job: records.Job) -> bool:
+def repeats(job: records.Job) -> bool:
     """Whether a job runs what is done, too."""
     return job.reprocess or job.spec.reprocess_spec != "until_success"
 
@@ -51,7 +51,7 @@ async def begin(
             state=JobState.LISTING,
             inputs=tuple(inputs),
             done_revision=revision,
-            done_runs=() if _repeats(old) else index.runs,
+            done_runs=() if repeats(old) else index.runs,
             started_ns=now_ns,
         )
 

@@ -54,6 +54,7 @@ class Stored(msgspec.Struct, frozen=True, array_like=True, gc=False):
     count: int
     files: tuple[File, ...] | None
     contents: str
+    size: int
     several: Several | None
 
 
@@ -240,6 +241,7 @@ class Joining:
             stored.count,
             stored.files,
             stored.contents,
+            stored.size,
             stored.several,
         )
 
@@ -252,6 +254,7 @@ def _stored(part: Part) -> Stored:
         part.count,
         part.files,
         part.contents,
+        part.size,
         part.several,
     )
 

@@ -1,5 +1,7 @@
 """Requests that change what a pipeline is or does, and those that ask for its past and its reasons."""
 
+import msgspec
+
 from trunkline.bus.connection import NatsConnection
 from trunkline.contracts import api as contract
 from trunkline.contracts import errors, messages, names, records, spec_parsing, subjects
@@ -9,6 +11,7 @@ from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.conduct import Conduct
 from trunkline.coordinator.deleting import Deleting
 from trunkline.coordinator.pipelines import Pipelines
+from trunkline.coordinator.planning import Planning
 
 
 class PipelineVerbs:
@@ -20,10 +23,12 @@ class PipelineVerbs:
         pipelines: Pipelines,
         conduct: Conduct,
         deleting: Deleting,
+        planning: Planning,
         ctl: NatsConnection,
     ) -> None:
         self._catalog, self._pipelines = catalog, pipelines
         self._conduct, self._deleting, self._ctl = conduct, deleting, ctl
+        self._planning = planning
 
     def all(self) -> dict[str, Handler]:
         """Return the handlers by verb."""
@@ -32,6 +37,7 @@ class PipelineVerbs:
             "pipeline.apply-now": self.apply_now,
             "pipeline.delete": self.delete,
             "pipeline.explain": self.explain,
+            "pipeline.plan": self.plan,
             "pipeline.rerun": self.rerun,
             "pipeline.start": self.start,
             "pipeline.stop": self.stop,
@@ -46,6 +52,10 @@ class PipelineVerbs:
     async def apply_now(self, body: bytes) -> Answer:
         """Take a spec, and have the jobs of older versions killed."""
         return paging.answer(await self._pipelines.apply(spec_parsing.parse(body), now=True))
+
+    async def plan(self, body: bytes) -> Answer:
+        """Say what specs would do."""
+        return Answer(msgspec.json.encode(await self._planning.plan(body)))
 
     async def delete(self, body: bytes) -> Answer:
         """Have a pipeline deleted."""

@@ -41,6 +41,7 @@ from trunkline.coordinator.jobsets import JobSets
 from trunkline.coordinator.outcomes import Outcomes
 from trunkline.coordinator.pipeline_verbs import PipelineVerbs
 from trunkline.coordinator.pipelines import Pipelines
+from trunkline.coordinator.planning import Planning
 from trunkline.coordinator.readers import Readers
 from trunkline.coordinator.repos import Committer, Repos
 from trunkline.coordinator.retention import Retention
@@ -174,7 +175,12 @@ class Coordinator:
                 settings,
             ).all(),
             **PipelineVerbs(
-                self._catalog, self._pipelines, self._conduct, self._deleting, ctl
+                self._catalog,
+                self._pipelines,
+                self._conduct,
+                self._deleting,
+                Planning(self._catalog, store, settings, clock),
+                ctl,
             ).all(),
             **DatumViews(
                 self._catalog, outcomes, folds, data, wards, Inputs(tables.commits, store)

@@ -41,6 +41,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gc_grace_s: float = 2 * 24 * 3600.0
     """Age below which a collection removes nothing: a day more than anything may take from its first
     stored byte to the record, or the outcome, that names it. Less than 25 hours is taken as that."""
+    default_coefficient: float = 1.0
+    """The scaler's, for dry runs."""
+    max_workers: int = 1000
+    """The scaler's, for dry runs."""
     probe_port: int | None = None
     """Where `/livez` and `/readyz` are answered; unset: nowhere."""
     probe_host: str = "127.0.0.1"

@@ -68,6 +68,8 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     """The files, where they are few."""
     contents: str
     """Hash over the paths and contents of its files; empty if those do not count."""
+    size: int
+    """Bytes of all of its files."""
     several: Several | None = None
     """Set in a group, if there is more than one match; then `path` is the last one's."""
 
@@ -122,6 +124,11 @@ class Datum(msgspec.Struct, frozen=True, gc=False):
     parts: tuple[Part, ...]
 
     @property
+    def size(self) -> int:
+        """Bytes that are fetched for it."""
+        return sum([each.size for each in self.parts if not each.source.empty])
+
+    @property
     def paths(self) -> str:
         """What its inputs are, for people."""
         return ", ".join(each.paths for each in self.parts)
@@ -134,9 +141,11 @@ class _Open:
     match: globs.Match
     contents: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     files: list[File] = field(default_factory=list)
+    size: int = 0
 
     def add(self, file: File) -> None:
         """Take one of its files."""
+        self.size += file.size
         self.contents.update(_contents(file))
         if len(self.files) <= messages.INLINE_FILES:
             self.files.append(file)
@@ -177,14 +186,17 @@ class Leaf:
 
     def _file(self, match: globs.Match, file: File) -> Part:
         contents = "" if self._source.reference else hashlib.sha256(_contents(file)).hexdigest()
-        return Part(self._source, match.path, match.first, match.count, (file,), contents)
+        return Part(
+            self._source, match.path, match.first, match.count, (file,), contents, file.size
+        )
 
     def _directory(self, ended: _Open) -> Part:
         match = ended.match
         contents = "" if self._source.reference else ended.contents.hexdigest()
         few = len(ended.files) <= messages.INLINE_FILES
         files = tuple(ended.files) if few else None
-        return Part(self._source, match.path, match.first, match.count, files, contents)
+        size = ended.size
+        return Part(self._source, match.path, match.first, match.count, files, contents, size)
 
 
 class Listing:

@@ -26,6 +26,7 @@ class Gathering:
         self._ids, self._contents = hashlib.sha256(), hashlib.sha256()
         self._spans = array("Q")
         self._files: list[File] | None = []
+        self._size = 0
         self.count = 0
         """How many files there are."""
 
@@ -44,6 +45,7 @@ class Gathering:
             self._spans.extend((part.first, part.count))
         self._end = part.first + part.count
         self.count += part.count
+        self._size += part.size
         self._keep(part.files)
 
     def _keep(self, files: tuple[File, ...] | None) -> None:
@@ -87,5 +89,6 @@ class Gathering:
             count=self.count,
             files=None if self._files is None else tuple(self._files),
             contents="" if source.reference else self._contents.hexdigest(),
+            size=self._size,
             several=several,
         )

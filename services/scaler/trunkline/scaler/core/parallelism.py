@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from decimal import ROUND_FLOOR, Decimal
 
 import msgspec
 
+from trunkline.contracts import parallelism as rule
 from trunkline.contracts.spec import Parallelism
 from trunkline.scaler.ports import Node
 
@@ -40,15 +40,11 @@ def cap(
 
 
 def _follow(coefficient: float, nodes: Sequence[Node]) -> tuple[int, str]:
-    """Return max(1, floor(coefficient x eligible nodes)), with the sentence that says so.
-
-    In decimal, since 0.29 x 100 is 29 to whoever wrote it, and 28.999999999999996 in binary.
-    """
+    """Return how many workers these nodes make, with the sentence that says so."""
     eligible = sum(1 for node in nodes if node.eligible)
-    exact = Decimal(repr(coefficient)) * eligible
-    count = max(1, int(exact.to_integral_value(rounding=ROUND_FLOOR)))
+    count = rule.by_nodes(coefficient, eligible)
     why = f"{_counted(eligible, 'node')} x {coefficient:g} = {_counted(count, 'worker')}"
-    if exact < 1:
+    if rule.exactly(coefficient, eligible) < 1:
         why = f"{_counted(eligible, 'node')} x {coefficient:g} is below 1: 1 worker"
     left_out = Counter(node.why_not or "not eligible" for node in nodes if not node.eligible)
     for reason, many in sorted(left_out.items()):
