@@ -25,9 +25,14 @@ import msgspec
 from trunkline.contracts import subjects
 from trunkline.contracts.wards import Ward, Wards
 
-Role = Literal["user", "coordinator", "coordinator-data", "scaler", "scaler-data", "worker"]
+Role = Literal[
+    "user", "coordinator", "coordinator-data", "scaler", "scaler-data", "worker", "issuer"
+]
 
 API = "$JS.API"
+
+PIPELINE_TAG, WARD_TAG = "p", "w"
+"""Of the tags in a worker's signed claims: `p:<pipeline>`, `w:<ward>`."""
 
 
 class Permissions(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,8 +60,31 @@ def of(role: Role, wards: Wards, pipeline: str | None = None) -> Permissions:
             if pipeline is None:
                 raise ValueError("a worker is one of a pipeline")
             return _worker(wards.of(pipeline))
+        case "issuer":
+            return _issuer()
         case _:
             assert_never(role)
+
+
+def template() -> Permissions:
+    """Return what any pipeline's worker may do, with templates for what its signed tags hold.
+
+    It is what `of` gives a worker, with the pipeline and the ward replaced: so a tag is as good as
+    the name that it holds, and who signs tags checks names (see `operator.worker_claims`).
+    """
+    pipeline, token = "PIPELINE", "0123456789ABCDEF"
+    tags = {pipeline: f"{{{{tag({PIPELINE_TAG})}}}}", token: f"{{{{tag({WARD_TAG})}}}}"}
+
+    def templated(subject: str) -> str:
+        for name, tag in tags.items():
+            subject = subject.replace(name, tag)
+        return subject
+
+    allowed = _worker(Ward(pipeline, token))
+    return Permissions(
+        publish=tuple(templated(each) for each in allowed.publish),
+        subscribe=tuple(templated(each) for each in allowed.subscribe),
+    )
 
 
 _TRUTH = (subjects.OUTCOMES_STREAM, subjects.ATTEMPTS_STREAM)
@@ -196,4 +224,12 @@ def _worker(ward: Ward) -> Permissions:
             subjects.control_of(ward),
             assignments,
         ),
+    )
+
+
+def _issuer() -> Permissions:
+    """Return what it takes to have a server know that somebody's credentials are revoked."""
+    return Permissions(
+        publish=(subjects.SYS_CLAIMS_UPDATE, subjects.sys_claims_lookup("*")),
+        subscribe=(f"{subjects.ISSUER_INBOX}.>",),
     )

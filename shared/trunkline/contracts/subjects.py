@@ -76,6 +76,13 @@ SYS_DISCONNECTS = "$SYS.ACCOUNT.DATA.DISCONNECT"
 """The server's word, in SYS, that a client of DATA is gone."""
 SYS_CONNECTS = "$SYS.ACCOUNT.DATA.CONNECT"
 """The server's word, in SYS, that a client of DATA came (back)."""
+SYS_CLAIMS_UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
+"""Where a server in operator mode takes an account's claims, in SYS."""
+
+
+def sys_claims_lookup(account: str) -> str:
+    """Return where a server in operator mode is asked for an account's claims, in SYS."""
+    return f"$SYS.REQ.ACCOUNT.{account}.CLAIMS.LOOKUP"
 
 
 def disconnects(wards: Wards) -> str:
@@ -291,6 +298,8 @@ def user_inbox(user: str) -> str:
 
 COORDINATOR_INBOX = "_I.coordinator"
 SCALER_INBOX = "_I.scaler"
+ISSUER_INBOX = "_I.issuer"
+"""Of who revokes credentials, in SYS."""
 
 
 def worker_inboxes(ward: Ward) -> str:
