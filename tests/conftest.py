@@ -2,10 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import hypothesis
 import pytest
 from tests.support.nats import TestServer
+from tests.support.operator import OperatorServer
+
+S = TypeVar("S", bound=TestServer)
 
 # How long an example takes is the machine's business, which may have other work.
 hypothesis.settings.register_profile("house", deadline=None)
@@ -22,7 +27,30 @@ def pytest_sessionstart() -> None:
 @pytest.fixture
 async def nats_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TestServer]:
     """A nats-server of the test's own, running, with all accounts and no stream yet."""
-    server = TestServer(tmp_path_factory.mktemp("nats"))
+    async with _running(TestServer(tmp_path_factory.mktemp("nats"))) as server:
+        yield server
+
+
+@pytest.fixture
+async def operator_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[OperatorServer]:
+    """The same in operator mode: everybody logs in by signed claims."""
+    async with _running(OperatorServer(tmp_path_factory.mktemp("nats"))) as server:
+        yield server
+
+
+@pytest.fixture(params=[TestServer, OperatorServer], ids=["passwords", "claims"])
+async def either_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[TestServer]:
+    """The one, then the other: what must hold whatever a server knows its users by."""
+    async with _running(request.param(tmp_path_factory.mktemp("nats"))) as server:
+        yield server
+
+
+@asynccontextmanager
+async def _running(server: S) -> AsyncIterator[S]:
     await server.start()
     try:
         yield server

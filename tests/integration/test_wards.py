@@ -173,11 +173,11 @@ async def test_no_answer_crosses_accounts(nats_server: TestServer, attacker: Att
 
 
 async def test_the_servers_word_on_connections_cannot_be_forged(
-    nats_server: TestServer, attacker: Attacker
+    either_server: TestServer,
 ) -> None:
     """A made-up disconnect would have the reaper give back, and charge, what living workers hold."""
     heard: asyncio.Queue[Message] = asyncio.Queue()
-    async with nats_server.connect("scaler-data") as scaler:
+    async with attacking(either_server) as attacker, either_server.connect("scaler-data") as scaler:
         for right in (subjects.connects(WARDS), subjects.disconnects(WARDS)):
             await scaler.serve(right, heard.put)
         wrong = [right.replace(WARDS.hidden, each) for each in ("*", ward("attacker").token)]
@@ -190,13 +190,16 @@ async def test_the_servers_word_on_connections_cannot_be_forged(
 
 @pytest.mark.parametrize("how", EMPTY_BODIES)
 async def test_jetstreams_api_cannot_be_reached_by_an_answer(
-    nats_server: TestServer, attacker: Attacker, how: str
+    either_server: TestServer, how: str
 ) -> None:
     """An empty message on `$JS.API.STREAM.DELETE.<stream>` deletes it; a worker can send many.
 
     The truth about all pipelines stays while the API's name is not known, and is gone else.
     """
-    async with nats_server.connect("coordinator-data") as data:
+    async with (
+        attacking(either_server) as attacker,
+        either_server.connect("coordinator-data") as data,
+    ):
         await Window(data).put(subjects.datums(ward("victim"), JOB), b"datum")
         await topology.ensure_job_consumer(
             data, ward("attacker"), JOB, ack_wait_s=60, max_ack_pending=10

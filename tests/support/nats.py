@@ -12,8 +12,8 @@ from trunkline.bus.accounts import worker_user
 from trunkline.bus.connection import NatsConnection, connect
 from trunkline.contracts import subjects
 from trunkline.local.credentials import Credentials, LocalIssuer
-from trunkline.local.home import write_private
 from trunkline.local.server import NatsServer
+from trunkline.runtime.private import write_private
 
 
 class TestServer(NatsServer):

@@ -14,7 +14,6 @@ import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -27,6 +26,7 @@ from trunkline.scaler.ports import (
     ClusterEvent,
     ClusterUnavailableError,
     ClusterView,
+    CredentialIssuer,
     Gone,
     Node,
     Worker,
@@ -37,14 +37,6 @@ from trunkline.scaler.ports import (
 log = logging.getLogger(__name__)
 
 NODES_KEY = "local"
-
-
-class Issuer(Protocol):
-    """Who makes the credentials of workers."""
-
-    async def worker_url(self, pipeline: str) -> str:
-        """Return a URL that the server accepts; raise UnavailableError."""
-        ...
 
 
 class LocalCluster:
@@ -63,7 +55,7 @@ class LocalCluster:
         self,
         socket: Path,
         nodes: Table[records.Nodes],
-        issuer: Issuer,
+        issuer: CredentialIssuer,
         *,
         environ: Mapping[str, str],
         default_nodes: int,
@@ -91,14 +83,14 @@ class LocalCluster:
     async def create(self, worker: WorkerSpec) -> None:
         """Start a worker, on the node that has the fewest."""
         try:
-            url = await self._issuer.worker_url(worker.pipeline)
+            issued = await self._issuer.issue(worker.pipeline)
         except errors.UnavailableError as error:
             raise ClusterUnavailableError("credentials for workers", str(error)) from error
         node = self._emptiest()
         self._placed[worker.name] = node
         environ = {
             **self._environ,
-            "TRUNKLINE_DATA_URL": url,
+            "TRUNKLINE_DATA_URL": issued.text,
             "TRUNKLINE_PIPELINE": worker.pipeline,
             "TRUNKLINE_WARD": worker.ward,
             "TRUNKLINE_WORKER": worker.name,
@@ -183,7 +175,7 @@ class LocalCluster:
 async def connect(
     socket: Path,
     nodes: Table[records.Nodes],
-    issuer: Issuer,
+    issuer: CredentialIssuer,
     *,
     environ: Mapping[str, str],
     default_nodes: int | None = None,

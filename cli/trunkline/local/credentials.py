@@ -6,7 +6,7 @@ truth: port, passwords and the data key) and `server.conf` (rendered from it). A
     lock -> credentials.json -> server.conf -> SIGHUP -> the server accepts it
 
 and is level-triggered: whoever asks again, after a crash between any two steps, renders the same
-file again and goes on until the server takes the credential. A server that is down or restarting
+file again and goes on until the server takes the credential. Revoking one goes the same way. A server that is down or restarting
 reads the new file when it comes up. Passwords are random and never change, so that a reload
 disconnects nobody.
 """
@@ -29,7 +29,8 @@ import msgspec
 from trunkline.bus import accounts, probe
 from trunkline.contracts import errors
 from trunkline.contracts.wards import Wards
-from trunkline.local.home import write_private
+from trunkline.runtime.private import write_private
+from trunkline.scaler import ports as issued
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,7 @@ class LocalIssuer:
 
     def __init__(self, directory: Path) -> None:
         self._files = Files(directory)
+        self.name = "passwords"
 
     async def worker_url(self, pipeline: str) -> str:
         """Return a URL that the server accepts for the pipeline's workers.
@@ -115,6 +117,22 @@ class LocalIssuer:
                 "nats-server", f"it does not accept user {user!r}; see its log"
             ) from None
         return url
+
+    async def issue(self, pipeline: str) -> issued.Credentials:
+        """Return that URL as the scaler is given credentials."""
+        text = await self.worker_url(pipeline)
+        return issued.Credentials(text=text, held=issued.Held(issued_at=0, issuer=self.name))
+
+    async def revoke(self, pipeline: str) -> None:
+        """Forget the pipeline's user: the server ends its connections, and knows it no more."""
+        with _locked(self._files):
+            present = _read(self._files)
+            if present is None:
+                return
+            user = accounts.worker_user(pipeline)
+            passwords = {each: word for each, word in present.passwords.items() if each != user}
+            _write(self._files, msgspec.structs.replace(present, passwords=passwords))
+        reload(self._files.directory)
 
     def _add(self, user: str) -> Credentials:
         with _locked(self._files):

@@ -15,15 +15,14 @@
 | logs/<service>.log | what each service wrote on stderr |
 """
 
-import contextlib
 import fcntl
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from trunkline.contracts import errors
+from trunkline.runtime.private import write_private
 
 
 class NotRunningError(errors.TrunklineError):
@@ -133,16 +132,3 @@ class Home:
 def default_root(environ: Mapping[str, str]) -> Path:
     """Return the state directory that the environment names, or `~/.trunkline`."""
     return Path(environ.get("TRUNKLINE_HOME") or "~/.trunkline").expanduser()
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that nobody else may read, as a whole: beside it first, then renamed."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        beside.replace(path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            beside.unlink()

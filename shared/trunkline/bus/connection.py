@@ -14,6 +14,11 @@ A subject that the server refuses fails what waits on it with PermissionViolatio
 `publish` waits for nothing; its refusal is told by the next `flush`, and by each further `publish` on
 that subject. All are counted, and make `problems`: a violation is a fault of ours, never an event.
 
+A connection with a file of credentials looks at it every LOOK_S, and logs in anew when it holds
+others (see `logins`, `Wire.renew`): to who uses the connection that is a loss and a reconnect, to the
+server it is a client that is there all the time. Without that the server ends it when they expire,
+for good: the process ends, and is started again.
+
 Reading requests (`last`, `scan`, `js_api`: every API verb we use is idempotent) are repeated until
 their time is over, so that a server's restart is no event for who reads. Writing ones are not: see
 `publishing` for what makes a repeated publish harmless.
@@ -23,15 +28,16 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from nats.aio.msg import Msg
 
 from trunkline.bus import headers as header_block
 from trunkline.bus import jetstream
+from trunkline.bus.logins import Login
 from trunkline.bus.ports import Message, Stored
 from trunkline.bus.requests import Requests
 from trunkline.bus.wire import Handler, Violation, Wire
@@ -50,6 +56,9 @@ TRY_S = 2.0
 """Seconds after which a request that may be repeated is repeated, though nothing was lost."""
 BUSY_S = 0.1
 """Seconds to wait when the server says that it cannot do it right now."""
+LOOK_S = 1.0
+"""Seconds between looks at the file of credentials: a kilobyte. Who holds the same file is told of
+others at other times (a kubelet's, for each pod), so not all log in at once."""
 UNPUBLISHED = 1000
 """Refused subjects that are remembered."""
 SCAN_BATCH = 1000
@@ -76,6 +85,8 @@ class NatsConnection:
         self._violation_callbacks: set[Callable[[Violation], bool]] = set()
         self._loss_callbacks: set[Callable[[], None]] = set()
         self._reconnect_callbacks: set[Callable[[], None]] = set()
+        self._login: Login | None = None
+        self._look: asyncio.TimerHandle | None = None
         self._up = asyncio.Event()
         self._closed = asyncio.Event()
         self._failed_tries = 0
@@ -101,6 +112,10 @@ class NatsConnection:
     def problems(self) -> list[str]:
         """What is wrong with this connection, for people; nothing while all is well."""
         found = [] if self.connected else [f"{self.name} has no connection to NATS"]
+        if self._wire.ended_by:
+            found.append(f"NATS has ended it for good: {self._wire.ended_by}")
+        if self._login is not None:
+            found += self._login.problems(time.time_ns() / 1e9)
         if self._wire.silent:
             found.append(f"NATS does not answer {self.name}")
         if self._violations:
@@ -361,7 +376,18 @@ class NatsConnection:
                 "cannot connect, trying on", extra={"connection": self.name, "reason": str(error)}
             )
 
+    def _follow(self) -> None:
+        """Log in anew if there are other credentials; look again later."""
+        assert self._login is not None
+        if self._closed.is_set():
+            return
+        if self.connected and self._login.renewed:
+            log.info("credentials renewed", extra={"connection": self.name})
+            self._wire.renew()
+        self._look = asyncio.get_running_loop().call_later(LOOK_S, self._follow)
+
     async def _on_reconnected(self) -> None:
+        self._wire.drop_retired()
         self._unpublished.clear()  # another server may know better
         self._came_up()
         for callback in tuple(self._reconnect_callbacks):
@@ -378,9 +404,13 @@ class NatsConnection:
         log.info("connected", extra={"connection": self.name})
 
     async def open(self, url: str) -> None:
-        """Connect, however long that takes."""
+        """Connect, however long that takes; raise ValueError if the url is none of NATS'."""
+        login = Login(url)
+        by_file: dict[str, Any] = {}
+        if login.file is not None:
+            by_file = {"signature_cb": login.sign, "user_jwt_cb": login.jwt}
         await self._wire.connect(
-            url,
+            login.server,
             name=self.name,
             inbox_prefix=self._inbox,
             error_cb=self._on_error,
@@ -391,7 +421,11 @@ class NatsConnection:
             max_reconnect_attempts=-1,
             reconnect_time_wait=RECONNECT_S[0],  # type: ignore[arg-type]
             pending_size=0,
+            **by_file,
         )
+        if login.file is not None:
+            self._login = login
+            self._follow()
         self._requests.open()
         self._came_up()
 
@@ -400,6 +434,8 @@ class NatsConnection:
         if self._wire.is_connected:
             await asyncio.wait([self._wire.barrier()], timeout=1.0)
         self._closed.set()
+        if self._look is not None:
+            self._look.cancel()
         self._requests.close()
         try:
             async with asyncio.timeout(1.0):
@@ -416,14 +452,11 @@ async def connect(
     """Connect to a server, waiting for one that is not up or does not know the user yet.
 
     Args:
-        url: `nats://user:password@host:port`.
+        url: In one of the forms of `logins`.
         name: What the server shows, and tells others when the connection is gone.
         inbox: The prefix below which this role may subscribe.
         api: Where JetStream's API is in its account, if it has any.
     """
-    if not urlsplit(url).hostname:
-        message = f"{url!r} is no NATS url"
-        raise ValueError(message)
     connection = NatsConnection(name, inbox, api)
     await connection.open(url)
     try:

@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import json
-from urllib.parse import unquote, urlsplit
 
+from trunkline.bus.logins import Login
 from trunkline.contracts import errors
 
 
@@ -14,29 +14,25 @@ async def accepts(url: str, *, timeout_s: float = 2.0) -> bool:
     Raises:
         UnavailableError: no server answers there.
     """
-    parts = urlsplit(url)
-    where = f"nats-server at {parts.hostname}:{parts.port}"
+    login = Login(url)
+    where = f"nats-server at {login.host}:{login.port}"
     try:
         async with asyncio.timeout(timeout_s):
-            return await _greet(
-                parts.hostname or "",
-                parts.port or 4222,
-                {"user": unquote(parts.username or ""), "pass": unquote(parts.password or "")},
-            )
+            return await _greet(login)
     except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
         raise errors.UnavailableError(where, str(error) or "no answer") from error
 
 
-async def _greet(host: str, port: int, credentials: dict[str, str]) -> bool:
-    reader, writer = await asyncio.open_connection(host, port)
+async def _greet(login: Login) -> bool:
+    reader, writer = await asyncio.open_connection(login.host, login.port)
     try:
-        await reader.readuntil(b"\r\n")  # INFO
+        _, _, said = (await reader.readuntil(b"\r\n")).partition(b" ")  # INFO {...}
         options = {
             "verbose": False,
             "pedantic": False,
             "lang": "python",
             "name": "probe",
-            **credentials,
+            **login.answer(json.loads(said).get("nonce", "")),
         }
         writer.write(f"CONNECT {json.dumps(options)}\r\nPING\r\n".encode())
         answer = await reader.readuntil(b"\r\n")

@@ -11,6 +11,8 @@ right here, by overriding the protocol's events:
 - *A permission violation is an event*, not a text in an error callback while the caller waits for a
   time-out. Other errors of the server end the connection only where it cannot come back by itself.
 - *Dead peers do not hold up a reconnect*: the old socket is aborted, not closed politely.
+- *A connection is renewed without a gap* (`renew`): the server sees the new one before the old one
+  goes. Whoever watches who comes and goes sees a worker that was there all the time.
 - `send` and `listen` are plain functions: a message is sent or handed over without a task switch,
   which is what makes the hot paths cheap, and state machines on top simple. `parsing` is, too.
 
@@ -27,7 +29,8 @@ from typing import Literal, NamedTuple
 
 from nats.aio.client import Client, Srv
 from nats.aio.subscription import Subscription
-from nats.errors import ProtocolError
+from nats.aio.transport import Transport
+from nats.errors import Error, ProtocolError
 
 from trunkline.bus import jetstream
 from trunkline.bus.parsing import Parser
@@ -68,6 +71,9 @@ class Wire(Client):
         self._ps = Parser(self._take, self._take_control)
         self._handlers: dict[int, Handler] = {}
         self._barriers: set[asyncio.Future[bool]] = set()
+        self._retired: list[Transport] = []
+        self.ended_by = ""
+        """What the server said when it ended the connection for good."""
         self._on_lost = on_lost
         self._on_violation = on_violation
 
@@ -132,9 +138,36 @@ class Wire(Client):
 
     def abort(self) -> None:
         """Drop the socket without waiting for what it has not sent."""
-        writer = getattr(self._transport, "_io_writer", None)
-        if writer is not None:
-            writer.transport.abort()
+        _abort(self._transport)
+
+    def renew(self) -> None:
+        """Log in anew on another socket, and drop this one once that is done.
+
+        First nothing is let come here any more, and what was on its way is handed over; what waits
+        for an answer fails as at any loss. If the connection is lost meanwhile, the reconnect that
+        follows is a new login, too.
+        """
+        if not self.is_connected:
+            return
+        for sid in self._subs:
+            self._enqueue(f"UNSUB {sid}\r\n".encode())
+        self.barrier().add_done_callback(self._change_sockets)
+
+    def _change_sockets(self, passed: asyncio.Future[bool]) -> None:
+        if passed.cancelled() or not passed.result() or not self.is_connected:
+            return
+        if self._transport is not None:
+            self._retired.append(self._transport)
+        self._transport = None  # so that nats-py does not close it
+        self._status = Client.RECONNECTING
+        self._ps.reset()
+        self._reconnection_task = asyncio.get_running_loop().create_task(self._attempt_reconnect())
+        self._lose()
+
+    def drop_retired(self) -> None:
+        """Drop the sockets that were renewed."""
+        while self._retired:
+            _abort(self._retired.pop())
 
     def _enqueue(self, command: bytes) -> None:
         self._pending.append(command)
@@ -202,9 +235,16 @@ class Wire(Client):
             )
         elif "stale connection" in err_msg or any(word in err_msg for word in _FINAL):
             log.error("server ends the connection", extra={"reason": err_msg})
+            self.ended_by = err_msg.strip(" '")
             await super()._process_err(err_msg)
         else:  # the server closes the connection where it must; nats-py would close it for ever
             log.error("server reports an error", extra={"reason": err_msg})
+
+    def _connect_command(self) -> bytes:
+        try:
+            return super()._connect_command()
+        except errors.TrunklineError as error:  # the one kind after which nats-py tries on
+            raise Error(str(error)) from error
 
     async def _connect_to_server(self, s: Srv) -> None:
         self.abort()  # the socket of a try that the server refused, which nats-py forgets
@@ -219,6 +259,13 @@ class Wire(Client):
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         was_connected = self.is_connected
+        self.drop_retired()
         await super()._close(status, do_cbs)
         if was_connected:
             self._lose()
+
+
+def _abort(transport: Transport | None) -> None:
+    writer = getattr(transport, "_io_writer", None)
+    if writer is not None:
+        writer.transport.abort()

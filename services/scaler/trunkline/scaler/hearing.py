@@ -1,8 +1,9 @@
 """What the reaper hears, decoded and checked: claims of workers, and the server's word on clients.
 
-Claims are hostile input, as all that comes from where users' code runs. `client.user` is what the
-server has authenticated, and decides the pipeline; `client.name` is what the client says, and picks
-a worker of that pipeline only.
+Claims are hostile input, as all that comes from where users' code runs. The pipeline is decided by what
+the server has authenticated: `client.user`, or in operator mode `client.tags`, which are signed; there
+the user is whatever the client says beside its claims. `client.name` is what the client says, too, and
+picks a worker of that pipeline only.
 """
 
 import logging
@@ -10,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from trunkline.bus import accounts
+from trunkline.bus import accounts, operator
 from trunkline.bus.ports import Message
 from trunkline.contracts import errors, messages, names
 from trunkline.contracts.messages import Claim
@@ -30,6 +31,8 @@ class _Server(msgspec.Struct):
 class _Client(msgspec.Struct):
     id: int = 0
     user: str = ""
+    tags: tuple[str, ...] = ()
+    """Of signed claims; the server fills them in from nothing else, and workers' have them always."""
     name: str = ""
     start: datetime | None = None
     """When the connection was made, by the server's clock."""
@@ -46,7 +49,10 @@ class ClientEvent(msgspec.Struct):
     @property
     def key(self) -> Key | None:
         """Whose connection it is; None for what is no worker of ours."""
-        pipeline = accounts.pipeline_of(self.client.user)
+        if self.client.tags:
+            pipeline = operator.pipeline_of(self.client.tags)
+        else:
+            pipeline = accounts.pipeline_of(self.client.user)
         if pipeline is None:
             return None
         try:

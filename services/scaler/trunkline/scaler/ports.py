@@ -114,3 +114,61 @@ class Cluster(Protocol):
     def watch(self) -> AsyncIterator[ClusterEvent]:
         """Tell what happens from now on, for ever; what was missed is told as `Changed`."""
         ...
+
+
+RENEWED_AT = 2 / 3
+"""The part of its life after which a credential is made anew: a third is left to bring it to workers,
+while a server, a cluster or an issuer is away."""
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a credential beside its text."""
+
+    issued_at: float
+    """Wall clock, seconds."""
+    expires_at: float | None = None
+    """Wall clock, seconds; None: never."""
+    issuer: str = ""
+    """Whose word it is: what another has issued is made anew."""
+
+    @property
+    def due_at(self) -> float | None:
+        """When it is to be made anew; None: never."""
+        if self.expires_at is None:
+            return None
+        return self.issued_at + RENEWED_AT * (self.expires_at - self.issued_at)
+
+
+class Credentials(msgspec.Struct, frozen=True, kw_only=True):
+    """By what the workers of one pipeline log in to NATS."""
+
+    text: str
+    """A URL with a password, or the text of a file that `?creds=` of a URL names. A secret."""
+    held: Held
+
+
+class CredentialIssuer(Protocol):
+    """Who makes workers' credentials: a server's configuration, or a key that servers trust."""
+
+    @property
+    def name(self) -> str:
+        """What tells its credentials from those of another."""
+        ...
+
+    async def issue(self, pipeline: str) -> Credentials:
+        """Make a pipeline's credentials, or make them anew.
+
+        Raises:
+            UnavailableError: a server that is to know of them is not there; ask again.
+            InvalidNameError: the pipeline's name could not stand in them.
+        """
+        ...
+
+    async def revoke(self, pipeline: str) -> None:
+        """End all that was issued for a pipeline until now, and the connections made with it.
+
+        Raises:
+            UnavailableError: a server that is to know of it is not there; ask again.
+            RequestRefusedError: the server does not take it.
+        """
+        ...

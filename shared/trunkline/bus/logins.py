@@ -1,0 +1,97 @@
+"""How a connection says who it is: a password in its URL, or a file of credentials that its URL names.
+
+    nats://user:password@host:port      users of a configuration
+    nats://host:port?creds=/path        signed claims and a seed, in a file
+
+The file is read whenever a connection is made, so that it may be renewed while the process runs (a
+mounted Secret is: its path leads somewhere else from one instant to the next). Claims and signature of
+one login come of one reading.
+"""
+
+import base64
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit, urlunsplit
+
+from trunkline.bus import jwts
+from trunkline.contracts import errors
+
+EXPIRING = 5 / 6
+"""The part of its life after which a credential should have been renewed: it is due at two thirds."""
+
+
+class Login:
+    """Who a connection is.
+
+    Args:
+        url: In one of the two forms.
+
+    Raises:
+        ValueError: it is no URL of NATS.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if not parts.hostname:
+            message = f"{_without_password(url)!r} is no NATS url"
+            raise ValueError(message)
+        self.host, self.port = parts.hostname, parts.port or 4222
+        self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
+        named = parse_qs(parts.query).get("creds", [""])[0]
+        self.file = Path(named) if named else None
+        self.server = urlunsplit(parts._replace(query=""))
+        """The URL without the file's name."""
+        self._used: jwts.Creds | None = None
+
+    def sign(self, nonce: str) -> bytes:
+        """Read the file and sign what the server asks; nats-py calls this before `jwt`."""
+        self._used = self._read()
+        return base64.b64encode(jwts.Key(self._used.seed).sign(nonce.encode()))
+
+    def jwt(self) -> bytes:
+        """Return the claims of the reading that was signed with."""
+        return (self._used or self._read()).jwt.encode()
+
+    def answer(self, nonce: str) -> dict[str, Any]:
+        """Return what a handshake says of who we are."""
+        if self.file is None:
+            return {"user": self._user, "pass": self._password}
+        return {"sig": self.sign(nonce).decode(), "jwt": self.jwt().decode()}
+
+    @property
+    def renewed(self) -> bool:
+        """Whether the file holds other credentials than the connection was made with."""
+        if self.file is None or self._used is None:
+            return False
+        try:
+            return self._read() != self._used
+        except errors.TrunklineError:
+            return False  # it is between two states, or gone: what is connected stays so
+
+    def problems(self, now: float) -> list[str]:
+        """Return what is wrong with the credentials in use, at a time of the wall clock."""
+        if self._used is None:
+            return []
+        claims = jwts.read(self._used.jwt)
+        if not claims.exp or now < claims.iat + EXPIRING * (claims.exp - claims.iat):
+            return []
+        return [f"the credentials in {str(self.file)!r} expire and were not renewed"]
+
+    def _read(self) -> jwts.Creds:
+        """Return what the file holds, or raise UnavailableError: it may come yet."""
+        assert self.file is not None
+        try:
+            return jwts.read_creds(self.file.read_text())
+        except (OSError, jwts.InvalidKeyError) as error:
+            raise errors.UnavailableError(str(self.file), str(error)) from error
+
+
+def url_of(server: str, file: Path) -> str:
+    """Return the URL that names a file of credentials."""
+    parts = urlsplit(server)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=host, query=urlencode({"creds": str(file)})))
+
+
+def _without_password(url: str) -> str:
+    return url.rpartition("@")[2]

@@ -1,0 +1,170 @@
+"""Days of workers' credentials, in simulated time."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.support.simulated import LoopClock
+
+from trunkline.contracts import errors
+from trunkline.scaler.credentials import Keeper
+from trunkline.scaler.ports import ClusterUnavailableError, Credentials, Held
+
+pytestmark = pytest.mark.looptime
+
+HOUR_S = 3600.0
+LIFE_S = 24 * HOUR_S
+
+
+class World:
+    """Pipelines, an issuer and Secrets; each may be away."""
+
+    def __init__(self) -> None:
+        self.clock = LoopClock()
+        self.pipelines = {"p1"}
+        self.secrets: dict[str, Credentials] = {}
+        self.issued: list[tuple[str, float]] = []
+        self.revoked: list[str] = []
+        self.issuer_away = self.cluster_away = False
+        self.refused: set[str] = set()
+        self.name = "key-1"
+
+    # the issuer
+
+    async def issue(self, pipeline: str) -> Credentials:
+        if self.issuer_away or pipeline in self.refused:
+            raise errors.UnavailableError("the issuer", "it is away")
+        now = self.now()
+        self.issued.append((pipeline, now))
+        held = Held(issued_at=now, expires_at=now + LIFE_S, issuer=self.name)
+        return Credentials(text=f"{pipeline} {len(self.issued)}", held=held)
+
+    async def revoke(self, pipeline: str) -> None:
+        if self.issuer_away:
+            raise errors.UnavailableError("the issuer", "it is away")
+        self.revoked.append(pipeline)
+
+    # the Secrets
+
+    async def held(self) -> Mapping[str, Held]:
+        self._there()
+        return {pipeline: each.held for pipeline, each in self.secrets.items()}
+
+    async def put(self, pipeline: str, made: Credentials) -> None:
+        self._there()
+        self.secrets[pipeline] = made
+
+    async def remove(self, pipeline: str) -> None:
+        self._there()
+        self.secrets.pop(pipeline, None)
+
+    def _there(self) -> None:
+        if self.cluster_away:
+            raise ClusterUnavailableError("secrets", "it is away")
+
+    # what is told
+
+    def now(self) -> float:
+        return self.clock.wall_ns() / 1e9
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[Keeper]:
+        keeper = Keeper(self, self, wanted=lambda: self.pipelines, clock=self.clock)
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(keeper.run())
+            yield keeper
+            running.cancel()
+
+    def expired(self) -> list[str]:
+        return [
+            pipeline
+            for pipeline, each in self.secrets.items()
+            if each.held.expires_at is not None and each.held.expires_at <= self.now()
+        ]
+
+
+async def test_credentials_are_made_anew_at_two_thirds_of_their_life() -> None:
+    world = World()
+    async with world.kept():
+        for _ in range(5 * 24):
+            await asyncio.sleep(HOUR_S)
+            assert not world.expired()
+    ages = [at for _, at in world.issued]
+    assert ages[0] == 0
+    assert all(
+        abs(later - earlier - 16 * HOUR_S) < 31 for earlier, later in itertools.pairwise(ages)
+    )
+
+
+async def test_an_outage_of_seven_hours_is_outlived_and_told() -> None:
+    """The worst moment for it to begin is when a renewal is due."""
+    world = World()
+    async with world.kept() as keeper:
+        for away in ("issuer_away", "cluster_away"):
+            await asyncio.sleep(16 * HOUR_S - 120)
+            setattr(world, away, True)
+            await asyncio.sleep(7 * HOUR_S + 120)
+            assert "away" in keeper.problems[0]
+            assert not world.expired()
+            setattr(world, away, False)
+            await asyncio.sleep(61)
+            assert not keeper.problems
+            assert world.secrets["p1"].held.issued_at > world.now() - 62
+
+
+async def test_a_pipeline_that_comes_has_credentials_at_once_and_one_that_goes_is_revoked() -> None:
+    world = World()
+    async with world.kept() as keeper:
+        await asyncio.sleep(1)
+        world.pipelines = {"p1", "p2"}
+        keeper.wake()
+        await asyncio.sleep(0.1)
+        assert set(world.secrets) == {"p1", "p2"}
+        world.pipelines = {"p2"}
+        keeper.wake()
+        await asyncio.sleep(0.1)
+        assert (set(world.secrets), world.revoked) == ({"p2"}, ["p1"])
+        await asyncio.sleep(48 * HOUR_S)
+        assert world.revoked == ["p1"]
+
+
+async def test_what_cannot_be_issued_holds_up_nobody_else() -> None:
+    world = World()
+    world.pipelines, world.refused = {"a", "b", "c"}, {"a"}
+    async with world.kept() as keeper:
+        await asyncio.sleep(5)
+        assert set(world.secrets) == {"b", "c"}
+        assert "'a'" in keeper.problems[0]
+        world.refused.clear()
+        await asyncio.sleep(61)
+        assert set(world.secrets) == {"a", "b", "c"}
+    assert [pipeline for pipeline, _ in world.issued].count("b") == 1
+
+
+async def test_a_death_between_any_two_steps_is_made_good_by_the_next_process() -> None:
+    """Issued and not put; revoked and not removed; nothing is held that nobody looks after."""
+    world = World()
+    world.cluster_away = True
+    async with world.kept():
+        await asyncio.sleep(1)
+    world.cluster_away = False
+    async with world.kept():
+        await asyncio.sleep(1)
+    assert world.secrets["p1"].text == "p1 1"
+    world.pipelines = set()
+    world.revoked.append("p1")  # by one that died before it removed the Secret
+    async with world.kept():
+        await asyncio.sleep(1)
+    assert (world.secrets, world.revoked) == ({}, ["p1", "p1"])
+
+
+async def test_another_workers_key_has_all_made_anew() -> None:
+    world = World()
+    async with world.kept() as keeper:
+        await asyncio.sleep(1)
+        world.name = "key-2"
+        keeper.wake()
+        await asyncio.sleep(1)
+    assert world.secrets["p1"].held.issuer == "key-2"
