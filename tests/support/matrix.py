@@ -164,17 +164,17 @@ async def _ignore(_message: Message) -> None:
 async def tried(server: TestServer) -> dict[tuple[str, str], bool]:
     """Try everything; return (what, role) -> whether the server let it.
 
-    Each try has a connection of its own, and what it may have destroyed is made anew.
+    A role has one connection for the deeds of a title; what these may have destroyed is made anew.
     """
     found: dict[tuple[str, str], bool] = {}
     for _, some in deeds():
-        for deed in some:
-            await server.declare("p1", "p2")
-            for role in ROLES:
-                async with AsyncExitStack() as stack:
-                    connection = await stack.enter_async_context(
-                        server.connect_worker("p1") if role == "worker" else server.connect(role)
-                    )
+        await server.declare("p1", "p2")
+        for role in ROLES:
+            async with AsyncExitStack() as stack:
+                connection = await stack.enter_async_context(
+                    server.connect_worker("p1") if role == "worker" else server.connect(role)
+                )
+                for deed in some:
                     found[deed.what, role] = await may(connection, deed)
     return found
 
