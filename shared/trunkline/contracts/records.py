@@ -70,7 +70,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The oldest version whose jobs are as good as this one's: those after it have changed only what is
     around the work, such as how many workers do it, and set off no jobs. 0: this version."""
     oldest: int = 0
-    """Jobs of versions below this one are killed: `apply --now` has replaced them."""
+    """Jobs of versions below this one are killed: `apply --now` has replaced them. At most `since`."""
     set_id: str = ""
     """Id of the job set that this version itself sets off on the inputs that were there when it was
     applied, or was told to run again; empty if one was missing, since the commit that brings it sets off

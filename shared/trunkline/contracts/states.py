@@ -69,7 +69,6 @@ class PipelineState(enum.StrEnum):
     """
 
     RUNNING = "RUNNING"
-    STANDBY = "STANDBY"
     STOPPED = "STOPPED"
     DELETING = "DELETING"
     REFUSED = "REFUSED"

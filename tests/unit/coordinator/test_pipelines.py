@@ -224,3 +224,16 @@ def test_applied_now_older_versions_are_over_also_where_the_spec_is_the_same():
     assert changed(other).oldest == 0
     assert changed(other, now=True).oldest == 2
     assert changed(a_spec("words"), now=True).oldest == 1
+
+
+def test_applied_now_jobs_whose_work_is_the_same_go_on_since_nothing_takes_their_place():
+    scaled = changed(
+        msgspec.structs.replace(a_spec("words"), parallelism_spec=spec.Parallelism(constant=7)),
+        now=True,
+    )
+    assert (scaled.version, scaled.since, scaled.oldest) == (2, 1, 1)
+    there = dataclasses.replace(installed(), pipelines={"words": scaled})
+    assert scaled.spec is not None
+    again = pipelines.accept(scaled.spec, there, FRESH, now=True)
+    assert isinstance(again, Unchanged)
+    assert again.record.oldest == 1

@@ -75,7 +75,8 @@ def accept(
         wanted: The spec.
         installed: What there is.
         fresh: Values for what is new.
-        now: Whether jobs of older versions are to be killed, also those that the spec does not change.
+        now: Whether jobs of older versions are to be killed, but for those whose work is the same: nothing
+            would take their place.
     """
     current = installed.pipelines.get(wanted.name)
     if problems := _problems(wanted, current, installed):
@@ -87,7 +88,7 @@ def accept(
             refusal=None,
             ignored=ignored,
             command=max(current.command, fresh.command),
-            oldest=current.version if now else current.oldest,
+            oldest=(current.since or current.version) if now else current.oldest,
         )
         return Unchanged(kept)
     base = current or records.Pipeline(
@@ -95,17 +96,18 @@ def accept(
     )
     stopped = base.state is PipelineState.STOPPED
     version = base.version + 1
-    base = msgspec.structs.replace(base, oldest=version if now else base.oldest)
     if base.spec is not None and same_work(base.spec, wanted):
         base = msgspec.structs.replace(base, since=base.since or base.version)
     else:
         set_id = fresh.set_id if _all_there(wanted, installed.heads) else ""
         base = msgspec.structs.replace(base, since=version, set_id=set_id, reprocess=False)
+    oldest = base.since if now else base.oldest
     return Accepted(
         msgspec.structs.replace(
             base,
             state=PipelineState.STOPPED if stopped else PipelineState.RUNNING,
             version=version,
+            oldest=oldest,
             spec=wanted,
             salt=wanted.salt or base.salt or fresh.salt,
             created_ns=base.created_ns or fresh.now_ns,
