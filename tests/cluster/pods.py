@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kubernetes_asyncio import client
+from tests.cluster.kubelet.kubelet import Kubelet
 from tests.cluster.kubelet.statuses import Object
 
 
@@ -74,6 +75,20 @@ class Pods:
         """Delete a pod."""
         body = {} if grace_s is None else {"gracePeriodSeconds": grace_s}
         await self.core.delete_namespaced_pod(name, self.namespace, body=body)
+
+
+async def said(kubelet: Kubelet, where: tuple[str, str, str], text: str) -> str:
+    """Return what a container (namespace, pod, name) has written, once the text is in it."""
+    log = ""
+    try:
+        async with asyncio.timeout(20):
+            while text not in log:
+                await asyncio.sleep(0.02)
+                log = kubelet.log(*where)
+    except TimeoutError as error:
+        message = f"{'/'.join(where)} did not say {text!r}, but:\n{log}"
+        raise AssertionError(message) from error
+    return log
 
 
 def running(one: client.V1Pod) -> bool:

@@ -131,9 +131,7 @@ async def test_a_child_that_takes_too_much_dies_alone(made: Pods, kubelet: Kubel
     """Nothing in the pod's status says so, as on nodes that kill single processes."""
     await made.create(pods.pod("child", pods.container("user", HUNGRY, **LIMITED)))
     found = await made.until("child", pods.running)
-    async with asyncio.timeout(20):
-        while "code 137" not in kubelet.log(made.namespace, "child", "user"):
-            await asyncio.sleep(0.02)
+    await pods.said(kubelet, (made.namespace, "child", "user"), "code 137")
     found = await made.until("child", pods.running)
     assert pods.status(found, "user").restart_count == 0
     assert pods.status(found, "user").last_state.terminated is None

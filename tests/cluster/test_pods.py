@@ -1,13 +1,13 @@
 """Pods on the process kubelet: what their containers see, and how they come to run."""
 
-import asyncio
 from typing import Any
 
 import pytest
 from tests.cluster import pods
-from tests.cluster.kubelet.images import OURS
+from tests.cluster.kubelet.images import OURS, Image
 from tests.cluster.kubelet.kubelet import Kubelet
 from tests.cluster.kubelet.node import Node
+from tests.cluster.plane.control_plane import ControlPlane
 from tests.cluster.pods import Pods
 
 
@@ -49,11 +49,7 @@ async def test_the_init_step_comes_first_and_containers_share_a_volume(
     assert {c.type: c.status for c in found.status.conditions} == {
         "PodScheduled": "True", "Initialized": "True", "Ready": "True", "ContainersReady": "True",
     }  # fmt: skip
-    log = ""
-    async with asyncio.timeout(10):
-        while "refused" not in log:
-            log = kubelet.log(made.namespace, "worker", "user")
-            await asyncio.sleep(0.02)
+    log = await pods.said(kubelet, (made.namespace, "worker", "user"), "refused")
     assert "laid" in log
 
 
@@ -85,11 +81,7 @@ async def test_a_container_is_alone_under_the_user_id_that_it_asks_for(
         )
     )
     await made.until("alone", pods.running)
-    log = ""
-    async with asyncio.timeout(10):
-        while "NoNewPrivs" not in log:
-            log = kubelet.log(made.namespace, "alone", "user")
-            await asyncio.sleep(0.02)
+    log = await pods.said(kubelet, (made.namespace, "alone", "user"), "NoNewPrivs")
     assert "uid 20002 gid 20002 groups 20002 3000 pid 1\n" in log
     assert "no such place" in log
     assert "pfs 2777 3000" in log
@@ -128,11 +120,7 @@ async def test_the_environment_is_the_pods_and_nothing_else(
         )
     )
     found = await made.until("spoken", pods.running)
-    log = ""
-    async with asyncio.timeout(10):
-        while "end\n" not in log:
-            log = kubelet.log(made.namespace, "spoken", "c")
-            await asyncio.sleep(0.02)
+    log = await pods.said(kubelet, (made.namespace, "spoken", "c"), "end\n")
     assert log.startswith("s3cret\n")
     lines = set(log.splitlines())
     assert {
@@ -170,9 +158,7 @@ async def test_a_secret_in_a_volume_is_brought_up_to_date(made: Pods, kubelet: K
     await made.core.patch_namespaced_secret(
         "creds", made.namespace, {"stringData": {"token": "new"}}
     )
-    async with asyncio.timeout(15):
-        while "seen" not in kubelet.log(made.namespace, "reader", "c"):
-            await asyncio.sleep(0.02)
+    await pods.said(kubelet, (made.namespace, "reader", "c"), "seen")
 
 
 async def test_an_image_that_is_not_in_the_table_is_backed_off_from_until_it_is(
@@ -216,6 +202,23 @@ async def test_a_pod_that_is_to_run_once_ends(made: Pods) -> None:
     assert pods.status(good, "c").state.terminated.reason == "Completed"
     bad = await made.until("bad", lambda p: p.status.phase == "Failed")
     assert pods.status(bad, "c").state.terminated.exit_code == 4
+
+
+async def test_an_image_may_have_nothing_in_it(
+    made: Pods, kubelet: Kubelet, own_plane: ControlPlane
+) -> None:
+    """A static program comes by a volume, as the shim does; nothing else is there."""
+    kubelet.images["scratch"] = Image(directories=())
+    programs = {"name": "programs", "hostPath": {"path": str(own_plane.kubectl.parent)}}
+    static = {
+        "name": "c",
+        "image": "scratch",
+        "command": ["/trunk/kubectl", "version", "--client", "--short"],
+        "volumeMounts": [{"name": "programs", "mountPath": "/trunk", "readOnly": True}],
+    }
+    await made.create(pods.pod("empty", static, volumes=[programs], restartPolicy="Never"))
+    await made.until("empty", lambda p: p.status.phase == "Succeeded")
+    assert "Client Version: v1." in kubelet.log(made.namespace, "empty", "c")
 
 
 async def test_root_is_refused_where_the_pod_says_so(made: Pods) -> None:
@@ -279,11 +282,8 @@ async def test_two_users_meet_at_a_socket_and_only_one_may_remove_it(
         )
     )
     await made.until("meeting", pods.running)
-    async with asyncio.timeout(20):
-        while "unlink 30\n" not in kubelet.log(made.namespace, "meeting", "user"):  # EROFS
-            await asyncio.sleep(0.02)
-        while "peer 0 20002 20002\n" not in kubelet.log(made.namespace, "meeting", "agent"):
-            await asyncio.sleep(0.02)
+    await pods.said(kubelet, (made.namespace, "meeting", "user"), "unlink 30\n")  # EROFS
+    await pods.said(kubelet, (made.namespace, "meeting", "agent"), "peer 0 20002 20002\n")
 
 
 async def test_this_project_runs_in_a_pod_as_a_user_who_is_not_root(

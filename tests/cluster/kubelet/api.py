@@ -20,6 +20,13 @@ class GoneError(Exception):
     """The object is not there any more, or is another one of the same name."""
 
 
+class RefusedError(Exception):
+    """The server takes what it was told for wrong; to say it again would not help."""
+
+    def __init__(self, response: aiohttp.ClientResponse, body: str) -> None:
+        super().__init__(f"{response.method} {response.url.path}: {response.status}: {body}")
+
+
 class Api:
     """One connection for all nodes of a kubelet."""
 
@@ -152,12 +159,15 @@ async def _json(response: aiohttp.ClientResponse) -> Any:
 
     Raises:
         GoneError: There is no such object, or it is not the one that was meant.
-        ApiException: Another refusal.
+        ApiException: It has trouble, or wants less of us; it may be asked again.
+        RefusedError: It will not have this.
     """
     async with response:
         body = await response.read()
         if response.status in (404, 409):
             raise GoneError(body.decode())
-        if response.status >= 400:
+        if response.status >= 500 or response.status in (410, 429):
             raise client.ApiException(status=response.status, reason=body.decode())
+        if response.status >= 400:
+            raise RefusedError(response, body.decode())
         return json.loads(body)
