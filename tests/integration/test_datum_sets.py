@@ -15,9 +15,9 @@ from trunkline.contracts.messages import Claim
 from trunkline.contracts.states import Cause, DatumState
 
 
-@pytest.fixture
-async def lab(nats_server: TestServer) -> AsyncIterator[Lab]:
-    async with make_lab(nats_server) as made:
+@pytest.fixture(params=["python", pytest.param("static", marks=pytest.mark.slow)])
+async def lab(nats_server: TestServer, request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
+    async with make_lab(nats_server, static=request.param == "static") as made:
         yield made
 
 

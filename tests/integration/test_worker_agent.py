@@ -21,9 +21,9 @@ from trunkline.contracts.states import Cause, DatumState
 from trunkline.storage import manifests
 
 
-@pytest.fixture
-async def lab(nats_server: TestServer) -> AsyncIterator[Lab]:
-    async with make_lab(nats_server) as made:
+@pytest.fixture(params=["python", pytest.param("static", marks=pytest.mark.slow)])
+async def lab(nats_server: TestServer, request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
+    async with make_lab(nats_server, static=request.param == "static") as made:
         yield made
 
 

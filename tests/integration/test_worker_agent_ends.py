@@ -26,9 +26,9 @@ QUICK = "test $TRUNKLINE_DATUM_INDEX -lt 10"
 """Ends the first ten datums at once: datums are fetched ahead of others once they are known to be short."""
 
 
-@pytest.fixture
-async def lab(nats_server: TestServer) -> AsyncIterator[Lab]:
-    async with make_lab(nats_server) as made:
+@pytest.fixture(params=["python", pytest.param("static", marks=pytest.mark.slow)])
+async def lab(nats_server: TestServer, request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
+    async with make_lab(nats_server, static=request.param == "static") as made:
         yield made
 
 

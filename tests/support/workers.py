@@ -50,18 +50,48 @@ if uid >= 0:
     os.setuid(uid)
 run_pair(os.environ)
 """
+_RUN_STATIC = """
+import functools, os, sys, threading
+from pathlib import Path
+from tests.support import shims
+from trunkline.runtime import settings
+from trunkline.worker_agent import __main__ as entry, link, linux, namespaces
+from trunkline.worker_agent.files import Workspace
+stops = entry._Stops()
+config = settings.load(entry.Settings, os.environ)
+space = Workspace(Path(config.home_dir).absolute())
+space.prepare()
+linux.become_subreaper()
+pid = os.fork()
+if pid == 0:
+    namespaces.present(space.pfs, space.root)
+    os.chdir(space.work)
+    argv = shims.on_path("static", config.shim_socket)
+    os.execve(argv[0], argv, {"PATH": os.environ["PATH"]})
+threading.Thread(target=entry._bury, args=(pid,), daemon=True).start()
+meet = functools.partial(link.accept, config.shim_socket)
+sys.exit(entry._run(entry.agent(config, os.environ, space, meet, stops)))
+"""
+"""What a pod's two containers do, as one process and its child: agent and static shim. What a killed shim
+leaves is killed as the kernel does it in a container.
+"""
 
 
 class WorkerProcess:
     """An agent and its shim."""
 
-    def __init__(self, name: str, environ: dict[str, str], directory: Path) -> None:
+    def __init__(
+        self, name: str, environ: dict[str, str], directory: Path, *, static: bool = False
+    ) -> None:
         self.name = name
         self.directory = directory
         self.log = directory.with_suffix(".log")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _RUN], env=environ, stdout=log, stderr=log
+                [sys.executable, "-c", _RUN_STATIC if static else _RUN],
+                env=environ,
+                stdout=log,
+                stderr=log,
             )
 
     @property
@@ -83,13 +113,16 @@ class WorkerProcess:
 class Lab:
     """One pipeline: a coordinator's part, and workers by name."""
 
-    def __init__(self, server: TestServer, data: NatsConnection, directory: Path) -> None:
+    def __init__(
+        self, server: TestServer, data: NatsConnection, directory: Path, *, static: bool
+    ) -> None:
         self.server = server
         self.data = data
         self.directory = directory
         self.store_url = f"file://{directory}/store"
         self.store: Store = open_store(self.store_url)
         self.publisher = Window(data)
+        self.static = static
         self.workers: dict[str, WorkerProcess] = {}
         self.tickets: list[JobTicket] = []
         self.url = ""
@@ -301,7 +334,10 @@ class Lab:
             self.directory.chmod(0o755)
             for each in (self.directory / "store", *self.directory.glob("store/**/*"), directory):
                 os.chown(each, run_as, run_as)
-        self.workers[name] = WorkerProcess(name, environ, directory)
+        static = self.static and run_as < 0
+        if static:
+            environ["TRUNKLINE_SHIM_SOCKET"] = f"{directory}.sock"
+        self.workers[name] = WorkerProcess(name, environ, directory, static=static)
         return self.workers[name]
 
     async def close(self) -> None:
@@ -313,12 +349,17 @@ class Lab:
 
 
 @contextlib.asynccontextmanager
-async def lab(server: TestServer) -> AsyncIterator[Lab]:
-    """Give a pipeline on a server, and end all its workers afterwards."""
+async def lab(server: TestServer, *, static: bool = False) -> AsyncIterator[Lab]:
+    """Give a pipeline on a server, and end all its workers afterwards.
+
+    Args:
+        server: Running.
+        static: Whether its workers' commands are started by the static shim.
+    """
     await server.declare(PIPELINE)
     with tempfile.TemporaryDirectory(prefix="tl", ignore_cleanup_errors=True) as name:
         async with server.connect("coordinator-data") as data:
-            made = Lab(server, data, Path(name))
+            made = Lab(server, data, Path(name), static=static)
             try:
                 yield made
             finally:

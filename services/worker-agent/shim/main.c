@@ -39,13 +39,15 @@ enum {
     TERMINATING_AGAIN_US = 3 * 1000 * 1000,
 };
 
+/* Says something on standard error, unless nobody takes it: that must not hold a container up. */
 __attribute__((format(printf, 1, 2))) static void say(const char *text, ...) {
+    struct pollfd polled = {.fd = STDERR_FILENO, .events = POLLOUT};
     char line[512];
     va_list given;
     va_start(given, text);
     int size = vsnprintf(line, sizeof line, text, given);
     va_end(given);
-    if (size > 0)
+    if (size > 0 && poll(&polled, 1, 0) > 0 && polled.revents & POLLOUT)
         dprintf(STDERR_FILENO, "shim: %s\n", line);
 }
 
@@ -73,12 +75,14 @@ static int prepare(void) {
     return signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* Gives a socket to the agent, or -1 with errno. */
+/* Gives a socket to the agent, or -1 with errno. It does not wait for an agent that listens and accepts
+ * nobody: it would not hear a SIGTERM then. */
 static int meet(const struct sockaddr_un *address) {
-    int number = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int number = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (number < 0)
         return -1;
-    if (connect(number, (const struct sockaddr *)address, sizeof *address) == 0)
+    if (connect(number, (const struct sockaddr *)address, sizeof *address) == 0 &&
+        fcntl(number, F_SETFL, 0) == 0)
         return number;
     int error = errno;
     close(number);

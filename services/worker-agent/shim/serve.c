@@ -92,7 +92,7 @@ static bool kill_group(const struct shim *shim, const struct frame *frame) {
         return false;
     for (size_t at = 0; at < shim->commands.count; at++)
         if (shim->commands.running[at].id == frame->id)
-            kill(-shim->commands.running[at].pid, (int)number);
+            kill(-shim->commands.running[at].pid, (int)(number & INT32_MAX));
     return true;
 }
 
@@ -109,7 +109,7 @@ static bool open_up(const struct shim *shim, const struct frame *frame) {
 
 static bool open_file(const struct shim *shim, const struct frame *frame) {
     struct reader reader = reader_of(frame->payload, frame->size);
-    int flags = (int)read_u32(&reader);
+    int flags = (int)(read_u32(&reader) & INT32_MAX);
     const char *path = read_string(&reader);
     if (path == NULL)
         return false;

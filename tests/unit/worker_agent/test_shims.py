@@ -212,19 +212,23 @@ time.sleep(60)
         task.cancel()
 
 
-async def test_a_thousand_commands_leave_neither_descriptor_nor_process(shim):
+async def test_a_thousand_commands_leave_neither_descriptor_nor_process_nor_memory(shim):
     null = os.open(os.devnull, os.O_RDWR)
-    shim.link.recipe(0, Recipe(("sh", "-c", "exit $CODE"), {"PATH": PATH}), (null, null, null))
-    os.close(null)
+    large = {"PATH": PATH, "LARGE": "x" * 100_000}
+    recipe = Recipe(("sh", "-c", "exit $CODE"), large, flags=RecipeFlag.INHERIT_ENV)
+    shim.link.recipe(0, recipe, (null, null, null))
     process = psutil.Process(shim.process.pid)
     async with asyncio.timeout(25):
         await shim.link.spawn(0, "sh", {"CODE": "0"}).ended()
-        before = process.num_fds()
+        before, resident = process.num_fds(), process.memory_info().rss
         for _ in range(25):
+            shim.link.recipe(0, recipe, (null, null, null))
             children = [shim.link.spawn(0, "sh", {"CODE": str(code)}) for code in range(40)]
             codes = [os.waitstatus_to_exitcode((await each.ended()).status) for each in children]
             assert codes == list(range(40))
+    os.close(null)
     assert (process.num_fds(), process.children()) == (before, [])
+    assert process.memory_info().rss - resident < 1_500_000  # 25 recipes would be 2,500,000
 
 
 # --- frames ---------------------------------------------------------------------------------------
@@ -260,6 +264,21 @@ async def test_a_variable_without_a_name_is_told_of_its_command_alone(shim):
             await shim.link.spawn(0, "true", {"": "x"}).ended()
         assert (caught.value.number, caught.value.step) == (22, Step.COMMAND)
         assert (await shim.link.spawn(0, "true", {}).ended()).status == 0
+
+
+async def test_numbers_that_mean_nothing_hurt_nobody(shim, tmp_path):
+    null = os.open(os.devnull, os.O_RDWR)
+    shim.link.recipe(0, Recipe(("sleep", "60"), {"PATH": PATH}), (null, null, null))
+    os.close(null)
+    child = shim.link.spawn(0, "sleep", {})
+    for number in (2**32 - 1, 2**31, 65, 0):
+        shim.link.kill(child, number)
+        with pytest.raises(OSError, match=r".*"):
+            await shim.link.open(str(tmp_path / "no" / "file"), number)
+    assert child.running
+    shim.link.kill(child)
+    async with asyncio.timeout(10):
+        assert (await child.ended()).status == signal.SIGKILL
 
 
 def recipe_of(argv: bytes, variables: bytes, *, count: int = 1, variable_count: int = 0) -> bytes:

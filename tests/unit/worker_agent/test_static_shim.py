@@ -194,6 +194,23 @@ def test_without_an_agent_the_shim_ends_after_its_time(tmp_path):
     assert b"no agent on" in done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", shims.BOTH)
+@pytest.mark.parametrize("met", [False, True])
+async def test_a_shim_that_is_told_to_stop_waits_some_seconds_for_its_agent_to_come(kind, met):
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/agent.sock"
+        if met:
+            shim = await shims.come(shims.on_path(kind, path, 60), path)
+            await shim.link.hello()
+            shim.link.close()
+            started = shim.process
+        else:
+            started = subprocess.Popen(shims.on_path(kind, path, 60), stderr=subprocess.DEVNULL)
+        started.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(started.wait, 20) in (75, -signal.SIGTERM)
+
+
 # --- what is built --------------------------------------------------------------------------------
 
 

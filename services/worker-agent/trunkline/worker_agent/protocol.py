@@ -61,6 +61,9 @@ _PAIR = struct.Struct("<ii")
 EXITED_FIELDS = 10
 _EXITED = struct.Struct(f"<{EXITED_FIELDS}q")
 _HELLO = struct.Struct("<4I")
+_INT_MAX = 0x7FFFFFFF
+"""What a system call takes for a number."""
+
 BODY_MIN = 5
 """What every frame has behind its length: type and id."""
 
@@ -277,7 +280,7 @@ def kill(number: int, signal: int) -> bytes:
 
 def read_kill(payload: bytes) -> int:
     """Return the signal in a KILL payload."""
-    return _Reader(payload).u32()
+    return _Reader(payload).u32() & _INT_MAX
 
 
 def chmod(number: int, path: str) -> bytes:
@@ -298,7 +301,7 @@ def read_chmod(payload: bytes) -> str:
 def read_open(payload: bytes) -> tuple[int, str]:
     """Return flags and path in an OPEN payload."""
     reader = _Reader(payload)
-    return reader.u32(), reader.string()
+    return reader.u32() & _INT_MAX, reader.string()
 
 
 # --- the shim's frames ----------------------------------------------------------------------------
