@@ -165,9 +165,10 @@ class Workspace:
         pfs, _ = self._sources
         with disk.writing(pfs):
             self._standing.keep(place.names)
+            known = {OUT: [], **(place.known or {})}
             for name in place.names:
                 try:
-                    if not self._standing.fill(name, f"{place.directory}/{name}"):
+                    if not self._standing.fill(name, f"{place.directory}/{name}", known.get(name)):
                         os.rename(f"{place.directory}/{name}", f"{pfs}/{name}")  # noqa: PTH104
                 except FileNotFoundError:  # moved by a try that failed half-way
                     continue
@@ -204,7 +205,10 @@ class Workspace:
         path, target = f"{self.pfs}/{name}", f"{place.directory}/{name}"
         if self.occupied:
             place.held = True
-            if self._standing.empty(name, target):
+            found = self._standing.empty(name, target)
+            if found is not None:
+                if name != OUT and place.known is not None and set(found) != set(place.known[name]):
+                    place.known = None
                 return
             place.known = None
         _move(path, target)
@@ -284,8 +288,13 @@ class Workspace:
         try:
             for name in known.pop(OUT):  # which is a directory like new but for these files
                 os.unlink(f"{place.out}/{name}")  # noqa: PTH108
+            if place.held:  # by a command that has never seen these directories, only their entries
+                for name, files in known.items():
+                    for file in files:
+                        os.unlink(f"{place.directory}/{name}/{file}")  # noqa: PTH108
+                return True
             return all(
-                self._spares.clear(f"{place.directory}/{name}", files, keep=not place.held)
+                self._spares.clear(f"{place.directory}/{name}", files)
                 for name, files in known.items()
             )
         except OSError:

@@ -157,10 +157,16 @@ class Runner:
         self._told += 1
         return number
 
-    def hear(self, sink: Sink | None) -> None:
-        """Of a command that goes on: what it prints from now on is for another sink, or for none."""
+    def hear(self, sink: Sink) -> None:
+        """Of a command that goes on: hand on to this sink what it prints from now on."""
         for pipe in self._pipes:
             pipe.turn(sink)
+
+    def unhear(self) -> None:
+        """Of a command that goes on: hand on what it has printed until now, and drop the rest."""
+        for pipe in self._pipes:
+            pipe.look()
+            pipe.turn(None)
 
     async def kill(self, child: Child) -> protocol.Exited:
         """End a command, if it has not ended by itself, and return how it ended.
@@ -287,13 +293,16 @@ class _Pipe:
         fcntl.fcntl(self.write, fcntl.F_SETFL, 0)
 
     def turn(self, sink: Sink | None) -> None:
-        """Read what fits into it, which is all that was printed until now; then hand on to this sink.
+        """Hand on what is read from now on to this sink."""
+        self._sink = sink
+
+    def look(self) -> None:
+        """Read what fits into it, which is all that was printed until now.
 
         Not to its end: who lives may print for ever.
         """
         if self._read >= 0:
             self._readable()
-        self._sink = sink
 
     def end(self) -> None:
         """Read what is there, to its end; hand on no more.

@@ -77,12 +77,12 @@ class Spares:
         """Whether no more directories are wanted."""
         return len(self._sets) >= _MOST
 
-    def clear(self, path: str, files: list[str], *, keep: bool) -> bool:
-        """Take these files out of a directory, to keep them or not; return whether it is like new then."""
+    def clear(self, path: str, files: list[str]) -> bool:
+        """Take these files out of a directory; return whether it is like new then."""
         fd = os.open(path, _DIRECTORY)
         try:
             for name in files:
-                if not (keep and self._keep_file(fd, name)):
+                if not self._keep_file(fd, name):
                     os.unlink(name, dir_fd=fd)
             plain = self._directory.fits(os.fstat(fd), os.listxattr(fd))
             # it is no link, so its path will do: a descriptor would be copied and rewound for this

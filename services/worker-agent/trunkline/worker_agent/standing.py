@@ -13,6 +13,7 @@ closed to us.
 import contextlib
 import os
 import stat
+from collections.abc import Sequence
 
 _MANY = 256
 """Entries: to move so many costs as much as making and removing a directory some ten times."""
@@ -26,34 +27,41 @@ class Standing:
         self._pfs = pfs
         self._inodes: dict[str, int] = {}
 
-    def fill(self, name: str, source: str) -> bool:
-        """Move all entries of a directory in; return False if it must be moved itself."""
+    def fill(self, name: str, source: str, known: Sequence[str] | None) -> bool:
+        """Move all entries of a directory in; return False if it must be moved itself.
+
+        Args:
+            name: Of the top directory.
+            source: The directory.
+            known: Its entries, where they are known.
+        """
         if name not in self._inodes:
             return False
-        for entry in os.listdir(source):  # noqa: PTH208
-            os.rename(f"{source}/{entry}", f"{self._pfs}/{name}/{entry}")  # noqa: PTH104
+        for entry in os.listdir(source) if known is None else known:  # noqa: PTH208
+            with contextlib.suppress(FileNotFoundError):  # moved by a try that failed half-way
+                os.rename(f"{source}/{entry}", f"{self._pfs}/{name}/{entry}")  # noqa: PTH104
         return True
 
-    def empty(self, name: str, target: str) -> bool:
-        """Move all entries of a top directory out; return False if it must be moved itself."""
+    def empty(self, name: str, target: str) -> list[str] | None:
+        """Move all entries of a top directory out and return them; None: it must be moved itself."""
         path = f"{self._pfs}/{name}"
         inode = self._inodes.pop(name, 0)
         try:
             found = os.lstat(path)
             if not stat.S_ISDIR(found.st_mode) or inode not in (0, found.st_ino):
-                return False
+                return None
             with os.scandir(path) as entries:
                 listed = [(each.name, each.is_dir(follow_symlinks=False)) for each in entries]
         except OSError:
-            return False
+            return None
         if len(listed) > _MANY or any(is_directory for _, is_directory in listed):
-            return False
+            return None
         if not inode:
             os.mkdir(target)  # noqa: PTH102
         for entry, _ in listed:
             os.rename(f"{path}/{entry}", f"{target}/{entry}")  # noqa: PTH104
         self._inodes[name] = found.st_ino
-        return True
+        return [entry for entry, _ in listed]
 
     def keep(self, names: tuple[str, ...]) -> None:
         """Let none stand but these; all of them are empty."""

@@ -65,17 +65,18 @@ class _Process:
 
     def __init__(self, child: Child, door: Door, transform: object) -> None:
         self.child, self.door, self.transform = child, door, transform
+        self.before = Usage()
+        """What it had used when its last datum was finished."""
         self._gauge: Gauge | None = None
 
     def used(self) -> Usage:
-        """Return what it has used so far, and forget the peak."""
+        """Return what it has used since this was asked last."""
         if self._gauge is None:
-            if not self.door.leader:
-                return Usage()
             self._gauge = Gauge(self.door.leader)
-        usage = self._gauge.read()
+        before, self.before = self.before, self._gauge.read()
         self._gauge.forget_peak()
-        return usage
+        cpu_s = max(0.0, self.before.cpu_s - before.cpu_s)
+        return self.before._replace(cpu_s=cpu_s)
 
     def close(self) -> None:
         """Hear it no more, and look at it no more."""
@@ -149,32 +150,27 @@ class Warm:
         if self._up is not None and not (self.up and self._up.transform == wanted.transform):
             await self.end()
         known = self._up
-        if known is None:
-            one, before = await self._started(wanted, sink), Usage()
-        else:
+        if known is not None:
             self._runner.hear(sink)
-            one, before = known, known.used()
+        one = known or await self._started(wanted, sink)
         limit_s = max(self._start_s, wanted.timeout_s or 0.0)
         door = one.door
         if not await self._until(one, lambda: door.waiting and door.give(wanted.lines), limit_s):
             if one.child.running:
-                return await self._ended(one, before, outcome.NotReady(limit_s))
+                return await self._ended(one, outcome.NotReady(limit_s))
             if known is None:
-                return await self._ended(one, before, None)
+                return await self._ended(one, None)
             await self._killed()  # it went while it waited
             return await self._handed(wanted, sink)
         self._in_vain = 0
         if not await self._until(one, lambda: not door.busy, wanted.timeout_s):
             timed_out = one.child.running and wanted.timeout_s is not None
             late = outcome.TimedOut(wanted.timeout_s or 0.0) if timed_out else None
-            return await self._ended(one, before, late)
-        self._runner.hear(None)
+            return await self._ended(one, late)
+        self._runner.unhear()
+        ended = outcome.Exited(0) if door.error is None else outcome.Told(door.error)
         used = one.used()
-        return process.Run(
-            outcome.Exited(0) if door.error is None else outcome.Told(door.error),
-            cpu_s=max(0.0, used.cpu_s - before.cpu_s),
-            peak_rss_bytes=used.peak_rss_bytes,
-        )
+        return process.Run(ended, cpu_s=used.cpu_s, peak_rss_bytes=used.peak_rss_bytes)
 
     async def _started(self, wanted: Wanted, sink: process.Sink) -> _Process:
         if self._in_vain:
@@ -200,9 +196,7 @@ class Warm:
             except errors.UnavailableError:
                 await asyncio.sleep(_PAUSE_MAX_S)
 
-    async def _ended(
-        self, one: _Process, before: Usage, ended: outcome.Ended | None
-    ) -> process.Run:
+    async def _ended(self, one: _Process, ended: outcome.Ended | None) -> process.Run:
         """Return how a run went whose process is gone, or is to be."""
         exited = await self._killed()
         if ended is None:
@@ -210,7 +204,7 @@ class Warm:
         cpu_s = (exited.user_us + exited.system_us) / 1e6
         return process.Run(
             ended,
-            cpu_s=max(0.0, cpu_s - before.cpu_s),
+            cpu_s=max(0.0, cpu_s - one.before.cpu_s),
             peak_rss_bytes=exited.peak_rss_kib * 1024,
             left=exited.left,
         )
