@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("workload", "scale"),
-    [("w1", 0.1), ("w2", 0.1), ("w3", 0.1), ("w3p", 0.1), ("w5", 0.05), ("storm", 0.2)],
+    [("w1", 0.1), ("w2", 0.1), ("w3", 0.1), ("w3p", 0.1), ("storm", 0.2)],
 )
 def test_a_small_run_of_a_workload_tells_all_its_figures(
     workload: str, scale: float, tmp_path: Path

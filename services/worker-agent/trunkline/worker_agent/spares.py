@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from trunkline.storage import disk
 
-_MOST = 64
-"""Of either kind: more than datums are in hand."""
+_MOST = 256
+"""Of either kind: more than datums are in hand, or have an outcome on its way, but in the worst case."""
 _FILE_BYTES = 64 * 1024
 """Files over this size are deleted: they would keep their room."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
