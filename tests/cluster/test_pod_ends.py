@@ -115,7 +115,8 @@ async def test_the_death_of_process_1_is_the_death_of_all_and_of_nobody_else(
     assert kubelet.pid(made.namespace, "pair", "agent") == agent
 
 
-HUNGRY = "tail /dev/zero; echo code $?; sleep 1000"
+COUNTER = "/sys/fs/cgroup/memory/memory.oom_control"
+HUNGRY = f"tail /dev/zero; echo code $?; grep 'oom_kill ' {COUNTER}; sleep 1000"
 LIMITED: Any = {"resources": {"limits": {"memory": "64Mi"}}}
 
 
@@ -128,10 +129,10 @@ def by_looking(request: pytest.FixtureRequest, kubelet: Kubelet) -> bool:
 
 @pytest.mark.usefixtures("by_looking")
 async def test_a_child_that_takes_too_much_dies_alone(made: Pods, kubelet: Kubelet) -> None:
-    """Nothing in the pod's status says so, as on nodes that kill single processes."""
+    """Nothing in the pod's status says so, as on nodes that kill single processes; its group does."""
     await made.create(pods.pod("child", pods.container("user", HUNGRY, **LIMITED)))
     found = await made.until("child", pods.running)
-    await pods.said(kubelet, (made.namespace, "child", "user"), "code 137")
+    await pods.said(kubelet, (made.namespace, "child", "user"), "code 137\noom_kill 1\n")
     found = await made.until("child", pods.running)
     assert pods.status(found, "user").restart_count == 0
     assert pods.status(found, "user").last_state.terminated is None

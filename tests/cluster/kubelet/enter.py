@@ -82,8 +82,8 @@ def _build(root: Path, plan: dict[str, Any]) -> None:
     (root / "dev/shm").mkdir()
     _mount("tmpfs", root / "dev/shm", "tmpfs", _NO_SUID | _NO_DEVICES, "mode=1777")
     _mount("proc", root / "proc", "proc", _NO_SUID | _NO_DEVICES | _NO_EXEC)
-    if plan["cgroup"] is not None:
-        _bind(plan["cgroup"], root / "sys/fs/cgroup/memory", read_only=True)
+    if plan["counters"] is not None:
+        _bind(plan["counters"], root / "sys/fs/cgroup/memory", read_only=True)
     for volume in plan["mounts"]:
         _bind(volume["source"], root / volume["target"].lstrip("/"), read_only=volume["read_only"])
     if plan["read_only_root"]:

@@ -1,8 +1,8 @@
 """Memory limits of containers, and who is killed when one is passed.
 
-By a cgroup (version 1) where this machine lets us make one: then the kernel kills, and the container
-sees its own counters under `/sys/fs/cgroup/memory`, as it does on a node. Elsewhere by looking at what the
-processes have resident, some times a second: then we kill. `LIMITED_BY` says which of them it is here.
+By a cgroup (version 1) where this machine lets us make one: then the kernel kills. Elsewhere by looking at
+what the processes have resident, some times a second: then we kill. Either way the container sees
+how many were killed in `/sys/fs/cgroup/memory/memory.oom_control`, as it does on a node. `LIMITED_BY` says which of them it is here.
 
 Who is killed: the largest process of the container, as on nodes with cgroups of version 1 or with
 `singleProcessOOMKill`; or, `whole=True`, the container, as on nodes with cgroups of version 2.
@@ -11,6 +11,8 @@ Who is killed: the largest process of the container, as on nodes with cgroups of
 import asyncio
 import contextlib
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +29,8 @@ class Memory(Protocol):
 
     cgroup: Path | None
     """What its first process has to join."""
+    counters: Path | None
+    """A directory with the file `memory.oom_control`, to be shown to it as its own group."""
 
     async def watch(self, first: int, kill: Kill) -> None:
         """See to the limit until cancelled; `first` is the container's process 1, on the host."""
@@ -42,6 +46,7 @@ class Unlimited:
     """The memory of a container without a limit."""
 
     cgroup: Path | None = None
+    counters: Path | None = None
 
     async def watch(self, first: int, kill: Kill) -> None:
         """Do nothing."""
@@ -60,6 +65,7 @@ class CgroupMemory:
     def __init__(self, parent: Path, limit: int, *, whole: bool) -> None:
         self._group = leftovers.make(parent, "memory", Path.rmdir)
         self.cgroup: Path | None = self._group
+        self.counters: Path | None = self._group
         self._whole, self._seen = whole, False
         (self._group / "memory.limit_in_bytes").write_text(str(limit))
         self._control = (self._group / "memory.oom_control").open()
@@ -97,12 +103,15 @@ class CgroupMemory:
 
 
 class ResidentMemory:
-    """Limited by looking."""
+    """Limited by looking; the counter that the container sees is a file that we write."""
 
     cgroup: Path | None = None
 
     def __init__(self, limit: int, *, whole: bool) -> None:
-        self._limit, self._whole, self._seen = limit, whole, False
+        self._limit, self._whole, self._kills = limit, whole, 0
+        self._shown = leftovers.make(Path(tempfile.gettempdir()), "memory")
+        self.counters: Path | None = self._shown
+        self._count()
 
     async def watch(self, first: int, kill: Kill) -> None:
         """Look at all processes of the container."""
@@ -115,19 +124,25 @@ class ResidentMemory:
         sizes = {process: process.memory_info().rss for process in (first, *first.children(True))}
         if sum(sizes.values()) <= self._limit:
             return
-        self._seen = True
+        self._kills += 1
+        self._count()  # first: who learns of the death may ask at once
         largest = max(sizes, key=lambda process: sizes[process])
         if self._whole or largest == first:
             kill()
         else:
             largest.kill()
 
+    def _count(self) -> None:
+        path = self._shown / "memory.oom_control"
+        path.write_text(f"oom_kill_disable 0\nunder_oom 0\noom_kill {self._kills}\n")
+
     def exhausted(self) -> bool:
         """Say whether we killed."""
-        return self._seen
+        return self._kills > 0
 
     def close(self) -> None:
-        """Do nothing."""
+        """Remove the counter."""
+        shutil.rmtree(self._shown)
 
 
 def _own_group() -> Path | None:

@@ -137,10 +137,9 @@ def _write(plan: Plan, directory: Path, answer: int, memory: Memory) -> Path:
     root, path = directory / "root", directory / "plan.json"
     root.mkdir(exist_ok=True)
     path.touch(mode=0o600)
-    cgroup = None if memory.cgroup is None else str(memory.cgroup)
-    path.write_text(
-        json.dumps({**asdict(plan), "root": str(root), "answer": answer, "cgroup": cgroup})
-    )
+    places = {"root": root, "cgroup": memory.cgroup, "counters": memory.counters}
+    planned = {name: None if place is None else str(place) for name, place in places.items()}
+    path.write_text(json.dumps({**asdict(plan), **planned, "answer": answer}))
     return path
 
 
