@@ -4,10 +4,12 @@ All that holds for a worker (test_worker_agent.py and the others) holds for this
 `make test-slow` shows; here stands what only it does.
 """
 
+import asyncio
+import contextlib
 import os
-import signal
 from collections.abc import AsyncIterator
 
+import psutil
 import pytest
 from tests.support.nats import TestServer
 from tests.support.workers import Lab
@@ -41,8 +43,10 @@ async def test_a_worker_that_is_told_to_stop_lets_its_shim_go(lab: Lab) -> None:
     tasks = await lab.datums(ticket, 5)
     worker = await lab.worker("w1", ticket)
     assert [each.state for each in await lab.outcomes(tasks)] == [DatumState.PROCESSED] * 5
-    pid = worker.shim
-    os.kill(pid, signal.SIGTERM)  # in a pod both containers are told, and the shim tells the agent
+    shim = psutil.Process(worker.shim)
+    shim.terminate()  # in a pod both containers are told, and the shim tells the agent
     assert await worker.code() == 0
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    async with asyncio.timeout(10):  # the agent's last word reaches it, whoever ends first
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while shim.status() != psutil.STATUS_ZOMBIE:
+                await asyncio.sleep(0.01)
