@@ -11,6 +11,9 @@ message on `subjects.attempts`, changed by compare-and-set only) holds one entry
    each datum that the worker's claim says was *executing*, with cause `worker-lost` and the time;
    then it naks. The unbegun ones are naked without a record.
 4. A worker that comes back (same incarnation) within CHARGE_AFTER_S withdraws those entries.
+5. A worker that gets back a datum whose last try failed on itself *passes it on*: it counts that in the
+   ledger and naks with a short delay, so that another one may take it that waits for work. Whether there is
+   one it does not know, so after PASSES_MAX passes it tries again itself.
 
 So at each step a crash leaves a ledger that charges at most one attempt too few: a started attempt
 without an end is taken as lost once its worker is known to be gone, and a datum that always kills
@@ -29,9 +32,20 @@ CHARGE_AFTER_S = 10.0
 FREE_BOUND = 20
 """How many attempts that charge nobody a datum may use up before it is quarantined all the same."""
 
+PASSES_MAX = 2
+"""How often a worker passes on a datum that failed on it, after each try. The server gives a message to
+whoever has waited longest, so the first pass reaches another worker if one waits at all."""
+
+PASS_DELAY_S = 0.05
+"""Seconds until such a datum comes again; a worker that is alone tries again PASSES_MAX times that later."""
+
 CHARGED = frozenset({Cause.USER_EXIT, Cause.USER_TIMEOUT, Cause.OOM, Cause.WORKER_LOST})
 """Causes that count against `datum_tries`. A container that is lost without its worker is not among
 them: it may be no fault of the datum's, and FREE_BOUND ends what always takes it along."""
+
+
+_PASSED = CHARGED | {Cause.NO_RESOURCES}
+"""Causes after which a datum is rather tried somewhere else."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -58,6 +72,8 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, tag="attempt-ledger.v1")
 
     attempts: tuple[Attempt, ...] = ()
     generation: int = 1
+    passed: int = 0
+    """How often the datum was passed on since its last attempt."""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -70,6 +86,12 @@ class Wait(msgspec.Struct, frozen=True):
     delay_s: float
 
 
+class PassOn(msgspec.Struct, frozen=True):
+    """Its last try failed on who asks: count this pass, and nak with this delay."""
+
+    delay_s: float
+
+
 class GiveUp(msgspec.Struct, frozen=True):
     """The datum is at the end of its tries: publish this outcome, with the ledger."""
 
@@ -77,7 +99,7 @@ class GiveUp(msgspec.Struct, frozen=True):
     reason: str
 
 
-Verdict = Run | Wait | GiveUp
+Verdict = Run | Wait | PassOn | GiveUp
 
 
 def charged(ledger: Ledger) -> list[Attempt]:
@@ -89,13 +111,14 @@ def charged(ledger: Ledger) -> list[Attempt]:
     return [each for each in ledger.attempts if each.cause is None or each.cause in CHARGED]
 
 
-def verdict(ledger: Ledger, tries: int, now_ns: int) -> Verdict:
+def verdict(ledger: Ledger, tries: int, now_ns: int, incarnation: str = "") -> Verdict:
     """Return what is to be done about a datum with this ledger that was delivered once more.
 
     Args:
         ledger: What is recorded about the datum.
         tries: The spec's `datum_tries`, at least 1.
         now_ns: Wall clock, nanoseconds since the epoch.
+        incarnation: Who asks, and would run it; empty for one that passes nothing on.
     """
     counted = charged(ledger)
     if len(counted) >= tries:
@@ -114,7 +137,19 @@ def verdict(ledger: Ledger, tries: int, now_ns: int) -> Verdict:
     if len(ledger.attempts) - len(counted) >= FREE_BOUND:
         reason = f"given up after {FREE_BOUND} attempts that were no fault of the datum's"
         return GiveUp(state=DatumState.QUARANTINED, reason=reason)
+    if ledger.passed < PASSES_MAX and _failed_on(ledger, incarnation):
+        return PassOn(delay_s=PASS_DELAY_S)
     return Run()
+
+
+def _failed_on(ledger: Ledger, incarnation: str) -> bool:
+    last = ledger.attempts[-1] if ledger.attempts else None
+    return last is not None and last.incarnation == incarnation and last.cause in _PASSED
+
+
+def passed(ledger: Ledger) -> Ledger:
+    """Return the ledger with one more pass."""
+    return msgspec.structs.replace(ledger, passed=ledger.passed + 1)
 
 
 def started(ledger: Ledger, attempt: Attempt) -> Ledger:
@@ -122,7 +157,7 @@ def started(ledger: Ledger, attempt: Attempt) -> Ledger:
     own = (each for each in ledger.attempts if each.incarnation == attempt.incarnation)
     if any(each.ended_ns == 0 for each in own):
         return ledger
-    return msgspec.structs.replace(ledger, attempts=(*ledger.attempts, attempt))
+    return msgspec.structs.replace(ledger, attempts=(*ledger.attempts, attempt), passed=0)
 
 
 def ended(ledger: Ledger, attempt: Attempt) -> Ledger:

@@ -86,6 +86,35 @@ def test_an_end_without_a_recorded_start_is_recorded_too():
     assert [each.cause for each in closed.attempts] == [Cause.USER_EXIT]
 
 
+def test_a_try_that_failed_here_is_passed_on_and_one_that_failed_elsewhere_is_run():
+    failed = ledger(attempt(Cause.USER_EXIT, by="w1"))
+    passed = attempts.PassOn(attempts.PASS_DELAY_S)
+    assert attempts.verdict(failed, 3, NOW, "w1") == passed
+    assert attempts.verdict(failed, 3, NOW, "w2") == attempts.Run()
+    drained = ledger(attempt(Cause.USER_EXIT), attempt(Cause.DRAINED))
+    assert attempts.verdict(drained, 3, NOW, "w1") == attempts.Run()
+
+
+@given(st.lists(st.sampled_from(["w1", "w2", "w3"]), max_size=60), st.integers(1, 6))
+def test_passes_are_bounded_free_of_charge_and_change_no_number_of_tries(takers, tries):
+    """Whoever gets it each time, and if it is one worker only: it ends after exactly its tries."""
+    found, passes, runs = ledger(), 0, 0
+    for taker in [*takers, *["w1"] * (tries * (attempts.PASSES_MAX + 1))]:
+        match attempts.verdict(found, tries, NOW, taker):
+            case attempts.PassOn():
+                found = attempts.passed(found)
+                passes += 1
+            case attempts.Run():
+                found = attempts.started(found, attempt(by=taker))
+                found = attempts.ended(found, attempt(Cause.USER_EXIT, by=taker))
+                runs += 1
+            case _:
+                break
+    assert isinstance(attempts.verdict(found, tries, NOW, "w1"), attempts.GiveUp)
+    assert runs == len(found.attempts) == tries
+    assert passes <= attempts.PASSES_MAX * (tries - 1)
+
+
 @given(
     st.lists(st.sampled_from([None, *Cause]), max_size=40),
     st.integers(min_value=1, max_value=10),
