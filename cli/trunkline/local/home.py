@@ -8,6 +8,7 @@
 | context.json | how a client reaches the installation: URL of NATS, URL of the store |
 | lock | held by the supervisor while it runs; its text is the supervisor's process id |
 | nats/ | the server's configuration, credentials and JetStream's files |
+| secrets/<name>/<key> | values that commands are given, mode 0600; made by `trunkline create secret` |
 | store/ | objects: bytes of files, manifests, runs |
 | workers/<name>/ | private directories of worker processes |
 | pool.sock | the process pool's socket |
@@ -75,6 +76,11 @@ class Home:
     def store_url(self) -> str:
         """The object store's URL."""
         return self.store.as_uri()
+
+    @property
+    def secrets(self) -> Path:
+        """Where secrets lie; not made before there is one."""
+        return self.root / "secrets"
 
     @property
     def workers(self) -> Path:

@@ -57,6 +57,7 @@ def prepare(home: Home, *, port: int | None, settings: Mapping[str, str]) -> Pla
                     **settings,
                     **store,
                     **_access(made, "coordinator", "coordinator-data"),
+                    "TRUNKLINE_SECRETS_DIR": str(home.secrets),
                     "TMPDIR": str(_spool(home)),
                 },
             ),

@@ -50,6 +50,7 @@ async def run(environ: Mapping[str, str]) -> None:
             environ={
                 **cluster.handed_on(environ, Settings, LocalSettings),
                 "TRUNKLINE_STORE": config.store,
+                "TRUNKLINE_SECRETS_DIR": str(home.secrets),
             },
             default_nodes=config.nodes or None,
             grace_s=config.worker_grace_s,

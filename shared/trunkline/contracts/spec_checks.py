@@ -41,7 +41,9 @@ label_value = matching(
     "a label's value as Kubernetes has it: at most 63 of A-Za-z0-9_.-",
 )
 object_name = matching("name", _DOMAIN, "a name as Kubernetes has it: a-z 0-9 . -")
-secret_key = matching("key", r"[A-Za-z0-9_.-]{1,253}", "1 to 253 of A-Za-z0-9_.-")
+secret_key = matching(
+    "key", r"(?!\.\.|\.$)[A-Za-z0-9_.-]{1,253}", "1 to 253 of A-Za-z0-9_.-, not beginning with `..`"
+)
 mount_path = matching(
     "mount path", r"/(?!pfs(/|$))[^:\0]+", "an absolute path outside of /pfs, without `:`"
 )

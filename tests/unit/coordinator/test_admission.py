@@ -15,9 +15,6 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "same_path": changed(same_path="concatenate"),
     "pfs.lazy": changed(input={"union": [pfs(), pfs(lazy=True)]}),
     "pfs.trigger": changed(input=pfs(trigger={"commits": 2})),
-    "transform.err_cmd": transform(err_cmd=["true"]),
-    "transform.err_stdin": transform(err_cmd=["sh"], err_stdin=["x"]),
-    "transform.secrets": transform(secrets=[{"name": "a", "mount_path": "/a"}]),
 }
 
 
@@ -44,6 +41,30 @@ def test_each_key_is_that_of_a_field():
 
     known = {key.removeprefix("spec.") for key in keys(spec_tables.SPEC, set())}
     assert admission.NOT_YET.keys() <= known
+
+
+def test_a_secret_that_is_not_there_is_refused_where_that_is_known():
+    given = [
+        {"name": "db", "env_var": "USER", "key": "user"},
+        {"name": "db", "env_var": "WORD", "key": "word"},
+        {"name": "tls", "mount_path": "/tls"},
+        {"name": "gone", "mount_path": "/gone"},
+    ]
+    wanted = spec_parsing.convert(transform(secrets=given))
+    there = {"db": ("user",), "tls": ()}
+    assert dict(admission.missing_secrets(wanted, there)) == {
+        "$.transform.secrets[1].key": (
+            "secret 'db' has no key 'word': `trunkline create secret db` with that key"
+        ),
+        "$.transform.secrets[3].name": (
+            "secret 'gone' does not exist: `trunkline create secret gone` first"
+        ),
+    }
+    assert admission.missing_secrets(wanted, None) == []
+    nothing = Installed(pipelines={}, repos={}, heads={}, local=True, secrets={})
+    decision = pipelines.accept(wanted, nothing, Fresh(set_id="5" * 32, salt="f" * 32, now_ns=7))
+    assert isinstance(decision, Refused)
+    assert "$.transform.secrets[0].name" in dict(decision.problems)
 
 
 def test_defaults_that_are_spelled_out_are_nothing_to_refuse():

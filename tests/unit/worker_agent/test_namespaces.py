@@ -18,20 +18,27 @@ why = namespaces.present(home / "pfs", home / "root")
 if why:
     print("refused:", why)
     sys.exit(9)
+for path in sys.argv[4:]:
+    try:
+        namespaces.show(str(home / "secret"), path)
+    except OSError as error:
+        print(path, error.strerror)
 os.execvp("sh", ["sh", "-c", sys.argv[3]])
 """
 
 
-def present(home: Path, who: str, script: str) -> subprocess.CompletedProcess[str]:
+def present(home: Path, who: str, script: str, *shown: str) -> subprocess.CompletedProcess[str]:
     (home / "pfs").mkdir()
     (home / "root").mkdir()
+    (home / "secret").mkdir()
+    (home / "secret" / "word").write_text("geheim\n")
     home.chmod(0o777)
     (home / "pfs").chmod(0o777)
     (home / "pfs" / "hello").write_text("inside\n")
     if who == "nobody":
         os.chown(home / "root", 65534, 65534)
     done = subprocess.run(
-        [sys.executable, "-c", _PRESENT, str(home), who, script],
+        [sys.executable, "-c", _PRESENT, str(home), who, script, *shown],
         capture_output=True,
         check=False,
         text=True,
@@ -77,3 +84,30 @@ def test_nothing_of_it_is_seen_outside(home):
     assert Path("/proc/self/mounts").read_text() == mounts
     assert Path("/pfs").exists() == was_there
     assert not Path("/made-in-root").exists()
+
+
+@pytest.mark.parametrize("who", USERS)
+def test_further_directories_are_shown_read_only_and_made_in_this_namespace_only(home, who):
+    if Path("/pfs").exists():
+        pytest.skip("there is no root of our own to make them in")
+    (home / "there").mkdir()
+    script = "cat /secret-of-a-test/db/word /secret-of-a-test/tls/word $0/word; echo 1 > $0/more"
+    shown = ["/secret-of-a-test/db", "/secret-of-a-test/tls", str(home / "there")]
+    done = present(home, who, script.replace("$0", str(home / "there")), *shown)
+    assert done.stdout == "geheim\n" * 3
+    assert "ead-only" in done.stderr
+    assert not Path("/secret-of-a-test").exists()
+    assert list((home / "there").iterdir()) == []
+    assert [each.name for each in (home / "secret").iterdir()] == ["word"]
+
+
+def test_nothing_is_made_on_the_machine_and_nothing_covers_pfs(home):
+    missing = str(home / "missing")
+    done = present(home, "self", "ls /pfs", missing, "/", "/pfs/x", "/usr/../pfs")
+    why = "it would cover what commands need"
+    assert done.stdout.splitlines() == [
+        f"{missing} No such file or directory",
+        *(f"{path} {why}" for path in ("/", "/pfs/x", "/usr/../pfs")),
+        "hello",
+    ]
+    assert not (home / "missing").exists()

@@ -30,7 +30,7 @@ def main() -> None:
 
 @main.group()
 def create() -> None:
-    """Create a repo or a branch."""
+    """Create a repo, a branch or a secret."""
 
 
 @main.group(cls=options.Nouns)
@@ -70,7 +70,7 @@ def restart() -> None:
 
 @main.group(cls=options.Nouns)
 def delete() -> None:
-    """Delete a pipeline, a repo, a branch or a job."""
+    """Delete a pipeline, a repo, a branch, a job or a secret."""
 
 
 @main.group()

@@ -17,18 +17,21 @@ from trunkline.coordinator.jobs import JobStore
 from trunkline.coordinator.mirror import Mirror
 from trunkline.coordinator.tables import Tables
 from trunkline.runtime.clock import Clock
+from trunkline.storage.secrets import Secrets
 
 
 class Catalog:
     """The mirrors; `woken` is set whenever a change may call for a round."""
 
-    def __init__(self, tables: Tables, clock: Clock, *, local: bool) -> None:
+    def __init__(
+        self, tables: Tables, clock: Clock, *, local: bool, secrets: Secrets | None = None
+    ) -> None:
         self.tables = tables
         self.graph = asyncio.Lock()
         self.pins = asyncio.Lock()
         """Held while jobs begin: from the look at a done index to the record that pins its runs."""
         self.woken = asyncio.Event()
-        self._local = local
+        self._local, self._secrets = local, secrets
         self.pipelines = Mirror(tables.pipelines, self._wake)
         self.repos = Mirror(tables.repos, self._quiet)
         self.branches = Mirror(tables.branches, self._wake)
@@ -88,6 +91,7 @@ class Catalog:
             repos={each.name: each for each in self.repos.values()},
             heads=self.heads(),
             local=self._local,
+            secrets=None if self._secrets is None else self._secrets.all(),
         )
 
     def deleting(self) -> list[records.Pipeline]:

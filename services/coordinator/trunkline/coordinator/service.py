@@ -15,6 +15,7 @@ neighbours never notice; what fails in any other loop ends the process, which is
 import asyncio
 import contextlib
 import logging
+from pathlib import Path
 
 from trunkline.bus import connection, topology
 from trunkline.bus.connection import NatsConnection
@@ -52,6 +53,7 @@ from trunkline.coordinator.ticking import Ticking
 from trunkline.coordinator.upkeep import Upkeep
 from trunkline.runtime import backoff, probes
 from trunkline.runtime.clock import SystemClock
+from trunkline.storage.secrets import Secrets
 from trunkline.storage.store import open_store
 
 log = logging.getLogger(__name__)
@@ -115,7 +117,12 @@ class Coordinator:
         store = open_store(settings.store)
         tables = tables_of(ctl)
         events = Events(Window(ctl), clock)
-        self._catalog = Catalog(tables, clock, local=settings.local)
+        self._catalog = Catalog(
+            tables,
+            clock,
+            local=settings.local,
+            secrets=Secrets(Path(settings.secrets_dir)) if settings.secrets_dir else None,
+        )
         self._jobsets = JobSets(self._catalog, events, clock)
         self._repos = Repos(self._catalog, clock)
         self._ticking = Ticking(self._catalog, self._jobsets, store, events, clock)

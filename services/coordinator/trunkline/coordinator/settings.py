@@ -18,6 +18,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """URL of the object store, such as `file:///var/lib/trunkline/store`."""
     local: bool = True
     """Whether workers are plain processes: logical nodes can be set, images have no effect."""
+    secrets_dir: str = ""
+    """Where the secrets of an installation on one machine lie; empty where they are Kubernetes' own."""
     replicas: int = 1
     """Copies that JetStream keeps of each stream and bucket: 1 or 3."""
     ack_wait_s: float = messages.ACK_WAIT_S

@@ -202,7 +202,9 @@ def _be_shim(theirs: socket.socket, space: Workspace) -> None:
         if refused:
             sys.stderr.write(f"no /pfs here, commands have $PFS only: {refused}\n")
             sys.stderr.flush()
-        code = shim.serve_one(theirs, flags=NO_FLAGS if refused else HelloFlag.PFS_MOUNTED)
+            code = shim.serve_one(theirs, flags=NO_FLAGS)
+        else:
+            code = shim.serve_one(theirs, flags=HelloFlag.PFS_MOUNTED, show=namespaces.show)
     except BaseException:
         traceback.print_exc()
         raise

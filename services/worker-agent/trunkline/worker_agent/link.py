@@ -180,6 +180,16 @@ class Link:
             raise OSError(error, os.strerror(error), path)
         return descriptor
 
+    async def mount(self, directory: str, path: str) -> None:
+        """Let commands see a directory at a path, read-only; OSError if that cannot be.
+
+        Only the shim of a local worker does that, and only in a mount namespace of its own.
+        """
+        number = self._number()
+        error, _ = await self._ask(number, protocol.mount(number, directory, path))
+        if error:
+            raise OSError(error, os.strerror(error), path)
+
     def bye(self) -> None:
         """Tell the shim to kill what runs and end; end of file follows."""
         if self._open:
@@ -298,7 +308,7 @@ class Link:
                 child = self._children.pop(each.id, None)
                 if child is not None:
                     child.told(protocol.read_exited(each.payload))
-            case Kind.CHMOD | Kind.OPEN:
+            case Kind.CHMOD | Kind.OPEN | Kind.MOUNT:
                 self._answered(each)
             case _:
                 pass  # of a newer shim

@@ -13,9 +13,13 @@ The agent stays outside and works on the same directory by its ordinary path; wh
 appears in `/pfs` at once. Where a kernel or a container's profile refuses one of these steps, the
 shim stays where it is and says so: commands then find the files below `$PFS` only. A step that fails
 half-way leaves a namespace that nobody else sees, and the process goes on in it.
+
+Further directories (secrets) can be shown there later. A place for one is made only in the root that was put
+together here, never on the machine: elsewhere the directory must be there.
 """
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
@@ -23,6 +27,12 @@ from pathlib import Path
 from trunkline.worker_agent import linux
 
 MOUNT_POINT = "/pfs"
+
+_TMPFS = "trunkline"
+"""What the root that is put together here is called among the mounts."""
+_KEPT = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC | linux.MS_NOATIME | linux.MS_NODIRATIME
+_ST_RELATIME = 4096
+"""In `statvfs`; the other flags have the same value there as for `mount`."""
 
 
 def present(directory: Path, spare: Path) -> str:
@@ -46,6 +56,40 @@ def present(directory: Path, spare: Path) -> str:
     return ""
 
 
+def show(directory: str, path: str) -> None:
+    """Let this process and its children see a directory at a path, read-only.
+
+    Only after `present`. What lies at the path, if anything does, is not seen any more.
+
+    Raises:
+        FileNotFoundError: There is no such directory, and none is made on the machine.
+        OSError: It cannot be done.
+    """
+    place = os.path.realpath(path)
+    if place == "/" or Path(place).is_relative_to(MOUNT_POINT):
+        raise OSError(errno.EINVAL, "it would cover what commands need", path)
+    if not Path(place).exists():
+        _make(Path(place))
+    linux.mount(directory, place, "", linux.MS_BIND)
+    # in a user namespace the flags that a mount has cannot be taken away
+    kept = os.statvfs(place).f_flag
+    flags = kept & _KEPT | (linux.MS_RELATIME if kept & _ST_RELATIME else 0)
+    linux.mount("", place, "", linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | flags)
+
+
+def _make(place: Path) -> None:
+    """Make a directory in the root that `_new_root` has put together."""
+    above = next(each for each in place.parents if each.exists())
+    own = f"{_TMPFS} / tmpfs " in Path("/proc/self/mounts").read_text(errors="surrogateescape")
+    if not own or above.stat().st_dev != Path("/").stat().st_dev:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(place))
+    linux.mount("", "/", "", linux.MS_REMOUNT)
+    try:
+        place.mkdir(parents=True)
+    finally:
+        linux.mount("", "/", "", linux.MS_REMOUNT | linux.MS_RDONLY)
+
+
 def _enter() -> None:
     uid, gid = os.getuid(), os.getgid()
     if uid == 0:
@@ -61,7 +105,7 @@ def _enter() -> None:
 
 def _new_root(directory: Path, spare: Path) -> None:
     here = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    linux.mount("trunkline", str(spare), "tmpfs", 0, "mode=0755,size=1m")
+    linux.mount(_TMPFS, str(spare), "tmpfs", 0, "mode=0755,size=1m")
     with os.scandir("/") as entries:
         for entry in entries:
             if entry.path != MOUNT_POINT:

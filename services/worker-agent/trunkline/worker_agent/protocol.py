@@ -21,6 +21,7 @@ is skipped; one over FRAME_MAX_BYTES or too short for its type ends the connecti
 | 5 | CHMOD: string path; give owner and group of everything below it access | CHMODDED: i32 errno, i32 entries |
 | 6 | OPEN: u32 flags, string path; O_NOFOLLOW, O_NONBLOCK and O_NOCTTY are added | OPENED: i32 errno, i32 0; one descriptor if it is 0 |
 | 7 | RECIPE, kept as number `id` (below 16) in place of an older one: u32 flags, u32 umask, string cwd, string user, u32 argc, argc strings, u32 envc, envc strings `K=V`; three descriptors by SCM_RIGHTS with its first byte: stdin, stdout, stderr | - |
+| 8 | MOUNT: string directory, string path; show that directory at that path, read-only. For a local worker's shim only | MOUNTED: i32 errno, i32 0 |
 | 9 | - | HELLO: u32 version, u32 uid, u32 gid, u32 flags; the first frame |
 
 A life: HELLO; then RECIPEs, and any number of SPAWN -> (KILL)* -> EXITED. All of a job's commands are
@@ -88,6 +89,7 @@ class Kind(enum.IntEnum):
     CHMOD = 5
     OPEN = 6
     RECIPE = 7
+    MOUNT = 8
     HELLO = 9
 
 
@@ -288,6 +290,11 @@ def chmod(number: int, path: str) -> bytes:
     return frame(Kind.CHMOD, number, _strings((path,)))
 
 
+def mount(number: int, directory: str, path: str) -> bytes:
+    """Return a MOUNT frame."""
+    return frame(Kind.MOUNT, number, _strings((directory, path)))
+
+
 def open_(number: int, path: str, flags: int) -> bytes:
     """Return an OPEN frame."""
     return frame(Kind.OPEN, number, _U32.pack(flags) + _strings((path,)))
@@ -296,6 +303,12 @@ def open_(number: int, path: str, flags: int) -> bytes:
 def read_chmod(payload: bytes) -> str:
     """Return the path in a CHMOD payload."""
     return _Reader(payload).string()
+
+
+def read_mount(payload: bytes) -> tuple[str, str]:
+    """Return directory and path in a MOUNT payload."""
+    reader = _Reader(payload)
+    return reader.string(), reader.string()
 
 
 def read_open(payload: bytes) -> tuple[int, str]:
@@ -329,12 +342,12 @@ def read_exited(payload: bytes) -> Exited:
 
 
 def pair(kind: Kind, number: int, first: int, second: int = 0) -> bytes:
-    """Return NOT STARTED (errno, step), CHMODDED (errno, entries) or OPENED (errno, 0)."""
+    """Return NOT STARTED (errno, step), CHMODDED (errno, entries), OPENED or MOUNTED (errno, 0)."""
     return frame(kind, number, _PAIR.pack(first, second))
 
 
 def read_pair(payload: bytes) -> tuple[int, int]:
-    """Return the two numbers of NOT STARTED, CHMODDED or OPENED."""
+    """Return the two numbers of NOT STARTED, CHMODDED, OPENED or MOUNTED."""
     first, second = _unpack(_PAIR, payload)
     return first, second
 

@@ -47,6 +47,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shim_loss_exits: bool = True
     """Whether the process ends when the shim is gone. A pod's agent stays: it waits to be deleted,
     since the user's container comes back by itself but under back-off."""
+    secrets_dir: str = ""
+    """Where the secrets of a machine lie: a directory each, with a file per key. Empty where the pod hands
+    them over."""
+    worker_ip: str = "127.0.0.1"
+    """The address at which its pod is reached; told to commands."""
     probe_port: int | None = None
     """Where `/livez` and `/readyz` are answered; unset: nowhere."""
     probe_host: str = "127.0.0.1"

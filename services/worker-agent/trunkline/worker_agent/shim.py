@@ -19,6 +19,7 @@ is a loop, starts in a millisecond, and does what a static shim in C does in a u
 """
 
 import contextlib
+import errno
 import os
 import resource
 import select
@@ -40,6 +41,9 @@ _TERMINATING_FIRST_S, _TERMINATING_AGAIN_S = 10.0, 3.0
 was there is over."""
 _OPENED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
+Show = Callable[[str, str], None]
+"""(directory, path): lets commands see the one at the other, or raises OSError."""
+
 EXIT_DONE = 0
 EXIT_AGENT_LOST = 75
 
@@ -48,7 +52,13 @@ class Shim:
     """One connection to an agent and the commands that it started."""
 
     def __init__(
-        self, link: socket.socket, signals: int, *, flags: HelloFlag, inside: bool
+        self,
+        link: socket.socket,
+        signals: int,
+        *,
+        flags: HelloFlag,
+        inside: bool,
+        show: Show | None = None,
     ) -> None:
         """Take over a connected socket and a signal descriptor.
 
@@ -58,12 +68,14 @@ class Shim:
             flags: For HELLO.
             inside: Whether this is a container's first process, where only the kubelet's SIGTERM
                 (sender 0) counts.
+            show: Lets commands see a directory at a path; None where that cannot be done.
         """
         link.set_inheritable(False)  # or a command could speak as the shim, and hide its end
         self._link = link
         self._signals = signals
         self._flags = flags
         self._inside = inside
+        self._show = show
         self._decoder = protocol.Decoder()
         self._descriptors: list[int] = []
         self._here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -138,6 +150,8 @@ class Shim:
                 self._send(protocol.pair(Kind.CHMOD, each.id, error, entries))
             case Kind.OPEN:
                 self._open(each)
+            case Kind.MOUNT:
+                self._send(protocol.pair(Kind.MOUNT, each.id, self._shown(each)))
             case _:
                 pass  # of a newer agent
 
@@ -176,6 +190,16 @@ class Shim:
             self._send(protocol.pair(Kind.OPEN, each.id, 0), number)
         finally:
             os.close(number)
+
+    def _shown(self, each: Frame) -> int:
+        """Show a directory; return the errno."""
+        if self._show is None:
+            return errno.ENOSYS
+        try:
+            self._show(*protocol.read_mount(each.payload))
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
 
     # --- the end of commands ----------------------------------------------------------------------
 
@@ -252,12 +276,14 @@ def prepare() -> int:
     return signals
 
 
-def serve_one(link: socket.socket, *, flags: HelloFlag = protocol.NO_FLAGS) -> int:
+def serve_one(
+    link: socket.socket, *, flags: HelloFlag = protocol.NO_FLAGS, show: Show | None = None
+) -> int:
     """Serve the agent at the other end of a socket until it is gone; return the exit code.
 
-    The shim of a local worker: its agent is its parent, and there will be no other.
+    The shim of a local worker: its agent is its parent, and there will be no other. For `show` see Shim.
     """
-    shim = Shim(link, prepare(), flags=flags, inside=False)
+    shim = Shim(link, prepare(), flags=flags, inside=False, show=show)
     return EXIT_DONE if shim.serve() else EXIT_AGENT_LOST
 
 

@@ -4,15 +4,14 @@
 the workers do not do yet: whoever builds one of these deletes its line.
 """
 
+from collections.abc import Mapping, Sequence
+
 from trunkline.contracts import spec, spec_tables
 from trunkline.contracts.spec_sections import Effect
 
 NOT_YET = {
     "pfs.lazy": "so far files are fetched before the command starts: leave it out",
     "pfs.trigger": "so far every commit sets off a job: commit to another branch first",
-    "transform.err_cmd": "it is not run yet: let the command itself deal with failures and exit with 0",
-    "transform.err_stdin": "`err_cmd` is not run yet",
-    "transform.secrets": "so far no secrets are handed over: let the command fetch them",
 }
 """Keys as in `spec_sections.Used.key`; the sentence says what to do until then."""
 
@@ -24,6 +23,27 @@ def refusals(wanted: spec.PipelineSpec) -> list[tuple[str, str]]:
         for used in spec_tables.used_fields(wanted)
         if used.key in NOT_YET
     ]
+
+
+def missing_secrets(
+    wanted: spec.PipelineSpec, there: Mapping[str, Sequence[str]] | None
+) -> list[tuple[str, str]]:
+    """Return a problem for each secret that a spec names and that is not there.
+
+    Args:
+        wanted: The spec.
+        there: The keys of each secret; None where that is not known: a pod that misses one says so.
+    """
+    found: list[tuple[str, str]] = []
+    for position, each in enumerate(wanted.transform.secrets if there is not None else ()):
+        at, keys = f"$.transform.secrets[{position}]", (there or {}).get(each.name)
+        create = f"`trunkline create secret {each.name}`"
+        if keys is None:
+            found.append((f"{at}.name", f"secret {each.name!r} does not exist: {create} first"))
+        elif each.key and each.key not in keys:
+            text = f"secret {each.name!r} has no key {each.key!r}: {create} with that key"
+            found.append((f"{at}.key", text))
+    return found
 
 
 def without_effect(wanted: spec.PipelineSpec, *, local: bool) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ of somebody else's, an input repo does not exist, or it would close a cycle. All
 with their JSON paths. The same spec once more changes nothing but clears a refusal.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -43,6 +43,8 @@ class Installed:
     repos: Mapping[str, records.Repo]
     heads: jobsets.Heads
     local: bool
+    secrets: Mapping[str, Sequence[str]] | None = None
+    """The keys of each secret; None where that is not known before a pod starts."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def bounded(problems: Problems) -> Problems:
 def _problems(
     wanted: spec.PipelineSpec, current: records.Pipeline | None, installed: Installed
 ) -> Problems:
-    found = admission.refusals(wanted)
+    found = [*admission.refusals(wanted), *admission.missing_secrets(wanted, installed.secrets)]
     name, at = wanted.name, "$.pipeline.name"
     repo = installed.repos.get(name)
     if name == UNNAMED:
