@@ -57,11 +57,11 @@ class Lab:
         self.space.prepare()
         code = msgspec.convert(dict(transform), Transform)
         ticket = JobTicket(job=JOB, version=1, code_hash="", transform=code)
+        facts = environment.of_job(ticket, _task(0), pfs="/pfs", worker="w", address="127.0.0.1")
+        self.lines = environment.lines(facts)
         self.command = process.Command(
             argv=code.cmd,
-            env=environment.of_job(
-                environment.base(os.environ), ticket, _task(0), pfs="/pfs", worker="w"
-            ),
+            env={**environment.base(os.environ), **facts},
             cwd=str(self.space.work),
             stdin="".join(f"{line}\n" for line in code.stdin).encode(),
         )
@@ -108,8 +108,8 @@ class Lab:
     async def _live(self, runner: process.Runner, task: DatumTask) -> None:
         place = self.space.place()
         await self.space.stage(self.store, task, place)
-        self.space.present(place)
         own = environment.of_datum(task, pfs="/pfs")
+        self.space.present(place, self.lines + environment.lines(own))
         run = await runner.run(self.command, _unheard, own=own)
         self.space.withdraw(place)
         stored = await self.space.upload(self.store, place)

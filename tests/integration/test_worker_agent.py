@@ -53,7 +53,7 @@ async def test_pfs_is_what_the_command_sees(lab: Lab) -> None:
     await lab.worker("w1", ticket)
     for index in (0, 1):  # the second one finds nothing of the first
         found = await lab.read(await lab.outcome(await lab.datum(ticket, index)))
-        tree = [".", "./images", f"./images/d{index}", "./out", "./out/tree"]
+        tree = [".", "./.env", "./images", f"./images/d{index}", "./out", "./out/tree"]
         assert sorted(found["/tree"].decode().split()) == tree
         if found["/pwd"] != b"/pfs\n":
             pytest.skip("namespaces are refused here")
@@ -72,8 +72,12 @@ async def test_the_environment_names_the_datum_and_hides_the_agent(lab: Lab) -> 
         "PACH_JOB_ID": ticket.job,
         "PACH_DATUM_ID": task.datum,
         "PACH_OUTPUT_COMMIT_ID": ticket.job,
+        "FILESET_ID": task.fingerprint,
         "PPS_PIPELINE_NAME": PIPELINE,
+        "PPS_PROJECT_NAME": "default",
         "PPS_POD_NAME": "w1",
+        "PPS_SPEC_COMMIT": "1",
+        "PPS_WORKER_IP": "127.0.0.1",
         "TRUNKLINE_JOB_ID": ticket.job,
         "TRUNKLINE_DATUM_ID": task.datum,
         "TRUNKLINE_OUTPUT_COMMIT_ID": ticket.job,
@@ -179,7 +183,7 @@ async def test_a_datum_that_fails_is_tried_again_and_then_failed(
     outcome = await lab.outcome(task)
     assert outcome.state is DatumState.FAILED
     assert outcome.reason.startswith(reason)
-    assert outcome.reason.endswith("(try 2 of 2)")
+    assert outcome.reason.endswith("(try 2 of 2), input /d0")
     assert (outcome.exit_code, outcome.attempts) == (code, 2)
     ledger = await lab.ledger(task)
     assert [each.cause for each in ledger.attempts] == [cause, cause]

@@ -1,3 +1,7 @@
+import re
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from trunkline.contracts.messages import DatumInput, DatumTask, JobTicket
@@ -23,7 +27,7 @@ def made(
     task = DatumTask(
         pipeline="edges", job="1" * 32, index=4, datum="d1", fingerprint="f", inputs=(given,)
     )
-    of_job = environment.of_job({"PATH": "/bin"}, ticket, task, pfs=pfs, worker="w1")
+    of_job = environment.of_job(ticket, task, pfs=pfs, worker="w1", address="10.0.0.9")
     return {**of_job, **environment.of_datum(task, pfs=pfs)}
 
 
@@ -41,16 +45,36 @@ def test_a_file_that_was_joined_or_grouped_has_its_keys():
     assert not any(name.startswith("PACH_DATUM_images") for name in made())
 
 
-def test_the_spec_s_variables_stand_above_what_is_inherited_and_below_the_datum_s():
-    env = made(env={"PATH": "/mine", "images": "no", "PACH_JOB_ID": "no"})
-    assert env["PATH"] == "/mine"
+def test_the_spec_s_variables_stand_below_the_datum_s_and_the_facts():
+    env = made(env={"MINE": "1", "images": "no", "PACH_JOB_ID": "no"})
+    assert env["MINE"] == "1"
     assert env["images"] == "/pfs/images/d/x"
     assert env["PACH_JOB_ID"] == "1" * 32
 
 
-@pytest.mark.parametrize("name", sorted(made().keys() - {"PATH", "images", "images_COMMIT"}))
+@pytest.mark.parametrize("name", sorted(made().keys() - {"images", "images_COMMIT"}))
 def test_an_input_cannot_take_the_name_of_a_fact(name):
     assert made(name=name)[name] == made()[name]
+
+
+def test_the_page_names_each_variable_and_no_other():
+    page = Path(__file__).parents[3] / "docs" / "worker-contract.md"
+    _, _, rest = page.read_text().partition("## Environment\n")
+    first = [row.split("|")[1] for row in rest.partition("\n## ")[0].splitlines() if "|" in row]
+    told = {
+        name.replace("<input>", "images") for cell in first for name in re.findall(r"`(.+?)`", cell)
+    }
+    assert told == made(join_on="a", group_by="b").keys()
+
+
+def test_a_shell_reads_the_variables_back_from_their_lines(tmp_path):
+    hostile = {"A": "it's", "B": '$(exit 3) `exit 4` \\ "', "C": "two\nlines ", "D": ""}
+    (tmp_path / "env").write_text(environment.lines(hostile))
+    script = '. ./env; printf "%s|" "$A" "$B" "$C" "$D"'
+    done = subprocess.run(
+        ["sh", "-ec", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "".join(f"{value}|" for value in hostile.values())
 
 
 def test_only_harmless_variables_are_inherited():

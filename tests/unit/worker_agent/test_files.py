@@ -12,6 +12,9 @@ from trunkline.storage import manifests
 from trunkline.storage.store import open_store
 from trunkline.worker_agent.files import Workspace
 
+LINES = "WHAT=this\n"
+"""Of the file with a datum's variables."""
+
 
 @pytest.fixture
 def space(tmp_path):
@@ -49,35 +52,37 @@ async def staged(space, store, *inputs):
 async def test_a_datum_is_presented_and_withdrawn_whole(space, store):
     place = await staged(space, store, await given(store), await given(store, "other", "/c"))
     assert place.bytes == 6
-    space.present(place)
-    assert tree(space.pfs) == ["in", "in/a", "in/a/b", "other", "other/c", "out"]
+    space.present(place, LINES)
+    assert tree(space.pfs) == [".env", "in", "in/a", "in/a/b", "other", "other/c", "out"]
+    assert (space.pfs / ".env").read_text() == LINES
     (space.pfs / "out" / "x").write_text("1")
     space.withdraw(place)
-    assert tree(space.pfs) == []
+    assert tree(space.pfs) == [".env"]
     assert tree(place.out) == ["x"]
 
 
 async def test_what_a_command_leaves_elsewhere_goes_with_its_datum(space, store):
     place = await staged(space, store, await given(store))
-    space.present(place)
+    space.present(place, LINES)
     (space.pfs / "junk").mkdir()
     (space.pfs / "junk" / "more").write_text("1")
     (space.work / "junk").write_text("1")
     (space.work / "link").symlink_to("/nowhere")
     space.withdraw(place)
-    assert tree(space.pfs) == tree(space.work) == []
+    assert tree(space.pfs) == [".env"]
+    assert tree(space.work) == []
     await space.discard(place)
     assert not Path(place.directory).exists()
 
 
 async def test_one_datum_is_stored_while_the_next_one_is_presented(space, store):
     first = await staged(space, store, await given(store))
-    space.present(first)
+    space.present(first, LINES)
     (space.pfs / "out" / "copy").symlink_to("/pfs/in/a/b")
     (space.pfs / "out" / "other").symlink_to(space.pfs / "in" / "a")
     space.withdraw(first)
     second = await staged(space, store, await given(store, "in", "/second"))
-    space.present(second)
+    space.present(second, LINES)
     stored = await space.upload(store, first)
     assert [each.path for each in stored.files or ()] == ["/copy", "/other/b"]
 
@@ -112,7 +117,7 @@ async def test_empty_files_have_names_only_and_links_to_them_mean_what_is_in_the
     each = await (many_given(store, 40) if many else given(store, path="/0/000"))
     place = await staged(space, store, replace(each, empty=True))
     assert place.bytes == 0
-    space.present(place)
+    space.present(place, LINES)
     assert (space.pfs / "in" / "0" / "000").stat().st_size == 0
     (space.pfs / "out" / "renamed").symlink_to("/pfs/in/0/000")
     (space.pfs / "out" / "sorted").symlink_to(space.pfs / "in" / "0")
@@ -133,7 +138,7 @@ async def test_empty_files_have_names_only_and_links_to_them_mean_what_is_in_the
 @pytest.mark.parametrize("link", ["/etc/passwd", "../../../../../etc/passwd", "/pfs/second"])
 async def test_a_link_that_leads_out_is_refused(space, store, link):
     place = await staged(space, store)
-    space.present(place)
+    space.present(place, LINES)
     (space.pfs / "out" / "link").symlink_to(link)
     space.withdraw(place)
     with pytest.raises(errors.InvalidPathError):
@@ -142,7 +147,7 @@ async def test_a_link_that_leads_out_is_refused(space, store, link):
 
 async def test_an_output_that_was_taken_away_is_empty(space, store):
     place = await staged(space, store)
-    space.present(place)
+    space.present(place, LINES)
     (space.pfs / "out").rmdir()
     space.withdraw(place)
     assert (await space.upload(store, place)).files == ()
@@ -151,7 +156,7 @@ async def test_an_output_that_was_taken_away_is_empty(space, store):
 @pytest.mark.parametrize("kind", ["file", "link"])
 async def test_an_output_that_is_no_directory_is_refused(space, store, kind):
     place = await staged(space, store)
-    space.present(place)
+    space.present(place, LINES)
     out = space.pfs / "out"
     out.rmdir()
     if kind == "file":
@@ -191,7 +196,7 @@ async def test_a_failed_fetch_is_begun_anew(space, store):
 
 async def test_a_settled_datum_s_directories_serve_the_next_one_like_new(space, store):
     first = await staged(space, store, await given(store, path="/a"))
-    space.present(first)
+    space.present(first, LINES)
     (space.pfs / "out" / "x").write_text("1")
     space.withdraw(first)
     await space.upload(store, first)
@@ -229,7 +234,7 @@ LEFT = {
 @pytest.mark.parametrize("leave", LEFT.values(), ids=LEFT)
 async def test_directories_that_a_command_changed_serve_nobody_again(space, store, leave):
     first = await staged(space, store, await given(store, path="/a"))
-    space.present(first)
+    space.present(first, LINES)
     leave(space.pfs)
     space.withdraw(first)
     await space.upload(store, first)
@@ -246,7 +251,7 @@ async def test_directories_that_a_command_changed_serve_nobody_again(space, stor
 async def presented(space, store, path: str) -> Path:
     """Present a datum of one file; return that, as its command finds it."""
     place = await staged(space, store, await given(store, path=path))
-    space.present(place)
+    space.present(place, LINES)
     file = space.pfs / "in" / path[1:]
     assert file.read_text() == path
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
@@ -301,9 +306,34 @@ async def test_a_path_that_is_there_twice_is_refused_also_where_files_serve_agai
         await staged(space, store, replace(twice, files=twice.files * 2))
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda file: file.unlink(),
+        lambda file: file.chmod(0),
+        lambda file: (file.unlink(), file.mkdir()),
+        lambda file: (file.unlink(), file.symlink_to(file.parent.parent / "mine")),
+        lambda file: (file.unlink(), file.hardlink_to(file.parent.parent / "mine")),
+    ],
+    ids=["removed", "shut", "directory", "link", "hard link"],
+)
+async def test_the_file_with_variables_is_that_of_the_datum_whatever_the_last_one_made_of_it(
+    space, store, spoil
+):
+    mine = space.pfs.parent / "mine"
+    mine.write_text("of a command\n")
+    first = await staged(space, store)
+    space.present(first, "A=a much longer line than that of the next one\n")
+    spoil(space.pfs / ".env")
+    space.withdraw(first)
+    space.present(await staged(space, store), LINES)
+    assert (space.pfs / ".env").read_text() == LINES
+    assert mine.read_text() == "of a command\n"
+
+
 async def test_a_new_worker_finds_its_directories_empty(space, store):
     place = await staged(space, store, await given(store))
-    space.present(place)
+    space.present(place, LINES)
     (space.pfs / "in" / "a").chmod(0)
     again = Workspace(space.pfs.parent)
     again.prepare()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from trunkline.contracts import attempts
 from trunkline.contracts.states import Cause, DatumState
 from trunkline.worker_agent.core import outcome
-from trunkline.worker_agent.core.outcome import Bad, Fail, Good, TryAgain
+from trunkline.worker_agent.core.outcome import Bad, Exited, Fail, Good, Recovered, TryAgain
 
 
 def attempt(cause, *, by="w1", started_ns=1, ended_ns=2):
@@ -107,6 +107,27 @@ def test_what_is_no_fault_of_the_datum_uses_up_no_try():
     ledger = attempts.Ledger(attempts=(attempt(Cause.NO_RESOURCES),))
     bad = Bad(Cause.NO_RESOURCES, "no memory")
     assert outcome.after(ledger, bad, 1) == TryAgain(0.1, "no memory")
+
+
+def test_a_reason_names_the_inputs_and_not_thousands_of_characters():
+    ledger = attempts.Ledger(attempts=(attempt(Cause.USER_TIMEOUT), attempt(Cause.USER_TIMEOUT)))
+    bad = outcome.judge(outcome.TimedOut(30), ())
+    assert isinstance(bad, Bad)
+    told = outcome.after(ledger, bad, 3, ["/a", "/b"])
+    assert told.reason == "timed out after 30 s (try 2 of 3), input /a, /b"
+    assert len(outcome.after(ledger, bad, 3, ["/x" * 999]).reason) < 300
+
+
+def test_err_cmd_makes_a_try_good_that_failed_by_its_own_fault_or_adds_its_own_end():
+    bad = Bad(Cause.USER_EXIT, "exit code 3", 3)
+    assert outcome.after_err_cmd(bad, Exited(0), ()) == Recovered(bad)
+    assert outcome.after_err_cmd(bad, Exited(7), (7,)) == Recovered(bad)
+    both = Bad(Cause.USER_EXIT, "exit code 3; err_cmd: exit code 7", 3)
+    assert outcome.after_err_cmd(bad, Exited(7), ()) == both
+    late = Bad(Cause.USER_EXIT, "exit code 3; err_cmd: timed out after 2 s", 3)
+    assert outcome.after_err_cmd(bad, outcome.TimedOut(2), ()) == late
+    own = [cause for cause in Cause if outcome.is_its_own(Bad(cause, ""))]
+    assert own == [Cause.USER_EXIT, Cause.USER_TIMEOUT, Cause.OOM, Cause.WORKER_LOST]
 
 
 def test_a_lost_worker_and_a_bad_exit_count_together():

@@ -8,7 +8,7 @@ import pytest
 
 from trunkline.contracts.messages import DatumInput, DatumTask, File
 from trunkline.storage.store import open_store
-from trunkline.worker_agent.files import DOOR, Workspace
+from trunkline.worker_agent.files import DOOR, ENV, Workspace
 
 
 class Command:
@@ -29,7 +29,7 @@ class Command:
         )
         place = self.space.place()
         await self.space.stage(self.store, task, place)
-        self.space.present(place)
+        self.space.present(place, "A=1\n")
         return place
 
     async def end(self, place) -> list[str]:
@@ -50,7 +50,7 @@ async def command(tmp_path):
 
 
 def seen(directory: Path) -> list[str]:
-    return sorted(each.name for each in directory.iterdir())
+    return sorted(each.name for each in directory.iterdir() if each.name != ENV)
 
 
 async def test_a_directory_that_is_open_shows_the_datum_at_hand(command):

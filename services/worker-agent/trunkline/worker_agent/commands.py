@@ -1,42 +1,33 @@
-"""Executes datums by the user's command, through the shim, on files below /pfs."""
+"""Executes datums by the user's command, through the shim, on files below /pfs.
+
+When the command has failed by a fault of its own, the spec's `err_cmd` runs in the same place: files and
+environment are the same, what the command has left in /pfs is there, and the time limit begins anew. A
+command that stays up waits meanwhile. A crash in between is one while the datum executes.
+"""
 
 import asyncio
-import os
-import sys
-from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable
 
 from trunkline.contracts import errors
-from trunkline.contracts.messages import JobTicket
+from trunkline.contracts.states import Cause
 from trunkline.runtime.clock import Clock
 from trunkline.storage.store import Store
 from trunkline.storage.trees import Uploaded
-from trunkline.worker_agent import environment, process, protocol
+from trunkline.worker_agent import environment, process
 from trunkline.worker_agent.core import asking
 from trunkline.worker_agent.core import outcome as verdicts
-from trunkline.worker_agent.core.outcome import Bad
+from trunkline.worker_agent.core.outcome import Bad, Recovered
 from trunkline.worker_agent.execution import Ran
 from trunkline.worker_agent.files import OUT, Place, Workspace
+from trunkline.worker_agent.job_commands import JobCommands, Made
 from trunkline.worker_agent.link import Link
 from trunkline.worker_agent.printing import Output, Printer
+from trunkline.worker_agent.secret_files import SecretError
 from trunkline.worker_agent.warm import Wanted, Warm
 from trunkline.worker_agent.work import Datum
 
 _COLD, _WARM = process.ALL_NUMBERS[:-1], process.ALL_NUMBERS[-1:]
 """Which recipes the shim knows of either: a command that stays up has one of its own."""
-
-
-_OUR_TOOLS = os.path.dirname(sys.executable)  # noqa: PTH120
-"""Where `trunkline-next` is on this machine."""
-
-
-class _Known(NamedTuple):
-    """What was made of a job's ticket."""
-
-    ticket: JobTicket
-    command: process.Command
-    facts: dict[str, str]
-    """What a command that stays up is told of it."""
 
 
 class Commands:
@@ -50,11 +41,9 @@ class Commands:
         link: To the shim.
         printer: Takes what commands print.
         clock: To measure by.
-        worker: This worker's name.
+        made: The commands of jobs.
         pfs: Where commands find their files.
-        inherited: The part of the environment that every command gets.
-        foreign: Whether commands run in a container of their own: in its directory, by its environment, as
-            its user or the spec's.
+        foreign: Whether commands run in a container of their own.
         begun: To be awaited before a command starts: the claim that says so is sent.
         warm_start_s: See `warm.Warm`.
     """
@@ -69,21 +58,20 @@ class Commands:
         link: Link,
         printer: Printer,
         clock: Clock,
-        worker: str,
+        made: JobCommands,
         pfs: str,
-        inherited: Mapping[str, str],
         foreign: bool,
         begun: Callable[[], Awaitable[None]],
         warm_start_s: float,
     ) -> None:
         self._store, self._space, self._link, self._printer = store, space, link, printer
-        self._clock, self._worker, self._pfs = clock, worker, pfs
-        self._inherited, self._foreign, self._begun = inherited, foreign, begun
+        self._clock, self._made, self._pfs = clock, made, pfs
+        self._foreign, self._begun = foreign, begun
         self._runner = process.Runner(link, clock=clock, numbers=_COLD)
         warm = process.Runner(link, clock=clock, numbers=_WARM)
         self._warm = Warm(warm, space, clock=clock, pfs=pfs, start_s=warm_start_s)
-        self._commands: dict[str, _Known] = {}
-        """By job, the one that was used last at the end."""
+        self._own: dict[str, str] = {}
+        """The variables of the datum that is presented."""
 
     async def stage(self, datum: Datum) -> None:
         """Fetch a datum's input files."""
@@ -97,72 +85,65 @@ class Commands:
         )
 
     def present(self, datum: Datum) -> None:
-        """Let the command find the datum's files below /pfs."""
-        self._space.present(self._place(datum))
+        """Let the command find the datum's files below /pfs, and its variables."""
+        self._own = environment.of_datum(datum.task, pfs=self._pfs)
+        self._space.present(self._place(datum), self._made.facts(datum).beside(self._own))
 
     async def run(self, datum: Datum) -> Ran:
-        """Run the command on the files that are staged."""
-        warm = datum.ticket.transform.datum_batching
-        if not (warm and self._warm.up):
+        """Run the command on the files that are presented, and `err_cmd` if it fails."""
+        transform = datum.ticket.transform
+        if not (transform.datum_batching and self._warm.up):
             await self._begun()
         with self._printer.output(datum.task) as output:
-            run = await (self._handed if warm else self._started)(datum, output)
+            verdict = await self._tried(datum, output)
         self.withdraw(datum)
-        if run.left:
-            self._place(datum).known = None
-        datum.measure(process_s=run.wall_s, cpu_s=run.cpu_s, peak_rss_bytes=run.peak_rss_bytes)
-        accepted = datum.ticket.transform.accept_return_code
-        return Ran(verdicts.judge(run.ended, accepted), output)
+        return Ran(verdict, output)
 
-    async def _started(self, datum: Datum, output: Output) -> process.Run:
-        return await self._runner.run(
-            self._known(datum).command,
-            output.take,
-            own=environment.of_datum(datum.task, pfs=self._pfs),
-            timeout_s=datum.ticket.datum_timeout_s,
+    async def _tried(self, datum: Datum, output: Output) -> verdicts.Good | Bad | Recovered:
+        transform = datum.ticket.transform
+        try:
+            made = await self._made.of(datum)
+        except SecretError as error:
+            return Bad(Cause.USER_EXIT, str(error))
+        run = await (self._handed if transform.datum_batching else self._started)(
+            datum, made, output
         )
+        self._note(datum, run)
+        verdict = verdicts.judge(run.ended, transform.accept_return_code)
+        if not (transform.err_cmd and isinstance(verdict, Bad) and verdicts.is_its_own(verdict)):
+            return verdict
+        output.say(f"{verdict.reason}: err_cmd runs")
+        with self._printer.output(datum.task) as said:
+            run = await self._run(datum, made.err_cmd, said)
+        self._note(datum, run)
+        return verdicts.after_err_cmd(verdict, run.ended, transform.accept_return_code)
 
-    async def _handed(self, datum: Datum, output: Output) -> process.Run:
+    async def _started(self, datum: Datum, made: Made, output: Output) -> process.Run:
+        return await self._run(datum, made.command, output)
+
+    async def _run(self, datum: Datum, command: process.Command, output: Output) -> process.Run:
+        timeout_s = datum.ticket.datum_timeout_s
+        return await self._runner.run(command, output.take, own=self._own, timeout_s=timeout_s)
+
+    async def _handed(self, datum: Datum, made: Made, output: Output) -> process.Run:
         """Hand it to the command that stays up."""
-        command, facts = self._known(datum)[1:]
-        task, own = datum.task, environment.of_datum(datum.task, pfs=self._pfs)
         lines = asking.datum(
-            task.datum,
-            environment.matches(task, pfs=self._pfs),
+            datum.task.datum,
+            environment.matches(datum.task, pfs=self._pfs),
             f"{self._pfs}/{OUT}",
-            {**facts, **own},
+            {**self._made.facts(datum).variables, **self._own},
         )
         timeout_s = datum.ticket.datum_timeout_s
-        wanted = Wanted(command, datum.ticket.transform, own, lines, timeout_s)
+        wanted = Wanted(made.command, datum.ticket.transform, self._own, lines, timeout_s)
         return await self._warm.run(wanted, output.take)
 
-    def _known(self, datum: Datum) -> _Known:
-        """Return what the datums of a job have in common, the same object for all of them."""
-        ticket = datum.ticket
-        known = self._commands.pop(ticket.job, None)
-        if known is None or (known.ticket is not ticket and known.ticket != ticket):
-            known = self._made(datum)
-        self._commands[ticket.job] = known
-        if len(self._commands) > protocol.RECIPES:
-            del self._commands[next(iter(self._commands))]
-        return known
-
-    def _made(self, datum: Datum) -> _Known:
-        transform = datum.ticket.transform
-        lines = "".join(f"{line}\n" for line in transform.stdin)
-        facts = environment.of_job({}, datum.ticket, datum.task, pfs=self._pfs, worker=self._worker)
-        env = {**self._inherited, **facts}
-        if transform.datum_batching and not self._foreign:
-            env["PATH"] = f"{env['PATH']}{os.pathsep}{_OUR_TOOLS}"
-        command = process.Command(
-            argv=transform.cmd,
-            env=env,
-            cwd=transform.working_dir or ("" if self._foreign else str(self._space.work)),
-            stdin=lines.encode("utf-8", "surrogateescape"),
-            inherit_env=self._foreign,
-            user=transform.user if self._foreign else "",
-        )
-        return _Known(datum.ticket, command, facts)
+    def _note(self, datum: Datum, run: process.Run) -> None:
+        """Take into account what a run took and left; a datum may have two."""
+        if run.left:
+            self._place(datum).known = None
+        datum.add(process_s=run.wall_s, cpu_s=run.cpu_s)
+        peak = max(datum.measured.get("peak_rss_bytes", 0), run.peak_rss_bytes)
+        datum.measure(peak_rss_bytes=peak)
 
     async def store(self, datum: Datum) -> Uploaded | Bad:
         """Store the output files; the next command is started first, if there is one."""

@@ -15,7 +15,7 @@ contents. After the outcome, a message that comes again to somebody who finds th
 own outcome is refused. Nothing is ever acked before its outcome is stored, and nothing is counted
 twice, since the outcome's subject takes one message.
 
-When the command ends badly, the attempt goes into the ledger first, then the message is given back
+When the command ends badly, and `err_cmd` has not made that good, the attempt goes into the ledger first, then the message is given back
 with a delay; a crash in between makes it come again sooner. On the last try the outcome says so
 instead.
 """
@@ -114,6 +114,8 @@ async def finish(
     Raises:
         ShimLostError: the user's side is gone, and with it the outputs.
     """
+    if isinstance(ran.verdict, verdicts.Recovered):
+        return await _recovered(datum, bench, ran, ran.verdict.bad)
     if not isinstance(ran.verdict, verdicts.Good):
         return await _failed(datum, bench, ran)
     uploaded = ran.stored
@@ -140,7 +142,11 @@ async def _look_back(datum: Datum, bench: Bench) -> Ack | Nak | None:
         nonlocal verdict
         if begun in ledger.attempts:
             return ledger
-        verdict = attempts.verdict(ledger, datum.ticket.datum_tries, bench.clock.wall_ns())
+        verdict = attempts.verdict(
+            ledger, datum.ticket.datum_tries, bench.clock.wall_ns(), bench.incarnation
+        )
+        if isinstance(verdict, attempts.PassOn):
+            return attempts.passed(ledger)
         return attempts.started(ledger, begun) if isinstance(verdict, attempts.Run) else ledger
 
     datum.ledger = await _insist(
@@ -152,7 +158,7 @@ async def _look_back(datum: Datum, bench: Bench) -> Ack | Nak | None:
                 if each.incarnation == bench.incarnation and each.ended_ns == 0:
                     datum.started_ns = each.started_ns
             return None
-        case attempts.Wait(delay_s):
+        case attempts.Wait(delay_s) | attempts.PassOn(delay_s):
             return Nak(delay_s)
         case attempts.GiveUp(state, reason):
             last = datum.ledger.attempts[-1]
@@ -176,7 +182,8 @@ async def _failed(datum: Datum, bench: Bench, ran: Ran) -> Ack | Nak:
             datum.task, lambda ledger: verdicts.recorded(ledger, attempt)
         ),
     )
-    after = verdicts.after(datum.ledger, bad, datum.ticket.datum_tries)
+    paths = [each.path for each in datum.task.inputs]
+    after = verdicts.after(datum.ledger, bad, datum.ticket.datum_tries, paths)
     log.info("attempt failed", extra=datum.named(cause=str(bad.cause), reason=after.reason))
     await bench.records.tell_attempt(datum.task, attempt, after.reason)
     if ran.output is not None:
@@ -190,6 +197,23 @@ async def _failed(datum: Datum, bench: Bench, ran: Ran) -> Ack | Nak:
             return Ack()
         case _:
             assert_never(after)
+
+
+async def _recovered(datum: Datum, bench: Bench, ran: Ran, bad: Bad) -> Ack:
+    """Report a datum that `err_cmd` has dealt with. The outcome says how it failed; no ledger does."""
+    attempt = _ended(
+        datum, bench, bad.cause, ran.tail[-_DETAIL_CHARS:] or bad.reason, bad.exit_code
+    )
+    datum.ledger = verdicts.recorded(datum.ledger, attempt)
+    reason = f"recovered by err_cmd: {bad.reason}"
+    log.info("datum recovered", extra=datum.named(cause=str(bad.cause), reason=bad.reason))
+    await bench.records.tell_attempt(datum.task, attempt, reason)
+    if ran.output is not None:
+        ran.output.say(reason)
+    await bench.printer.flush()
+    state = DatumState.RECOVERED
+    await _report(datum, bench, state, reason=reason, exit_code=bad.exit_code, tail=ran.tail)
+    return Ack()
 
 
 async def _report(
@@ -231,7 +255,7 @@ async def _report(
 
 def _history(datum: Datum, bench: Bench, state: DatumState) -> tuple[attempts.Attempt, ...]:
     """Return the ledger's attempts; a good one is closed here only, since it ends the ledger."""
-    if not datum.ledger.attempts or not state.good:
+    if not datum.ledger.attempts or state is not DatumState.PROCESSED:
         return datum.ledger.attempts
     return attempts.ended(datum.ledger, _ended(datum, bench, Cause.DONE, "", 0)).attempts
 

@@ -2,8 +2,10 @@
 
 What the agent's environment holds for itself (credentials of NATS and of the store above all) is
 never passed on: only a few variables that say where the machine has its programs and how it speaks.
+Secrets are handed over in the environment alone; all else stands in `/pfs/.env`, too.
 """
 
+import shlex
 from collections.abc import Mapping
 
 from trunkline.contracts.messages import DatumTask, JobTicket
@@ -18,12 +20,17 @@ _JOB_FACTS = frozenset(
         "PFS",
         "PPS_PIPELINE_NAME",
         "PPS_POD_NAME",
+        "PPS_PROJECT_NAME",
+        "PPS_SPEC_COMMIT",
+        "PPS_WORKER_IP",
         "TRUNKLINE_JOB_ID",
         "TRUNKLINE_OUTPUT_COMMIT_ID",
         "TRUNKLINE_PIPELINE",
         "TRUNKLINE_WORKER",
     }
 )
+_PROJECT = "default"
+"""There are no projects here; Pachyderm's own default."""
 _DEFAULTS = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108
 
 
@@ -38,28 +45,28 @@ def base(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def of_job(
-    inherited: Mapping[str, str], ticket: JobTicket, task: DatumTask, *, pfs: str, worker: str
+    ticket: JobTicket, task: DatumTask, *, pfs: str, worker: str, address: str
 ) -> dict[str, str]:
-    """Return what is the same for all datums of a job.
-
-    Later ones win: what is inherited, the spec's `env`, and the job's facts.
+    """Return what is the same for all datums of a job: the spec's `env`, and above it the job's facts.
 
     Args:
-        inherited: From `base`.
         ticket: The job.
         task: Any of its datums.
         pfs: Where the command finds its files: `/pfs`, or the worker's own directory.
         worker: This worker's name.
+        address: The IP address at which its pod is reached.
     """
     return {
-        **inherited,
         **ticket.transform.env,
         "PACH_JOB_ID": task.job,
         "TRUNKLINE_JOB_ID": task.job,
         "PACH_OUTPUT_COMMIT_ID": task.job,
         "TRUNKLINE_OUTPUT_COMMIT_ID": task.job,
         "PPS_PIPELINE_NAME": task.pipeline,
+        "PPS_PROJECT_NAME": _PROJECT,
+        "PPS_SPEC_COMMIT": str(ticket.version),
         "PPS_POD_NAME": worker,
+        "PPS_WORKER_IP": address,
         "TRUNKLINE_PIPELINE": task.pipeline,
         "TRUNKLINE_WORKER": worker,
         "PFS": pfs,
@@ -91,4 +98,10 @@ def of_datum(task: DatumTask, *, pfs: str) -> dict[str, str]:
         del own[name]
     own["PACH_DATUM_ID"] = own["TRUNKLINE_DATUM_ID"] = task.datum
     own["TRUNKLINE_DATUM_INDEX"] = str(task.index)
+    own["FILESET_ID"] = task.fingerprint
     return own
+
+
+def lines(variables: Mapping[str, str]) -> str:
+    """Return variables as a file that a shell can read: a line each, its value quoted."""
+    return "".join([f"{name}={shlex.quote(value)}\n" for name, value in variables.items()])

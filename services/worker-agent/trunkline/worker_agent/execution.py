@@ -9,7 +9,7 @@ import dataclasses
 from typing import Protocol
 
 from trunkline.storage.trees import Uploaded
-from trunkline.worker_agent.core.outcome import Bad, Good
+from trunkline.worker_agent.core.outcome import Bad, Good, Recovered
 from trunkline.worker_agent.printing import Output
 from trunkline.worker_agent.work import Datum
 
@@ -18,7 +18,7 @@ from trunkline.worker_agent.work import Datum
 class Ran:
     """How a run ended, and what it printed."""
 
-    verdict: Good | Bad
+    verdict: Good | Bad | Recovered
     output: Output | None = None
     stored: Uploaded | None = None
     """What its outputs are, where nothing is left to be stored."""

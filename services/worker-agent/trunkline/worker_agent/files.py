@@ -2,7 +2,7 @@
 
     <home>/scratch/<n>/{<input>..., out}   one datum: fetched here, stored from here
     <home>/scratch/<n>.rest                what else its command left behind: deleted unseen
-    <home>/pfs/{<input>..., out}           the one that runs; its command sees it as /pfs
+    <home>/pfs/{<input>..., out, .env}     the one that runs; its command sees it as /pfs
     <home>/work                            where commands start, if the spec names no directory
     <home>/root                            a place to mount a new root on (namespaces)
 
@@ -31,10 +31,13 @@ from trunkline.storage.store import Store
 from trunkline.worker_agent import given, rights
 from trunkline.worker_agent.spares import Kept, Spares
 from trunkline.worker_agent.standing import Standing
+from trunkline.worker_agent.variables import VariablesFile
 
 OUT = "out"
 DOOR = ".trunkline"
 """The directory in /pfs by which a command that stays up asks for the next datum."""
+ENV = ".env"
+"""The file with a datum's variables."""
 
 _DISCARD_S = 0.02
 """Seconds that a settled datum's files may stay for company."""
@@ -93,6 +96,7 @@ class Workspace:
         self._presented: Place | None = None
         self.occupied = False
         """Whether a command stays up: its working directory and its door stay, too."""
+        self._variables = VariablesFile(str(self.pfs / ENV))
         self._doomed: list[str] = []
         self._discarding: asyncio.Future[None] | None = None
 
@@ -121,7 +125,7 @@ class Workspace:
         if place.made:
             await self.discard(place)
         for each in task.inputs:
-            if "/" in each.name or each.name in (OUT, DOOR):
+            if "/" in each.name or each.name in (OUT, DOOR, ENV):
                 raise errors.InvalidPathError(each.name, "it cannot be the name of an input")
             names.path(each.name)
         place.names = (*dict.fromkeys(each.name for each in task.inputs), OUT)
@@ -158,8 +162,8 @@ class Workspace:
             for name in place.names:
                 os.mkdir(f"{place.directory}/{name}")  # noqa: PTH102
 
-    def present(self, place: Place) -> None:
-        """Let a datum's files be what is in /pfs."""
+    def present(self, place: Place, variables: str) -> None:
+        """Let a datum's files be what is in /pfs, and these lines the file with its variables."""
         assert self._presented in (None, place)
         self._presented = place
         pfs, _ = self._sources
@@ -172,6 +176,7 @@ class Workspace:
                         os.rename(f"{place.directory}/{name}", f"{pfs}/{name}")  # noqa: PTH104
                 except FileNotFoundError:  # moved by a try that failed half-way
                     continue
+            self._variables.write(variables)
 
     def withdraw(self, place: Place) -> None:
         """Take everything out of /pfs and out of the working directory; nothing if it was not there.
@@ -186,12 +191,12 @@ class Workspace:
             for source in self._sources:
                 if stat.S_IMODE(os.stat(source).st_mode) != _MODE:  # noqa: PTH116
                     os.chmod(source, _MODE)  # noqa: PTH101
-            missing = set(place.names)
+            missing, kept = set(place.names), self._variables.keep()
             for name in os.listdir(pfs):  # noqa: PTH208
                 if name in missing:
                     missing.discard(name)
                     self._take_out(place, name)
-                elif not (self.occupied and name == DOOR):
+                elif not (self.occupied and name == DOOR) and not (kept and name == ENV):
                     self._put_aside(place, pfs, name)
             if not self.occupied:
                 self._put_work_aside(place)
@@ -221,7 +226,7 @@ class Workspace:
         pfs, _ = self._sources
         with disk.writing(pfs):
             for name in os.listdir(pfs):  # noqa: PTH208
-                if name == DOOR or self._presented is None:
+                if name == DOOR or (self._presented is None and name != ENV):
                     self._put_aside(place, pfs, name)
             self._put_work_aside(place)
         self.discard_soon(place)

@@ -25,7 +25,7 @@ class SecretError(errors.TrunklineError):
 
 
 class HandedOver:
-    """See `commands.Secrets`: for a pod, whose containers have them from the beginning."""
+    """See `job_commands.Secrets`: for a pod, whose containers have them from the beginning."""
 
     async def hand_over(self, _wanted: Sequence[Secret]) -> dict[str, str]:
         """Do nothing."""
@@ -33,7 +33,7 @@ class HandedOver:
 
 
 class SecretFiles:
-    """See `commands.Secrets`.
+    """See `job_commands.Secrets`.
 
     Args:
         secrets: Where they lie.

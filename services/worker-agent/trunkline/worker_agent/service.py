@@ -17,12 +17,14 @@ The ends of a worker:
 import asyncio
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 
 from trunkline.bus.ports import Connection, FirstPublisher, Message, Publisher
 from trunkline.contracts import errors, messages, subjects
 from trunkline.contracts.messages import Drain
 from trunkline.contracts.wards import Ward
 from trunkline.runtime.clock import Clock
+from trunkline.storage.secrets import Secrets as KeptSecrets
 from trunkline.storage.store import Store
 from trunkline.worker_agent.assignments import Assignments
 from trunkline.worker_agent.commands import Commands
@@ -31,12 +33,14 @@ from trunkline.worker_agent.datum import Bench
 from trunkline.worker_agent.execution import Executor
 from trunkline.worker_agent.files import Workspace
 from trunkline.worker_agent.idle import Idle
+from trunkline.worker_agent.job_commands import JobCommands, Secrets
 from trunkline.worker_agent.leases import Leases, Pull
 from trunkline.worker_agent.link import Link
 from trunkline.worker_agent.presence import Presence
 from trunkline.worker_agent.printing import Printer
 from trunkline.worker_agent.protocol import Hello, HelloFlag
 from trunkline.worker_agent.records import Records
+from trunkline.worker_agent.secret_files import HandedOver, SecretFiles
 from trunkline.worker_agent.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -142,19 +146,34 @@ class Worker:
         if config.idle_s is not None:
             return Idle(self._clock, config.idle_s)
         mounted = HelloFlag.PFS_MOUNTED in hello.flags
+        pfs, foreign = "/pfs" if mounted else str(self._space.pfs), bool(config.shim_socket)
+        made = JobCommands(
+            secrets=self._secrets(mounted=mounted),
+            worker=config.worker,
+            address=config.worker_ip,
+            pfs=pfs,
+            work=str(self._space.work),
+            inherited=inherited,
+            foreign=foreign,
+        )
         return Commands(
             store=store,
             space=self._space,
             link=self._link,
             printer=self._printer,
             clock=self._clock,
-            worker=config.worker,
-            pfs="/pfs" if mounted else str(self._space.pfs),
-            inherited=inherited,
-            foreign=bool(config.shim_socket),
+            made=made,
+            pfs=pfs,
+            foreign=foreign,
             begun=self._presence.tell_if_due,
             warm_start_s=config.warm_start_s,
         )
+
+    def _secrets(self, *, mounted: bool) -> Secrets:
+        folder = self._config.secrets_dir
+        if not folder:
+            return HandedOver()
+        return SecretFiles(KeptSecrets(Path(folder)), self._link, mounted=mounted)
 
     def stop(self) -> None:
         """Begin to end: called at SIGTERM, and when the shim got one."""

@@ -63,6 +63,11 @@ class Datum:
         """Set some of the figures."""
         self.measured.update(figures)
 
+    def add(self, **figures: float) -> None:
+        """Add to some of the figures."""
+        for name, more in figures.items():
+            self.measured[name] = self.measured.get(name, 0.0) + more
+
     def named(self, **more: str) -> dict[str, object]:
         """Return what tells it in a log."""
         task = self.task

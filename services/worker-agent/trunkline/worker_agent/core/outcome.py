@@ -1,7 +1,8 @@
 """From the end of a run to what becomes of the datum.
 
-Two decisions: whose fault the end was (`judge`), and, for the datum's own fault and with the ledger
-that has this attempt in it, whether the datum is tried again (`after`).
+Three decisions: whose fault the end was (`judge`); what the spec's `err_cmd` has made of it, where there
+is one (`after_err_cmd`); and, for a failed try and with the ledger that has this attempt in it, whether
+the datum is tried again (`after`).
 
 | end | fault | cause in the ledger |
 |---|---|---|
@@ -19,6 +20,7 @@ that has this attempt in it, whether the datum is tried again (`after`).
 import dataclasses
 import errno
 import signal
+from collections.abc import Sequence
 from typing import assert_never
 
 from trunkline.contracts import attempts
@@ -26,6 +28,8 @@ from trunkline.contracts.states import Cause, DatumState
 
 FIRST_DELAY_S = 0.1
 MOST_DELAY_S = 10.0
+_NAMED_CHARS = 200
+"""Of the inputs in a reason."""
 
 _TOLD_CHARS = 500
 """Of what a warm command says of a failure."""
@@ -120,6 +124,13 @@ class Bad:
 
 
 @dataclasses.dataclass(frozen=True)
+class Recovered:
+    """A failed attempt that `err_cmd` has made good: the datum is done, without output."""
+
+    bad: Bad
+
+
+@dataclasses.dataclass(frozen=True)
 class TryAgain:
     """Give it back, to be delivered after this delay."""
 
@@ -179,26 +190,48 @@ def judge_output(path: str, reason: str) -> Bad:
     return Bad(Cause.USER_EXIT, f"its output {path!r} cannot be stored: {reason}", 0)
 
 
-def after(ledger: attempts.Ledger, bad: Bad, tries: int) -> TryAgain | Fail:
+def is_its_own(bad: Bad) -> bool:
+    """Return whether a failed attempt was the command's own fault, which is what `err_cmd` is for."""
+    return bad.cause in attempts.CHARGED
+
+
+def after_err_cmd(bad: Bad, ended: Ended, accepted: tuple[int, ...]) -> Recovered | Bad:
+    """Return what a failed attempt has come to once `err_cmd` has ended, in whatever way."""
+    verdict = judge(ended, accepted)
+    if isinstance(verdict, Good):
+        return Recovered(bad)
+    return dataclasses.replace(bad, reason=f"{bad.reason}; err_cmd: {verdict.reason}")
+
+
+def after(
+    ledger: attempts.Ledger, bad: Bad, tries: int, paths: Sequence[str] = ()
+) -> TryAgain | Fail:
     """Return what becomes of a datum after a failed attempt.
 
     Args:
         ledger: With the failed attempt in it, closed.
         bad: The failed attempt.
         tries: The spec's `datum_tries`.
+        paths: What its inputs matched, for people.
     """
+    where = _named(paths)
     charged = len(attempts.charged(ledger))
     if bad.cause in attempts.CHARGED:
         count = f" (try {charged} of {tries})" if tries > 1 else ""
         if charged >= tries:
-            return Fail(DatumState.FAILED, bad.reason + count)
-        return TryAgain(delay_s(charged), bad.reason + count)
+            return Fail(DatumState.FAILED, bad.reason + count + where)
+        return TryAgain(delay_s(charged), bad.reason + count + where)
     free = len(ledger.attempts) - charged
-    return TryAgain(delay_s(free), bad.reason)
+    return TryAgain(delay_s(free), bad.reason + where)
 
 
 def delay_s(attempt: int) -> float:
-    """Return the seconds before another try, after so many (from 1): doubling, bounded."""
+    """Return the seconds before another try, after so many (from 1): doubling, bounded.
+
+    0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, and 10 from the eighth on: three tries, the usual number, are over after
+    0.3 s of waiting; what is away for some seconds is outlasted by eight. Nobody sleeps meanwhile: the
+    server keeps the message, and the slot is free.
+    """
     return min(MOST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(30, max(0, attempt - 1)))
 
 
@@ -250,6 +283,13 @@ def _not_started(ended: NotStarted) -> Bad:
     if missing:
         return Bad(Cause.USER_EXIT, f"command not found: {ended.command}", 127)
     return Bad(Cause.USER_EXIT, f"{ended.command} cannot be run: {text}", 126)
+
+
+def _named(paths: Sequence[str]) -> str:
+    text = ", ".join(paths)
+    if len(text) > _NAMED_CHARS:
+        text = f"{text[:_NAMED_CHARS]}..."
+    return f", input {text}" if text else ""
 
 
 def _signal(number: int) -> str:
