@@ -22,6 +22,7 @@ enum kind {
     KIND_CHMOD = 5,
     KIND_OPEN = 6,
     KIND_RECIPE = 7,
+    KIND_MOUNT = 8,
     KIND_HELLO = 9,
 };
 
