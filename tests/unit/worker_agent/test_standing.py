@@ -1,5 +1,6 @@
 """What a command that stays up sees of one datum after the other, and what it may still hold."""
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -113,6 +114,23 @@ async def test_what_the_command_puts_in_place_of_its_output_is_its_output(comman
     place = await command.see(b"x")
     assert list((command.pfs / "out").iterdir()) == []
     await command.end(place)
+
+
+@pytest.mark.parametrize("path", ["/f", "/a/b/f"])
+@pytest.mark.parametrize("name", ["in", "out"])
+async def test_what_is_done_between_datums_hides_no_input(command, name, path):
+    await command.end(await command.see(b"one"))
+    for spoil in (
+        (command.pfs / name / "f").mkdir,
+        (command.pfs / name).rmdir,
+        lambda: (command.pfs / name).rename(command.pfs / "elsewhere"),
+    ):
+        with contextlib.suppress(OSError):
+            spoil()
+        place = await command.see(b"two", path=path)
+        assert (command.pfs / f"in{path}").read_bytes() == b"two"
+        (command.pfs / "out").mkdir(exist_ok=True)
+        await command.end(place)
 
 
 async def test_nothing_is_left_when_the_command_is_gone(command):

@@ -12,6 +12,7 @@ closed to us.
 
 import contextlib
 import os
+import shutil
 import stat
 from collections.abc import Sequence
 
@@ -31,15 +32,20 @@ class Standing:
         """Move all entries of a directory in; return False if it must be moved itself.
 
         Args:
-            name: Of the top directory.
+            name: Of the top directory, at whose place there is nothing then.
             source: The directory.
-            known: Its entries, where they are known.
+            known: Its entries if they are all files; else None.
         """
-        if name not in self._inodes:
+        target = f"{self._pfs}/{name}"
+        inode = self._inodes.get(name, 0)
+        if not inode:
             return False
-        for entry in os.listdir(source) if known is None else known:  # noqa: PTH208
-            with contextlib.suppress(FileNotFoundError):  # moved by a try that failed half-way
-                os.rename(f"{source}/{entry}", f"{self._pfs}/{name}/{entry}")  # noqa: PTH104
+        if known is None or len(known) > _MANY or _inode(target) != inode:
+            del self._inodes[name]
+            _clear(target)
+            return False
+        for entry in known:
+            _put(f"{source}/{entry}", f"{target}/{entry}")
         return True
 
     def empty(self, name: str, target: str) -> list[str] | None:
@@ -77,3 +83,29 @@ class Standing:
     def forget(self) -> None:
         """Leave those that stand to whoever clears them away."""
         self._inodes.clear()
+
+
+def _inode(path: str) -> int:
+    try:
+        return os.lstat(path).st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _put(source: str, target: str) -> None:
+    """Move a file to its place, whatever a thread of the command may have put there meanwhile."""
+    try:
+        os.rename(source, target)  # noqa: PTH104
+    except IsADirectoryError:
+        _clear(target)
+        os.rename(source, target)  # noqa: PTH104
+    except FileNotFoundError:
+        if os.path.lexists(source):
+            raise  # else it was moved by a try that failed half-way
+
+
+def _clear(path: str) -> None:
+    if os.path.islink(path) or os.path.isfile(path):  # noqa: PTH113, PTH114
+        os.unlink(path)  # noqa: PTH108
+    else:
+        shutil.rmtree(path, ignore_errors=True)
