@@ -110,6 +110,8 @@ async def story_of_a_kill(site: Site, pipeline: str, at: int | None) -> int:
                 while (fold := process.folder.fold(pipeline, job.id)) is None or fold.done < 2:
                     await asyncio.sleep(0.01)
             running.cancel()
+    await support.tried(site, job, 0, "w1")
+    await support.tried(site, job, 1, "w1")
     async with support.process(site) as process:
         await process.jobs.kill(pipeline, job.id, "told to")
     points = await played(site, job, at)
@@ -119,6 +121,10 @@ async def story_of_a_kill(site: Site, pipeline: str, at: int | None) -> int:
     await put_away(site, job, 1)
     archive = await runs.open_run(site.store, job.outcomes)
     assert archive.count == 2
+    async with support.process(site) as process:
+        ledgers = await process.outcomes.ledgers(job, range(3))
+    assert ledgers.keys() == {0}, "of the datum that has no outcome to tell of its attempts"
+    assert b"user-exit" in ledgers[0]
     return points
 
 

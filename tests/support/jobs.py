@@ -23,8 +23,9 @@ from trunkline.bus.ingest import Ingest
 from trunkline.bus.ports import Delivery, Message
 from trunkline.bus.publishing import Window
 from trunkline.contracts import errors, messages, names, records, spec, subjects
+from trunkline.contracts.attempts import Attempt, Ledger
 from trunkline.contracts.messages import Assignment, DatumTask, File, Outcome
-from trunkline.contracts.states import DatumState, JobState
+from trunkline.contracts.states import Cause, DatumState, JobState
 from trunkline.coordinator import beginning
 from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.events import Events
@@ -390,6 +391,16 @@ def done(task: DatumTask, files: Iterable[File] | None = None) -> Outcome:
         output_files=len(output),
         ended_ns=1,
     )
+
+
+async def tried(site: Site, job: records.Job, index: int, worker: str) -> None:
+    """Enter an attempt that has failed into a datum's ledger."""
+    attempt = Attempt(
+        worker=worker, incarnation="i1", started_ns=1, ended_ns=2, cause=Cause.USER_EXIT
+    )
+    subject = subjects.attempts(ward(job.pipeline), job.id, index)
+    async with site.server.connect_worker(job.pipeline) as connection:
+        await Window(connection).put(subject, messages.encode(Ledger(attempts=(attempt,))))
 
 
 def failed(task: DatumTask, reason: str = "exit code 1") -> Outcome:

@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -223,6 +225,31 @@ def test_a_datum_that_hangs_is_found_restarted_and_shown_and_a_job_that_hangs_is
     assert "KILLED" in late.out
     assert "its job_timeout of 1 s is over" in late.out
     assert [each["index"] for each in shown("cancelled")] == [1]
+
+
+def test_a_stopped_job_ends_with_all_it_runs_also_if_the_coordinator_dies_of_it(
+    trunkline: Command, tmp_path: Path
+) -> None:
+    script = f"echo $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; sleep 60"
+    spec = {
+        "pipeline": {"name": "endless"},
+        "input": {"pfs": {"repo": "endless-in", "glob": "/*"}},
+        "transform": {"cmd": ["/bin/sh", "-c", script]},
+    }
+    trunkline.good("create", "repo", "endless-in")
+    trunkline.good("apply", "-f", "-", stdin=json.dumps(spec))
+    trunkline.good("put", "endless-in:/a", "-f", "-", stdin="x")
+    while not (tmp_path / "pid").exists():
+        time.sleep(0.05)
+    pid = int((tmp_path / "pid").read_text())
+    coordinator = (Home(trunkline.home).pids / "coordinator.pid").read_text().split()[0]
+    trunkline.good("stop", "job", "endless")
+    os.kill(int(coordinator), signal.SIGKILL)
+    stopped = trunkline("wait", "endless")
+    assert stopped.code == 4
+    assert "KILLED" in stopped.out
+    while Path(f"/proc/{pid}").exists():
+        time.sleep(0.05)
 
 
 def test_what_is_not_there_has_its_own_code(trunkline: Command) -> None:

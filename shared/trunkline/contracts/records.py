@@ -170,6 +170,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     done_run: str = ""
     """Key of the run (fingerprint -> index) over `outcomes` that goes into the done index; empty where
     nothing was processed."""
+    attempts: str = ""
+    """Key of a run of attempt ledgers by index: of datums that were tried, and had no outcome when the job
+    ended. Empty where there are none."""
     compacted: bool = False
     """Whether outcomes are in the store and the streams are free of the job."""
 

@@ -3,13 +3,14 @@
 One pass over them by index makes all that is made of them: the archive (index -> kept outcome), the
 run for the done index (fingerprint -> index, of what was processed), the exact counts, and, where the
 job's output is merged, a look at each outcome that has files. They come from what the live job has
-gathered; where that is not whole, after a restart or a kill, they are gathered from the stream.
+gathered; where that is not whole, after a restart or a kill, they are gathered from the stream. Of datums
+that have no outcome, as in a killed job, the ledgers are kept, to be shown.
 
 Nothing of this is recorded here. A pass that was interrupted is made again and comes to the same runs.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -36,11 +37,16 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: str
     done_run: str
     counts: records.Counts
+    attempts: str = ""
 
     def in_record(self, job: records.Job) -> records.Job:
         """Return the record with all of it."""
         return msgspec.structs.replace(
-            job, outcomes=self.outcomes, done_run=self.done_run, counts=self.counts
+            job,
+            outcomes=self.outcomes,
+            done_run=self.done_run,
+            counts=self.counts,
+            attempts=self.attempts,
         )
 
 
@@ -75,7 +81,27 @@ class Archiver:
         """
         async with self._gathered(job, live) as gathered:
             forged = partial(_is_forged, live.fold) if _has_skipped(job) else None
-            return await self._write(job, gathered, forged, output)
+            archive = await self._write(job, gathered, forged, output)
+            if sum(msgspec.structs.astuple(archive.counts)) == job.total:
+                return archive
+            ledgers = await self._ledgers(job, gathered)
+            return msgspec.structs.replace(archive, attempts=ledgers)
+
+    async def _ledgers(self, job: records.Job, gathered: Gathered) -> str:
+        """Return the run of the ledgers of datums without an outcome."""
+        with Gathered(self._spool) as ledgers:
+            async with aclosing(self._outcomes.ledgers_stored(job)) as batches:
+                async for batch in batches:
+                    for index, data in batch:
+                        if index not in gathered:
+                            ledgers.add(index, data)
+            writer = RunWriter(self._store)
+            async for items in ledgers.batches():
+                for index, data in items:
+                    if writer.push(reading.key(index), data):
+                        await writer.flush()
+            run = await writer.finish()
+            return run if writer.count else ""
 
     @asynccontextmanager
     async def _gathered(self, job: records.Job, live: LiveJob) -> AsyncIterator[Gathered]:

@@ -7,13 +7,12 @@ so that no request takes long, and an empty page may have a next one.
 
 from collections.abc import Mapping
 from contextlib import aclosing
-from functools import partial
 
 import msgspec
 
 from trunkline.bus.connection import NatsConnection
 from trunkline.contracts import api as contract
-from trunkline.contracts import attempts, errors, messages, records, subjects
+from trunkline.contracts import attempts, errors, messages, records
 from trunkline.contracts.states import DatumState
 from trunkline.contracts.wards import Wards
 from trunkline.coordinator import datum_claims, paging, restarting
@@ -23,7 +22,6 @@ from trunkline.coordinator.commits import InvalidRequestError
 from trunkline.coordinator.handlers import Folds
 from trunkline.coordinator.inputs import Inputs
 from trunkline.coordinator.outcomes import Outcomes
-from trunkline.storage import together
 
 STRETCH = 5000
 """Indexes that one request looks at when it looks for datums without an outcome."""
@@ -147,17 +145,9 @@ class DatumViews:
         self, job: records.Job, views: list[contract.DatumView]
     ) -> list[contract.DatumView]:
         """Return the views; those without an outcome with their ledger, where there is one."""
-        asked = [each for each in views if each.outcome is None]
-        ward = self._wards.of(job.pipeline)
-        subjects_of = (subjects.attempts(ward, job.id, each.index) for each in asked)
-        reads = [
-            partial(self._data.last, subjects.ATTEMPTS_STREAM, subject) for subject in subjects_of
-        ]
-        ledgers = {
-            view.index: msgspec.Raw(stored.data)
-            for view, stored in zip(asked, await together.run(reads), strict=True)
-            if stored is not None and _is_json(stored.data)
-        }
+        asked = [each.index for each in views if each.outcome is None]
+        found = await self._outcomes.ledgers(job, asked)
+        ledgers = {index: msgspec.Raw(data) for index, data in found.items() if _is_json(data)}
         return [
             msgspec.structs.replace(each, attempts=ledgers[each.index])
             if each.index in ledgers

@@ -49,7 +49,7 @@ class Outcomes:
 
         Each comes with the bytes it was read from. Close it (`aclosing`) if it is not read to its end.
         """
-        below = windows.end(job.listed_to) if job.total is None else job.total
+        below = _bound(job)
         subject = subjects.outcomes_of(self._wards.of(job.pipeline), job.id)
         stream = subjects.OUTCOMES_STREAM
         async with tails.tail(self._connection, stream, [subject], end=True) as batches:
@@ -113,6 +113,30 @@ class Outcomes:
         if stored is None:
             return None
         return reading.read(reading.Place(job.pipeline, job.id, index, generation), stored.data)
+
+    async def ledgers_stored(self, job: records.Job) -> AsyncGenerator[Sequence[Item], None]:
+        """Yield indexes with what stands in the datums' attempt ledgers now, as workers sent it."""
+        subject = subjects.attempts_of(self._wards.of(job.pipeline), job.id)
+        stream = subjects.ATTEMPTS_STREAM
+        async with tails.tail(self._connection, stream, [subject], end=True) as batches:
+            async for batch in batches:
+                found = [(reading.index_of(each.subject), each.data) for each in batch]
+                yield [(at, data) for at, data in found if at is not None and at < _bound(job)]
+
+    async def ledgers(self, job: records.Job, indexes: Collection[int]) -> dict[int, bytes]:
+        """Return the attempt ledgers of datums without an outcome, where there are any."""
+        if job.attempts:
+            run = await runs.open_run(self._store, job.attempts)
+            calls = [partial(run.get, reading.key(index)) for index in indexes]
+            found = await together.run(calls)
+        else:
+            ward = self._wards.of(job.pipeline)
+            named = [subjects.attempts(ward, job.id, index) for index in indexes]
+            last = partial(self._connection.last, subjects.ATTEMPTS_STREAM)
+            stored = await together.run([partial(last, subject) for subject in named])
+            found = [None if each is None else each.data for each in stored]
+        pairs = zip(indexes, found, strict=True)
+        return {index: data for index, data in pairs if data is not None}
 
     async def page(
         self,
@@ -180,6 +204,11 @@ class Outcomes:
                 found += (each for each, _ in batch if each.index >= first and each.state in wanted)
                 found = heapq.nsmallest(limit, found, key=attrgetter("index"))
         return found
+
+
+def _bound(job: records.Job) -> int:
+    """Return the index below which all datums are that may have been published."""
+    return windows.end(job.listed_to) if job.total is None else job.total
 
 
 async def _first(outcomes: AsyncGenerator[Outcome, None], count: int) -> list[Outcome]:

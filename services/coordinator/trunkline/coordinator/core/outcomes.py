@@ -53,6 +53,12 @@ def place(subject: str) -> Place | None:
     return Place(owner[0], owner[1], int(index), int(generation))
 
 
+def index_of(subject: str) -> int | None:
+    """Return the index at the end of a ledger's subject; None for a subject that no ledger has."""
+    index = subject.rpartition(".")[2]
+    return int(index) if _is_number(index) else None
+
+
 def read(where: Place, data: bytes) -> Outcome:
     """Return the outcome that is stored at this place; FAILED where it cannot be right."""
     try:
