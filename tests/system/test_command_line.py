@@ -115,6 +115,10 @@ def test_from_files_to_the_output_of_a_pipeline(trunkline: Command, tmp_path: Pa
     assert trunkline.good("list", "workers").out.count("shout-") >= 1
     assert "spec-accepted" in trunkline.good("list", "events", "shout").out
 
+    again = trunkline.good("apply", "--reprocess", "-f", str(tmp_path / "spec.json"))
+    assert "version 2" in again.out
+    assert "SUCCESS: 2 processed of 2 datums" in trunkline.good("wait", "shout").out
+
 
 def test_a_put_from_stdin_lies_over_what_is_there(trunkline: Command) -> None:
     trunkline.good("create", "repo", "notes")

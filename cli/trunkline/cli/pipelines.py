@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Sequence
 
 import click
+import msgspec
 
 from trunkline.cli import render, session, specs
 from trunkline.cli.options import Asked
@@ -12,7 +13,9 @@ from trunkline.contracts import api, records, spec
 from trunkline.contracts.states import PipelineState
 
 
-def apply(asked: Asked, files: tuple[str, ...], *, publish: bool, now: bool) -> None:
+def apply(
+    asked: Asked, files: tuple[str, ...], *, publish: bool, now: bool, reprocess: bool
+) -> None:
     """Send each spec of each file; the first refused one ends it, with all of its problems."""
 
     async def body(client: Client) -> None:
@@ -23,7 +26,9 @@ def apply(asked: Asked, files: tuple[str, ...], *, publish: bool, now: bool) -> 
                     await client.publish_spec(document)
                     click.echo("stored; `trunkline list pipelines` shows what became of it")
                 else:
-                    applied.append(await _apply(asked, client, document, now=now))
+                    applied.append(
+                        await _apply(asked, client, document, now=now, reprocess=reprocess)
+                    )
         if applied and not render.records(asked, applied):
             for pipeline in applied:
                 click.echo(f"pipeline {pipeline.name}: version {pipeline.version}")
@@ -31,9 +36,15 @@ def apply(asked: Asked, files: tuple[str, ...], *, publish: bool, now: bool) -> 
     session.run(asked, body)
 
 
-async def _apply(asked: Asked, client: Client, document: bytes, *, now: bool) -> records.Pipeline:
-    verb = "pipeline.apply-now" if now else "pipeline.apply"
-    pipeline = await client.call(verb, document, records.Pipeline)
+async def _apply(
+    asked: Asked, client: Client, document: bytes, *, now: bool, reprocess: bool
+) -> records.Pipeline:
+    verb, request = ("pipeline.apply-now" if now else "pipeline.apply"), document
+    if reprocess:
+        text = document.decode("utf-8", "replace")
+        anew = api.PipelineReprocess(spec=text, salt=secrets.token_hex(16), now=now)
+        verb, request = "pipeline.reprocess", msgspec.json.encode(anew)
+    pipeline = await client.call(verb, request, records.Pipeline)
     if pipeline.ignored and asked.output == "table":
         fields = ", ".join(pipeline.ignored)
         render.warn(f"pipeline {pipeline.name}: without effect in this installation: {fields}")

@@ -9,6 +9,7 @@ job; a datum's index; a stream sequence of a log line or an event).
 |---|---|---|
 | pipeline.apply | the spec, JSON or YAML | records.Pipeline |
 | pipeline.apply-now | the spec, JSON or YAML | records.Pipeline |
+| pipeline.reprocess | PipelineReprocess | records.Pipeline |
 | pipeline.stop | Named | records.Pipeline |
 | pipeline.start | Named | records.Pipeline |
 | pipeline.rerun | PipelineRerun | records.Job |
@@ -90,6 +91,21 @@ class PipelineDelete(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     name: str
     force: bool = False
     """Also if others read its output: they keep what is there, and get no more."""
+
+
+class PipelineReprocess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Apply a spec, and let nothing count as done that the pipeline did before.
+
+    It makes a new version, also of a spec that is in force. Refused where the spec has a `salt`:
+    changing that does the same. Repeating it is answered like the first time.
+    """
+
+    spec: str
+    """JSON or YAML."""
+    salt: str
+    """Random, made by the client: the pipeline's from now on."""
+    now: bool = False
+    """As `pipeline.apply-now`."""
 
 
 class PipelineRerun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -231,7 +231,7 @@ PIPELINE = Section(
 )
 
 _SIDECAR = "what it would limit does not exist: data goes to and from the store directly"
-_SALT = "change the `salt` to run everything again"
+_SALT = "change the `salt`, or use `apply --reprocess`, to run everything again"
 
 SPEC = Section(
     "spec",

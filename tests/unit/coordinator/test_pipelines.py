@@ -72,6 +72,26 @@ def test_the_same_spec_again_is_no_new_version():
     assert decision.record.version == 1
 
 
+def test_a_new_salt_makes_a_version_of_the_same_spec_once_and_stays():
+    words = a_spec("words")
+    heads = {("in", "master"): "a" * 32}
+    there = dataclasses.replace(installed(words), heads=heads)
+    anew = dataclasses.replace(FRESH, reprocess="r" * 32)
+    decision = pipelines.accept(words, there, anew)
+    assert isinstance(decision, Accepted)
+    made = decision.record
+    assert (made.version, made.salt, made.set_id) == (2, "r" * 32, FRESH.set_id)
+    after = dataclasses.replace(there, pipelines={"words": made})
+    assert isinstance(pipelines.accept(words, after, anew), Unchanged)  # its answer was lost
+    assert isinstance(pipelines.accept(words, after, FRESH), Unchanged)
+    faster = msgspec.structs.replace(words, parallelism_spec=spec.Parallelism(constant=3))
+    kept = pipelines.accept(faster, after, FRESH)
+    assert isinstance(kept, Accepted)
+    assert kept.record.salt == "r" * 32
+    salted = msgspec.structs.replace(words, salt="own")
+    assert "change it" in problems(pipelines.accept(salted, there, anew))["$.salt"]
+
+
 def test_an_input_repo_that_does_not_exist_is_refused_with_the_remedy():
     found = problems(pipelines.accept(a_spec("words", "nowhere"), installed(), FRESH))
     assert "'nowhere' does not exist; create it" in found["$.input.pfs.repo"]

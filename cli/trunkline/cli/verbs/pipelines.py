@@ -11,10 +11,17 @@ from trunkline.cli.verbs.groups import delete, get, inspect, list_, main, rerun,
 @options.spec_files
 @click.option("--publish", is_flag=True, help="Publish it only: stored also while nobody answers.")
 @click.option("--now", is_flag=True, help="Kill the jobs of older versions; they finish otherwise.")
+@options.reprocess
 @click.option("--dry-run", is_flag=True, help="Only say what they would do.")
 @asking
 def apply(
-    asked: options.Asked, files: tuple[str, ...], *, publish: bool, now: bool, dry_run: bool
+    asked: options.Asked,
+    files: tuple[str, ...],
+    *,
+    publish: bool,
+    now: bool,
+    reprocess: bool,
+    dry_run: bool,
 ) -> None:
     """Create pipelines, or give them a new version."""
     from trunkline.cli import pipelines, planning
@@ -22,9 +29,11 @@ def apply(
     if dry_run:
         planning.show(asked, files)
         return
-    if publish and now:
-        raise click.UsageError("a spec that is only published cannot be applied --now")
-    pipelines.apply(asked, files, publish=publish, now=now)
+    if publish and (now or reprocess):
+        option = "--now" if now else "--reprocess"
+        told = f"a spec that is only published cannot be applied {option}"
+        raise click.UsageError(told)
+    pipelines.apply(asked, files, publish=publish, now=now, reprocess=reprocess)
 
 
 @main.command()

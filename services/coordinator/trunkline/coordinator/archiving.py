@@ -82,7 +82,7 @@ class Archiver:
         async with self._gathered(job, live) as gathered:
             forged = partial(_is_forged, live.fold) if _has_skipped(job) else None
             archive = await self._write(job, gathered, forged, output)
-            if sum(msgspec.structs.astuple(archive.counts)) == job.total:
+            if live.fold.complete:
                 return archive
             ledgers = await self._ledgers(job, gathered)
             return msgspec.structs.replace(archive, attempts=ledgers)

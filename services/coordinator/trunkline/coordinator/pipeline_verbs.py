@@ -8,10 +8,14 @@ from trunkline.contracts import errors, messages, names, records, spec_parsing, 
 from trunkline.coordinator import paging
 from trunkline.coordinator.api import Answer, Handler, decode
 from trunkline.coordinator.catalog import Catalog
+from trunkline.coordinator.commits import InvalidRequestError
 from trunkline.coordinator.conduct import Conduct
 from trunkline.coordinator.deleting import Deleting
 from trunkline.coordinator.pipelines import Pipelines
 from trunkline.coordinator.planning import Planning
+
+SALT_MAX = 200
+"""It goes into the pipeline's record and each of its jobs'."""
 
 
 class PipelineVerbs:
@@ -38,6 +42,7 @@ class PipelineVerbs:
             "pipeline.delete": self.delete,
             "pipeline.explain": self.explain,
             "pipeline.plan": self.plan,
+            "pipeline.reprocess": self.reprocess,
             "pipeline.rerun": self.rerun,
             "pipeline.start": self.start,
             "pipeline.stop": self.stop,
@@ -56,6 +61,15 @@ class PipelineVerbs:
     async def plan(self, body: bytes) -> Answer:
         """Say what specs would do."""
         return Answer(msgspec.json.encode(await self._planning.plan(body)))
+
+    async def reprocess(self, body: bytes) -> Answer:
+        """Take a spec, and have everything done anew."""
+        asked: contract.PipelineReprocess = decode(body, contract.PipelineReprocess)
+        if not 0 < len(asked.salt) <= SALT_MAX:
+            raise InvalidRequestError("$.salt", f"must have up to {SALT_MAX} characters")
+        wanted = spec_parsing.parse(asked.spec.encode("utf-8", "replace"))
+        taken = await self._pipelines.apply(wanted, now=asked.now, reprocess=asked.salt)
+        return paging.answer(taken)
 
     async def delete(self, body: bytes) -> Answer:
         """Have a pipeline deleted."""

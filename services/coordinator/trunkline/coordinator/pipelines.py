@@ -63,7 +63,12 @@ class Pipelines:
         self._events, self._clock = events, clock
 
     async def apply(
-        self, wanted: spec.PipelineSpec, command: int = 0, *, now: bool = False
+        self,
+        wanted: spec.PipelineSpec,
+        command: int = 0,
+        *,
+        now: bool = False,
+        reprocess: str = "",
     ) -> records.Pipeline:
         """Take a spec that parsed; return the pipeline's record.
 
@@ -71,13 +76,15 @@ class Pipelines:
             wanted: The spec.
             command: Its sequence in the command stream, if it was published.
             now: Whether jobs of older versions are to be killed.
+            reprocess: A new salt, where nothing is to count as done.
 
         Raises:
             InvalidSpecError: it does not fit what is there; nothing was changed.
             UnavailableError: unknown how far it came; repeat it.
         """
         async with self._catalog.graph:
-            decision = await self._store(wanted, command, now=now)
+            fresh = self._fresh(command, reprocess)
+            decision = await self._store(wanted, fresh, now=now)
             if isinstance(decision, core.Refused):
                 raise errors.InvalidSpecError(decision.problems)
             pipeline = decision.record
@@ -160,15 +167,15 @@ class Pipelines:
         await self._catalog.pipelines.ensure(key, kept)
 
     async def _store(
-        self, wanted: spec.PipelineSpec, command: int, *, now: bool
+        self, wanted: spec.PipelineSpec, fresh: core.Fresh, *, now: bool
     ) -> core.Accepted | core.Unchanged | core.Refused:
         """Decide, and write the record; again if somebody else wrote it meanwhile."""
         for _ in range(TRIES):
             installed = self._catalog.installed()
             current = installed.pipelines.get(wanted.name)
-            if current is not None and 0 < command <= current.command:
+            if current is not None and 0 < fresh.command <= current.command:
                 return core.Unchanged(current)
-            decision = core.accept(wanted, installed, self._fresh(command), now=now)
+            decision = core.accept(wanted, installed, fresh, now=now)
             if isinstance(decision, core.Refused):
                 return decision
             if current is not None and current.spec is not None:
@@ -180,12 +187,13 @@ class Pipelines:
             return decision
         raise errors.UnavailableError("the pipeline's record", "it changes all the time")
 
-    def _fresh(self, command: int) -> core.Fresh:
+    def _fresh(self, command: int, reprocess: str = "") -> core.Fresh:
         return core.Fresh(
             set_id=secrets.token_hex(16),
             salt=secrets.token_hex(16),
             now_ns=self._clock.wall_ns(),
             command=command,
+            reprocess=reprocess,
         )
 
     async def _tell(self, pipeline: records.Pipeline) -> None:

@@ -33,6 +33,8 @@ class Fresh:
     now_ns: int
     command: int = 0
     """Sequence of the published spec in the command stream; 0 for a request."""
+    reprocess: str = ""
+    """A salt that is to be the pipeline's, so that nothing counts as done; empty to keep what it has."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,14 @@ def accept(
             would take their place.
     """
     current = installed.pipelines.get(wanted.name)
-    if problems := _problems(wanted, current, installed):
+    problems = _problems(wanted, current, installed)
+    if fresh.reprocess and wanted.salt:
+        problems = (*problems, ("$.salt", "change it to run everything again, or leave it out"))
+    if problems:
         return Refused(bounded(problems))
     ignored = admission.without_effect(wanted, local=installed.local)
-    if current is not None and current.spec == wanted:
+    anew = bool(fresh.reprocess) and (current is None or current.salt != fresh.reprocess)
+    if current is not None and current.spec == wanted and not anew:
         kept = msgspec.structs.replace(
             current,
             refusal=None,
@@ -98,7 +104,7 @@ def accept(
     )
     stopped = base.state is PipelineState.STOPPED
     version = base.version + 1
-    if base.spec is not None and same_work(base.spec, wanted):
+    if base.spec is not None and same_work(base.spec, wanted) and not anew:
         base = msgspec.structs.replace(base, since=base.since or base.version)
     else:
         set_id = fresh.set_id if _all_there(wanted, installed.heads) else ""
@@ -111,7 +117,7 @@ def accept(
             version=version,
             oldest=oldest,
             spec=wanted,
-            salt=wanted.salt or base.salt or fresh.salt,
+            salt=fresh.reprocess or wanted.salt or base.salt or fresh.salt,
             created_ns=base.created_ns or fresh.now_ns,
             updated_ns=fresh.now_ns,
             refusal=None,

@@ -64,7 +64,8 @@ def raised(
         if index in skipped:
             raise RestartRefusedError(
                 job,
-                f"datum {index} is skipped: apply the pipeline with --reprocess to run it again",
+                f"datum {index} is skipped; stop the job, then run everything again with"
+                f" `trunkline rerun job --reprocess {job.pipeline}@{job.id}`",
             )
         if wanted[index] > job.generations.get(str(index), 1) + 1:
             raise RestartRefusedError(job, f"datum {index} has no generation {wanted[index] - 1}")
