@@ -181,6 +181,7 @@ class Collector:
         for window in job.skipped:
             await marking.add(Kind.OUTCOMES, window.run)
         await marking.add(Kind.OUTCOMES, job.outcomes)
+        await marking.add(Kind.RECORDS, job.attempts)
         if not job.outcomes:
             async with aclosing(self._outcomes.stored(job)) as batches:
                 async for batch in batches:
@@ -189,6 +190,7 @@ class Collector:
             # what was purged while it was read is in the archive, which the record names by then
             found = await self._catalog.jobs.get(job.pipeline, job.id)
             await marking.add(Kind.OUTCOMES, found.outcomes if found is not None else "")
+            await marking.add(Kind.RECORDS, found.attempts if found is not None else "")
         if self._is_old(job) and any(leaf.group_by for leaf in spec.inputs(job.spec.input)):
             await self._list_again(job)
 
@@ -244,7 +246,7 @@ def doomed(found: Sequence[Found], needed: Collection[bytes], before_s: float) -
 
 
 async def _add_settled(marking: Marking, job: records.Job) -> None:
-    for run in (job.outcomes, *(window.run for window in job.skipped)):
+    for run in (job.outcomes, job.attempts, *(window.run for window in job.skipped)):
         await marking.add(Kind.RECORDS, run)
 
 
