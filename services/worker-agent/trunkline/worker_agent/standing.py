@@ -11,6 +11,7 @@ closed to us.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -99,9 +100,9 @@ def _put(source: str, target: str) -> None:
     except IsADirectoryError:
         _clear(target)
         os.rename(source, target)  # noqa: PTH104
-    except FileNotFoundError:
-        if os.path.lexists(source):
-            raise  # else it was moved by a try that failed half-way
+    except FileNotFoundError as error:
+        if os.path.lexists(source):  # else it was moved by a try that failed half-way
+            raise OSError(errno.EAGAIN, "its directory was taken away", target) from error
 
 
 def _clear(path: str) -> None:
