@@ -152,3 +152,13 @@ def alive(pid: int) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
+
+
+async def test_err_cmd_deals_with_a_failed_datum_while_the_command_waits(lab: Lab) -> None:
+    body = "assert datum.env['TRUNKLINE_DATUM_INDEX'] != '1'"
+    ticket = await python(lab, body, err_cmd=["sh", "-c", "exit 0"])
+    tasks = await lab.datums(ticket, 3)
+    await lab.worker("w1", ticket)
+    states = [each.state for each in await lab.outcomes(tasks)]
+    assert states == [DatumState.PROCESSED, DatumState.RECOVERED, DatumState.PROCESSED]
+    assert (await copied(lab, tasks[0]))[0] == (await copied(lab, tasks[2]))[0]
