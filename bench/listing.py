@@ -24,11 +24,11 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.support.listings import Commits, a_job, leaf
+
 from bench import processes
-from trunkline.bus.ports import Entry
-from trunkline.contracts import records, spec
+from trunkline.contracts import spec
 from trunkline.contracts.messages import File
-from trunkline.contracts.states import JobState
 from trunkline.coordinator.inputs import Inputs
 from trunkline.storage import keys, manifests
 from trunkline.storage.store import Store, open_store
@@ -53,27 +53,6 @@ class Listed:
     """Until the first datum."""
     rss_mb: float
     """Peak."""
-
-
-class Commits:
-    """One commit per repo."""
-
-    def __init__(self, manifest_of: dict[str, str]) -> None:
-        self._manifest_of = manifest_of
-
-    async def get(self, key: str) -> Entry[records.Commit]:
-        """Return the commit of a repo."""
-        repo, _, commit = key.partition(".")
-        found = records.Commit(
-            id=commit,
-            repo=repo,
-            branch="master",
-            manifest=self._manifest_of[repo],
-            files=0,
-            size=0,
-            created_ns=0,
-        )
-        return Entry(key=key, value=found, revision=1)
 
 
 def main() -> None:
@@ -110,7 +89,7 @@ async def listed(kind: str, datums: int, folder: Path) -> Listed:
     before = time.process_time()
     started, first, count = time.monotonic(), 0.0, 0
     inputs = Inputs(commits, store, folder)
-    async with aclosing(inputs.datums(_job(value), lambda _: True)) as found:
+    async with aclosing(inputs.datums(a_job(value), lambda _: True)) as found:
         async for some in found:
             first = first or time.monotonic() - started
             count += len(some)
@@ -121,10 +100,6 @@ async def listed(kind: str, datums: int, folder: Path) -> Listed:
 
 
 def _inputs(kind: str, datums: int) -> tuple[spec.Input, dict[str, int]]:
-    def leaf(repo: str, glob: str = "/*", *, join_on: str = "", group_by: str = "") -> spec.Input:
-        found = spec.PfsInput(repo=repo, glob=glob, name=repo, join_on=join_on, group_by=group_by)
-        return spec.Input(pfs=found)
-
     match kind:
         case "cross":
             side = round(datums**0.5)
@@ -148,25 +123,6 @@ def _files(size: int) -> Iterator[File]:
     for letter, number in itertools.islice(itertools.product("abcdefghij", numbers), size):
         sha256 = f"{number:064x}"
         yield File(path=f"/{letter}{number:08}", size=1, sha256=sha256, object=keys.of(sha256))
-
-
-def _job(value: spec.Input) -> records.Job:
-    transform = spec.Transform(cmd=("true",))
-    return records.Job(
-        pipeline="p",
-        id="a" * 32,
-        version=1,
-        code_hash=spec.code_hash(transform),
-        spec=spec.PipelineSpec(name="p", transform=transform, input=value),
-        salt="s",
-        order=1,
-        inputs=tuple(
-            records.JobInput(name=each.name, repo=each.repo, branch="master", commit="b" * 32)
-            for each in spec.inputs(value)
-        ),
-        state=JobState.LISTING,
-        created_ns=0,
-    )
 
 
 if __name__ == "__main__":

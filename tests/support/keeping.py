@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 from tests.support.dated import Calendar, Interrupted, dated_store, nothing
-from tests.support.simulated import MemoryBus, MemoryTable
+from tests.support.simulated import MemoryBus, tables
 
 from trunkline.contracts import api, messages, records, spec
 from trunkline.contracts.messages import File, Outcome
@@ -33,7 +33,6 @@ from trunkline.coordinator.lookup import Lookup
 from trunkline.coordinator.repos import Committer, Repos
 from trunkline.coordinator.retention import Retention
 from trunkline.coordinator.settings import Settings
-from trunkline.coordinator.tables import Tables
 from trunkline.storage import manifests, runs
 
 HOUR_S = 3600
@@ -56,16 +55,7 @@ class Kept:
         self.store.objects = lambda: Interrupted(objects, interrupted)  # type: ignore[method-assign]
         settings = Settings(ctl_url="", data_url="", data_key="", store="", keep_jobs=3)
         settings = msgspec.structs.replace(settings, **changes)
-        self.tables = Tables(
-            pipelines=MemoryTable(),
-            repos=MemoryTable(),
-            branches=MemoryTable(),
-            commits=MemoryTable(),
-            jobs=MemoryTable(),
-            done=MemoryTable(),
-            nodes=MemoryTable(),
-            scaling=MemoryTable(),
-        )
+        self.tables = tables()
         self.catalog = Catalog(self.tables, self.clock, local=True)
         events = Events(MemoryBus(), self.clock)
         self.jobsets = JobSets(self.catalog, events, self.clock)

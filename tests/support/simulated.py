@@ -20,6 +20,7 @@ from trunkline.bus.topology import InFlight
 from trunkline.contracts import errors, messages, records, spec, subjects
 from trunkline.contracts.messages import HEARTBEAT_S, Claim, Held
 from trunkline.contracts.states import JobState, PipelineState
+from trunkline.coordinator.tables import Tables
 from trunkline.scaler import ports
 from trunkline.scaler.core.decision import Gauge
 from trunkline.scaler.service import Scaler
@@ -181,6 +182,20 @@ class MemoryTable(Generic[R]):
         for queue in self._watchers:
             queue.put_nowait([entry])
         return entry.revision
+
+
+def tables() -> Tables:
+    """Return all buckets of the account CTL, empty."""
+    return Tables(
+        pipelines=MemoryTable(),
+        repos=MemoryTable(),
+        branches=MemoryTable(),
+        commits=MemoryTable(),
+        jobs=MemoryTable(),
+        done=MemoryTable(),
+        nodes=MemoryTable(),
+        scaling=MemoryTable(),
+    )
 
 
 class Work:
