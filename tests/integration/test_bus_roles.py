@@ -22,6 +22,8 @@ from trunkline.bus.tables import KvTable
 from trunkline.bus.tails import tail
 from trunkline.contracts import errors, records, subjects
 from trunkline.contracts.states import PipelineState
+from trunkline.scaler import hearing
+from trunkline.scaler.core.reaping import Key
 
 JOB = "a" * 32
 
@@ -40,16 +42,16 @@ class Roles:
 
 
 @pytest.fixture
-async def roles(nats_server: TestServer) -> AsyncIterator[Roles]:
-    await nats_server.declare("p1", "p2")
+async def roles(either_server: TestServer) -> AsyncIterator[Roles]:
+    await either_server.declare("p1", "p2")
     found = Roles()
     async with (
-        nats_server.connect("user") as found.user,
-        nats_server.connect("coordinator") as found.ctl,
-        nats_server.connect("coordinator-data") as found.data,
-        nats_server.connect("scaler") as found.scaler,
-        nats_server.connect("scaler-data") as found.reaper,
-        nats_server.connect_worker("p1", "w1") as found.worker,
+        either_server.connect("user") as found.user,
+        either_server.connect("coordinator") as found.ctl,
+        either_server.connect("coordinator-data") as found.data,
+        either_server.connect("scaler") as found.scaler,
+        either_server.connect("scaler-data") as found.reaper,
+        either_server.connect_worker("p1", "w1") as found.worker,
     ):
         every = (found.user, found.ctl, found.data, found.scaler, found.reaper, found.worker)
         found.every = list(every)
@@ -77,13 +79,21 @@ async def heard(connection: NatsConnection, subject: str) -> asyncio.Queue[Messa
     return queue
 
 
+async def told_of(told: asyncio.Queue[Message], name: str) -> Key | None:
+    """Return whose connection of that name the server tells of next."""
+    while True:
+        event = hearing.client_event(await told.get())
+        if event is not None and event.client.name == name:
+            return event.key
+
+
 async def test_every_role_does_its_work_without_a_violation(
-    nats_server: TestServer, roles: Roles
+    either_server: TestServer, roles: Roles
 ) -> None:
     async with asyncio.timeout(20):
         await _control(roles)
         await _datum(roles)
-        await _reaping(nats_server, roles)
+        await _reaping(either_server, roles)
     assert [connection.violations for connection in roles.every] == [0] * 6
 
 
@@ -147,21 +157,15 @@ async def _datum(roles: Roles) -> None:
     assert await topology.gauge(roles.reaper, "p1", JOB) is not None
 
 
-async def _reaping(nats_server: TestServer, roles: Roles) -> None:
+async def _reaping(either_server: TestServer, roles: Roles) -> None:
     """A worker's connection is gone; the reaper knows by the server's word, and gives back."""
     gone = await heard(roles.reaper, subjects.disconnects(WARDS))
     came = await heard(roles.reaper, subjects.connects(WARDS))
     await Window(roles.data).put(subjects.datums(ward("p1"), JOB), b"datum", msg_id=f"{JOB}/1/1.1")
-    async with nats_server.connect_worker("p1", "w9") as dying:
-        client = json.loads((await came.get()).data)["client"]
-        while client["name"] != "w9":  # the probe of its credential came first
-            client = json.loads((await came.get()).data)["client"]
-        assert client["user"] == "worker.p1"
+    async with either_server.connect_worker("p1", "w9") as dying:
+        assert await told_of(came, "w9") == ("p1", "w9")
         held = await take(dying, subjects.datums_stream("p1"), JOB)
-    client = json.loads((await gone.get()).data)["client"]
-    while client.get("name") != "w9":
-        client = json.loads((await gone.get()).data)["client"]
-    assert client["user"] == "worker.p1"
+    assert await told_of(gone, "w9") == ("p1", "w9")
     found = await roles.reaper.scan(subjects.CLAIMS_STREAM, subjects.CLAIMS)
     assert [stored.subject for stored in found] == [subjects.claims(ward("p1"), "w1")]
     assert await roles.reaper.last(subjects.CLAIMS_STREAM, subjects.claims(ward("p1"), "w1"))
@@ -179,12 +183,12 @@ async def _reaping(nats_server: TestServer, roles: Roles) -> None:
 
 
 async def test_a_worker_can_do_nothing_to_another_pipeline(
-    nats_server: TestServer, roles: Roles
+    either_server: TestServer, roles: Roles
 ) -> None:
     """It can neither take, settle nor report p2's datums; what it tries fails at once."""
     await Window(roles.data).put(subjects.datums(ward("p2"), JOB), b"datum")
     worker, window = roles.worker, Window(roles.worker)
-    async with nats_server.connect_worker("p2", "w1") as other:
+    async with either_server.connect_worker("p2", "w1") as other:
         held = await take(other, subjects.datums_stream("p2"), JOB)
         pull = StandingPull(worker, subjects.datums_stream("p2"), JOB, lambda _: None)
         pull.start()

@@ -29,6 +29,26 @@ async def test_a_workers_credential_is_made_once_and_accepted(nats_server: TestS
     assert not await probe.accepts(url.replace("worker.p1", "worker.p2"))
 
 
+async def test_a_revoked_credential_ends_its_connections_and_a_new_one_is_another(
+    nats_server: TestServer,
+) -> None:
+    async with (
+        nats_server.connect_worker("p0") as other,
+        nats_server.connect_worker("p1") as worker,
+    ):
+        first = await nats_server.issuer.issue("p1")
+        await nats_server.issuer.revoke("p1")
+        async with asyncio.timeout(10):
+            while worker.connected:
+                await asyncio.sleep(0.01)
+        again = await nats_server.issuer.issue("p1")
+        assert (again.held.expires_at, again.held.due_at) == (None, None)
+        assert [await probe.accepts(each.text) for each in (first, again)] == [False, True]
+        await other.flush()
+        assert other.epoch == 0
+    await nats_server.issuer.revoke("never-made")
+
+
 async def test_new_credentials_disconnect_nobody(nats_server: TestServer) -> None:
     async with (
         nats_server.connect("coordinator") as ctl,

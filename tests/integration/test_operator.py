@@ -25,11 +25,9 @@ from trunkline.contracts.states import DatumState
 from trunkline.runtime.clock import SystemClock
 from trunkline.scaler import hearing, issuing
 
-READ = 10**9
-
 
 def now() -> int:
-    return time.time_ns() // READ
+    return time.time_ns() // 10**9
 
 
 @asynccontextmanager
@@ -207,7 +205,9 @@ async def test_an_agent_ends_with_a_sentence_when_its_credentials_have_expired(
                 await other.closed()
             assert "expired" in " ".join(other.problems)
         assert await agent.code() == 1
-        assert "authentication expired" in agent.log.read_text()
+        said = agent.log.read_text()
+        assert "credentials count no more, the connection is closed for good" in said
+        assert "authentication expired" in said
         async with asyncio.timeout(5):
             while await probe.accepts(url):  # until its last second is over
                 await asyncio.sleep(0.05)

@@ -394,6 +394,11 @@ class NatsConnection:
             callback()
 
     async def _on_closed(self) -> None:
+        if self._wire.ended_by:
+            log.error(
+                "credentials count no more, the connection is closed for good",
+                extra={"connection": self.name, "reason": self._wire.ended_by},
+            )
         self._closed.set()
         self._up.set()
 

@@ -145,7 +145,8 @@ class Wire(Client):
 
         First nothing is let come here any more, and what was on its way is handed over; what waits
         for an answer fails as at any loss. If the connection is lost meanwhile, the reconnect that
-        follows is a new login, too.
+        follows is a new login, too. While no new login succeeds the old socket stays, and answers no
+        ping: the server drops it after some 15 s, as it does any that is silent.
         """
         if not self.is_connected:
             return
