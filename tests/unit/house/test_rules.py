@@ -110,3 +110,10 @@ def test_the_tiltfile_runs_and_names_what_there_is() -> None:
     assert made
     for told in made.values():
         assert f"\n{told['cmd'].removeprefix('make ')}:" in makefile
+
+
+def test_decisions_are_numbered_one_by_one() -> None:
+    found = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [path.name[:5] for path in found] == [f"{n:04}-" for n in range(1, len(found) + 1)]
+    for number, path in enumerate(found, 1):
+        assert path.read_text().startswith(f"# {number}. "), path.name
