@@ -162,3 +162,23 @@ async def test_err_cmd_deals_with_a_failed_datum_while_the_command_waits(lab: La
     states = [each.state for each in await lab.outcomes(tasks)]
     assert states == [DatumState.PROCESSED, DatumState.RECOVERED, DatumState.PROCESSED]
     assert (await copied(lab, tasks[0]))[0] == (await copied(lab, tasks[2]))[0]
+
+
+async def test_err_cmd_finds_what_a_command_left_that_is_gone_and_no_other_datum_does(
+    lab: Lab,
+) -> None:
+    """The process dies with a datum in hand; the next one is another process's."""
+    more = (
+        "if datum.env['TRUNKLINE_DATUM_INDEX'] == '1':\n"
+        "            open(f'{datum.out}/left', 'w').close(); os.kill(os.getpid(), 9)"
+    )
+    look = 'test -f "$PFS/out/left" && cat "$images" && echo also > "$PFS/out/also"'
+    ticket = await python(lab, more, err_cmd=["sh", "-c", look])
+    tasks = await lab.datums(ticket, 3)
+    await lab.worker("w1", ticket)
+    outcomes = await lab.outcomes(tasks)
+    states = [each.state for each in outcomes]
+    assert states == [DatumState.PROCESSED, DatumState.RECOVERED, DatumState.PROCESSED]
+    assert (outcomes[1].files, outcomes[1].output_files) == (None, 0)
+    assert "content 1\n" in [line.text for line in await lab.logs(tasks[1])]
+    assert [*await lab.read(outcomes[2])] == ["/copy"]
