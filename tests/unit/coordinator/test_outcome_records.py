@@ -25,6 +25,7 @@ GOOD = Outcome(
     files=(),
 )
 FILE = File(path="/a", size=1, sha256="a" * 64)
+OTHERS = (DatumState.RECOVERED, DatumState.FAILED, DatumState.QUARANTINED)
 
 
 def test_the_place_of_an_outcome_is_its_subject() -> None:
@@ -60,6 +61,11 @@ def test_an_outcome_is_what_the_worker_said() -> None:
         messages.encode(msgspec.structs.replace(GOOD, pipeline="others")),
         messages.encode(msgspec.structs.replace(GOOD, state=DatumState.SKIPPED)),
         messages.encode(msgspec.structs.replace(GOOD, fingerprint="short")),
+        *(
+            messages.encode(msgspec.structs.replace(GOOD, state=state, **output))
+            for state in OTHERS
+            for output in ({"files": (FILE,)}, {"manifest": "m"}, {"output_files": 1})
+        ),
     ],
 )
 def test_a_record_that_cannot_be_right_is_a_failed_datum(data: bytes) -> None:
@@ -68,12 +74,17 @@ def test_a_record_that_cannot_be_right_is_a_failed_datum(data: bytes) -> None:
     assert outcome.state is DatumState.FAILED
     assert (outcome.job, outcome.index) == (JOB, 7)
     assert outcome.reason.startswith("the worker's outcome cannot be used")
+    assert not outcomes.has_output(outcomes.keep(outcome, data))
 
 
 @pytest.mark.parametrize(
-    "state", [state for state in DatumState if state is not DatumState.SKIPPED]
+    ("state", "output"),
+    [
+        (DatumState.PROCESSED, {"files": (FILE,)}),
+        (DatumState.PROCESSED, {"manifest": "m", "files": None}),
+        *((state, {}) for state in (DatumState.PROCESSED, *OTHERS)),
+    ],
 )
-@pytest.mark.parametrize("output", [{}, {"files": (FILE,)}, {"manifest": "m", "files": None}])
 def test_a_kept_outcome_tells_without_being_decoded_what_most_ask(
     state: DatumState, output: dict[str, object]
 ) -> None:

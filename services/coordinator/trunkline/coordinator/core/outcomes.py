@@ -76,6 +76,8 @@ def read(where: Place, data: bytes) -> Outcome:
         return _unusable(where, "a worker cannot skip a datum")
     if not _FINGERPRINT.fullmatch(outcome.fingerprint):
         return _unusable(where, "its fingerprint is none")
+    if outcome.state is not DatumState.PROCESSED and _names_output(outcome):
+        return _unusable(where, f"a datum that is {outcome.state} has no output")
     return outcome
 
 
@@ -136,6 +138,10 @@ def _owner(subject: str) -> tuple[str, str] | None:
         return names.pipeline(pipeline), names.commit(job)
     except errors.InvalidNameError:
         return None
+
+
+def _names_output(outcome: Outcome) -> bool:
+    return bool(outcome.files or outcome.manifest or outcome.output_files or outcome.output_bytes)
 
 
 def _is_number(text: str) -> bool:
