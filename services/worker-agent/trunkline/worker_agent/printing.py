@@ -2,11 +2,16 @@
 
 Pieces are sent when they are full, after a short time, and at the end of a command. A piece that
 cannot be sent (the connection is away) is lost and counted: logs are a help, never the truth.
+
+There are several who flush: the loop, and each datum before its outcome is published, so that whoever
+sees the outcome finds the lines. They take turns, and a piece is waiting until it is sent. Else a datum
+that ends while the loop is sending would find nothing to wait for, or overtake its own lines.
 """
 
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Iterator
 
 from trunkline.bus.ports import Connection
@@ -68,9 +73,10 @@ class Printer:
         self._clock = clock
         self._limit = limit_bytes
         self._flush_s = flush_s
-        self._waiting: list[tuple[DatumTask, Piece]] = []
+        self._waiting: deque[tuple[DatumTask, Piece]] = deque()
         self._open: set[Output] = set()
         self._more = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._lost = 0
 
     @contextlib.contextmanager
@@ -86,8 +92,8 @@ class Printer:
 
     @property
     def waiting(self) -> bool:
-        """Whether there is anything to be sent."""
-        return bool(self._waiting)
+        """Whether there is anything to be sent, or that is being sent."""
+        return bool(self._waiting) or self._turn.locked()
 
     def add(self, task: DatumTask, pieces: list[Piece]) -> None:
         """Have pieces sent soon."""
@@ -106,25 +112,26 @@ class Printer:
             await self.flush()
 
     async def flush(self) -> None:
-        """Send all that is waiting."""
-        self._more.clear()
-        if not self._waiting and not self._lost:
-            return
-        waiting, self._waiting = self._waiting, []
-        for task, piece in waiting:
-            line = LogLine(
-                worker=self._worker,
-                datum=task.datum,
-                index=task.index,
-                stream=piece.stream,
-                text=piece.text,
-                at_ns=self._clock.wall_ns(),
-            )
-            subject = subjects.logs(self._ward, task.job, task.index)
-            try:
-                await self._connection.publish(subject, messages.encode(line))
-            except errors.UnavailableError:
-                self._lost += 1
-        if self._lost and self._connection.connected:
-            log.warning("log lines were lost", extra={"pieces": self._lost})
-            self._lost = 0
+        """Return once all that is waiting is sent, by whomever."""
+        async with self._turn:
+            self._more.clear()
+            for _ in range(len(self._waiting)):  # what comes meanwhile has its own flush
+                await self._send(*self._waiting.popleft())
+            if self._lost and self._connection.connected:
+                log.warning("log lines were lost", extra={"pieces": self._lost})
+                self._lost = 0
+
+    async def _send(self, task: DatumTask, piece: Piece) -> None:
+        line = LogLine(
+            worker=self._worker,
+            datum=task.datum,
+            index=task.index,
+            stream=piece.stream,
+            text=piece.text,
+            at_ns=self._clock.wall_ns(),
+        )
+        subject = subjects.logs(self._ward, task.job, task.index)
+        try:
+            await self._connection.publish(subject, messages.encode(line))
+        except errors.UnavailableError:
+            self._lost += 1
