@@ -1,0 +1,1 @@
+"""The scaler's cluster on Kubernetes: what pods are to be, and who makes them."""
