@@ -3,7 +3,7 @@
 #define PROTOCOL_H
 
 enum {
-    PROTOCOL_VERSION = 3,
+    PROTOCOL_VERSION = 4,
     RECIPES = 16,
     FRAME_MAX_BYTES = 16777216,
     BODY_MIN = 5,

@@ -16,6 +16,7 @@
 #include "recipe.h"
 #include "rights.h"
 #include "start.h"
+#include "users.h"
 #include "wire.h"
 
 struct shim {
@@ -111,11 +112,18 @@ static bool open_file(const struct shim *shim, const struct frame *frame) {
     struct reader reader = reader_of(frame->payload, frame->size);
     int flags = (int)(read_u32(&reader) & INT32_MAX);
     const char *path = read_string(&reader);
-    if (path == NULL)
+    const char *name = read_string(&reader);
+    if (path == NULL || name == NULL)
         return false;
-    /* A pipe that nobody writes to must not hold us up. */
-    int file = open(path, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666);
-    link_send_pair(&shim->link, KIND_OPEN, frame->id, file < 0 ? errno : 0, 0, file);
+    struct user user;
+    int error = user_find(name, &user);
+    int file = -1;
+    if (error == 0) {
+        /* A pipe that nobody writes to must not hold us up. */
+        file = user_open(&user, path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        error = file < 0 ? errno : 0;
+    }
+    link_send_pair(&shim->link, KIND_OPEN, frame->id, error, 0, file);
     if (file >= 0)
         close(file);
     return true;

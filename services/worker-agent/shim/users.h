@@ -21,6 +21,9 @@ struct user {
  * if none is said, as container engines have it. */
 int user_find(const char *wanted, struct user *found);
 
+/* Opens a file with this user's rights and no others; gives a descriptor, or -1 with errno set. */
+int user_open(const struct user *user, const char *path, int flags);
+
 /* Makes the calling process this user, by system calls only; returns an errno. */
 int user_become(const struct user *user);
 

@@ -328,14 +328,14 @@ async def test_what_a_command_wrote_can_be_opened_up(shim, tmp_path):
     assert Path("/etc/passwd").stat().st_mode == before
 
 
-async def test_the_shim_opens_files_but_follows_no_link(shim, tmp_path):
+async def test_the_shim_opens_files_and_follows_links_unless_told_not_to(shim, tmp_path):
     (tmp_path / "file").write_text("content")
     (tmp_path / "link").symlink_to(tmp_path / "file")
-    number = await shim.link.open(str(tmp_path / "file"))
-    with os.fdopen(number) as file:
-        assert file.read() == "content"
+    for name in ("file", "link"):
+        with os.fdopen(await shim.link.open(str(tmp_path / name))) as file:
+            assert file.read() == "content"
     with pytest.raises(OSError, match="symbolic"):
-        await shim.link.open(str(tmp_path / "link"))
+        await shim.link.open(str(tmp_path / "link"), os.O_NOFOLLOW)
 
 
 async def test_many_commands_leave_no_descriptor_behind(shim):

@@ -106,4 +106,5 @@ def test_what_the_shim_says_comes_out_as_it_went_in():
     assert protocol.read_exited(one(protocol.exited(7, ended)).payload) == ended
     assert protocol.read_pair(one(protocol.pair(Kind.SPAWN, 1, -1, 2)).payload) == (-1, 2)
     assert protocol.read_kill(one(protocol.kill(3, 9)).payload) == 9
-    assert protocol.read_open(one(protocol.open_(3, "/pfs/out/a", 0)).payload) == (0, "/pfs/out/a")
+    opened = one(protocol.open_(3, "/pfs/out/a", 0, "me"))
+    assert protocol.read_open(opened.payload) == (0, "/pfs/out/a", "me")

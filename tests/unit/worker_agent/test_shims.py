@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import struct
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -297,6 +298,7 @@ def recipe_of(argv: bytes, variables: bytes, *, count: int = 1, variable_count: 
         protocol.frame(Kind.KILL, 1, b"\x09"),
         protocol.frame(Kind.CHMOD, 1, b"no end"),
         protocol.frame(Kind.OPEN, 1, b"\0\0\0\0"),
+        protocol.frame(Kind.OPEN, 1, b"\0\0\0\0/no\0"),
         protocol.frame(Kind.RECIPE, protocol.RECIPES, recipe_of(b"true\0", b"")),
         protocol.frame(Kind.RECIPE, 0, recipe_of(b"true", b"")),
         protocol.frame(Kind.RECIPE, 0, recipe_of(b"", b"", count=0)),
@@ -346,3 +348,32 @@ async def test_a_pipe_that_nobody_writes_to_holds_no_shim_up(shim, tmp_path):
         os.close(await shim.link.open(str(tmp_path / "pipe")))
         with pytest.raises(FileNotFoundError):
             await shim.link.open(str(tmp_path / "no"))
+
+
+async def test_a_file_is_not_opened_for_a_user_that_is_not_there(shim, tmp_path):
+    (tmp_path / "file").touch()
+    async with asyncio.timeout(10):
+        with pytest.raises(FileNotFoundError):
+            await shim.link.open(str(tmp_path / "file"), user="no-such-user")
+        os.close(await shim.link.open(str(tmp_path / "file"), user=str(os.getuid())))
+
+
+@as_root
+async def test_a_file_is_opened_with_the_rights_of_the_user_who_is_named_and_of_nobody_else(shim):
+    """Not root's, not those of root's group; and the shim is who it was afterwards."""
+    process = psutil.Process(shim.process.pid)
+    ids = process.uids(), process.gids(), (await told(shim, "id", "-G"))[1]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for file, mode in {"all": 0o644, "owner": 0o600, "group": 0o640}.items():
+            (folder / file).touch()
+            (folder / file).chmod(mode)
+        async with asyncio.timeout(10):
+            os.close(await shim.link.open(f"{name}/all", user="nobody"))
+            for file in ("owner", "group"):
+                with pytest.raises(PermissionError):
+                    await shim.link.open(f"{name}/{file}", user="nobody:1")
+                os.close(await shim.link.open(f"{name}/{file}"))
+            os.close(await shim.link.open(f"{name}/group", user="nobody:0"))
+    assert ids == (process.uids(), process.gids(), (await told(shim, "id", "-G"))[1])

@@ -172,10 +172,16 @@ class Link:
         number = self._number()
         return await self._ask(number, protocol.chmod(number, path))
 
-    async def open(self, path: str, flags: int = os.O_RDONLY) -> int:
-        """Return a descriptor of a file that the shim opened; OSError if it could not."""
+    async def open(self, path: str, flags: int = os.O_RDONLY, *, user: str = "") -> int:
+        """Return a descriptor of a file that the shim opened, links followed; OSError if it could not.
+
+        Args:
+            path: Where the shim, and so a command, finds it.
+            flags: For `open`.
+            user: With whose rights; see `protocol.Recipe`.
+        """
         number = self._number()
-        error, descriptor = await self._ask(number, protocol.open_(number, path, flags))
+        error, descriptor = await self._ask(number, protocol.open_(number, path, flags, user))
         if error:
             raise OSError(error, os.strerror(error), path)
         return descriptor

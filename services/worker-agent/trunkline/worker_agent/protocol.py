@@ -19,7 +19,7 @@ is skipped; one over FRAME_MAX_BYTES or too short for its type ends the connecti
 | 3 | - | TERM: the shim was told to stop (SIGTERM); it goes on until BYE |
 | 4 | BYE: kill what runs and exit with 0 | - |
 | 5 | CHMOD: string path; give owner and group of everything below it access | CHMODDED: i32 errno, i32 entries |
-| 6 | OPEN: u32 flags, string path; O_NOFOLLOW, O_NONBLOCK and O_NOCTTY are added | OPENED: i32 errno, i32 0; one descriptor if it is 0 |
+| 6 | OPEN: u32 flags, string path, string user, with whose rights it is opened, as in RECIPE; O_NONBLOCK and O_NOCTTY are added | OPENED: i32 errno, i32 0; one descriptor if it is 0 |
 | 7 | RECIPE, kept as number `id` (below 16) in place of an older one: u32 flags, u32 umask, string cwd, string user, u32 argc, argc strings, u32 envc, envc strings `K=V`; three descriptors by SCM_RIGHTS with its first byte: stdin, stdout, stderr | - |
 | 8 | MOUNT: string directory, string path; show that directory at that path, read-only. For a local worker's shim only | MOUNTED: i32 errno, i32 0 |
 | 9 | - | HELLO: u32 version, u32 uid, u32 gid, u32 flags; the first frame |
@@ -48,7 +48,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-VERSION = 3
+VERSION = 4
 
 RECIPES = 16
 """How many a shim keeps."""
@@ -295,9 +295,9 @@ def mount(number: int, directory: str, path: str) -> bytes:
     return frame(Kind.MOUNT, number, _strings((directory, path)))
 
 
-def open_(number: int, path: str, flags: int) -> bytes:
-    """Return an OPEN frame."""
-    return frame(Kind.OPEN, number, _U32.pack(flags) + _strings((path,)))
+def open_(number: int, path: str, flags: int, user: str) -> bytes:
+    """Return an OPEN frame; NulError if a string holds one."""
+    return frame(Kind.OPEN, number, _U32.pack(flags) + _strings((path, user)))
 
 
 def read_chmod(payload: bytes) -> str:
@@ -311,10 +311,10 @@ def read_mount(payload: bytes) -> tuple[str, str]:
     return reader.string(), reader.string()
 
 
-def read_open(payload: bytes) -> tuple[int, str]:
-    """Return flags and path in an OPEN payload."""
+def read_open(payload: bytes) -> tuple[int, str, str]:
+    """Return flags, path and user in an OPEN payload."""
     reader = _Reader(payload)
-    return reader.u32() & _INT_MAX, reader.string()
+    return reader.u32() & _INT_MAX, reader.string(), reader.string()
 
 
 # --- the shim's frames ----------------------------------------------------------------------------

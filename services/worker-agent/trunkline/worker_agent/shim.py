@@ -29,7 +29,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from trunkline.worker_agent import children, linux, protocol, rights
+from trunkline.worker_agent import children, linux, protocol, rights, users
 from trunkline.worker_agent.protocol import Frame, HelloFlag, Kind
 from trunkline.worker_agent.starting import NotStartedError, Starter
 
@@ -39,7 +39,7 @@ _RETRY_S = 0.02
 _TERMINATING_FIRST_S, _TERMINATING_AGAIN_S = 10.0, 3.0
 """Seconds without an agent after SIGTERM: one that is only starting may still have to be told; one that
 was there is over."""
-_OPENED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_OPENED = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 Show = Callable[[str, str], None]
 """(directory, path): lets commands see the one at the other, or raises OSError."""
@@ -179,10 +179,11 @@ class Shim:
             self._commands[pid] = _Command(each.id)
 
     def _open(self, each: Frame) -> None:
-        flags, path = protocol.read_open(each.payload)
+        flags, path, user = protocol.read_open(each.payload)
         try:
             # a pipe that nobody writes to must not hold us up
-            number = os.open(path, flags | _OPENED, 0o666)
+            with users.with_rights_of(users.find(user)):
+                number = os.open(path, flags | _OPENED, 0o666)
         except OSError as error:
             self._send(protocol.pair(Kind.OPEN, each.id, error.errno or 1))
             return

@@ -1,9 +1,11 @@
 """Users by name or number: whom a command runs as, and how a process becomes that one."""
 
+import contextlib
 import errno
 import grp
 import os
 import pwd
+from collections.abc import Iterator
 from typing import NamedTuple
 
 
@@ -47,6 +49,31 @@ def become(user: User) -> None:
     os.setgroups([each for each in os.getgroups() if each != 0])
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
+
+
+@contextlib.contextmanager
+def with_rights_of(user: User | None) -> Iterator[None]:
+    """Have no more rights than another user's process for a block; None: no other ones.
+
+    Real and saved ids stay ours, so no process of that user may signal or look into this one meanwhile.
+
+    Raises:
+        OSError: we may not.
+    """
+    if user is None:
+        yield
+        return
+    groups, gid, uid = os.getgroups(), os.getegid(), os.geteuid()
+    try:
+        os.setgroups([each for each in groups if each != 0])
+        os.setegid(user.gid)
+        os.seteuid(user.uid)
+        yield
+    finally:
+        os.seteuid(uid)
+        os.setegid(gid)
+        if os.getgroups() != groups:
+            os.setgroups(groups)
 
 
 def _group(name: str) -> int:
