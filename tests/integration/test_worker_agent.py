@@ -166,7 +166,7 @@ async def test_lines_are_sent_while_the_command_runs(lab: Lab) -> None:
         (("sh", "-c", "kill -9 $$"), {}, "killed by signal 9 (SIGKILL)", -9, Cause.USER_EXIT),
         (("sleep", "60"), {"timeout_s": 0.2}, "timed out after 0.2 s", None, Cause.USER_TIMEOUT),
         (
-            ("sh", "-c", "ln -s /etc/passwd $PFS/out/p"),
+            ("sh", "-c", "ln -s /etc $PFS/out/p"),
             {},
             "its output '/p' cannot be stored",
             0,
@@ -191,6 +191,41 @@ async def test_a_datum_that_fails_is_tried_again_and_then_failed(
     await lab.until_settled(ticket)
     if code == 3:
         assert outcome.log_tail == "why"
+
+
+async def test_links_elsewhere_are_stored_before_another_datum_can_change_what_they_lead_to(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """All datums write the same files, a small one and a large one, and link to them."""
+    script = f"""
+        cat $images $images > {tmp_path}/small && ln -s {tmp_path}/small $PFS/out/small
+        head -c 300000 /dev/zero | tr '\\0' $TRUNKLINE_DATUM_INDEX > {tmp_path}/large
+        mkdir $PFS/out/deep && ln -s {tmp_path}/large $PFS/out/deep/large
+        ln -s $images $PFS/out/own
+    """
+    ticket = await lab.shell(script)
+    tasks = await lab.datums(ticket, 5)
+    await lab.worker("w1", ticket)
+    for index, outcome in enumerate(await lab.outcomes(tasks)):
+        content = b"content %d\n" % index
+        assert await lab.read(outcome) == {
+            "/deep/large": b"%d" % index * 300_000,
+            "/own": content,
+            "/small": content * 2,
+        }
+    await lab.until_settled(ticket)
+
+
+async def test_a_link_elsewhere_that_leads_back_never_finds_the_files_of_another_datum(
+    lab: Lab, tmp_path: Path
+) -> None:
+    (tmp_path / "back").symlink_to("/pfs/images")
+    ticket = await lab.shell(f"ln -s {tmp_path}/back/d1 $PFS/out/x", tries=1)
+    tasks = await lab.datums(ticket, 3)
+    await lab.worker("w1", ticket)
+    for outcome in await lab.outcomes(tasks):
+        assert outcome.state is DatumState.FAILED
+        assert "which cannot be opened" in outcome.reason
 
 
 async def test_a_second_try_may_succeed(lab: Lab, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ PLAIN = """
     . "$PFS/.env"
     test "$in_COMMIT" = "$PACH_JOB_ID" && test "$PPS_PIPELINE_NAME-$PPS_SPEC_COMMIT" = plain-1
     ln -s "$in" "$PFS/out/link"
+    echo elsewhere > %s && ln -s %s "$PFS/out/elsewhere"
     echo ${#WORD} > "$PFS/out/length"
     setsid sh -c "echo \\$\\$ > %s; exec sleep 600" & until test -s %s; do :; done
 """
@@ -50,7 +51,7 @@ async def a_missing_secret_is_refused_and_one_that_is_there_is_handed_over(
 
 
 async def test_the_contract_holds_from_the_spec_to_the_outcomes(tmp_path: Path) -> None:
-    left = tmp_path / "left"
+    left, other = tmp_path / "left", tmp_path / "other"
     secrets = [{"name": "db", "env_var": "WORD", "key": "word"}]
     unread = ["a line that nobody reads"] * 3_000
     plain = {"secrets": secrets, "stdin": unread}
@@ -58,7 +59,7 @@ async def test_the_contract_holds_from_the_spec_to_the_outcomes(tmp_path: Path) 
     async with installation.running() as here:
         await here.repo("in")
         await a_missing_secret_is_refused_and_one_that_is_there_is_handed_over(
-            here, a_spec("plain", PLAIN % (left, left), glob="/a", transform=plain)
+            here, a_spec("plain", PLAIN % (other, other, left, left), glob="/a", transform=plain)
         )
         await here.apply(a_spec("mixed", MIXED, transform=recover, datum_tries=2))
         await here.apply(
@@ -68,6 +69,7 @@ async def test_the_contract_holds_from_the_spec_to_the_outcomes(tmp_path: Path) 
 
         await here.succeeded("plain", first)
         assert await here.content("plain") == {
+            "/elsewhere": hashlib.sha256(b"elsewhere\n").hexdigest(),
             "/link": hashlib.sha256(b"1\n").hexdigest(),
             "/length": hashlib.sha256(b"6\n").hexdigest(),
         }

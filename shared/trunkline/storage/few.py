@@ -18,7 +18,7 @@ from trunkline.storage.trees import Uploaded
 
 _BYTES = 64 * 1024
 """A thread's hops cost more than to read or write that."""
-_FLAT_BYTES = 4096
+FLAT_BYTES = 4096
 """A directory that is no larger itself has not many entries."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -47,7 +47,7 @@ def read(directory: str) -> Found | None:
         return None
     try:
         status = os.fstat(at)
-        if status.st_nlink > 2 or status.st_size > _FLAT_BYTES:
+        if status.st_nlink > 2 or status.st_size > FLAT_BYTES:
             return None
         # by its path, which is no link: a descriptor would be copied and rewound for this
         found = os.listdir(directory)  # noqa: PTH208

@@ -3,9 +3,21 @@
 import asyncio
 import hashlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Protocol
 
 CHUNK_BYTES = 1024 * 1024
+
+
+class Source(Protocol):
+    """What is asked of an open file."""
+
+    def seek(self, offset: int, /) -> int:
+        """Go on from here."""
+        ...
+
+    def read(self, size: int, /) -> bytes:
+        """Return as much as that, less only at the end."""
+        ...
 
 
 class ChangedError(Exception):
@@ -19,7 +31,7 @@ async def of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def of_file(source: BinaryIO, whole_bytes: int) -> tuple[int, str, bytes | None]:
+def of_file(source: Source, whole_bytes: int) -> tuple[int, str, bytes | None]:
     """Return a file's size, hash, and contents if they are not over `whole_bytes`."""
     source.seek(0)
     data = source.read(whole_bytes + 1)
@@ -33,7 +45,7 @@ def of_file(source: BinaryIO, whole_bytes: int) -> tuple[int, str, bytes | None]
     return size, digest.hexdigest(), None
 
 
-def again(source: BinaryIO, sha256: str) -> Iterator[bytes]:
+def again(source: Source, sha256: str) -> Iterator[bytes]:
     """Yield a file once more; ChangedError at the end makes the store forget all of it."""
     source.seek(0)
     digest = hashlib.sha256()

@@ -173,7 +173,7 @@ class Store:
         with _opened(path) as source:
             return (await self.put_stream(source)).key
 
-    async def put_stream(self, source: BinaryIO) -> Stored:
+    async def put_stream(self, source: hashing.Source) -> Stored:
         """Store what an open file holds, from its beginning; memory stays bounded.
 
         A large file is read twice, since its hash is its name. If it changes in between, nothing is
@@ -353,7 +353,7 @@ def _remove(target: Path) -> None:
     target.unlink(missing_ok=True)
 
 
-def _hashed(source: BinaryIO) -> tuple[int, str, bytes | None]:
+def _hashed(source: hashing.Source) -> tuple[int, str, bytes | None]:
     try:
         return hashing.of_file(source, WHOLE_BYTES)
     except OSError as error:

@@ -29,7 +29,9 @@ import msgspec
 
 from trunkline.contracts import errors, names
 from trunkline.contracts.messages import INLINE_FILES, File
-from trunkline.storage import disk, keys, manifests, packs, together, walking
+from trunkline.storage import disk, keys, manifests, packs, reaching, together, walking
+from trunkline.storage.links import Elsewhere
+from trunkline.storage.reaching import Reach
 from trunkline.storage.store import Store
 from trunkline.storage.walking import Blank, Found, Large, Small
 
@@ -66,6 +68,7 @@ async def upload(
     *,
     views: Mapping[str, Path] | None = None,
     blank: Blanks | None = None,
+    reach: Reach | None = None,
 ) -> Uploaded:
     """Store all files below a directory.
 
@@ -76,13 +79,16 @@ async def upload(
             which whoever made the links saw it: `{"/pfs": Path("<worker>/pfs")}`.
         blank: Directories in views with empty files in place of some that are in the store. A link
             to one of these becomes what it stands for, without a byte being moved.
+        reach: Opens what links elsewhere lead to; without it they are refused.
 
     Raises:
         InvalidPathError: A name cannot stand in a repo, a link leads outside, something is no file.
         UnavailableError: The store or the disk is away or full.
     """
     few: list[File] = []
-    async with contextlib.aclosing(scan(store, directory, views=views, blank=blank)) as files:
+    async with contextlib.aclosing(
+        scan(store, directory, views=views, blank=blank, reach=reach)
+    ) as files:
         async for file in files:
             few.append(file)
             if not _are_few(few):
@@ -101,17 +107,20 @@ async def scan(
     prefix: str = "",
     views: Mapping[str, Path] | None = None,
     blank: Blanks | None = None,
+    reach: Reach | None = None,
 ) -> AsyncGenerator[File, None]:
     """Store all files below a directory, and yield them sorted by `names.path_key`.
 
     `prefix` (`/a/b`, or empty) comes before their paths; for the rest see `upload`.
     """
     packer = packs.Packer(store)
-    walk = await asyncio.to_thread(walking.Walk, directory, prefix, views or {}, blank or ())
+    walk = await asyncio.to_thread(
+        walking.Walk, directory, prefix, views or {}, blank or (), foreign=reach is not None
+    )
     try:
         while batch := await asyncio.to_thread(walk.batch):
             due = False
-            for stored in await _stored(store, batch, blank or {}):
+            for stored in await _stored(store, batch, blank or {}, reach):
                 if isinstance(stored, Small):
                     due = packer.add(stored.path, stored.data, stored.sha256)
                 else:
@@ -169,15 +178,22 @@ async def _chained(few: list[File], rest: AsyncIterator[File]) -> AsyncIterator[
         yield file
 
 
-async def _stored(store: Store, batch: list[Found], blank: Blanks) -> list[Small | File]:
+async def _stored(
+    store: Store, batch: list[Found], blank: Blanks, reach: Reach | None
+) -> list[Small | File]:
     """Return a batch in its order, with what is large, or in the store already, as files of it."""
-    calls = [
-        partial(_put_large, store, found)
-        if isinstance(found, Large)
-        else partial(_meant, found, blank[found.directory])
-        for found in batch
-        if not isinstance(found, Small)
-    ]
+    calls: list[Callable[[], Awaitable[Small | File]]] = []
+    for found in batch:
+        match found:
+            case Large():
+                calls.append(partial(_put_large, store, found))
+            case Blank():
+                calls.append(partial(_meant, found, blank[found.directory]))
+            case Elsewhere():
+                assert reach is not None  # or the walk would have refused it
+                calls.append(partial(reaching.stored, store, found, reach))
+            case Small():
+                pass
     done = iter(await together.run(calls))
     return [found if isinstance(found, Small) else next(done) for found in batch]
 

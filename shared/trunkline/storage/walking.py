@@ -2,7 +2,8 @@
 
 Every file is opened part by part below a known directory, without following links, so that a process
 which changes the tree meanwhile can make the walk fail but not lead it outside. Names that cannot be
-paths in a repo, links that lead outside and what is no regular file are refused with the reason.
+paths in a repo, links that lead outside (or those are given as what they are: `links.Elsewhere`) and what
+is no regular file are refused with the reason.
 A walk blocks: it runs in a thread, a batch at a time.
 """
 
@@ -18,7 +19,7 @@ from typing import BinaryIO
 
 from trunkline.contracts import errors, names
 from trunkline.storage import disk, packs
-from trunkline.storage.links import Roots, real_directory
+from trunkline.storage.links import Elsewhere, Roots, real_directory
 
 _BATCH_BYTES = 1024 * 1024
 _BATCH_FILES = 512
@@ -56,7 +57,7 @@ class Blank:
     """Its path in that directory, with a leading slash."""
 
 
-Found = Small | Large | Blank
+Found = Small | Large | Blank | Elsewhere
 
 
 class Walk:
@@ -68,6 +69,8 @@ class Walk:
         prefix: str,
         views: Mapping[str, Path],
         blank: Collection[Path] = (),
+        *,
+        foreign: bool = False,
     ) -> None:
         """Start at a directory whose files get `prefix` before their paths.
 
@@ -76,11 +79,12 @@ class Walk:
             prefix: Empty, or a path in the repo without a slash at its end.
             views: More directories that links may lead into; see `links.Roots`.
             blank: Directories in them whose files were put there without their contents.
+            foreign: Whether links may lead elsewhere; else they are refused.
         """
         directory = directory.absolute()
         self._directory = real_directory(directory)
         own = {str(directory): directory, self._directory: directory}
-        self._roots = Roots({**own, **views})
+        self._roots = Roots({**views, **own}, foreign=foreign)
         self._blank = {f"{real_directory(each)}/": each for each in blank}
         self._prefix = prefix
         self._lock = threading.Lock()
@@ -98,13 +102,14 @@ class Walk:
             UnavailableError: This machine cannot read it now.
         """
         batch: list[Found] = []
-        size = 0
+        size = elsewhere = 0
         with self._lock:
             self._large.clear()
             for found in () if self._closed else self._found:
                 batch.append(found)
                 size += len(found.data) if isinstance(found, Small) else 0
-                enough = size >= _BATCH_BYTES or len(self._large) >= _BATCH_LARGE
+                elsewhere += isinstance(found, Elsewhere)
+                enough = size >= _BATCH_BYTES or len(self._large) + elsewhere >= _BATCH_LARGE
                 if enough or len(batch) >= _BATCH_FILES:
                     break
         return batch
@@ -130,15 +135,17 @@ class Walk:
             path = names.path(f"{place.path}/{name}")
             with disk.reading(path):
                 real, kind = self._look(path, place.real, name)
-                if stat.S_ISDIR(kind):
+                if isinstance(real, Elsewhere):
+                    yield real
+                elif stat.S_ISDIR(kind):
                     stack.append(self._enter(path, real, tuple(each.identity for each in stack)))
                 elif stat.S_ISREG(kind):
                     yield self._open(path, real)
                 else:
                     raise errors.InvalidPathError(path, "it is no regular file")
 
-    def _look(self, path: str, directory: str, name: str) -> tuple[str, int]:
-        """Return the real path of an entry, with links resolved, and its kind."""
+    def _look(self, path: str, directory: str, name: str) -> tuple[str | Elsewhere, int]:
+        """Return the real path of an entry, with links resolved, and its kind, if it is known."""
         status = os.stat(
             name, dir_fd=self._at.open(self._root(directory), directory), follow_symlinks=False
         )
@@ -146,7 +153,7 @@ class Walk:
             return f"{directory}/{name}", status.st_mode
         target = os.readlink(name, dir_fd=self._at.fd)
         real = self._roots.real(path, directory, target)
-        return real, Path(real).lstat().st_mode
+        return real, 0 if isinstance(real, Elsewhere) else Path(real).lstat().st_mode
 
     def _enter(self, path: str, real: str, above: tuple[tuple[int, int], ...]) -> "_Place":
         with disk.reading(path or "/"):

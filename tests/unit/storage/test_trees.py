@@ -1,15 +1,18 @@
 import asyncio
 import hashlib
+import io
 import os
 import resource
 import socket
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from trunkline.contracts import errors, names
 from trunkline.contracts.messages import INLINE_FILES, File
 from trunkline.storage import keys, manifests, packs, trees, walking
+from trunkline.storage.links import Elsewhere
 from trunkline.storage.store import open_store
 
 
@@ -213,6 +216,108 @@ async def test_a_link_that_leads_elsewhere_is_refused(store, tmp_path, target):
     views = {"/pfs/in": pfs / "in", "/pfs/out": pfs / "out"}
     with pytest.raises(errors.InvalidPathError, match="/self"):
         await trees.upload(store, pfs / "out", views=views)
+
+
+@pytest.mark.parametrize(
+    ("target", "reached"),
+    [
+        ("/etc/passwd", "/etc/passwd"),
+        ("/etc/../x/", "/etc/../x/"),
+        ("/tmp/../pfs/in/file", "/tmp/../pfs/in/file"),  # what `/tmp` is, only the command knows
+        ("/pfs/in/escape", "/image/lib/x"),
+        ("/pfs/in/gone/below", "/image/dir/below"),
+        ("../in/escape", "/image/lib/x"),
+        ("../../image/./x", "/image/x"),
+        ("/pfs/../secret", "/secret"),
+        ("/pfs/in/../../image/x", "/image/x"),
+    ],
+)
+async def test_a_link_that_leads_elsewhere_is_what_somebody_else_may_open(
+    store, tmp_path, target, reached
+):
+    """By the path that whoever made it would come to, not by what lies there in our world."""
+    pfs = grow(tmp_path / "pfs", {"/in/file": b"input"})
+    (pfs / "in/escape").symlink_to("/image/lib/x")
+    (pfs / "in/gone").symlink_to("/image/dir")
+    (pfs / "out").mkdir()
+    (pfs / "out/link").symlink_to(target)
+    content = tmp_path / "content"
+    content.write_bytes(b"elsewhere")
+    asked: list[Elsewhere] = []
+
+    async def reach(link: Elsewhere) -> BinaryIO:
+        asked.append(link)
+        opened: BinaryIO = content.open("rb", buffering=0)
+        return opened
+
+    uploaded = await trees.upload(store, pfs / "out", views={"/pfs": pfs}, reach=reach)
+    assert asked == [Elsewhere("/link", reached)]
+    await trees.download(store, inline(uploaded), tmp_path / "back")
+    assert contents_of(tmp_path / "back") == {"/link": b"elsewhere"}
+
+
+async def test_links_back_are_followed_here_also_where_others_may_lead_elsewhere(store, tmp_path):
+    pfs = grow(tmp_path / "pfs", {"/in/file": b"input"})
+    (pfs / "out/sub").mkdir(parents=True)
+    links = ("/pfs/in/file", "/pfs/out/../in/file", "/pfs/../pfs/in/file", "../../in/file")
+    for number, target in enumerate((*links, "../../../pfs/in/file")):
+        (pfs / f"out/sub/{number}").symlink_to(target)
+
+    async def reach(link: Elsewhere) -> BinaryIO:
+        raise AssertionError(link)
+
+    uploaded = await trees.upload(store, pfs / "out", views={"/pfs": pfs}, reach=reach)
+    assert {file.sha256 for file in inline(uploaded)} == {hashlib.sha256(b"input").hexdigest()}
+    assert uploaded.count == 5
+
+
+@pytest.mark.parametrize("size", [9, 300_000])
+@pytest.mark.parametrize("change", ["written", "grown", "cut", "gone"])
+async def test_a_file_elsewhere_that_changes_while_it_is_read_is_refused(
+    store, tmp_path, size, change
+):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/link").symlink_to("/image/x")
+    content = tmp_path / "content"
+    content.write_bytes(b"a" * size)
+
+    class Changing(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if change == "gone":
+                content.unlink(missing_ok=True)
+            else:
+                with content.open("ab" if change == "grown" else "r+b") as again:
+                    again.truncate(3) if change == "cut" else again.write(b"b")
+                os.utime(content, (1, 1))  # however coarse the clock is
+            return super().read(size)
+
+    async def reach(_: Elsewhere) -> BinaryIO:
+        return Changing(content, "rb")
+
+    async with asyncio.timeout(10):
+        with pytest.raises(errors.InvalidPathError, match="changed while it was read"):
+            await trees.upload(store, tmp_path / "out", reach=reach)
+
+
+async def test_large_files_elsewhere_are_objects_and_few_are_open_at_once(store, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    content = tmp_path / "content"
+    content.write_bytes(os.urandom(100_000))
+    for number in range(60):
+        (out / f"{number}").symlink_to(f"/image/{number}")
+    before, most = open_files(), 0
+
+    async def reach(_: Elsewhere) -> BinaryIO:
+        nonlocal most
+        opened: BinaryIO = content.open("rb", buffering=0)
+        most = max(most, open_files())
+        return opened
+
+    uploaded = await trees.upload(store, out, reach=reach)
+    assert (uploaded.count, uploaded.bytes) == (60, 60 * 100_000)
+    assert most <= before + 20
+    assert open_files() <= before + 1
 
 
 async def test_an_output_directory_that_was_replaced_by_a_link_is_refused(store, tmp_path):

@@ -339,3 +339,31 @@ async def test_a_new_worker_finds_its_directories_empty(space, store):
     again.prepare()
     assert tree(space.pfs.parent) == ["pfs", "root", "scratch", "work"]
     assert os.access(again.pfs, os.W_OK)
+
+
+@pytest.mark.parametrize(
+    ("links", "leads"),
+    [
+        ({}, False),
+        ({"link": "/pfs/in/a/b"}, False),
+        ({"link": "../in/a/b", "again": "link"}, False),
+        ({"link": "missing"}, False),
+        ({"link": "/tmp/result"}, True),
+        ({"sub/deep/link": "/usr/bin/env"}, True),
+        ({"link": "../../tmp/result"}, True),
+        ({"link": "/pfs/in/a/own"}, True),
+        ({"link": "/pfs/in/a"}, True),  # there may be any link in it
+    ],
+)
+async def test_whether_output_leads_out_of_the_datum_is_known_before_the_next_one_runs(
+    space, store, links, leads
+):
+    place = await staged(space, store, await given(store))
+    space.present(place, LINES)
+    (space.pfs / "in" / "a" / "own").symlink_to("/usr/bin/env")
+    (space.pfs / "out" / "file").write_text("1")
+    for name, target in links.items():
+        (space.pfs / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (space.pfs / "out" / name).symlink_to(target)
+    space.withdraw(place)
+    assert await space.leads_elsewhere(place, "/pfs") is leads

@@ -13,10 +13,10 @@ from trunkline.contracts.states import Cause
 from trunkline.runtime.clock import Clock
 from trunkline.storage.store import Store
 from trunkline.storage.trees import Uploaded
-from trunkline.worker_agent import environment, process
+from trunkline.worker_agent import elsewhere, environment, process
 from trunkline.worker_agent.core import asking
 from trunkline.worker_agent.core import outcome as verdicts
-from trunkline.worker_agent.core.outcome import Bad, Recovered
+from trunkline.worker_agent.core.outcome import Bad, Good, Recovered
 from trunkline.worker_agent.execution import Ran
 from trunkline.worker_agent.files import OUT, Place, Workspace
 from trunkline.worker_agent.job_commands import JobCommands, Made
@@ -97,9 +97,12 @@ class Commands:
         with self._printer.output(datum.task) as output:
             verdict = await self._tried(datum, output)
         self.withdraw(datum)
-        return Ran(verdict, output)
+        tied = isinstance(verdict, Good) and await self._space.leads_elsewhere(
+            self._place(datum), self._pfs
+        )
+        return Ran(verdict, output, tied=tied)
 
-    async def _tried(self, datum: Datum, output: Output) -> verdicts.Good | Bad | Recovered:
+    async def _tried(self, datum: Datum, output: Output) -> Good | Bad | Recovered:
         transform = datum.ticket.transform
         try:
             made = await self._made.of(datum)
@@ -151,12 +154,14 @@ class Commands:
         began_s = self._clock.monotonic_s()
         place = self._place(datum)
         opened = False
+        user = datum.ticket.transform.user if self._foreign else ""
+        reach = elsewhere.Opener(self._link, user).open
         if self._foreign:
             await self._link.chmod(str(place.out))
             opened = True
         while True:
             try:
-                stored = await self._space.upload(self._store, place)
+                stored = await self._space.upload(self._store, place, pfs=self._pfs, reach=reach)
             except errors.InvalidPathError as error:
                 if opened:
                     return verdicts.judge_output(error.path, error.reason)

@@ -11,7 +11,8 @@ What a crash leaves, between any two of these: before the command, a message tha
 recorded start that counts as a lost worker if there was one (the ledger comes before the inputs
 then). While it runs, the same; the claim says that it was executing, and the reaper charges that.
 While outputs are stored, objects that nobody names; they are found again, being named by their
-contents. After the outcome, a message that comes again to somebody who finds the outcome, or whose
+contents. Where some of them lie elsewhere (`elsewhere`), they are stored in the slot still, and a worker that is
+lost then was executing. After the outcome, a message that comes again to somebody who finds the outcome, or whose
 own outcome is refused. Nothing is ever acked before its outcome is stored, and nothing is counted
 twice, since the outcome's subject takes one message.
 
@@ -93,7 +94,15 @@ async def run(datum: Datum, bench: Bench) -> Ran | Ack | Nak:
     if executor.stages:
         await _insist("directory", datum, lambda: _present(datum, executor))
     datum.executed = True
-    return await executor.run(datum)
+    ran = await executor.run(datum)
+    return await _stored_in_the_slot(datum, ran, bench) if ran.tied else ran
+
+
+async def _stored_in_the_slot(datum: Datum, ran: Ran, bench: Bench) -> Ran:
+    made = await _insist("outputs", datum, lambda: bench.executor.store(datum))
+    if isinstance(made, Bad):
+        return dataclasses.replace(ran, verdict=made)
+    return dataclasses.replace(ran, stored=made)
 
 
 async def _present(datum: Datum, executor: Executor) -> None:

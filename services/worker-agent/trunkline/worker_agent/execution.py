@@ -22,6 +22,8 @@ class Ran:
     output: Output | None = None
     stored: Uploaded | None = None
     """What its outputs are, where nothing is left to be stored."""
+    tied: bool = False
+    """Whether they must be stored before the slot is free: they lie where the next command may write."""
 
     @property
     def tail(self) -> str:

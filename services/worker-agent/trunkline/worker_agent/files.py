@@ -17,6 +17,7 @@ few files that were fetched and stored. All others are deleted in a while, toget
 
 import asyncio
 import contextlib
+import functools
 import os
 import shutil
 import stat
@@ -27,8 +28,9 @@ from pathlib import Path
 from trunkline.contracts import errors, names
 from trunkline.contracts.messages import DatumInput, DatumTask
 from trunkline.storage import disk, few, trees
+from trunkline.storage.reaching import Reach
 from trunkline.storage.store import Store
-from trunkline.worker_agent import given, rights
+from trunkline.worker_agent import elsewhere, given, rights
 from trunkline.worker_agent.spares import Kept, Spares
 from trunkline.worker_agent.standing import Standing
 from trunkline.worker_agent.variables import VariablesFile
@@ -245,8 +247,36 @@ class Workspace:
         place.aside += 1
         _move(f"{source}/{name}", f"{place.rest}/{place.aside}")
 
-    async def upload(self, store: Store, place: Place) -> trees.Uploaded:
+    async def leads_elsewhere(self, place: Place, pfs: str) -> bool:
+        """Whether what a command wrote may hold a link that leads out of the datum's directories.
+
+        Args:
+            place: The datum's, withdrawn.
+            pfs: Where the command saw its files.
+        """
+        status = os.lstat(place.out)
+        if not stat.S_ISDIR(status.st_mode):
+            return False
+        views = functools.partial(self._views, place, pfs)
+        if status.st_nlink > 2 or status.st_size > few.FLAT_BYTES:
+            return await asyncio.to_thread(elsewhere.leads_there, place.out, views)
+        return elsewhere.leads_there(place.out, views)
+
+    def _views(self, place: Place, pfs: str) -> dict[str, Path]:
+        """Return where the command saw the datum's directories, or may have."""
+        directory = Path(place.directory)
+        return {pfs: directory, "/pfs": directory, str(self.pfs): directory}
+
+    async def upload(
+        self, store: Store, place: Place, *, pfs: str = "/pfs", reach: Reach | None = None
+    ) -> trees.Uploaded:
         """Store what a datum's command wrote.
+
+        Args:
+            store: Where to.
+            place: The datum's, withdrawn.
+            pfs: Where the command saw its files.
+            reach: See `trees.upload`.
 
         Raises:
             UnavailableError: the store or the disk is away or full.
@@ -261,9 +291,9 @@ class Workspace:
         if not _is_directory(place.out):
             raise errors.InvalidPathError(OUT, "the command made it no directory")
         directory = Path(place.directory)
-        seen = {"/pfs": directory, str(self.pfs): directory}
+        seen = self._views(place, pfs)
         blank = {directory / name: given.Meant(store, each) for name, each in place.blank.items()}
-        return await trees.upload(store, directory / OUT, views=seen, blank=blank)
+        return await trees.upload(store, directory / OUT, views=seen, blank=blank, reach=reach)
 
     async def discard(self, place: Place) -> None:
         """Delete a datum's files; what cannot be deleted stays until the worker's end."""

@@ -34,6 +34,8 @@ _TFD_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 _CLOCK_MONOTONIC = 1
 _SIGSET_BYTES = 128
 _SIGINFO_BYTES = 128
+_STATFS_LONGS = 32
+"""More than a `struct statfs` has; its first one is the kind."""
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 
 
@@ -88,6 +90,13 @@ def become_subreaper() -> None:
 def set_dumpable(dumpable: bool) -> None:
     """Let processes of the same user look into this one (/proc/<pid>, ptrace), or not."""
     _checked(_libc.prctl(_PR_SET_DUMPABLE, int(dumpable), 0, 0, 0), "prctl")
+
+
+def file_system(descriptor: int) -> int:
+    """Return the magic number of the file system that an open file lies in (statfs(2))."""
+    answer = (ctypes.c_long * _STATFS_LONGS)()
+    _checked(_libc.fstatfs(descriptor, ctypes.byref(answer)), "fstatfs")
+    return answer[0] & 0xFFFFFFFF
 
 
 def unshare(flags: int) -> None:
