@@ -66,7 +66,7 @@ pid = os.fork()
 if pid == 0:
     namespaces.present(space.pfs, space.root)
     os.chdir(space.work)
-    argv = shims.on_path("static", config.shim_socket)
+    argv = shims.on_path("static", config.shim_socket, 6)  # tests wait for 10 s until it is gone
     os.execve(argv[0], argv, {"PATH": os.environ["PATH"]})
 threading.Thread(target=entry._bury, args=(pid,), daemon=True).start()
 meet = functools.partial(link.accept, config.shim_socket)
