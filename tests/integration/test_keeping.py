@@ -6,9 +6,16 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.support import jobs as support
 from tests.support.front import Front, a_spec, until
+from tests.support.jobs import Site
 
+from trunkline.bus import topology
 from trunkline.contracts import api, records
+from trunkline.contracts.messages import DatumTask, Outcome
+from trunkline.contracts.states import JobState
+from trunkline.coordinator.tables import commit_key
+from trunkline.storage import manifests
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -118,6 +125,58 @@ async def test_a_branch_is_deleted_unless_it_is_read(front: Front) -> None:
         await front.get("branch.delete", records.Branch, {"repo": "in", "branch": "side"})
         view = await front.get("repo.get", api.RepoView, {"name": "in"})
         assert [each.name for each in view.branches] == ["master"]
+
+
+async def test_what_a_job_makes_while_an_earlier_one_runs_for_days_is_in_its_commit(
+    front: Front, tmp_path: Path
+) -> None:
+    """1. A job has all its outcomes; its files are to be put together. 2. An earlier job runs on, for days.
+    3. A collection. 4. The earlier job ends, and the later one commits.
+
+    It was merged before it waited, and nothing named what the merge had made: its commit named files
+    that the collection had removed.
+    """
+    held = asyncio.Event()
+    async with (
+        front.server.connect("coordinator") as ctl,
+        front.server.connect("coordinator-data") as data,
+        front.coordinator(repair_quiet_s=0.2),
+    ):
+        site = Site(front.server, ctl, data, tmp_path)
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        spec = a_spec("p", "in", same_path="concatenate")
+        await front.get("pipeline.apply", records.Pipeline, spec)
+        first = await front.commit("in", "/a", "/b")
+        second = await front.commit("in", "/c", "/d", parent=first)
+        pieces = {path: await support.stored(site.store, "/log", path) for path in ("/c", "/d")}
+
+        def work(task: DatumTask) -> Outcome | None:
+            if task.job == first and not held.is_set():
+                return None
+            return support.done(task, [pieces[task.inputs[0].path]])
+
+        async def becomes(job: str, state: JobState) -> None:
+            await until(
+                lambda: front.jobs("p"),
+                lambda jobs: (job, state) in {(j.id, j.state) for j in jobs},
+            )
+
+        async with support.worker(site, "p", work):
+            await becomes(second, JobState.MERGING)
+        age(tmp_path / "store")
+        await collected(front)
+        pieces |= {path: await support.stored(site.store, "/log", path) for path in ("/a", "/b")}
+        held.set()
+        async with support.worker(site, "p", work):
+            await topology.delete_job_consumer(data, "p", first)  # frees what was held
+            await becomes(second, JobState.SUCCESS)
+        assert not (await collected(front)).problem
+        for job, text in ((first, b"/a/b"), (second, b"/c/d")):
+            entry = await site.tables.commits.get(commit_key("p", job))
+            assert entry is not None
+            assert entry.value is not None
+            (log,) = [file async for file in manifests.read(site.store, entry.value.manifest)]
+            assert b"".join([piece async for piece in site.store.read(log)]) == text
 
 
 async def stopped(front: Front, job: str) -> None:

@@ -26,6 +26,7 @@ something new without being written is named by something older, which is marked
 - a listing takes over the outcomes of what is done, from the runs that its job has pinned;
 - a job's outcomes are read from the stream, or if its record says so meanwhile, from its archive: what
   comes later has just been stored;
+- what is merged is committed right away: a job waits for the earlier ones before it merges, not after;
 - a group's own manifests are named by messages only: a job that is being worked on so long is listed
   once more, which writes them anew.
 

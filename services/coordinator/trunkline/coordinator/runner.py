@@ -4,9 +4,8 @@ A runner looks at the job record and does what its state asks for, until nothing
 
     LISTING   list windows, publish datums (`listing`), while outcomes come in and workers work
     RUNNING   wait until every datum has its outcome or is skipped; look for lost ones (`repair`)
-    MERGING   merge the outputs and archive the outcomes (`merging`), wait for earlier jobs of the
-              pipeline to end, record the archive and that the output is being committed, commit it,
-              SUCCESS
+    MERGING   wait for earlier jobs of the pipeline to end, merge the outputs and archive the outcomes
+              (`merging`), record the archive and that the output is being committed, commit it, SUCCESS
     KILLING   tell the workers, take the queue away, KILLED
     ended     put the outcomes away (`finishing`)
 
@@ -254,15 +253,17 @@ class JobRunner:
         )
 
     async def _commit(self, live: LiveJob, job: records.Job) -> None:
+        # the wait comes first: nothing names what a merge makes until it is committed, and only for so
+        # short a time is its youth enough to keep collections from it
+        await self._jobs.until(
+            job.pipeline,
+            lambda jobs: all(each.state.ended for each in jobs if each.order < job.order),
+        )
         try:
             written, archive = await self._merger.merge(job, live)
         except OutputError as error:
             await self._end(live, job, JobState.FAILURE, reason=error.reason)
             return
-        await self._jobs.until(
-            job.pipeline,
-            lambda jobs: all(each.state.ended for each in jobs if each.order < job.order),
-        )
         job = await self._jobs.change(job.pipeline, job.id, partial(_committing, archive))
         try:
             await self._committer.commit_output(job, written.manifest, written.files, written.size)
