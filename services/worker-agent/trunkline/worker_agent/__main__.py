@@ -33,11 +33,14 @@ from trunkline.worker_agent import children, environment, link, linux, namespace
 from trunkline.worker_agent.files import Workspace
 from trunkline.worker_agent.link import Link
 from trunkline.worker_agent.protocol import NO_FLAGS, HelloFlag
-from trunkline.worker_agent.service import EXIT_STOPPED, Worker
+from trunkline.worker_agent.service import EXIT_SHIM_LOST, EXIT_STOPPED, Worker
 from trunkline.worker_agent.settings import Settings
 
 _SHIM_END_S = 6.0
 """Seconds for the shim to end after the agent, and for what it leaves; it ends by itself."""
+
+_GROUPS_UMASK = 0o002
+"""In a pod commands run as other users of our group: what we make is the group's, too."""
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -62,7 +65,7 @@ def run_pair(environ: Mapping[str, str]) -> None:
     buried = threading.Thread(target=_bury, args=(pid,), name="shim-end", daemon=True)
     buried.start()
     try:
-        code = _run(agent(config, environ, space, functools.partial(_at_once, ours), stops))
+        code = _run(_one(config, environ, space, functools.partial(_at_once, ours), stops))
     finally:
         buried.join(_SHIM_END_S)
     if code:
@@ -74,13 +77,43 @@ def main(environ: Mapping[str, str] | None = None) -> None:
     stops = _Stops()
     environ = os.environ if environ is None else environ
     config = settings.load(Settings, environ)
-    space = Workspace(Path(config.home_dir).absolute())
-    space.prepare()
-    code = _run(
-        agent(config, environ, space, functools.partial(link.accept, config.shim_socket), stops)
-    )
+    os.umask(_GROUPS_UMASK)
+    space = Workspace(Path(config.home_dir).absolute(), shared=True)
+    linux.set_dumpable(False)  # whoever shares our user id must not read our memory
+    code = _run(_incarnations(config, environ, space, stops))
     if code:
         raise SystemExit(code)
+
+
+async def _one(
+    config: Settings,
+    environ: Mapping[str, str],
+    space: Workspace,
+    meet: Callable[[], Coroutine[Any, Any, socket.socket]],
+    stops: "_Stops",
+) -> int:
+    """Be one worker, for the one shim that there is."""
+    readiness = probes.Readiness()
+    async with probes.served(config.probe_host, config.probe_port, readiness):
+        return await agent(config, environ, space, meet, stops, readiness)
+
+
+async def _incarnations(
+    config: Settings, environ: Mapping[str, str], space: Workspace, stops: "_Stops"
+) -> int:
+    """Be a worker for each life of the user's container, one after the other; return the exit code.
+
+    While there is none nothing is pulled. To the others it is a worker that closed well and came back, under
+    the same name: nobody is charged for what it had not begun.
+    """
+    meet = functools.partial(link.accept, config.shim_socket)
+    readiness = probes.Readiness()
+    async with probes.served(config.probe_host, config.probe_port, readiness):
+        while True:
+            readiness.judge_by(lambda: ["the user's container is not there"])
+            code = await agent(config, environ, space, meet, stops, readiness)
+            if code != EXIT_SHIM_LOST or stops.seen:
+                return code
 
 
 async def agent(
@@ -89,8 +122,9 @@ async def agent(
     space: Workspace,
     meet: Callable[[], Coroutine[Any, Any, socket.socket]],
     stops: "_Stops",
+    readiness: probes.Readiness,
 ) -> int:
-    """Work until stopped; return the exit code.
+    """Work until stopped, or until the shim is gone; return the exit code.
 
     Args:
         config: What the worker is told.
@@ -98,6 +132,7 @@ async def agent(
         space: Its directories, prepared.
         meet: Gives the connection to the shim.
         stops: The signals that may have come already.
+        readiness: Is told how it is judged.
     """
     logs.configure(config.worker)
     clock = SystemClock()
@@ -114,17 +149,20 @@ async def agent(
         elif own is not None:
             own.cancel()  # it waits for the shim or for NATS, and holds nothing
 
-    if stops.seen:
-        return EXIT_STOPPED
-    readiness = probes.Readiness()
     async with contextlib.AsyncExitStack() as ends:
         ends.callback(stops.deliver_to(stop))
+        if stops.seen:
+            return EXIT_STOPPED
         ends.enter_context(_stopped_is_an_end(stops))
-        served = probes.served(config.probe_host, config.probe_port, readiness)
-        await ends.enter_async_context(served)
         shim_link = Link(await meet(), on_term=stop)
         ends.callback(shim_link.close)
-        hello = await shim_link.hello()
+        try:
+            hello = await shim_link.hello()
+            if config.shim_socket:  # what an agent before us has left there, only the shim may open
+                await shim_link.chmod("/pfs")
+                await asyncio.to_thread(space.prepare)
+        except link.ShimLostError:
+            return EXIT_SHIM_LOST
         async with connect(config.data_url, name=config.worker, inbox=inbox) as connection:
             readiness.judge_by(lambda: connection.problems)
 
@@ -186,7 +224,7 @@ class _Stops:
         def undo() -> None:
             for number in _STOPPING:
                 loop.remove_signal_handler(number)
-                signal.signal(number, signal.SIG_IGN)
+                signal.signal(number, self._see)
 
         return undo
 

@@ -43,7 +43,8 @@ class Commands:
         clock: To measure by.
         made: The commands of jobs.
         pfs: Where commands find their files.
-        foreign: Whether commands run in a container of their own.
+        foreign: Whether commands run in a container of their own, as another user maybe: what they have
+            written is opened up to us before it is moved, since only there they see it.
         begun: To be awaited before a command starts: the claim that says so is sent.
         warm_start_s: See `warm.Warm`.
     """
@@ -67,8 +68,9 @@ class Commands:
         self._store, self._space, self._link, self._printer = store, space, link, printer
         self._clock, self._made, self._pfs = clock, made, pfs
         self._foreign, self._begun = foreign, begun
-        self._runner = process.Runner(link, clock=clock, numbers=_COLD)
-        warm = process.Runner(link, clock=clock, numbers=_WARM)
+        opened = pfs if foreign else ""
+        self._runner = process.Runner(link, clock=clock, numbers=_COLD, opened=opened)
+        warm = process.Runner(link, clock=clock, numbers=_WARM, opened=opened)
         self._warm = Warm(warm, space, clock=clock, pfs=pfs, start_s=warm_start_s)
         self._own: dict[str, str] = {}
         """The variables of the datum that is presented."""
@@ -138,7 +140,10 @@ class Commands:
         )
         timeout_s = datum.ticket.datum_timeout_s
         wanted = Wanted(made.command, datum.ticket.transform, self._own, lines, timeout_s)
-        return await self._warm.run(wanted, output.take)
+        try:
+            return await self._warm.run(wanted, output.take)
+        finally:
+            await self._runner.open_up()
 
     def _note(self, datum: Datum, run: process.Run) -> None:
         """Take into account what a run took and left; a datum may have two."""
@@ -153,12 +158,9 @@ class Commands:
         await asyncio.sleep(0)
         began_s = self._clock.monotonic_s()
         place = self._place(datum)
-        opened = False
+        opened = self._foreign
         user = datum.ticket.transform.user if self._foreign else ""
         reach = elsewhere.Opener(self._link, user).open
-        if self._foreign:
-            await self._link.chmod(str(place.out))
-            opened = True
         while True:
             try:
                 stored = await self._space.upload(self._store, place, pfs=self._pfs, reach=reach)

@@ -6,6 +6,9 @@
     <home>/work                            where commands start, if the spec names no directory
     <home>/root                            a place to mount a new root on (namespaces)
 
+In a pod the user's container has that directory as its /pfs, and outlives the agent: so a directory that
+is there is emptied, and stays. The two run as different users of one group there (`shared`).
+
 All lie on one file system, so that a datum moves in and out by renaming its top directories. What
 else the command left in /pfs, or in its working directory, goes with its datum: the next one finds
 both as its predecessor did. While the outputs of one datum are stored, the files of another one may
@@ -44,6 +47,8 @@ ENV = ".env"
 _DISCARD_S = 0.02
 """Seconds that a settled datum's files may stay for company."""
 _MODE = 0o755
+_SHARED_MODE = 0o2775
+"""What is made below belongs to the group, too."""
 
 
 class Place:
@@ -87,7 +92,9 @@ class Place:
 class Workspace:
     """The directories of one worker; one datum is presented at a time."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, shared: bool = False) -> None:
+        """Take a directory; `shared`: commands run as other users of the same group."""
+        self._mode = _SHARED_MODE if shared else _MODE
         self.pfs = home / "pfs"
         self.work = home / "work"
         self.root = home / "root"
@@ -105,10 +112,10 @@ class Workspace:
     def prepare(self) -> None:
         """Make the directories, empty."""
         for each in (self.pfs, self.work, self.root, self._scratch):
-            if each.exists():
-                _remove(str(each))
-            each.mkdir(parents=True)
-            each.chmod(_MODE)
+            each.mkdir(parents=True, exist_ok=True)
+            _remove_all([str(entry) for entry in each.iterdir()])
+            if stat.S_IMODE(each.stat().st_mode) != self._mode:
+                each.chmod(self._mode)
         self._spares = Spares(self._scratch)
 
     def place(self) -> Place:
@@ -191,8 +198,8 @@ class Workspace:
         pfs, _ = self._sources
         with disk.writing(pfs):
             for source in self._sources:
-                if stat.S_IMODE(os.stat(source).st_mode) != _MODE:  # noqa: PTH116
-                    os.chmod(source, _MODE)  # noqa: PTH101
+                if stat.S_IMODE(os.stat(source).st_mode) != self._mode:  # noqa: PTH116
+                    os.chmod(source, self._mode)  # noqa: PTH101
             missing, kept = set(place.names), self._variables.keep()
             for name in os.listdir(pfs):  # noqa: PTH208
                 if name in missing:
@@ -365,7 +372,10 @@ def _remove_all(paths: list[str]) -> None:
 
 def _remove(path: str) -> None:
     try:
-        shutil.rmtree(path)
+        if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)  # noqa: PTH108
     except (OSError, RecursionError):  # rights taken away on something deeper, or a thousand levels
         rights.open_up(path)
         command = ["/bin/rm", "-rf", "--", path]

@@ -14,6 +14,10 @@ _OUR_TOOLS = os.path.dirname(sys.executable)  # noqa: PTH120
 """Where `trunkline-next` is on this machine."""
 
 
+_UMASK, _GROUPS_UMASK = 0o022, 0o002
+"""Where commands may be another user than we are, what they make is the group's, too."""
+
+
 class Secrets(Protocol):
     """Hands secrets over to commands, as far as whoever started the worker has not done that."""
 
@@ -123,6 +127,7 @@ class JobCommands:
                 env=env,
                 cwd=transform.working_dir or ("" if self._foreign else self._work),
                 stdin=lines.encode("utf-8", "surrogateescape"),
+                umask=_GROUPS_UMASK if self._foreign else _UMASK,
                 inherit_env=self._foreign,
                 user=transform.user if self._foreign else "",
             )

@@ -69,9 +69,14 @@ class Run(NamedTuple):
 class Runner:
     """Runs commands through one shim, one at a time."""
 
-    def __init__(self, link: Link, *, clock: Clock, numbers: range = ALL_NUMBERS) -> None:
-        """Run through this link, measure by this clock, and use recipes of these numbers."""
-        self._link = link
+    def __init__(
+        self, link: Link, *, clock: Clock, numbers: range = ALL_NUMBERS, opened: str = ""
+    ) -> None:
+        """Run through this link, measure by this clock, and use recipes of these numbers.
+
+        What lies at `opened`, a path as commands see it, is opened up to us after each end of one.
+        """
+        self._link, self._opened = link, opened
         self._numbers = numbers
         self._clock = clock
         self._pipes = (_Pipe("stdout"), _Pipe("stderr"))
@@ -110,6 +115,7 @@ class Runner:
             return Run(ended, wall_s=self._clock.monotonic_s() - began_s)
         finally:
             self.close(child)
+            await self.open_up()
         return Run(
             ended=_timed_out(exited, timeout_s) if timed_out else told(exited),
             wall_s=self._clock.monotonic_s() - began_s,
@@ -174,7 +180,15 @@ class Runner:
         Raises: as `Child.ended`; ShimLostError also if it cannot be killed.
         """
         self._link.kill(child)
-        return await _within_reason(self._link, child)
+        exited = await _within_reason(self._link, child)
+        await self.open_up()
+        return exited
+
+    async def open_up(self) -> None:
+        """Let us read, move and delete what a command of another user has written."""
+        if self._opened:
+            with contextlib.suppress(ShimLostError):
+                await self._link.chmod(self._opened)
 
     def close(self, child: Child | None) -> None:
         """Read what has been printed; leave the pipes to what could not be killed."""

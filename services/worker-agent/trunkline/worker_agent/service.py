@@ -9,7 +9,7 @@ The ends of a worker:
 |---|---|---|
 | SIGTERM, or the shim got one | gives back the unbegun, finishes what runs within its limit or gives that back, too (cause `drained`), a last claim says `closing`, BYE | 0 |
 | a Drain message | the same without the end: it says `draining` with nothing held, and waits | - |
-| the shim is gone | gives everything back (cause `user-container-lost`) and ends, or stays drained | 70 |
+| the shim is gone | gives everything back (cause `user-container-lost`); a last claim says `closing`. In a pod the process stays, and is another incarnation once there is a shim again | 70 |
 | the connection is closed for good | ends | 1 |
 | kill -9 | nothing; the shim kills the command, the reaper gives back what the claim says | - |
 """
@@ -212,8 +212,6 @@ class Worker:
         await asyncio.wait([lost, told], return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping", extra={"worker": self._config.worker, "shim": not lost.done()})
         self._leases.stop()
-        if lost.done() and not self._config.shim_loss_exits:
-            await self._stop.wait()
         await self._until_idle()
         await self._say_goodbye()
         await self._executor.end()

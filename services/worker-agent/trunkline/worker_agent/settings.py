@@ -44,9 +44,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that each datum takes instead of running a command, for measuring; unset: commands."""
     shim_socket: str = ""
     """Where to wait for the shim of the user's container; empty where it is forked here."""
-    shim_loss_exits: bool = True
-    """Whether the process ends when the shim is gone. A pod's agent stays: it waits to be deleted,
-    since the user's container comes back by itself but under back-off."""
     secrets_dir: str = ""
     """Where the secrets of a machine lie: a directory each, with a file per key. Empty where the pod hands
     them over."""

@@ -173,7 +173,7 @@ def _init_step(settings: PodSettings) -> Manifest:
     return {
         "name": SHIM,
         "image": settings.agent_image,
-        "command": ["python", "-m", "trunkline.worker_agent.pod_directories", _TOOLS, _HOME],
+        "command": ["python", "-m", "trunkline.worker_agent.init_step", _TOOLS, _HOME],
         "resources": _sizes(settings.agent_cpu_request, settings.agent_memory_request_bytes),
         "volumeMounts": [_mount("tools", _TOOLS), _mount("home", _HOME)],
         "securityContext": _locked() | _AGENT_USER,
