@@ -204,9 +204,7 @@ def _agent(worker: WorkerSpec, settings: PodSettings) -> Manifest:
             _mount("credentials", _CREDENTIALS, read_only=True),
             *store,
         ],
-        "ports": [{"name": "probes", "containerPort": settings.probe_port}],
-        "livenessProbe": _probe("/livez", every_s=10, failures=6),
-        "readinessProbe": _probe("/readyz", every_s=5, failures=2),
+        **_probes(settings),
         "securityContext": _locked() | _AGENT_USER,
     }
 
@@ -224,9 +222,10 @@ def _agent_env(worker: WorkerSpec, settings: PodSettings) -> list[Manifest]:
         "TRUNKLINE_HOME_DIR": _HOME,
         "TRUNKLINE_SHIM_SOCKET": _SOCKET,
         "TRUNKLINE_DRAIN_LIMIT_S": str(settings.grace_s - DRAIN_MARGIN_S),
-        "TRUNKLINE_PROBE_PORT": str(settings.probe_port),
-        "TRUNKLINE_PROBE_HOST": "0.0.0.0",  # noqa: S104 - the pod's own, for the kubelet
     }
+    if settings.probe_port:
+        plain["TRUNKLINE_PROBE_PORT"] = str(settings.probe_port)
+        plain["TRUNKLINE_PROBE_HOST"] = "0.0.0.0"  # noqa: S104 - the pod's own, for the kubelet
     more: dict[str, str] = json.loads(settings.worker_environ or "{}")
     secret = object_names.credentials_name(worker.pipeline)
     ward = {"secretKeyRef": {"name": secret, "key": WARD_KEY}}
@@ -291,6 +290,16 @@ def _locked() -> Manifest:
 
 
 _AGENT_USER = {"runAsNonRoot": True, "runAsUser": AGENT_UID, "runAsGroup": GROUP}
+
+
+def _probes(settings: PodSettings) -> Manifest:
+    if not settings.probe_port:
+        return {}
+    return {
+        "ports": [{"name": "probes", "containerPort": settings.probe_port}],
+        "livenessProbe": _probe("/livez", every_s=10, failures=6),
+        "readinessProbe": _probe("/readyz", every_s=5, failures=2),
+    }
 
 
 def _probe(path: str, *, every_s: int, failures: int) -> Manifest:
