@@ -38,7 +38,7 @@ class Kubelet:
     """Made by `running()`."""
 
     def __init__(self, api: Api, directory: Path, terms: Terms, tasks: asyncio.TaskGroup) -> None:
-        self._api, self._directory, self.terms, self._tasks = api, directory, terms, tasks
+        self._api, self.directory, self.terms, self._tasks = api, directory, terms, tasks
         self.nodes: dict[str, Node] = {}
         self._pods: dict[str, PodLife] = {}
         self._lives: dict[str, asyncio.Task[None]] = {}
@@ -146,7 +146,7 @@ class Kubelet:
         elif pod["spec"].get("nodeName") in self.nodes and not _ended(pod):
             number = next(self._addresses)
             ip = f"127.1.{number // 250}.{number % 250 + 1}"
-            life = PodLife(pod, ip, self._directory / uid, self._api, self.terms)
+            life = PodLife(pod, ip, self.directory / uid, self._api, self.terms)
             self._pods[uid] = life
             self._lives[uid] = self._tasks.create_task(self._live(uid, life), name=f"pod-{uid}")
 

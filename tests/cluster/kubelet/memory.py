@@ -96,10 +96,11 @@ class CgroupMemory:
         return self._seen or counters.get("oom_kill", "0") != "0"
 
     def close(self) -> None:
-        """Remove the group, in which no process is left."""
+        """Remove the group, in which no process is left, or one that is just dying: it is a leftover then."""
         os.close(self._event)
         self._control.close()
-        self._group.rmdir()
+        with contextlib.suppress(OSError):
+            self._group.rmdir()
 
 
 class ResidentMemory:

@@ -64,7 +64,7 @@ _HOME, _RUN, _TOOLS, _CREDENTIALS = (
     "/home/trunkline",
     "/run/trunkline",
     "/trunkline",
-    "/etc/trunkline",
+    "/run/secrets/trunkline",
 )
 _SOCKET = f"{_RUN}/agent.sock"
 _AGENT_WAIT_S = 3600
