@@ -77,13 +77,13 @@ async def test_a_worker_that_is_told_to_stop_finishes_and_gives_back_the_rest(la
 
 async def test_a_hundred_leases_are_claimed_and_given_back_at_once(lab: Lab) -> None:
     ticket = await lab.shell(f"{QUICK} || sleep 60")
-    await lab.datums(ticket, 10 + 300)
-    await lab.worker("w1", ticket, prefetch=99, ahead_s=600, give_back_s=600)
+    await lab.datums(ticket, 10 + 400)
+    await lab.worker("w1", ticket, prefetch=200, ahead_s=600, give_back_s=600)
     claim = await lab.claim("w1", lambda claim: running(claim) == 10 and len(claim.held) >= 100)
     assert sum(each.executing for each in claim.held) == 1
     await tell_to_drain(lab, "w1", claim.incarnation)
     await lab.claim("w1", lambda claim: claim.draining and len(claim.held) == 1)
-    assert await lab.unsettled(ticket) == 300
+    assert await lab.unsettled(ticket) == 400
     await lab.worker("w2", ticket, give_back_s=600)
     await lab.executing("w2")
 

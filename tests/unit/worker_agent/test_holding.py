@@ -1,3 +1,5 @@
+from collections import deque
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -66,15 +68,31 @@ def test_a_job_of_unknown_pace_is_asked_for_its_slots_and_one_to_be_staged():
 
 def test_what_takes_some_fifty_milliseconds_is_fetched_ahead():
     assert Worker(prefetch=256).work(range(1, 30), 0.01) == 1 + 5
-    assert Worker(prefetch=256).work(range(1, 30), 0.05) == 1 + 1
-    assert Worker(prefetch=256).work(range(1, 300), 0.0001) == 256
+    assert Worker(prefetch=256).work(range(1, 30), 0.06) == 1 + 1
+    assert Worker(prefetch=256).work(range(1, 300), 0.0001) == 1 + 256
 
 
-def test_requests_go_out_when_half_of_what_may_be_asked_for_is_used_up():
+def test_requests_go_out_when_half_of_what_is_fetched_ahead_is_used_up():
     worker = Worker(prefetch=256)
     worker.work(range(1, 300), 0.001)
     wants = [only(Want, worker.receive(n) + worker.done(n)) for n in range(300, 400)]
     assert sum(map(bool, wants)) <= 100 // 20
+
+
+def test_a_server_that_delivers_at_once_is_not_asked_for_each_datum():
+    worker = Worker(prefetch=256)
+    line, came, requests = deque(only(Want, worker.first)), 0, 0
+    for sequence in range(1, 500):
+        while line:
+            requests += 1
+            for _ in range(line.popleft().count):
+                came += 1
+                line += only(Want, worker.receive(came))
+        assert came >= sequence, "the slot waits for what nobody has asked for"
+        assert came <= sequence + 1 + 20
+        worker.now_s += 0.0025
+        line += only(Want, worker.done(sequence))
+    assert requests <= 500 // 10 + 3
 
 
 def test_no_more_is_fetched_ahead_than_half_of_what_waits():

@@ -18,9 +18,10 @@ is recorded and not made would charge somebody.
 What is asked for: of the oldest job the free slots and, beside them, as many datums as take `ahead_s`
 at the pace so far, but no more than half of what the job still had waiting when it was last heard of, so
 that the last ones are not all in one worker's hands; of the younger ones the free slots. Nothing is
-fetched ahead when datums are long, or once something was given back. A request goes out when half of
-what may be asked for is used up. Less is asked for only where a long wait would follow, since taking
-a request back costs a new subscription.
+fetched ahead when datums are long, or once something was given back. A request goes out for a slot
+that nothing is on its way to, and beside that when half of what is fetched ahead is used up: a request
+for each datum is a write, and a message of the server's, each. Less is asked for only where a long wait
+would follow, since taking a request back costs a new subscription.
 
 A message may hold several datums: then all this is about the message, and Advanced says which of its
 datums executes.
@@ -299,13 +300,15 @@ class Holding:
                 following.staged = True
                 effects.append(Stage(following.key))
         free = self.slots - self._count[Phase.BEGUN] - self._count[Phase.WAITING]
-        most = max(0, free + self._ahead())
+        ahead = self._ahead()
         for job in self.jobs[:JOBS_MAX]:
+            most = max(0, free + ahead)
             asked = self._asked.get(job, 0)
-            if 2 * asked <= most > asked or (asked > most and self._slow):
+            lack = most - asked
+            if (lack > 0 and (asked < free or 2 * lack > ahead)) or (lack < 0 and self._slow):
                 self._asked[job] = most
                 effects.append(Want(job, most))
-            most = max(0, free)  # of the younger ones
+            ahead = 0  # of the younger ones
 
     def _ahead(self) -> int:
         """Return how many datums of the oldest job are to be held beside those that have a slot."""
