@@ -52,6 +52,30 @@ async def test_a_dry_run_counts_and_makes_nothing(front: Front) -> None:
         assert (plan.version, plan.changed, plan.runs) == (1, False, False)
 
 
+async def test_a_dry_run_tells_what_would_be_run_again_and_killed(front: Front) -> None:
+    async with front.coordinator():
+        await put(front, "in", a=3, b=4)
+        wanted = a_spec("p", "in")
+        await front.get("pipeline.apply", records.Pipeline, wanted)
+        text = msgspec.json.encode(wanted).decode()
+
+        async def plan_as(specs: str, **options: bool) -> api.Plan:
+            request = {"specs": specs, **options}
+            (plan,) = await front.get("pipeline.plan-as", list[api.Plan], request)
+            return plan
+
+        as_it_is = await plan_as(text, now=True)
+        assert (as_it_is.changed, as_it_is.runs, as_it_is.kills) == (False, False, 0)
+        anew = await plan_as(text, reprocess=True)
+        assert (anew.version, anew.changed, anew.runs) == (2, True, True)
+        assert (anew.datums, anew.skipped, anew.kills) == (2, 0, 0)
+        assert (await plan_as(text, reprocess=True, now=True)).kills == 1
+        assert (await plan_as(text)).runs is False
+        told = {"specs": msgspec.json.encode({**wanted, "salt": "mine"}).decode()}
+        refused = await front.ask("pipeline.plan-as", {**told, "reprocess": True})
+        assert [path for path, _ in refused.problems] == ["$.salt"]
+
+
 async def test_specs_that_build_on_each_other_are_planned_together(front: Front) -> None:
     async with front.coordinator():
         await put(front, "in", a=1)

@@ -11,11 +11,11 @@ _PLAN_S = 12.0
 """The coordinator takes some seconds at most."""
 
 
-def show(asked: Asked, files: tuple[str, ...]) -> None:
+def show(asked: Asked, files: tuple[str, ...], *, now: bool, reprocess: bool) -> None:
     """Say what the specs of all files would do, one after the other; or all that is wrong with them."""
 
     async def body(client: Client) -> None:
-        plans = await _plans(client, files)
+        plans = await _plans(client, files, now=now, reprocess=reprocess)
         if render.records(asked, plans):
             return
         for plan in plans:
@@ -53,10 +53,14 @@ def list_datums(asked: Asked, file: str) -> None:
     session.run(asked, body)
 
 
-async def _plans(client: Client, files: tuple[str, ...]) -> list[api.Plan]:
+async def _plans(
+    client: Client, files: tuple[str, ...], *, now: bool = False, reprocess: bool = False
+) -> list[api.Plan]:
     documents = [document for file in files for document in specs.documents(file)]
     text = documents[0] if len(documents) == 1 else b"[" + b",".join(documents) + b"]"
-    return await client.call("pipeline.plan", text, list[api.Plan], timeout_s=_PLAN_S)
+    told = text.decode("utf-8", "replace")
+    wanted = api.PipelinePlan(specs=told, now=now, reprocess=reprocess)
+    return await client.call("pipeline.plan-as", wanted, list[api.Plan], timeout_s=_PLAN_S)
 
 
 def sentence(plan: api.Plan) -> str:
@@ -65,7 +69,8 @@ def sentence(plan: api.Plan) -> str:
     least = "at least " if plan.cut else ""
     workers = "?" if plan.workers is None else plan.workers
     runs = "" if plan.runs else "; no job would run now"
+    kills = f"; {plan.kills} jobs of older versions would be killed" if plan.kills else ""
     return (
         f"pipeline {plan.pipeline}: {version}: {least}{plan.datums} datums, of which {plan.skipped}"
-        f" would be skipped; {render.size(plan.bytes)} to fetch; at most {workers} workers{runs}"
+        f" would be skipped; {render.size(plan.bytes)} to fetch; at most {workers} workers{runs}{kills}"
     )

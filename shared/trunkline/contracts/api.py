@@ -14,6 +14,7 @@ job; a datum's index; a stream sequence of a log line or an event).
 | pipeline.start | Named | records.Pipeline |
 | pipeline.rerun | PipelineRerun | records.Job |
 | pipeline.plan | specs, JSON or YAML | list of Plan |
+| pipeline.plan-as | PipelinePlan | list of Plan |
 | pipeline.delete | PipelineDelete | records.Pipeline |
 | pipeline.get | PipelineNamed | PipelineView |
 | pipeline.versions | Page (key: a pipeline) | list of records.Pipeline |
@@ -108,6 +109,17 @@ class PipelineReprocess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     """As `pipeline.apply-now`."""
 
 
+class PipelinePlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What specs would do if they were applied in one of the other ways."""
+
+    specs: str
+    """JSON or YAML."""
+    now: bool = False
+    """As `pipeline.apply-now`."""
+    reprocess: bool = False
+    """As `pipeline.reprocess`."""
+
+
 class PipelineRerun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A new job on the newest inputs."""
 
@@ -157,6 +169,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of the input files of all datums that would run."""
     skipped: int = 0
     """Datums that are done already."""
+    kills: int = 0
+    """Jobs of older versions that would be killed at once."""
     workers: int | None = None
     """How many there would be at most; None where it is not known on which nodes."""
     warnings: tuple[str, ...] = ()

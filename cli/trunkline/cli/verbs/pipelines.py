@@ -27,7 +27,7 @@ def apply(
     from trunkline.cli import pipelines, planning
 
     if dry_run:
-        planning.show(asked, files)
+        planning.show(asked, files, now=now, reprocess=reprocess)
         return
     if publish and (now or reprocess):
         option = "--now" if now else "--reprocess"

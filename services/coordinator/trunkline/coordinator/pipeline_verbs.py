@@ -42,6 +42,7 @@ class PipelineVerbs:
             "pipeline.delete": self.delete,
             "pipeline.explain": self.explain,
             "pipeline.plan": self.plan,
+            "pipeline.plan-as": self.plan_as,
             "pipeline.reprocess": self.reprocess,
             "pipeline.rerun": self.rerun,
             "pipeline.start": self.start,
@@ -61,6 +62,13 @@ class PipelineVerbs:
     async def plan(self, body: bytes) -> Answer:
         """Say what specs would do."""
         return Answer(msgspec.json.encode(await self._planning.plan(body)))
+
+    async def plan_as(self, body: bytes) -> Answer:
+        """Say what specs would do if they were applied with these options."""
+        asked: contract.PipelinePlan = decode(body, contract.PipelinePlan)
+        specs = asked.specs.encode("utf-8", "replace")
+        plans = await self._planning.plan(specs, now=asked.now, reprocess=asked.reprocess)
+        return Answer(msgspec.json.encode(plans))
 
     async def reprocess(self, body: bytes) -> Answer:
         """Take a spec, and have everything done anew."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from trunkline.contracts import api, errors, parallelism, records, spec, spec_parsing
 from trunkline.coordinator import beginning
 from trunkline.coordinator.catalog import Catalog
-from trunkline.coordinator.core import jobsets
+from trunkline.coordinator.core import conduct, jobsets
 from trunkline.coordinator.core import pipelines as core
 from trunkline.coordinator.core.datums import Datum
 from trunkline.coordinator.inputs import Inputs, Portions
@@ -89,18 +89,27 @@ class Planning:
         self._settings, self._clock = settings, clock
         self._inputs = Inputs(catalog.tables.commits, store, spool)
 
-    async def plan(self, body: bytes) -> list[api.Plan]:
+    async def plan(
+        self, body: bytes, *, now: bool = False, reprocess: bool = False
+    ) -> list[api.Plan]:
         """Return what each spec in a text would do.
+
+        Args:
+            body: The text.
+            now: Whether jobs of older versions would be killed.
+            reprocess: Whether nothing would count as done.
 
         Raises:
             InvalidSpecError: with all that is wrong with any of them.
         """
-        decisions = self._decide(_parsed(body))
+        decisions = self._decide(_parsed(body), now=now, reprocess=reprocess)
         deadline_s = self._clock.monotonic_s() + PLAN_S
         shown = max(1, SHOWN // len(decisions))
         return [await self._plan(each, _Listed(shown), deadline_s) for each in decisions]
 
-    def _decide(self, specs: Sequence[spec.PipelineSpec]) -> list[core.Accepted | core.Unchanged]:
+    def _decide(
+        self, specs: Sequence[spec.PipelineSpec], *, now: bool, reprocess: bool
+    ) -> list[core.Accepted | core.Unchanged]:
         installed = self._catalog.installed()
         found: list[core.Accepted | core.Unchanged] = []
         problems: list[tuple[str, str]] = []
@@ -109,8 +118,9 @@ class Planning:
                 set_id=secrets.token_hex(16),
                 salt=secrets.token_hex(16),
                 now_ns=self._clock.wall_ns(),
+                reprocess=secrets.token_hex(16) if reprocess else "",
             )
-            decision = core.accept(wanted, installed, fresh)
+            decision = core.accept(wanted, installed, fresh, now=now)
             if isinstance(decision, core.Refused):
                 problems += _placed(decision.problems, number, len(specs))
                 continue
@@ -140,6 +150,7 @@ class Planning:
             cut=listed.cut,
             bytes=listed.size,
             skipped=listed.skipped,
+            kills=self._kills(pipeline),
             workers=await self._workers(pipeline, listed),
             warnings=(
                 *(f"{each} has no commit yet: the first job starts with it" for each in missing),
@@ -147,6 +158,10 @@ class Planning:
             ),
             first=tuple(listed.first),
         )
+
+    def _kills(self, pipeline: records.Pipeline) -> int:
+        jobs = self._catalog.jobs.unsettled(pipeline.name)
+        return len(conduct.doomed({pipeline.name: pipeline}, jobs))
 
     def _heads(self, wanted: spec.PipelineSpec) -> tuple[tuple[records.JobInput, ...], list[str]]:
         """Return the inputs at their heads, and those that have none."""
