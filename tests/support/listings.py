@@ -78,10 +78,12 @@ async def datums(
     store: Store | None = None,
     contents: str = "",
     kept: int = 1 << 20,
+    *,
+    stores: bool = True,
 ) -> list[Datum]:
     """Return the datums of an input over repos with files at these paths."""
     store = store or open_store("memory:///")
-    inputs = Inputs(await stored(store, repos, contents), store, kept_bytes=kept)
+    inputs = Inputs(await stored(store, repos, contents), store, kept_bytes=kept, stores=stores)
     async with aclosing(inputs.datums(a_job(value), wanted)) as found:
         return [each async for some in found for each in some]
 

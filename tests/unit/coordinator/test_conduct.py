@@ -136,6 +136,40 @@ def test_a_start_takes_up_what_the_stop_has_killed_as_often_as_it_happens() -> N
     assert len(world.jobs) == 4
 
 
+@pytest.mark.parametrize("meanwhile", [(), (Y,)])
+@pytest.mark.parametrize("reprocess", [False, True])
+def test_a_start_takes_up_a_rerun_that_the_stop_has_killed(
+    meanwhile: Sequence[str], *, reprocess: bool
+) -> None:
+    """1. A head is read. 2. The pipeline runs again on it, and is stopped. 3. It starts: one job.
+
+    None was made where nothing had come meanwhile, and one that skipped what is done, where something had.
+    """
+    world = World(pipeline())
+    world.commit("in", X)
+    assert world.finish_one(0)
+    again = conduct.run_again(world.pipelines["words"], world.heads, A, reprocess=reprocess)
+    world.pipelines["words"] = again
+    world.round()
+    assert world.jobs["words", A].reprocess == reprocess
+    for commit in meanwhile:
+        world.stop("words")
+        world.commit("in", commit)
+        world.start("words")
+    for _ in range(3):
+        world.stop("words")
+        world.start("words")
+        newest = max(world.jobs.values(), key=lambda job: job.order)
+        assert (newest.state, newest.reprocess) == (JobState.WAITING, reprocess)
+        assert world.read("words") == [[X], [*meanwhile, X][:1]]
+    assert world.finish_one(0)
+    jobs = len(world.jobs)
+    world.round()
+    world.stop("words")
+    world.start("words")
+    assert len(world.jobs) == jobs
+
+
 def test_a_start_with_nothing_new_makes_no_job() -> None:
     world = World(pipeline())
     world.commit("in", X)

@@ -213,6 +213,23 @@ async def test_a_message_names_the_ranges_of_a_large_group_or_a_manifest_of_its_
     assert len(core.message(listings.a_job(value), found[0], 1, 1)) < messages.MESSAGE_MAX_BYTES
 
 
+async def test_a_listing_that_sends_nothing_stores_nothing_and_tells_the_same_datums(tmp_path):
+    paths = {
+        "in": [f"/{number:03}" for number in range(0, 200, 2)] + [f"/{n}x" for n in range(100, 200)]
+    }
+    value = group(leaf("in", "/(??)(?)", group_by="all"))
+    found = {}
+    for stores in (False, True):
+        store = open_store(f"file://{tmp_path}/{stores}")
+        await listings.stored(store, paths)
+        before = len(list(tmp_path.glob(f"{stores}/objects/*/*")))
+        datums = await listings.datums(value, paths, store=store, stores=stores)
+        made = len(list(tmp_path.glob(f"{stores}/objects/*/*"))) - before
+        assert (made > 0) == stores
+        found[stores] = [(each.id, each.fingerprint, each.size, each.paths) for each in datums]
+    assert found[False] == found[True]
+
+
 async def test_a_match_inside_of_another_one_adds_no_file_but_is_told_apart():
     value = group(leaf("in", "/(?)**", group_by="$1"))
     (found,) = await listings.datums(value, {"in": ["/a/1", "/a/2", "/ab"]})

@@ -56,6 +56,7 @@ class Inputs:
         spool: A directory for what is too large for memory while it is sorted; None for the
             system's own place.
         kept_bytes: How much of that is kept in memory.
+        stores: Whether groups get the manifests that their messages name; who sends none needs none.
     """
 
     def __init__(
@@ -65,9 +66,10 @@ class Inputs:
         spool: Path | None = None,
         *,
         kept_bytes: int = spooling.PIECE_BYTES,
+        stores: bool = True,
     ) -> None:
         self._commits, self._store = commits, store
-        self._spool, self._kept_bytes = spool, kept_bytes
+        self._spool, self._kept_bytes, self._stores = spool, kept_bytes, stores
 
     async def datums(
         self, job: records.Job, wanted: Callable[[int], bool]
@@ -84,7 +86,9 @@ class Inputs:
         tree = _tree(job.spec.input, iter(sources))
         listing = Listing(job.salt, job.code_hash, wanted)
         with ExitStack() as files:
-            joining = Joining(sources, self._store, self._spool, files, self._kept_bytes)
+            joining = Joining(
+                sources, self._store, self._spool, files, self._kept_bytes, stores=self._stores
+            )
             async with aclosing(self._datums(tree, joining)()) as combined:
                 async for some in combined:
                     datums = listing.datums(some)

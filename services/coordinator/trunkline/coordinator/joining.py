@@ -72,6 +72,7 @@ class Joining:
         directory: Where scratch files go; None for the system's own place.
         files: Closes those that last as long as the listing.
         kept_bytes: How much of a sort is kept in memory.
+        stores: Whether groups get the manifests that their messages name.
     """
 
     def __init__(
@@ -81,9 +82,12 @@ class Joining:
         directory: Path | None,
         files: ExitStack,
         kept_bytes: int,
+        *,
+        stores: bool = True,
     ) -> None:
         self._sources, self._store = sources, store
         self._directory, self._files, self._kept = directory, files, kept_bytes
+        self._stores = stores
 
     def joined(self, arms: Sequence[Stream]) -> Stream:
         """Return the datums of a join."""
@@ -215,7 +219,7 @@ class Joining:
         for part in parts:
             source = part.source
             gathering.add(part)
-        if source is None or not gathering.scattered:
+        if source is None or not gathering.scattered or not self._stores:
             return gathering.part()
         files = self._files_of(source.manifest, gathering)
         return gathering.part((await manifests.write(self._store, files)).manifest)

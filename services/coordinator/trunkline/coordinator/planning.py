@@ -87,7 +87,7 @@ class Planning:
     ) -> None:
         self._catalog, self._store = catalog, store
         self._settings, self._clock = settings, clock
-        self._inputs = Inputs(catalog.tables.commits, store, spool)
+        self._inputs = Inputs(catalog.tables.commits, store, spool, stores=False)
 
     async def plan(
         self, body: bytes, *, now: bool = False, reprocess: bool = False

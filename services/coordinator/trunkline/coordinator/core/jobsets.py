@@ -15,7 +15,7 @@ rest, so a crash between any two creations is repaired by the next round. Two ru
    the work (`Pipeline.since`) count as one. A head whose successor a job waits for already is left to it:
    jobs finish in order, so the last one must be the one on the newest head. A job that was killed because the pipeline was stopped has
    read nothing: started again, the pipeline makes one job on the newest heads, whatever has come
-   meanwhile.
+   meanwhile; also where older jobs have read these heads, and what was killed was to run on them again.
 3. A pipeline of several inputs may have seen each head, but not all together: one input moved while
    another was on its way. Once nothing is on its way any more, the newest job must have read just
    the heads; if it has not, one more is made. An UNRUNNABLE newest job stays the last word: parts of
@@ -190,7 +190,10 @@ class _Plan:
             if head in self._jobs.get(reader.name, {}):
                 self._want_late(reader)
             else:
-                self._want(reader, head, self._inputs(reader, head, leaf))
+                inputs, reprocess = self._inputs(reader, head, leaf), self._reprocesses(reader)
+                self._want(reader, head, inputs, reprocess=reprocess)
+        if self._is_halted(reader):
+            self._want_late(reader)
         if len(reader.inputs) > 1 and not self._on_the_way(reader) and self._mixed(reader):
             self._want_late(reader)
 
@@ -232,7 +235,19 @@ class _Plan:
         """Want a job on the heads, under an id that is made of them."""
         inputs = self._own_inputs(reader)
         if inputs is not None:
-            self._want(reader, _late_id(reader, inputs), inputs)
+            reprocess = self._reprocesses(reader)
+            self._want(reader, _late_id(reader, inputs), inputs, reprocess=reprocess)
+
+    def _is_halted(self, reader: Node) -> bool:
+        """Whether the version's own set was killed with its pipeline, and no later job has taken it up."""
+        own = self._jobs.get(reader.name, {}).get(reader.set_id)
+        if own is None or not own.halted:
+            return False
+        return not any(each.order > own.order for each in self._counted(reader))
+
+    def _reprocesses(self, reader: Node) -> bool:
+        """Whether a job that is wanted now is in place of one that was to skip nothing."""
+        return reader.reprocess and self._is_halted(reader)
 
     def _newer_is_on_the_way(self, reader: Node, leaf: spec.PfsInput) -> bool:
         """Whether a job of the reader waits for a commit that will take the place of the leaf's head.
