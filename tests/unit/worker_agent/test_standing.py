@@ -81,6 +81,15 @@ async def test_an_earlier_file_that_is_open_stays_what_it_was(command):
         assert held.read() == b"one"
 
 
+async def test_an_output_is_what_its_own_datum_wrote_also_between_those_that_write_nothing(command):
+    for written in ([], ["a"], [], [], ["b", "c"], []):
+        place = await command.see(b"1")
+        for name in written:
+            (command.pfs / "out" / name).write_bytes(b"x")
+        assert await command.end(place) == [f"/{name}" for name in written]
+        assert seen(command.pfs / "out") == []
+
+
 async def test_directories_go_with_their_datum(command):
     for number in range(3):
         place = await command.see(b"x", path="/a/b/f")

@@ -63,6 +63,8 @@ class Place:
         """The files in each of them; None if there may be others, or directories."""
         self.held = False
         """Whether a command that lives on may still have its files open."""
+        self.barren = False
+        """Whether the command is known to have written nothing to its output."""
         self.aside = 0
         """How much the command left elsewhere."""
         self.bytes = 0
@@ -221,7 +223,9 @@ class Workspace:
             place.held = True
             found = self._standing.empty(name, target)
             if found is not None:
-                if name != OUT and place.known is not None and set(found) != set(place.known[name]):
+                if name == OUT:
+                    place.barren = not found
+                elif place.known is not None and set(found) != set(place.known[name]):
                     place.known = None
                 return
             place.known = None
@@ -261,6 +265,8 @@ class Workspace:
             place: The datum's, withdrawn.
             pfs: Where the command saw its files.
         """
+        if place.barren:
+            return False
         status = os.lstat(place.out)
         if not stat.S_ISDIR(status.st_mode):
             return False
@@ -289,6 +295,9 @@ class Workspace:
             UnavailableError: the store or the disk is away or full.
             InvalidPathError: it cannot become a repo's content; the command's fault.
         """
+        if place.barren:
+            place.knows(OUT, ())
+            return await few.upload(store, ())
         found = few.read(place.out)
         if found is not None:
             if self._spares.is_plain(found.status, found.attributes):
