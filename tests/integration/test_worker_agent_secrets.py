@@ -45,7 +45,14 @@ async def test_commands_get_secrets_as_variables_and_files_and_nobody_else_does(
     assert b"geheim" not in found["/lines"]
     secrets.create("db", {"word": b"other"}, replace=True)
     again = await lab.read(await lab.outcome(await lab.datum(ticket, 1)))
-    assert (again["/variable"], again["/file"]) == (b"geheim\n", b"other")
+    assert (again["/variable"], again["/file"]) == (b"other\n", b"other")
+    secrets.remove("db")
+    gone = await lab.outcome(await lab.datum(ticket, 2))
+    assert gone.state is DatumState.FAILED
+    assert "trunkline create secret db" in gone.reason
+    secrets.create("db", {"word": b"third"})
+    third = await lab.read(await lab.outcome(await lab.datum(ticket, 3)))
+    assert (third["/variable"], third["/file"]) == (b"third\n", b"third")
     assert "geheim" not in worker.log.read_text()
     assert not Path(MOUNTED).exists()
 

@@ -34,6 +34,8 @@ class Made(NamedTuple):
     """What was made of a job's ticket."""
 
     ticket: JobTicket
+    secrets: dict[str, str]
+    """The variables that hold secrets."""
     command: process.Command
     err_cmd: process.Command
 
@@ -99,23 +101,28 @@ class JobCommands:
         return self._facts
 
     async def of(self, datum: Datum) -> Made:
-        """Return the commands of a datum's job, the same objects for all of its datums.
+        """Return the commands of a datum's job, the same objects until a secret has another value.
 
         Raises:
             SecretError: One is not there, or cannot be shown.
         """
         ticket = datum.ticket
+        wanted = ticket.transform.secrets
+        secrets = await self._secrets.hand_over(wanted) if wanted else {}
         made = self._made.pop(ticket.job, None)
-        if made is None or (made.ticket is not ticket and made.ticket != ticket):
-            made = await self._make(datum)
+        if (
+            made is None
+            or (made.ticket is not ticket and made.ticket != ticket)
+            or made.secrets != secrets
+        ):
+            made = self._make(datum, secrets)
         self._made[ticket.job] = made
         if len(self._made) > protocol.RECIPES:
             del self._made[next(iter(self._made))]
         return made
 
-    async def _make(self, datum: Datum) -> Made:
+    def _make(self, datum: Datum, secrets: dict[str, str]) -> Made:
         transform = datum.ticket.transform
-        secrets = await self._secrets.hand_over(transform.secrets)
         env = {**self._inherited, **secrets, **self.facts(datum).variables}
         if transform.datum_batching and not self._foreign:
             env["PATH"] = f"{env['PATH']}{os.pathsep}{_OUR_TOOLS}"
@@ -134,6 +141,7 @@ class JobCommands:
 
         return Made(
             datum.ticket,
+            secrets,
             command(transform.cmd, transform.stdin),
             command(transform.err_cmd, transform.err_stdin),
         )

@@ -70,6 +70,9 @@ def show(directory: str, path: str) -> None:
         raise OSError(errno.EINVAL, "it would cover what commands need", path)
     if not Path(place).exists():
         _make(Path(place))
+    elif not Path(place).stat().st_nlink:
+        # one that was shown there and has been removed since: nothing can be mounted on it
+        linux.unmount(place, linux.MNT_DETACH)
     linux.mount(directory, place, "", linux.MS_BIND)
     # in a user namespace the flags that a mount has cannot be taken away
     kept = os.statvfs(place).f_flag

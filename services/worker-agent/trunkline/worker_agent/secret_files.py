@@ -4,6 +4,9 @@ A value goes into the environment of the commands of a job, which only the kerne
 as a file in the commands' own mount namespace: the secret's directory is bound there, so a value that
 is replaced shows at once, and nobody can write there. Values pass no message, log or record.
 
+A directory that was removed stays bound, empty: so each datum asks again, which directory is bound is
+known by its identity, and one that came in its place is bound over it.
+
 Where pods hand secrets over, there is nothing left to do (`HandedOver`).
 """
 
@@ -43,7 +46,8 @@ class SecretFiles:
 
     def __init__(self, secrets: Secrets, link: Link, *, mounted: bool) -> None:
         self._secrets, self._link, self._mounted = secrets, link, mounted
-        self._shown: set[Secret] = set()
+        self._shown: dict[Secret, tuple[int, int]] = {}
+        """Which directory (device, inode) is seen at the secret's place."""
 
     async def hand_over(self, wanted: Sequence[Secret]) -> dict[str, str]:
         """Show the files of secrets; return the variables."""
@@ -51,9 +55,8 @@ class SecretFiles:
         for each in wanted:
             if each.env_var:
                 variables[each.env_var] = self._value(each)
-            elif each not in self._shown:
+            else:
                 await self._show(each)
-                self._shown.add(each)
         return variables
 
     def _value(self, secret: Secret) -> str:
@@ -71,8 +74,17 @@ class SecretFiles:
     async def _show(self, secret: Secret) -> None:
         directory = self._secrets.place(secret.name)
         where = f"cannot be shown at {secret.mount_path}"
-        if not directory.is_dir():
-            raise SecretError(secret.name, f"does not exist: {_remedy(secret, '-f FILE')}")
+        try:
+            status = directory.stat()
+        except FileNotFoundError:
+            raise SecretError(
+                secret.name, f"does not exist: {_remedy(secret, '-f FILE')}"
+            ) from None
+        except OSError as error:
+            raise SecretError(secret.name, f"cannot be read: {error.strerror}") from error
+        identity = status.st_dev, status.st_ino
+        if self._shown.get(secret) == identity:
+            return
         if not self._mounted:
             reason = f"{where}: this machine refuses mount namespaces; use `env_var` instead"
             raise SecretError(secret.name, reason)
@@ -85,6 +97,7 @@ class SecretFiles:
             raise SecretError(secret.name, f"{where}: {reason}") from error
         except OSError as error:
             raise SecretError(secret.name, f"{where}: {error.strerror}") from error
+        self._shown[secret] = identity
 
 
 def _remedy(secret: Secret, source: str) -> str:
