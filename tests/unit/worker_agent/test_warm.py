@@ -45,11 +45,11 @@ class Bench:
         self.printed += data
 
     async def run(
-        self, *argv: str, name: str = "d1", timeout_s: float | None = None
+        self, *argv: str, name: str = "d1", timeout_s: float | None = None, **variables: str
     ) -> process.Run:
         """Have a datum worked on; what is printed meanwhile is in `printed` then."""
         self.printed = b""
-        env = {"NAME": name}
+        env = {"NAME": name, **variables}
         lines = asking.datum(name, {}, str(self.space.pfs / "out"), env)
         command = Command(argv, ENV, str(self.space.work))
         async with asyncio.timeout(20):
@@ -108,6 +108,28 @@ async def test_datums_are_handed_to_one_process_and_their_output_is_told_apart(b
         pids.add(pid)
     assert len(pids) == 1
     assert bench.warm.up
+
+
+async def test_an_environment_that_no_socket_takes_at_once_arrives_whole(bench):
+    large = {f"LARGE{number}": str(number) * 90_000 for number in range(8)}
+    text = LOOP + "print(os.environ['NAME'], *(len(os.environ[f'LARGE{at}']) for at in range(8)))"
+    for name in ("d1", "d2"):
+        run = await bench.python(text, name=name, **large)
+        assert run.ended == Exited(0)
+        assert bench.printed.decode().split() == [name, *["90000"] * 8]
+
+
+async def test_who_asks_again_before_an_answer_is_read_loses_the_connection_and_nothing_more(bench):
+    text = (
+        "import os, socket, sys\n"
+        "line = socket.socket(socket.AF_UNIX); line.connect(os.environ['TRUNKLINE_SOCKET'])\n"
+        "line.sendall(b'next\\n'); line.recv(1); line.sendall(b'next\\n')\n"
+        "while line.recv(65536): pass\n"
+        "sys.exit(7)"
+    )
+    large = {f"LARGE{number}": "x" * 90_000 for number in range(8)}
+    assert (await bench.python(text, **large)).ended == Exited(0)  # it has asked for the next one
+    assert (await bench.python(text, name="d2", **large)).ended == Exited(0)  # by a new process
 
 
 async def test_an_error_within_a_datum_is_that_datums_alone(bench):

@@ -2,8 +2,9 @@
 
 Made anew for each process that is started, so nobody of an earlier one can speak for it. The path lies
 in the directory that the command sees as /pfs, so it is short there, and reachable in whatever mount
-namespace or container the command lives. What a command sends or leaves unread costs it its connection
-and nothing else: no write ever waits.
+namespace or container the command lives. No write ever waits: what a socket does not take at once (an environment of
+hundreds of kilobytes) is kept and sent as it is read, one answer at a time; whoever asks for more before that
+has lost its connection, and nothing else.
 """
 
 import asyncio
@@ -37,6 +38,8 @@ class Door:
         self._loop = asyncio.get_running_loop()
         self._asking = Asking()
         self._connections: dict[int, socket.socket] = {}
+        self._unsent: dict[int, memoryview] = {}
+        """By connection, what is left of an answer."""
         self.error: str | None = None
         """What was told of the datum that was finished last."""
         self.leader = 0
@@ -138,22 +141,41 @@ class Door:
                     assert_never(effect)
 
     def _send(self, number: int, line: bytes) -> bool:
-        """Send a line as a whole, or nobody is there to read it."""
+        """Send a line, what is left of it later; False if nobody is there to read it."""
         connected = self._connections.get(number)
         if connected is None:
             return False
+        if number in self._unsent or not self._sent(number, connected, memoryview(line)):
+            self._cut(number)
+            return False
+        return True
+
+    def _sent(self, number: int, connected: socket.socket, line: memoryview) -> bool:
+        """Send what can be sent now, and see to the rest; False if the connection is lost."""
         try:
             sent = connected.send(line, socket.MSG_NOSIGNAL)
-        except OSError:
+        except BlockingIOError:
             sent = 0
+        except OSError:
+            return False
         if sent < len(line):
+            self._unsent[number] = line[sent:]
+            self._loop.add_writer(number, self._writable, number)
+        elif self._unsent.pop(number, None) is not None:
+            self._loop.remove_writer(number)
+        return True
+
+    def _writable(self, number: int) -> None:
+        connected, line = self._connections.get(number), self._unsent.get(number)
+        if connected is not None and line is not None and not self._sent(number, connected, line):
             self._cut(number)
-        return sent == len(line)
 
     def _cut(self, number: int) -> None:
         connected = self._connections.pop(number, None)
         if connected is not None:
             self._loop.remove_reader(number)
+            if self._unsent.pop(number, None) is not None:
+                self._loop.remove_writer(number)
             connected.close()
             self._asking.closed(number)
 
