@@ -56,9 +56,7 @@ $(VENV)/.shim: requirements/shim.txt | $(BIN)/python
 	@touch $@
 
 $(SHIM_BIN)/shim-%: $(SHIM_SOURCES) $(SHIM_HEADERS) | $(VENV)/.shim
-	@mkdir -p $(@D)
-	$(STATIC) -target $*-linux-musl -o $@.new $(SHIM_SOURCES)
-	@mv $@.new $@
+	sh $(SHIM)/build $(BIN)/python $* $@
 
 shim: $(SHIM_BINARIES)  ## Build the static shim for x86-64 and arm64, to be packed into wheel and images
 	@wc -c $^ | sed '$$d'
@@ -105,6 +103,7 @@ check: $(VENV)/.dev lock-check check-shim  ## Check style, types, the rules betw
 	$(BIN)/python -m tests.support.subjects_table --check
 	$(BIN)/python -m tests.support.spec_pages --check
 	$(BIN)/python -m tests.support.shim_header --check
+	$(BIN)/python -m tests.support.service_locks --check
 
 check-shim:
 	@if command -v gcc >/dev/null; then set -x; gcc $(CHECKED) -fanalyzer -o /dev/null $(SHIM_SOURCES); else echo "no gcc: the shim in C not checked"; fi
@@ -124,6 +123,7 @@ docs: $(VENV)/.dev  ## Write the tables in docs/ that are made from the code
 	$(BIN)/python -m tests.support.matrix --write
 	$(BIN)/python -m tests.support.spec_pages --write
 	$(BIN)/python -m tests.support.shim_header --write
+	$(BIN)/python -m tests.support.service_locks --write
 
 clean: clean-demo  ## Remove what was made
 	rm -rf $(VENV) $(SHIM_BIN) $(SHIM_TESTED) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
