@@ -20,6 +20,7 @@ def attempt(cause, *, by="w1", started_ns=1, ended_ns=2):
     ("ended", "cause", "reason", "code"),
     [
         (outcome.Exited(3), Cause.USER_EXIT, "exit code 3", 3),
+        (outcome.Exited(137, oom=True), Cause.OOM, "out of memory: exit code 137", 137),
         (outcome.Signalled(9), Cause.USER_EXIT, "killed by signal 9 (SIGKILL)", -9),
         (
             outcome.Signalled(9, oom=True),
@@ -78,6 +79,7 @@ def test_output_that_cannot_be_stored_is_the_commands_fault():
 
 def test_zero_and_accepted_codes_are_good():
     assert outcome.judge(outcome.Exited(0), ()) == Good()
+    assert outcome.judge(outcome.Exited(0, oom=True), ()) == Good()
     assert outcome.judge(outcome.Exited(3), (3, 4)) == Good()
     assert outcome.judge(outcome.Exited(0), (3,)) == Good()
 

@@ -277,9 +277,8 @@ def not_started(command: Command, error: SpawnError) -> outcome.NotStarted:
 def told(exited: protocol.Exited) -> outcome.Exited | outcome.Signalled:
     """Return how a command ended."""
     code = os.waitstatus_to_exitcode(exited.status)
-    if code >= 0:
-        return outcome.Exited(code)
-    return outcome.Signalled(-code, oom=exited.oom_kills > 0)
+    oom = exited.oom_kills > 0
+    return outcome.Exited(code, oom=oom) if code >= 0 else outcome.Signalled(-code, oom=oom)
 
 
 def _timed_out(exited: protocol.Exited, limit_s: float | None) -> outcome.Ended:

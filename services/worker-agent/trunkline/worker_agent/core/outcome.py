@@ -52,6 +52,8 @@ class Exited:
     """The command ended by itself."""
 
     code: int
+    oom: bool = False
+    """Whether the kernel killed for memory in its container meanwhile: a shell outlives what it has started."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,13 +156,13 @@ def judge(ended: Ended, accepted: tuple[int, ...]) -> Good | Bad:
         accepted: Exit codes that count as success beside 0.
     """
     match ended:
-        case Exited(code):
+        case Exited(code, oom):
             if code == 0 or code in accepted:
                 return Good()
-            return Bad(Cause.USER_EXIT, f"exit code {code}", code)
+            cause, said = _charged(oom=oom)
+            return Bad(cause, f"{said}exit code {code}", code)
         case Signalled(number, oom):
-            cause = Cause.OOM if oom else Cause.USER_EXIT
-            said = "out of memory: " if oom else ""
+            cause, said = _charged(oom=oom)
             return Bad(cause, f"{said}killed by signal {_signal(number)}", -number)
         case TimedOut(limit_s):
             return Bad(Cause.USER_TIMEOUT, f"timed out after {limit_s:g} s")
@@ -175,6 +177,10 @@ def judge(ended: Ended, accepted: tuple[int, ...]) -> Good | Bad:
             return Bad(Cause.USER_TIMEOUT, text)
         case _:
             assert_never(ended)
+
+
+def _charged(*, oom: bool) -> tuple[Cause, str]:
+    return (Cause.OOM, "out of memory: ") if oom else (Cause.USER_EXIT, "")
 
 
 def _left(how: Exited | Signalled, ready: bool) -> Bad:
