@@ -44,9 +44,47 @@ object_name = matching("name", _DOMAIN, "a name as Kubernetes has it: a-z 0-9 . 
 secret_key = matching(
     "key", r"(?!\.\.|\.$)[A-Za-z0-9_.-]{1,253}", "1 to 253 of A-Za-z0-9_.-, not beginning with `..`"
 )
-mount_path = matching(
-    "mount path", r"/(?!pfs(/|$))[^:\0]+", "an absolute path outside of /pfs, without `:`"
+_absolute = matching("mount path", r"/[^:\0]+", "an absolute path without `:`")
+_OURS = frozenset({"pfs", "proc", "sys", "dev", "trunkline"})
+"""What belongs to the kernel or to us, with all that is below."""
+_PROGRAMS = frozenset(
+    [
+        "bin",
+        "etc",
+        "lib",
+        "lib32",
+        "lib64",
+        "libx32",
+        "run",
+        "sbin",
+        "usr",
+        "usr/bin",
+        "usr/lib",
+        "usr/lib64",
+        "usr/local",
+        "usr/local/bin",
+        "usr/local/lib",
+        "usr/sbin",
+    ]
 )
+"""Where commands, interpreters and libraries lie; elsewhere below, a directory may be put."""
+
+
+def mount_path(value: str) -> None:
+    """Check that a directory that is put there hides nothing that commands need."""
+    _absolute(value)
+    parts = [part for part in value.split("/") if part not in ("", ".")]
+    if ".." in parts or not parts:
+        rule = "a directory below the root, without `..`"
+    elif parts[0] in _OURS or parts[:2] == ["run", "trunkline"]:
+        rule = f"outside of {', '.join(f'/{name}' for name in sorted(_OURS))}"
+    elif "/".join(parts) in _PROGRAMS:
+        rule = "a directory of its own, since it would hide programs that the command needs"
+    else:
+        return
+    raise errors.InvalidNameError("mount path", value, rule)
+
+
 default_project = matching(
     "project",
     "default|",

@@ -243,6 +243,47 @@ def test_what_would_go_wrong_later_is_refused_now(fields, path):
     assert refused(changed(**fields)).keys() == {path}
 
 
+def mounted_at(path: str) -> dict[str, object]:
+    return changed(transform={"cmd": ["x"], "secrets": [{"name": "a", "mount_path": path}]})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "keys",
+        "/",
+        "//",
+        "/./",
+        "/x/../pfs/out",
+        "/..",
+        "/pfs",
+        "//pfs/out",
+        "/./proc/1",
+        "/dev/shm",
+        "/sys",
+        "/usr",
+        "/usr/",
+        "//bin",
+        "/etc",
+        "/lib64",
+        "/usr/local/bin",
+        "/usr/./lib",
+        "/a:b",
+        "/trunkline/x",
+        "/run",
+        "/run/trunkline",
+    ],
+)
+def test_a_secret_is_not_put_over_what_commands_need(path: str):
+    assert refused(mounted_at(path)).keys() == {"$.transform.secrets[0].mount_path"}
+
+
+@pytest.mark.parametrize("path", ["/keys", "/etc/keys", "/usr/share/keys", "/pfsx", "/root/.ssh"])
+def test_a_secret_may_be_put_anywhere_else(path: str):
+    (secret,) = spec_parsing.convert(mounted_at(path)).transform.secrets
+    assert secret.mount_path == path
+
+
 def test_requests_above_limits_are_refused_as_kubernetes_would():
     document = changed(
         resourceRequests={"memory": "2G", "cpu": "500m"}, resource_limits={"memory": "1G", "cpu": 1}

@@ -18,6 +18,9 @@ from trunkline.contracts.spec import Secret
 from trunkline.storage.secrets import Secrets
 from trunkline.worker_agent.link import Link
 
+VARIABLE_MAX_BYTES = 100_000
+"""Linux takes 131,072 bytes of a variable, its name and the end included."""
+
 
 class SecretError(errors.TrunklineError):
     """A secret cannot be handed over."""
@@ -69,6 +72,10 @@ class SecretFiles:
             ) from None
         except OSError as error:
             raise SecretError(secret.name, f"cannot be read: {error.strerror}") from error
+        if b"\0" in data or len(data) > VARIABLE_MAX_BYTES:
+            what = f"has a value of {secret.key!r} that no variable can hold"
+            why = f"it has a NUL, or more than {VARIABLE_MAX_BYTES} bytes; use `mount_path`"
+            raise SecretError(secret.name, f"{what}: {why}")
         return os.fsdecode(data)
 
     async def _show(self, secret: Secret) -> None:
