@@ -42,7 +42,7 @@ async def test_err_cmd_finds_all_as_the_command_left_it_and_recovers_the_datum_a
     printed = [(each.stream, each.text) for each in await lab.logs(task)]
     assert ("stdout", f"content 0\npart\n{task.datum} it's\n") in printed
     assert ("stderr", "a line\n") in printed
-    assert ("agent", "exit code 3: err_cmd runs") in printed
+    assert printed[:2] == [("stderr", "why\n"), ("agent", "exit code 3: err_cmd runs")]
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ class Output:
         self._printer.add(self.task, self._printed.take(stream, data))
 
     def say(self, text: str) -> None:
-        """Add a line of our own."""
-        self._printer.add(self.task, [Piece(AGENT, text)])
+        """Add a line of our own, after what was printed so far."""
+        self._printer.add(self.task, [*self._printed.rest(), Piece(AGENT, text)])
 
     @property
     def tail(self) -> str:

@@ -53,7 +53,7 @@ class Printed:
             pieces.append(_cut(stream, held, _end(held, PIECE_BYTES)))
         if len(kept) < len(data):
             text = f"over {self._limit} bytes of output: the rest is counted, but not kept"
-            pieces += [*self._rest(), Piece(AGENT, text)]
+            pieces += [*self.rest(), Piece(AGENT, text)]
         return pieces
 
     def due(self) -> list[Piece]:
@@ -67,7 +67,7 @@ class Printed:
 
     def end(self) -> list[Piece]:
         """Return all that is held; the command has ended."""
-        pieces = self._rest()
+        pieces = self.rest()
         if self.size > self._limit:
             pieces.append(Piece(AGENT, f"{self.size - self._limit} bytes of output were not kept"))
         return pieces
@@ -82,7 +82,8 @@ class Printed:
         text = kept.decode("utf-8", "replace").strip("\n")
         return text.encode()[-TAIL_BYTES:].decode("utf-8", "ignore")
 
-    def _rest(self) -> list[Piece]:
+    def rest(self) -> list[Piece]:
+        """Return all that is held, an unfinished line too."""
         return [_cut(stream, held, len(held)) for stream, held in self._held.items() if held]
 
 
