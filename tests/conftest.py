@@ -1,7 +1,8 @@
 """Fixtures that all tests may use."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -9,6 +10,7 @@ import hypothesis
 import pytest
 from tests.support.nats import TestServer
 from tests.support.operator import OperatorServer
+from tests.support.s3 import BUCKET, S3Server
 
 S = TypeVar("S", bound=TestServer)
 
@@ -22,6 +24,25 @@ def pytest_sessionstart() -> None:
     make one that nobody closes.
     """
     asyncio.set_event_loop(None)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 with a bucket; whoever ends it starts it again."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def s3_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a store of the test's own in that, with the credentials in the environment."""
+    for name, text in s3_server.environ.items():
+        monkeypatch.setenv(name, text)
+    return f"s3://{BUCKET}/{secrets.token_hex(8)}"
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from trunkline.runtime.clock import SystemClock
 
 T = TypeVar("T")
 
-__all__ = ["Installation", "SystemClock", "api", "hashlib", "records", "running", "until"]
+__all__ = ["Installation", "SystemClock", "api", "files", "hashlib", "records", "running", "until"]
 
 
 class Installation:
@@ -191,7 +191,7 @@ async def until(look: Callable[[], Awaitable[T | None]], *, what: str, within_s:
 
 @asynccontextmanager
 async def running(
-    *, nodes: int = 2, settings: Mapping[str, str] | None = None
+    *, nodes: int = 2, store: str | None = None, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[Installation]:
     """Start an installation; print its logs' ends if the test fails; leave nothing behind.
 
@@ -201,7 +201,9 @@ async def running(
     home = Path(tempfile.mkdtemp(prefix="tl-"))
     try:
         async with (
-            stacks.running(home, nodes=nodes, port=0, settings=settings or {}) as stack,
+            stacks.running(
+                home, nodes=nodes, port=0, store=store, settings=settings or {}
+            ) as stack,
             clients.connect(stack.url, stack.store) as client,
         ):
             try:

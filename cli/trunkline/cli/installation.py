@@ -31,17 +31,19 @@ class NoStopError(errors.UnavailableError):
         super().__init__("the end of the installation", f"process {pid} runs on after {DOWN_S:g} s")
 
 
-def up(home: str | None, *, nodes: int | None, port: int | None, detach: bool) -> None:
+def up(
+    home: str | None, *, nodes: int | None, port: int | None, store: str | None, detach: bool
+) -> None:
     """Run an installation until Ctrl-C, or leave it running."""
     place = session.home_of(home)
     with session.reporting():
         if detach:
-            _detached(place, nodes, port)
+            _detached(place, nodes, port, store)
         else:
-            stopping.run(stack.serve(place, nodes=nodes, port=port, tell=_tell))
+            stopping.run(stack.serve(place, nodes=nodes, port=port, store=store, tell=_tell))
 
 
-def _detached(home: homes.Home, nodes: int | None, port: int | None) -> None:
+def _detached(home: homes.Home, nodes: int | None, port: int | None, store: str | None) -> None:
     """Start a supervisor that outlives this process, and wait until it is up."""
     pid = home.supervisor()
     if pid:
@@ -50,6 +52,7 @@ def _detached(home: homes.Home, nodes: int | None, port: int | None) -> None:
     command = [sys.executable, "-m", "trunkline.local", "--home", str(home.root)]
     command += [] if nodes is None else ["--nodes", str(nodes)]
     command += [] if port is None else ["--port", str(port)]
+    command += [] if store is None else ["--store", store]
     log = home.logs / "supervisor.log"
     begin = log.stat().st_size if log.exists() else 0
     with log.open("ab") as out:

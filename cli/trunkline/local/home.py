@@ -10,6 +10,7 @@
 | nats/ | the server's configuration, credentials and JetStream's files |
 | secrets/<name>/<key> | values that commands are given, mode 0600; made by `trunkline create secret` |
 | store/ | objects: bytes of files, manifests, runs |
+| store.url | the store, where it is another one: a bucket |
 | workers/<name>/ | private directories of worker processes |
 | pool.sock | the process pool's socket |
 | pids/<service>.pid | which process is which, to clear up after a killed supervisor |
@@ -76,6 +77,11 @@ class Home:
     def store_url(self) -> str:
         """The object store's URL."""
         return self.store.as_uri()
+
+    @property
+    def chosen_store(self) -> Path:
+        """The URL of a store that is not the installation's own directory; see `storing`."""
+        return self.root / "store.url"
 
     @property
     def secrets(self) -> Path:

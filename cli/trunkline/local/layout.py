@@ -23,20 +23,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[Service, ...]
 
 
-def prepare(home: Home, *, port: int | None, settings: Mapping[str, str]) -> Plan:
+def prepare(home: Home, *, port: int | None, store_url: str, settings: Mapping[str, str]) -> Plan:
     """Write the server's configuration and credentials; return what is to run.
 
     Args:
         home: The state directory, with its directories made.
         port: Of NATS; see `credentials.prepare`.
+        store_url: Of the object store.
         settings: Environment of all services, beside what is their own.
     """
     made = credentials.prepare(home.nats, port=port)
     binary = server.find_binary({**os.environ, **settings})
-    store = {"TRUNKLINE_STORE": home.store_url}
+    store = {"TRUNKLINE_STORE": store_url}
     place = {"TRUNKLINE_HOME": str(home.root)}
     return Plan(
-        context=Context(url=made.url("user"), store=home.store_url),
+        context=Context(url=made.url("user"), store=store_url),
         services=(
             Service(
                 name="nats-server",

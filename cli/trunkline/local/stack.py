@@ -27,9 +27,10 @@ from pathlib import Path
 from trunkline.client import client as clients
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors, records
-from trunkline.local import children, layout
+from trunkline.local import children, layout, storing
 from trunkline.local.children import Child
 from trunkline.local.home import Context, Home
+from trunkline.storage.store import open_store
 
 READY_S = 30.0
 """How long a start may take before it is called failed; it takes about two seconds."""
@@ -105,6 +106,7 @@ async def running(
     *,
     nodes: int | None = None,
     port: int | None = None,
+    store: str | None = None,
     settings: Mapping[str, str] | None = None,
     tell: Callable[[str], None] = lambda _: None,
     ready_s: float = READY_S,
@@ -115,12 +117,16 @@ async def running(
         home: The state directory; made if it is not there.
         nodes: Logical nodes; None keeps what was set before (at first: one per processor).
         port: Of NATS on loopback; None takes the last one, or 4222, or any that is free; 0 any.
+        store: URL of the object store; None takes the last one, or a directory in the state
+            directory. Credentials of a bucket stand in our environment (`storage.clouds`).
         settings: Environment of the services beside their own, such as TRUNKLINE_ACK_WAIT_S.
         tell: Takes a line for people when a service dies.
         ready_s: Within which the API must answer.
 
     Raises:
         AlreadyRunningError: another supervisor runs in this directory.
+        AnotherStoreError: its objects are in another store.
+        InvalidStoreUrlError: no store can be meant by that.
         StartError: the API did not answer in time.
     """
     home = home if isinstance(home, Home) else Home(home)
@@ -128,7 +134,9 @@ async def running(
     with _locked(home):
         for name in await children.clear_leftovers(home.pids):
             tell(f"{name} was left from a supervisor that was killed; stopped")
-        plan = layout.prepare(home, port=port, settings=settings or {})
+        store = storing.choose(home, store)
+        open_store(store)  # one that cannot be meant is told before anything is started
+        plan = layout.prepare(home, port=port, store_url=store, settings=settings or {})
         home.write_context(plan.context)
         services = {
             each.name: Child(each, pids=home.pids, logs=home.logs, tell=tell)
@@ -142,6 +150,7 @@ async def running(
             }
             try:
                 await _ready(stack, nodes, ready_s)
+                storing.keep(home, store)
                 yield stack
             except BaseException as error:
                 failure = error  # the caller's own error: it leaves as it is, in no group of ours
@@ -157,12 +166,15 @@ async def serve(
     *,
     nodes: int | None = None,
     port: int | None = None,
+    store: str | None = None,
     settings: Mapping[str, str] | None = None,
     tell: Callable[[str], None],
 ) -> None:
     """Run an installation until cancelled; say when it is up and what a user needs to know."""
     began = time.monotonic()
-    async with running(home, nodes=nodes, port=port, settings=settings, tell=tell) as stack:
+    async with running(
+        home, nodes=nodes, port=port, store=store, settings=settings, tell=tell
+    ) as stack:
         tell(f"up in {time.monotonic() - began:.1f} s; state in {home.root}")
         tell(f"NATS:  {stack.url}")
         tell(f"store: {stack.store}")

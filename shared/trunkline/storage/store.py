@@ -17,23 +17,24 @@ import contextlib
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import ObjectStore, from_url
+from obstore.store import ObjectStore
 
 from trunkline.contracts import errors
 from trunkline.contracts.messages import File
 from trunkline.runtime.clock import Clock, SystemClock
-from trunkline.storage import disk, hashing, keys, local, sweeping
+from trunkline.storage import clouds, disk, hashing, health, keys, local, sweeping, urls
 
 WHOLE_BYTES = 8 * 1024 * 1024
 """Files up to this size are read into memory and written in one request; larger ones in parts."""
+
+PARTS_AT_ONCE = 4
+"""Parts of a large file on their way to a bucket; their product bounds the memory of an upload."""
 
 CHUNK_BYTES = hashing.CHUNK_BYTES
 
@@ -47,20 +48,9 @@ INLINE_BYTES = 64 * 1024
 """Up to this size a local store is read and written on the spot: the hop to a thread and back costs
 several times what the system calls do."""
 
-MARKER = ".trunkline-store"
-"""A file in a local store's directory that tells it from an empty mount point."""
-
 _TRIES = 3
 
 T = TypeVar("T")
-
-
-class InvalidStoreUrlError(errors.TrunklineError):
-    """The URL of the object store cannot be used."""
-
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"store {url!r} cannot be used: {reason}; try file:///path or s3://bucket")
-        self.url, self.reason = url, reason
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,42 +64,20 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 def open_store(url: str, *, clock: Clock | None = None) -> "Store":
     """Return the store at a URL; a directory of a `file://` URL is made.
 
-    Credentials of cloud stores come from the environment, as their own tools have it.
+    Args:
+        url: Of the store; no credentials may stand in it.
+        clock: Tells how old objects are.
 
     Raises:
         InvalidStoreUrlError: No store can be meant by it.
         UnavailableError: The directory cannot be made.
     """
-    shown = _shown(url)
-    parts = urlsplit(url)
-    if parts.scheme in ("http", "https", ""):
-        raise InvalidStoreUrlError(shown, "it is no store that can be written to")
+    shown = urls.shown(url)
     try:
-        return Store(_backend(url, parts.scheme), shown, clock or SystemClock())
+        backend = urls.backend(url)
     except OSError as error:
         raise _away("store", shown, error) from error
-    except (BaseError, ValueError, TypeError) as error:
-        raise InvalidStoreUrlError(shown, _reason(error)) from error
-
-
-def _backend(url: str, scheme: str) -> ObjectStore:
-    if scheme == "file":
-        # made here and not by the library, whose error for what cannot be made names no path
-        parts = urlsplit(url)
-        if parts.netloc or not parts.path.strip("/"):
-            problem = "it names no directory"
-            raise ValueError(problem)
-        root = Path(unquote(parts.path))
-        root.mkdir(parents=True, exist_ok=True)
-        (root / MARKER).touch()
-        return from_url(url)
-    if scheme == "memory":
-        return from_url("memory:///")
-    return from_url(
-        url,
-        client_options={"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=60)},
-        retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
-    )
+    return Store(backend, shown, clock or SystemClock())
 
 
 class Store:
@@ -120,6 +88,8 @@ class Store:
         self._clock = clock
         self.url = url
         """To show: without credentials."""
+        self.health = health.Health(url)
+        self._create_only = True
         self._root: Path | None = (
             getattr(backend, "prefix", None) if url.startswith("file:") else None
         )
@@ -136,6 +106,22 @@ class Store:
             return sweeping.OnDisk(str(self._root), self.url)
         return sweeping.InBucket(self._backend, self.url)
 
+    async def mark(self) -> None:
+        """See health.Watched: by an object that nobody removes; a directory has its own."""
+        if self._marked:
+            with self._writing():
+                await obstore.put_async(self._backend, urls.MARKER, b"", use_multipart=False)
+
+    async def check(self) -> None:
+        """See health.Watched."""
+        self._check_there()
+        if self._marked:
+            with self._writing():
+                try:
+                    await obstore.head_async(self._backend, urls.MARKER)
+                except FileNotFoundError as error:
+                    raise self._gone(error) from error
+
     async def put(self, data: bytes, *, sha256: str = "") -> str:
         """Store the bytes, unless they are there already; return their key.
 
@@ -151,14 +137,28 @@ class Store:
             return key
         self._check_there()
         with self._writing():
-            try:
-                await obstore.put_async(
-                    self._backend, key, data, mode="create", use_multipart=False
-                )
-            except AlreadyExistsError:
-                if await self._is_stale(key, len(data)):
-                    await obstore.put_async(self._backend, key, data, use_multipart=False)
+            if not await self._created(key, data) and await self._is_stale(key, len(data)):
+                await obstore.put_async(self._backend, key, data, use_multipart=False)
         return key
+
+    async def _created(self, key: str, data: bytes) -> bool:
+        """Make an object that is not there yet; False if it is, or if nobody can tell in one step.
+
+        Not every bucket knows a put on a condition. Nothing rests on it: whoever writes an object
+        writes the same bytes. It only spares a request for each that is new.
+        """
+        if not self._create_only:
+            return False
+        try:
+            await obstore.put_async(self._backend, key, data, mode="create", use_multipart=False)
+        except AlreadyExistsError:
+            return False
+        except (NotImplementedError, BaseError) as error:
+            if not clouds.is_not_implemented(error):
+                raise
+            self._create_only = False
+            return False
+        return True
 
     def _put_here(self, here: local.Directory, key: str, data: bytes) -> None:
         try:
@@ -166,7 +166,7 @@ class Store:
             if found is None or self._outdated(found.st_size != len(data), found.st_mtime):
                 here.write(key, data)
         except OSError as error:
-            raise _away("store", self.url, error) from error
+            raise self._away(error) from error
 
     async def put_file(self, path: Path) -> str:
         """Store a file's contents; return their key, or raise InvalidPathError if it is not there."""
@@ -191,7 +191,13 @@ class Store:
             with self._writing(), contextlib.suppress(hashing.ChangedError):
                 if await self._is_stale(key, size):
                     again = hashing.again(source, sha256)
-                    await obstore.put_async(self._backend, key, again, chunk_size=WHOLE_BYTES)
+                    await obstore.put_async(
+                        self._backend,
+                        key,
+                        again,
+                        chunk_size=WHOLE_BYTES,
+                        max_concurrency=PARTS_AT_ONCE,
+                    )
                 return Stored(key=key, sha256=sha256, size=size)
         raise errors.UnavailableError("a file to be stored", "it changed while it was read")
 
@@ -199,7 +205,7 @@ class Store:
         """Return whether there is such an object."""
         keys.sha256(key)
         try:
-            with self._reading(key):
+            async with self._reading(key):
                 await obstore.head_async(self._backend, key)
         except errors.NotFoundError:
             return False
@@ -208,7 +214,7 @@ class Store:
     async def get(self, key: str) -> bytes:
         """Return an object's bytes, checked: a block, a root, a record, never a user's large file."""
         expected = keys.sha256(key)
-        with self._reading(key):
+        async with self._reading(key):
             result = await obstore.get_async(self._backend, key)
             size = result.meta["size"]
             if size > GET_MAX_BYTES:
@@ -224,7 +230,7 @@ class Store:
             return b""
         if self._here is not None and size <= INLINE_BYTES:
             return self._read_here(self._here, key, offset, size)
-        with self._reading(key):
+        async with self._reading(key):
             try:
                 data = await obstore.get_range_async(self._backend, key, start=offset, length=size)
             except BaseError:
@@ -240,7 +246,7 @@ class Store:
             self._check_there()
             raise errors.NotFoundError("object", key) from error
         except OSError as error:
-            raise _away("store", self.url, error) from error
+            raise self._away(error) from error
 
     async def read(self, file: File) -> AsyncIterator[bytes]:
         """Yield a file's contents in pieces; whether they were right is known at the end.
@@ -282,7 +288,7 @@ class Store:
         if file.offset < 0 or file.offset + file.size >= 1 << 63:
             return
         left = file.size
-        with self._reading(file.object):
+        async with self._reading(file.object):
             options: Any = {"range": (file.offset, file.offset + file.size)}
             try:
                 result = await obstore.get_async(self._backend, file.object, options=options)
@@ -292,7 +298,7 @@ class Store:
                 raise
             pieces = result.stream(min_chunk_size=CHUNK_BYTES)
         while left:
-            with self._reading(file.object):
+            async with self._reading(file.object):
                 try:
                     piece = bytes(await anext(pieces))
                 except StopAsyncIteration:
@@ -316,19 +322,34 @@ class Store:
 
         A write would go beside the disk that was unmounted, say: into the empty mount point.
         """
-        if self._root is not None and not (self._root / MARKER).exists():
-            raise _away("store", self.url, FileNotFoundError(f"its {MARKER} is not there"))
+        if self._root is not None and not (self._root / urls.MARKER).exists():
+            raise self._gone(FileNotFoundError())
 
-    @contextlib.contextmanager
-    def _reading(self, key: str) -> Iterator[None]:
-        """Turn the library's errors into ours."""
+    @property
+    def _marked(self) -> bool:
+        """Whether it holds a mark as an object: a bucket."""
+        return self._root is None and not self.url.startswith("memory:")
+
+    def _gone(self, error: BaseException) -> errors.UnavailableError:
+        if "NoSuchBucket" in str(error):
+            return self._away(error)
+        reason = f"its {urls.MARKER} is not there: it is another one, was emptied, or is not set up"
+        return self.health.failed(errors.UnavailableError(f"store {self.url}", reason))
+
+    def _away(self, error: BaseException) -> errors.UnavailableError:
+        return self.health.failed(_away("store", self.url, error))
+
+    @contextlib.asynccontextmanager
+    async def _reading(self, key: str) -> AsyncIterator[None]:
+        """Turn the library's errors into ours; what is missing may be so because the store is."""
         try:
             yield
         except FileNotFoundError as error:
-            self._check_there()
+            await self.check()
             raise errors.NotFoundError("object", key) from error
         except (BaseError, OSError) as error:
-            raise _away("store", self.url, error) from error
+            raise self._away(error) from error
+        self.health.well()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -336,7 +357,8 @@ class Store:
         try:
             yield
         except (BaseError, OSError) as error:
-            raise _away("store", self.url, error) from error
+            raise self._away(error) from error
+        self.health.well()
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -366,15 +388,4 @@ def _check(key: str, expected: str, found: str) -> None:
 
 
 def _away(kind: str, name: object, error: BaseException) -> errors.UnavailableError:
-    return errors.UnavailableError(f"{kind} {name}", _reason(error))
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of an error; the library's go on with its own structures."""
-    return str(error).partition("\n")[0] or type(error).__name__
-
-
-def _shown(url: str) -> str:
-    """Return a URL without what may be secret."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return errors.UnavailableError(f"{kind} {name}", clouds.reason(error))

@@ -28,7 +28,7 @@ from obstore.exceptions import BaseError
 from obstore.store import ObjectStore
 
 from trunkline.contracts import errors
-from trunkline.storage import keys, together
+from trunkline.storage import clouds, keys, together
 
 PARTS = 256
 
@@ -196,6 +196,5 @@ def _told(shown: str) -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
         what = f"store {shown}"
-        raise errors.UnavailableError(what, reason) from error
+        raise errors.UnavailableError(what, clouds.reason(error)) from error

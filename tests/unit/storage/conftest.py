@@ -34,10 +34,15 @@ class CountingStore:
         return getattr(self._store, name)
 
 
-@pytest.fixture(params=["memory", "file"])
-def store(request, tmp_path):
+@pytest.fixture(params=["memory", "file", pytest.param("s3", marks=pytest.mark.s3)])
+async def store(request, tmp_path):
+    """All that a store must do it does of every kind."""
     if request.param == "memory":
         return open_store("memory://")
+    if request.param == "s3":
+        bucket = open_store(request.getfixturevalue("s3_url"))
+        await bucket.mark()
+        return bucket
     return open_store(f"file://{tmp_path}/a store")
 
 

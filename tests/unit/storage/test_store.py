@@ -7,7 +7,7 @@ import pytest
 
 from trunkline.contracts import errors
 from trunkline.contracts.messages import File
-from trunkline.storage import keys
+from trunkline.storage import keys, urls
 from trunkline.storage import store as stores
 from trunkline.storage.store import open_store
 
@@ -234,7 +234,7 @@ async def test_a_cloud_store_that_is_away_is_told_soon(monkeypatch):
     ["", "nonsense", "foo://x", "file://relative/x", "https://host/x", "s3://", "s3:x", "file:"],
 )
 def test_a_url_that_names_no_store_is_refused(url):
-    with pytest.raises(stores.InvalidStoreUrlError):
+    with pytest.raises(urls.InvalidStoreUrlError):
         open_store(url)
 
 
@@ -244,6 +244,6 @@ def test_a_directory_that_cannot_be_made_is_away():
 
 
 def test_credentials_in_a_url_are_never_shown():
-    with pytest.raises(stores.InvalidStoreUrlError) as refused:
+    with pytest.raises(urls.InvalidStoreUrlError) as refused:
         open_store("https://user:TOPSECRET@host/x?token=TOPSECRET")
     assert "TOPSECRET" not in str(refused.value)

@@ -19,12 +19,20 @@ def version() -> None:
 @options.home
 @click.option("--nodes", type=click.IntRange(0), help="Logical nodes; kept as they are if not set.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Of NATS; 4222 if that is free.")
+@click.option(
+    "--store",
+    envvar="TRUNKLINE_STORE",
+    metavar="URL",
+    help="Where objects lie, such as s3://bucket/prefix; kept as it is if not set.",
+)
 @click.option("--detach", "-d", is_flag=True, help="Return once it is up, and leave it running.")
-def up(home: str | None, nodes: int | None, port: int | None, *, detach: bool) -> None:
+def up(
+    home: str | None, nodes: int | None, port: int | None, store: str | None, *, detach: bool
+) -> None:
     """Run an installation on this machine until Ctrl-C."""
     from trunkline.cli import installation
 
-    installation.up(home, nodes=nodes, port=port, detach=detach)
+    installation.up(home, nodes=nodes, port=port, store=store, detach=detach)
 
 
 @main.command()

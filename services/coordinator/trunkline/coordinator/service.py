@@ -53,6 +53,7 @@ from trunkline.coordinator.ticking import Ticking
 from trunkline.coordinator.upkeep import Upkeep
 from trunkline.runtime import backoff, probes
 from trunkline.runtime.clock import SystemClock
+from trunkline.storage import health
 from trunkline.storage.secrets import Secrets
 from trunkline.storage.store import open_store
 
@@ -114,7 +115,8 @@ class Coordinator:
     ) -> None:
         self._ctl, self._data, self._settings = ctl, data, settings
         clock = SystemClock()
-        store = open_store(settings.store)
+        self._store = store = open_store(settings.store)
+        store.health.doubt()
         tables = tables_of(ctl)
         events = Events(Window(ctl), clock)
         self._catalog = Catalog(
@@ -205,7 +207,7 @@ class Coordinator:
 
     def problems(self) -> list[str]:
         """Return what keeps the coordinator from its work, in sentences for people."""
-        found = [*self._ctl.problems, *self._data.problems]
+        found = [*self._ctl.problems, *self._data.problems, *self._store.health.problems]
         if not self._synced.is_set():
             found.append("the coordinator has not gone through what is stored yet")
         return found
@@ -216,6 +218,7 @@ class Coordinator:
         try:
             await self._declare_first()
             async with self._catalog.following(), asyncio.TaskGroup() as tasks:
+                tasks.create_task(health.watch(self._store, owner=True), name="store")
                 tasks.create_task(self._folder.run(), name="outcomes")
                 tasks.create_task(self._rounds(tasks), name="rounds")
                 tasks.create_task(self._api.run(), name="api")

@@ -164,7 +164,7 @@ async def agent(
         except link.ShimLostError:
             return EXIT_SHIM_LOST
         async with connect(config.data_url, name=config.worker, inbox=inbox) as connection:
-            readiness.judge_by(lambda: connection.problems)
+            readiness.judge_by(lambda: [*connection.problems, *store.health.problems])
 
             def pull(
                 job: str,

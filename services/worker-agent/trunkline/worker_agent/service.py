@@ -24,6 +24,7 @@ from trunkline.contracts import errors, messages, subjects
 from trunkline.contracts.messages import Drain
 from trunkline.contracts.wards import Ward
 from trunkline.runtime.clock import Clock
+from trunkline.storage import health
 from trunkline.storage.secrets import Secrets as KeptSecrets
 from trunkline.storage.store import Store
 from trunkline.worker_agent.assignments import Assignments
@@ -117,6 +118,7 @@ class Worker:
             limit_bytes=config.log_limit_bytes,
             flush_s=config.log_flush_s,
         )
+        self._store = store
         self._executor = self._made(store, hello, inherited)
         bench = Bench(
             executor=self._executor,
@@ -195,6 +197,7 @@ class Worker:
                     tasks.create_task(self._leases.renew_forever(), name="renewals"),
                     tasks.create_task(self._leases.tick_forever(), name="ticks"),
                     tasks.create_task(self._printer.send_forever(), name="logs"),
+                    tasks.create_task(health.watch(self._store, owner=False), name="store"),
                 ]
                 code = await ending
                 for each in loops:
