@@ -170,6 +170,7 @@ class Coordinator:
         self._commands = Commands(ctl, self._pipelines, events)
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._synced = asyncio.Event()
+        self._failure = ""
         self._declared = False
         folds = self._folder.fold
         handlers = {
@@ -208,6 +209,8 @@ class Coordinator:
     def problems(self) -> list[str]:
         """Return what keeps the coordinator from its work, in sentences for people."""
         found = [*self._ctl.problems, *self._data.problems, *self._store.health.problems]
+        if self._failure:
+            found.append(f"the coordinator's last round failed: {self._failure}")
         if not self._synced.is_set():
             found.append("the coordinator has not gone through what is stored yet")
         return found
@@ -259,10 +262,11 @@ class Coordinator:
                 wait_s = await self._round(tasks)
             except errors.TrunklineError as error:
                 failures += 1
-                log.warning("round must be repeated", extra={"reason": str(error)})
+                self._failure = str(error)
+                log.warning("round must be repeated", extra={"reason": self._failure})
                 await asyncio.sleep(backoff.delay_s(failures, most_s=2.0))
                 continue
-            failures = 0
+            failures, self._failure = 0, ""
             self._synced.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(wait_s, self._settings.resync_s)):
