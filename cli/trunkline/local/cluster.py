@@ -19,9 +19,11 @@ import msgspec
 
 from trunkline.bus.ports import Table
 from trunkline.contracts import errors, records
+from trunkline.contracts.spec import PipelineSpec
 from trunkline.local import pool_wire
 from trunkline.local.pool_client import PoolAwayError, PoolClient
 from trunkline.scaler.ports import (
+    ANYWHERE,
     Changed,
     ClusterEvent,
     ClusterUnavailableError,
@@ -29,6 +31,7 @@ from trunkline.scaler.ports import (
     CredentialIssuer,
     Gone,
     Node,
+    Placement,
     Worker,
     WorkerRefusedError,
     WorkerSpec,
@@ -79,6 +82,11 @@ class LocalCluster:
         self._placed = {worker.name: worker.node for worker in workers}
         nodes = tuple(Node(name=name) for name in self._node_names())
         return ClusterView(nodes=nodes, workers=workers)
+
+    def placement(self, pipeline: PipelineSpec) -> Placement:
+        """Return that logical nodes are all alike: they have no labels and no taints."""
+        del pipeline
+        return ANYWHERE
 
     async def create(self, worker: WorkerSpec) -> None:
         """Start a worker, on the node that has the fewest."""

@@ -8,16 +8,58 @@ import msgspec
 from trunkline.contracts import errors, spec
 
 
+class Taint(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps workers from a node unless they tolerate it."""
+
+    key: str
+    value: str = ""
+    effect: str = "NoSchedule"
+
+
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """One node of the cluster."""
 
     name: str
     eligible: bool = True
-    """Whether it counts for a coefficient."""
+    """Whether it counts for a coefficient, as far as that is the same for all pipelines."""
     why_not: str = ""
     """Such as `cordoned` or `not ready`."""
     cordoned: bool = False
     """Whether the workers on it are to drain."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Sorted; what selectors and affinity go by."""
+    taints: tuple[Taint, ...] = ()
+
+
+class Toleration(msgspec.Struct, frozen=True, kw_only=True):
+    """Which taints a pipeline's workers do not mind; an empty field is any."""
+
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+
+
+class Requirement(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node's label must be."""
+
+    key: str
+    operator: str
+    """In, NotIn, Exists, DoesNotExist, Gt, Lt."""
+    values: tuple[str, ...] = ()
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """Which nodes a pipeline's workers may run on."""
+
+    selector: tuple[tuple[str, str], ...] = ()
+    """Labels that a node must have."""
+    affinity: tuple[tuple[Requirement, ...], ...] | None = None
+    """Terms of which one must hold as a whole; None: any node."""
+    tolerations: tuple[Toleration, ...] = ()
+
+
+ANYWHERE = Placement()
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +77,12 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     """False while its process is not there yet (image pull, scheduling)."""
     stopping: bool = False
     """Whether it was told to end."""
+    lost: str = ""
+    """Why nothing of it runs any more, though it still has its name: to be deleted at once."""
+    must_go: str = ""
+    """Why it is to be replaced."""
+    problem: str = ""
+    """Why it does not come up, or not again."""
 
 
 class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +143,10 @@ class Cluster(Protocol):
 
     async def look(self) -> ClusterView:
         """Return what is there; raise ClusterUnavailableError."""
+        ...
+
+    def placement(self, pipeline: spec.PipelineSpec) -> Placement:
+        """Return where a pipeline's workers may run; no I/O."""
         ...
 
     async def create(self, worker: WorkerSpec) -> None:

@@ -19,12 +19,14 @@ from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
 from trunkline.scaler.core import plan, sight
 from trunkline.scaler.core.decision import Decision, decide
+from trunkline.scaler.core.eligibility import Eligibility
 from trunkline.scaler.core.plan import Phase, Seen
 from trunkline.scaler.core.sight import Signs
 from trunkline.scaler.core.standby import Standby
 from trunkline.scaler.drains import Drains
 from trunkline.scaler.hands import Hands
 from trunkline.scaler.ports import (
+    ANYWHERE,
     Cluster,
     ClusterUnavailableError,
     ClusterView,
@@ -98,6 +100,8 @@ class Scaler:
         """As the cluster listed them last."""
         self._heard: set[Instance] = set()
         """Workers that have claimed something, if only that they hold nothing."""
+        self._failed: set[Instance] = set()
+        """Workers that are to be replaced, and were counted as failures for it."""
         self._unheard_s: dict[Instance, float] = {}
         """Since when a worker runs without a claim that stands."""
         self._buried: dict[Instance, None] = {}
@@ -161,14 +165,23 @@ class Scaler:
             return
 
     async def _notice(self, view: ClusterView) -> None:
-        """Bury who is not listed any more, and say who is."""
-        listed = {_instance(worker) for worker in view.workers}
+        """Bury who is not listed any more, or is but for its name, and say who is."""
+        living = [worker for worker in view.workers if not worker.lost]
+        listed = {_instance(worker) for worker in living}
+        for worker in view.workers:
+            if worker.lost:
+                await self._bury(worker, worker.lost, told=True)
+            elif worker.must_go and _instance(worker) not in self._failed:
+                self._failed.add(_instance(worker))
+                cause = f"worker {worker.name}: {worker.must_go}"
+                self._hands.starts(worker.pipeline).failed(cause, self._clock.monotonic_s())
         for worker in self._workers.values():
             if _instance(worker) not in listed:
                 await self._bury(worker, "its process is gone", told=False)
-        self._workers = {worker.name: worker for worker in view.workers}
+        self._workers = {worker.name: worker for worker in living}
         self._heard &= listed
-        self._reaper.listed({(worker.pipeline, worker.name) for worker in view.workers})
+        self._failed &= listed
+        self._reaper.listed({(worker.pipeline, worker.name) for worker in living})
 
     async def _bury(self, worker: Worker, reason: str, *, told: bool) -> None:
         """See to the end of a worker, once: to its leases, its drain, and its pipeline's record.
@@ -200,6 +213,7 @@ class Scaler:
         next_s = [self._config.resync_s]
         if self._drains.unanswered:
             next_s.append(_REPEAT_S)
+        eligibility = Eligibility(view.nodes)
         workers: dict[str, list[Worker]] = {name: [] for name in self._views.names}
         for worker in view.workers:
             workers.setdefault(worker.pipeline, []).append(worker)
@@ -210,28 +224,32 @@ class Scaler:
             if not its and (record is None or record.spec is None):
                 self._forget(pipeline)
             else:
-                next_s += self._decide(pipeline, its, view, tasks)
+                next_s += self._decide(pipeline, its, eligibility, tasks)
         return max(0.0, min(next_s))
 
     def _decide(
         self,
         pipeline: str,
         workers: Sequence[Worker],
-        view: ClusterView,
+        eligibility: Eligibility,
         tasks: asyncio.TaskGroup,
     ) -> list[float]:
         """Decide one pipeline; return the seconds after which it may be decided otherwise."""
         now_s = self._clock.monotonic_s()
         jobs, record = self._views.jobs(pipeline), self._views.pipeline(pipeline)
-        nodes = {node.name: node for node in view.nodes}
-        seen = [self._see(worker, nodes, now_s) for worker in workers]
+        where = ANYWHERE
+        if record is not None and record.spec is not None:
+            where = self._cluster.placement(record.spec)
+        nodes = eligibility.of(where)
+        by_name = {node.name: node for node in nodes}
+        seen = [self._see(worker, by_name, now_s) for worker in workers]
         names = {each.name for each in seen}
         making = [each for each in self._hands.making(pipeline) if each.name not in names]
         decision = decide(
             record,
             jobs,
             self._views.gauges(pipeline),
-            view.nodes,
+            nodes,
             standing_by=self._standing_by(pipeline, seen, now_s),
             now_s=now_s,
             default_coefficient=self._config.default_coefficient,
@@ -251,7 +269,10 @@ class Scaler:
         if not changes and all(each.phase is not Phase.STARTING for each in [*seen, *making]):
             starts.steady(now_s)
         self._status.note(
-            self._scaling(pipeline, decision, workers, seen, view.nodes, starts.problem), acts=acts
+            self._scaling(
+                pipeline, decision, workers, seen, nodes, starts.problem or sight.trouble(workers)
+            ),
+            acts=acts,
         )
         again = (decision.again_in_s, starts.wait_s(now_s) or None)
         return [each for each in again if each is not None]

@@ -27,7 +27,7 @@ class Phase(enum.StrEnum):
     BUSY = "busy"
     DRAINING = "draining"
     GONE = "gone"
-    """It drains and holds nothing any more: to be deleted."""
+    """It drains and holds nothing any more, or nothing of it runs: to be deleted."""
     STOPPING = "stopping"
     """It was told to end, and still has its name."""
 
@@ -100,7 +100,9 @@ def plan(pipeline: str, wants: Mapping[str, int], seen: Sequence[Seen]) -> list[
         seen: All workers of the pipeline that are there, or are being made.
     """
     changes: list[Change] = [
-        Delete(each.name, "it has drained") for each in seen if each.phase is Phase.GONE
+        Delete(each.name, each.must_go or "it has drained")
+        for each in seen
+        if each.phase is Phase.GONE
     ]
     staying = [each for each in seen if each.phase in STAYING]
     changes += [

@@ -1,6 +1,7 @@
 """What is seen of a worker: the cluster's word, the worker's own, and what it was asked to do."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -39,10 +40,10 @@ def see(
         silent_s: After which one that runs and says nothing is to be replaced.
     """
     claim, node = signs.claim, nodes.get(worker.node)
-    must_go = ""
-    if node is not None and node.cordoned:
+    must_go = worker.lost or worker.must_go
+    if not must_go and node is not None and node.cordoned:
         must_go = f"its node {node.name} is cordoned"
-    elif claim is None and worker.running and signs.silent_s > silent_s:
+    elif not must_go and claim is None and worker.running and signs.silent_s > silent_s:
         must_go = f"no sign of life for {silent_s:.0f} s"
     begun = executing(claim)
     return Seen(
@@ -73,6 +74,15 @@ def show(worker: Worker, seen: Seen, claim: Claim | None) -> records.WorkerView:
     )
 
 
+def trouble(workers: Sequence[Worker]) -> str:
+    """Return what keeps most of the workers that have trouble from their work; empty: nothing."""
+    counted = Counter(worker.problem for worker in workers if worker.problem)
+    if not counted:
+        return ""
+    (problem, many), *_ = sorted(counted.items(), key=lambda each: (-each[1], each[0]))
+    return f"{many} of {len(workers)} workers: {problem}"
+
+
 def executing(claim: Claim | None) -> Held | None:
     """Return the datum that a worker began last."""
     begun = [held for held in claim.held if held.executing] if claim else []
@@ -81,6 +91,8 @@ def executing(claim: Claim | None) -> Held | None:
 
 def _phase(worker: Worker, signs: Signs, drain_answer_s: float) -> Phase:
     claim = signs.claim
+    if worker.lost:
+        return Phase.GONE
     if worker.stopping:
         return Phase.STOPPING
     if signs.asked_s is not None or (claim is not None and claim.draining):

@@ -1,0 +1,129 @@
+"""Keeps a cache true: a list, then a watch from there, and a list again whenever that is in doubt.
+
+    list --ok--> watch --ends by its own clock--> watch on, from the last version
+      ^            | 410, cut, no answer, or RELIST_S are over
+      +--back-off--+
+
+A version from the future (a restored etcd) is taken by servers and stays silent; a missed event would be
+missed for ever. The list every few minutes is for that. While it is away (`problem` is not empty) the cache
+is what was true last.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from trunkline.runtime import backoff
+from trunkline.runtime.clock import Clock
+from trunkline.scaler.kubernetes.api import ApiError, Told
+from trunkline.scaler.kubernetes.cache import Cache
+from trunkline.scaler.kubernetes.reading import Object
+
+log = logging.getLogger(__name__)
+
+V = TypeVar("V")
+
+WATCH_S = 60
+RELIST_S = 300.0
+_DOUBT = 2
+"""Failures in a row from which on the cache is not trusted: one cut is mended by one list."""
+
+
+Pages = Callable[[str], Awaitable[Object]]
+"""Returns a page, the first one or that after a token."""
+Watch = Callable[[str, int, Told], Awaitable[None]]
+"""Hands on events from a version on, until it ends."""
+
+
+class Informer(Generic[V]):
+    """Follows one kind of objects.
+
+    Args:
+        kind: Its name, for people.
+        cache: Where they are kept.
+        pages: Lists them.
+        watches: Watches them.
+        clock: For when to list again.
+        tick: Counts up; orders lists and writes.
+        woken: Called when it is known for the first time what there is, and when `problem` changes.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        cache: Cache[V],
+        pages: Pages,
+        watches: Watch,
+        *,
+        clock: Clock,
+        tick: Callable[[], int],
+        woken: Callable[[], None],
+    ) -> None:
+        self._kind, self._cache, self._page, self._watch = kind, cache, pages, watches
+        self._clock, self._tick, self._woken = clock, tick, woken
+        self._version = ""
+        self._failures = 0
+        self.problem = f"{kind} have not been listed yet"
+        """Why the cache cannot be trusted; empty while it can."""
+        self.listed = False
+
+    async def run(self) -> None:
+        """Follow them for ever."""
+        while True:
+            try:
+                await self._relist()
+                await self._follow()
+            except ApiError as error:
+                await self._failed(error)
+
+    async def _relist(self) -> None:
+        begun_at = self._tick()
+        every: list[Object] = []
+        token = ""
+        while True:
+            answer = await self._page(token)
+            every += answer.get("items") or ()
+            token = answer["metadata"].get("continue") or ""
+            if not token:
+                break
+        self._version = answer["metadata"]["resourceVersion"]
+        self._cache.replace(every, begun_at=begun_at)
+        self.listed = True
+        self._doubt("")
+
+    async def _follow(self) -> None:
+        until_s = self._clock.monotonic_s() + RELIST_S * random.uniform(0.8, 1.0)  # noqa: S311
+        while (left_s := until_s - self._clock.monotonic_s()) > 0:
+            await self._watch(self._version, max(1, int(min(WATCH_S, left_s))), self._see)
+            self._failures = 0
+
+    def _see(self, event: Object) -> None:
+        found = event["object"]
+        self._version = found["metadata"]["resourceVersion"]
+        self._failures = 0
+        if event["type"] == "DELETED":
+            self._cache.drop(found["metadata"]["uid"])
+        elif event["type"] != "BOOKMARK":
+            self._cache.put(found)
+
+    async def _failed(self, error: ApiError) -> None:
+        self._failures += 1
+        log.info("list or watch failed", extra={"kind": self._kind, "error": str(error)})
+        if self._failures >= _DOUBT or not self.listed:
+            self._doubt(f"{error}{_remedy(error, self._kind)}")
+        wait_s = backoff.delay_s(self._failures - 1, first_s=0.05, most_s=10.0)
+        await asyncio.sleep(max(wait_s, error.retry_after_s))
+
+    def _doubt(self, problem: str) -> None:
+        if problem != self.problem:
+            self.problem = problem
+            self._woken()
+
+
+def _remedy(error: ApiError, kind: str) -> str:
+    if error.status not in (401, 403):
+        return ""
+    role = "ClusterRole" if kind == "nodes" else "Role"
+    return f" (the scaler's account needs a {role} with get, list and watch on {kind})"

@@ -1,0 +1,206 @@
+"""What nodes and pods say, as the API server has it: from dictionaries to what the scaler decides by.
+
+Only that is kept, so 20,000 pods are small, and a node's heartbeat, which changes nothing of it, wakes
+nobody.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from trunkline.scaler.kubernetes import pods
+from trunkline.scaler.kubernetes.pod_checks import USER
+from trunkline.scaler.ports import Node, Placement, Requirement, Taint, Toleration, Worker
+
+Object = Mapping[str, Any]
+
+_NODE_STATES = ("node.kubernetes.io/unschedulable", "node.kubernetes.io/not-ready",
+                "node.kubernetes.io/unreachable")  # fmt: skip
+"""Taints by which Kubernetes repeats what the node says itself."""
+_NOT_COMING = frozenset(
+    {
+        "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
+        "CreateContainerError", "RunContainerError", "CrashLoopBackOff",
+    }
+)  # fmt: skip
+_BACK_OFF = "CrashLoopBackOff"
+_TEXT_MAX = 300
+
+
+class PodView(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker's pod."""
+
+    name: str
+    uid: str
+    worker: str
+    pipeline: str
+    code_hash: str
+    node: str = ""
+    created_ns: int = 0
+    running: bool = False
+    deleting: bool = False
+    ended: str = ""
+    """How it has ended; its object is still there."""
+    clean: bool = False
+    problem: str = ""
+    back_off: str = ""
+    """Why its user container is in back-off: it is to be replaced."""
+
+
+class NodeView(msgspec.Struct, frozen=True, kw_only=True):
+    """One node, and whether it can be heard."""
+
+    node: Node
+    ready: bool
+
+
+def node(found: Object) -> NodeView:
+    """Read a node."""
+    meta, spec = found["metadata"], found.get("spec") or {}
+    conditions = (found.get("status") or {}).get("conditions") or ()
+    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    cordoned = bool(spec.get("unschedulable"))
+    why_not = "not ready" if not ready else "cordoned" if cordoned else ""
+    taints = tuple(
+        Taint(key=each["key"], value=each.get("value") or "", effect=each["effect"])
+        for each in spec.get("taints") or ()
+        if each["key"] not in _NODE_STATES
+    )
+    # affinity may name a node by this field; no label has such a key
+    labels = {**(meta.get("labels") or {}), "metadata.name": meta["name"]}
+    return NodeView(
+        node=Node(
+            name=meta["name"],
+            eligible=not why_not,
+            why_not=why_not,
+            cordoned=cordoned,
+            labels=tuple(sorted(labels.items())),
+            taints=taints,
+        ),
+        ready=ready,
+    )
+
+
+def pod(found: Object) -> PodView:
+    """Read a worker's pod."""
+    meta, status = found["metadata"], found.get("status") or {}
+    says, labels = meta.get("annotations") or {}, meta.get("labels") or {}
+    phase = status.get("phase", "")
+    back_off = _back_off(status)
+    return PodView(
+        name=meta["name"],
+        uid=meta["uid"],
+        worker=says.get(pods.WORKER, meta["name"]),
+        pipeline=says.get(pods.PIPELINE, labels.get(pods.PIPELINE, "")),
+        code_hash=labels.get(pods.CODE_HASH, ""),
+        node=(found.get("spec") or {}).get("nodeName") or "",
+        created_ns=_ns(meta.get("creationTimestamp")),
+        running=phase == "Running",
+        deleting=bool(meta.get("deletionTimestamp")),
+        ended=_ended(status) if phase in ("Failed", "Succeeded") else "",
+        clean=phase == "Succeeded",
+        problem=back_off or _problem(status),
+        back_off=back_off,
+    )
+
+
+def worker(view: PodView, lost: str) -> Worker:
+    """Return a pod as the scaler lists it.
+
+    Args:
+        view: The pod.
+        lost: Why nothing of it can be counted on; empty while it can.
+    """
+    return Worker(
+        name=view.worker,
+        pipeline=view.pipeline,
+        code_hash=view.code_hash,
+        node=view.node,
+        instance=view.uid,
+        created_ns=view.created_ns,
+        running=view.running,
+        stopping=view.deleting,
+        lost=view.ended or lost,
+        must_go=view.back_off,
+        problem=view.problem,
+    )
+
+
+def placement(spec: Object) -> Placement:
+    """Return where a pod with this spec may be put."""
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    terms = None if required is None else required.get("nodeSelectorTerms") or ()
+    return Placement(
+        selector=tuple(sorted((spec.get("nodeSelector") or {}).items())),
+        affinity=None if terms is None else tuple(_term(each) for each in terms),
+        tolerations=tuple(
+            Toleration(
+                key=each.get("key") or "",
+                operator=each.get("operator") or "Equal",
+                value=each.get("value") or "",
+                effect=each.get("effect") or "",
+            )
+            for each in spec.get("tolerations") or ()
+        ),
+    )
+
+
+def _term(term: Object) -> tuple[Requirement, ...]:
+    every = [*(term.get("matchExpressions") or ()), *(term.get("matchFields") or ())]
+    return tuple(
+        Requirement(
+            key=each["key"], operator=each["operator"], values=tuple(each.get("values") or ())
+        )
+        for each in every
+    )
+
+
+def _containers(status: Object) -> Iterable[Object]:
+    yield from status.get("initContainerStatuses") or ()
+    yield from status.get("containerStatuses") or ()
+
+
+def _back_off(status: Object) -> str:
+    for each in status.get("containerStatuses") or ():
+        waiting = (each.get("state") or {}).get("waiting") or {}
+        if each["name"] == USER and waiting.get("reason") == _BACK_OFF:
+            last = (each.get("lastState") or {}).get("terminated") or {}
+            return f"its user container ends again and again: {_end(last)}"
+    return ""
+
+
+def _problem(status: Object) -> str:
+    """Return why a pod does not come up, as the cluster says."""
+    for each in _containers(status):
+        waiting = (each.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in _NOT_COMING:
+            said = waiting.get("message") or ""
+            return f"{waiting['reason']}: {said}"[:_TEXT_MAX].removesuffix(": ")
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            return f"Unschedulable: {condition.get('message') or ''}"[:_TEXT_MAX]
+    return ""
+
+
+def _ended(status: Object) -> str:
+    """Return how a pod has ended: what is said of it, or of the first container that failed."""
+    if status.get("reason"):
+        return f"{status['reason']}: {status.get('message') or ''}"[:_TEXT_MAX].removesuffix(": ")
+    for each in _containers(status):
+        over = (each.get("state") or {}).get("terminated") or {}
+        if over.get("exitCode"):
+            return f"its container {each['name']} ended: {_end(over)}"
+    return "its containers have ended"
+
+
+def _end(over: Object) -> str:
+    if over.get("reason") == "OOMKilled":
+        return "oom: its memory was used up"
+    return f"exit code {over.get('exitCode')}" if over else "it does not start"
+
+
+def _ns(stamp: str | None) -> int:
+    return int(datetime.fromisoformat(stamp).timestamp()) * 10**9 if stamp else 0
