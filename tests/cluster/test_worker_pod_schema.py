@@ -71,4 +71,3 @@ def missing(wanted: Any, found: Any, path: str = "") -> list[str]:
         pairs = enumerate(zip(wanted, found, strict=False))
         return [each for n, (a, b) in pairs for each in missing(a, b, f"{path}[{n}]")]
     return [] if wanted == found else [f"{path}: {found!r}"]
-
