@@ -1,0 +1,208 @@
+"""The manifests on a real API server: as they are rendered, applied, and what their service accounts may do."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+from kubernetes_asyncio import client, config
+from tests.cluster.plane import credentials
+from tests.cluster.plane.control_plane import ControlPlane
+
+from trunkline.local import server
+from trunkline.scaler.kubernetes import bootstrap, secret_shelf
+
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+SERVICES, WORKERS = "trunkline", "trunkline-workers"
+POD = {"metadata": {"name": "w"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+EVENT = {
+    "metadata": {"name": "e"},
+    "involvedObject": {"kind": "ConfigMap", "name": "o", "namespace": WORKERS},
+}
+
+
+class Installer:
+    """Somebody with kubectl and an administrator's rights."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._words = [str(plane.kubectl), "--kubeconfig", str(plane.kubeconfig)]
+
+    def kubectl(self, *words: str, given: str = "") -> str:
+        """Run it; what it says is in the error if it fails."""
+        command = [*self._words, *words]
+        done = subprocess.run(command, check=False, input=given, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def rendered(self, overlay: str) -> str:
+        """Return an overlay's objects, with the API that this server has for budgets."""
+        text = self.kubectl("kustomize", str(MANIFESTS / "overlays" / overlay))
+        old = "policy/v1\n" not in self.kubectl("api-versions")
+        return (
+            text.replace("apiVersion: policy/v1\n", "apiVersion: policy/v1beta1\n") if old else text
+        )
+
+
+@pytest.fixture(scope="module")
+def installer(plane: ControlPlane | None) -> Iterator[Installer]:
+    """One who has made the namespaces; they go afterwards."""
+    if plane is None:
+        pytest.skip("this would install into the cluster that KUBECONFIG names")
+    made = Installer(plane)
+    made.kubectl("apply", "-f", str(MANIFESTS / "base" / "namespaces.yaml"))
+    made.kubectl("apply", "-f", str(MANIFESTS / "base" / "rbac.yaml"))
+    yield made
+    made.kubectl("delete", "--wait=false", "-f", str(MANIFESTS / "base" / "rbac.yaml"))
+    made.kubectl("delete", "-f", str(MANIFESTS / "base" / "namespaces.yaml"))
+
+
+As = Callable[[str], Any]
+
+
+@pytest.fixture
+def as_service(
+    installer: Installer,  # noqa: ARG001 - who has made the accounts
+    connection: client.ApiClient,
+    tmp_path: Path,
+) -> As:
+    """Connects as a service account of the services' namespace."""
+
+    @asynccontextmanager
+    async def connect(account: str) -> AsyncIterator[client.ApiClient]:
+        core: Any = client.CoreV1Api(connection)
+        made = await core.create_namespaced_service_account_token(
+            account, SERVICES, {"spec": {"expirationSeconds": 3600}}
+        )
+        here, path = connection.configuration, tmp_path / account
+        authority = Path(str(here.ssl_ca_cert))
+        path.write_text(credentials.kubeconfig(str(here.host), made.status.token, authority))
+        async with await config.new_client_from_config(str(path)) as connected:
+            yield connected
+
+    return connect
+
+
+async def refused(call: Awaitable[object]) -> bool:
+    """Say whether the server has refused it; that there is nothing of that name is no refusal."""
+    try:
+        answer = await call
+    except client.ApiException as error:
+        return bool(error.status == 403)
+    if isinstance(answer, aiohttp.ClientResponse):  # a watch, whose refusal is no exception
+        answer.close()
+        return answer.status == 403
+    return False
+
+
+@pytest.mark.parametrize("overlay", ["dev", "prod"])
+async def test_a_server_takes_each_overlay(installer: Installer, overlay: str) -> None:
+    objects = installer.rendered(overlay)
+    said = installer.kubectl("apply", "--dry-run=server", "-f", "-", given=objects)
+    assert len(said.splitlines()) == len(list(yaml.safe_load_all(objects)))
+
+
+async def test_what_is_applied_twice_is_the_same_twice(installer: Installer) -> None:
+    objects = installer.rendered("prod")
+    written = ("get", "-f", "-", "-o", "jsonpath={.items[*].metadata.generation}")
+    installer.kubectl("apply", "-f", "-", given=objects)
+    before = installer.kubectl(*written, given=objects)
+    installer.kubectl("apply", "-f", "-", given=objects)
+    assert before
+    assert installer.kubectl(*written, given=objects) == before
+
+
+async def test_the_scaler_may_do_what_it_does(as_service: As) -> None:
+    async with as_service("trunkline-scaler") as connection:
+        core: Any = client.CoreV1Api(connection)
+        does = {
+            "list nodes": core.list_node(),
+            "watch nodes": core.list_node(watch=True, timeout_seconds=1, _preload_content=False),
+            "read a node": core.read_node("n"),
+            "list pods": core.list_namespaced_pod(WORKERS),
+            "watch pods": core.list_namespaced_pod(
+                WORKERS, watch=True, timeout_seconds=1, _preload_content=False
+            ),
+            "read a pod": core.read_namespaced_pod("w", WORKERS),
+            "create a pod": core.create_namespaced_pod(WORKERS, POD, dry_run="All"),
+            "delete a pod": core.delete_namespaced_pod("w", WORKERS),
+            "read an owner": core.read_namespaced_config_map("o", WORKERS),
+            "create an owner": core.create_namespaced_config_map(
+                WORKERS, {"metadata": {"name": "o"}}, dry_run="All"
+            ),
+            "change an owner": core.patch_namespaced_config_map("o", WORKERS, {}),
+            "delete an owner": core.delete_namespaced_config_map("o", WORKERS),
+            "list credentials": core.list_namespaced_secret(WORKERS),
+            "create credentials": core.create_namespaced_secret(
+                WORKERS, {"metadata": {"name": "s"}}, dry_run="All"
+            ),
+            "renew credentials": core.patch_namespaced_secret("s", WORKERS, {}),
+            "tell an event": core.create_namespaced_event(WORKERS, EVENT, dry_run="All"),
+        }
+        assert [what for what, call in does.items() if await refused(call)] == []
+
+
+async def test_the_scaler_may_do_nothing_else(as_service: As) -> None:
+    async with as_service("trunkline-scaler") as connection:
+        core: Any = client.CoreV1Api(connection)
+        apps: Any = client.AppsV1Api(connection)
+        rights: Any = client.RbacAuthorizationV1Api(connection)
+        other = {
+            "change a node": core.patch_node("n", {}),
+            "delete a node": core.delete_node("n"),
+            "list all pods": core.list_pod_for_all_namespaces(),
+            "create a pod among services": core.create_namespaced_pod(SERVICES, POD),
+            "change a pod": core.patch_namespaced_pod("w", WORKERS, {}),
+            "delete all pods": core.delete_collection_namespaced_pod(WORKERS),
+            "run something in a pod": core.connect_get_namespaced_pod_exec("w", WORKERS),
+            "read the root of trust": core.read_namespaced_secret(secret_shelf.ROOT, SERVICES),
+            "list services' secrets": core.list_namespaced_secret(SERVICES),
+            "delete a secret": core.delete_namespaced_secret("s", WORKERS),
+            "make a token": core.create_namespaced_service_account_token(
+                "trunkline-bootstrap", SERVICES, {"spec": {}}
+            ),
+            "create a deployment": apps.create_namespaced_deployment(WORKERS, {}),
+            "give itself more rights": rights.patch_namespaced_role(
+                "trunkline-scaler", WORKERS, {}
+            ),
+        }
+        assert [what for what, call in other.items() if not await refused(call)] == []
+
+
+async def test_bootstrap_gives_each_service_its_part_by_the_rights_of_its_account(
+    as_service: As, tmp_path: Path
+) -> None:
+    async with asyncio.timeout(60), as_service("trunkline-bootstrap") as connection:
+        written = await bootstrap.run(connection, SERVICES)
+        assert sorted(written) == sorted([secret_shelf.ROOT, *secret_shelf.PARTS])
+        assert await bootstrap.run(connection, SERVICES) == []
+        rotated = await bootstrap.run(connection, SERVICES, rotate="coordinator")
+        assert sorted(rotated) == ["trunkline-coordinator", "trunkline-nats", secret_shelf.ROOT]
+        assert await refused(client.CoreV1Api(connection).list_namespaced_secret(SERVICES))
+        texts, _ = await secret_shelf.Secrets(connection, SERVICES).read("trunkline-nats")
+    for overlay in ("dev", "prod"):
+        _check_server_takes(texts, overlay, tmp_path / overlay)
+
+
+def _check_server_takes(secret: dict[str, str], overlay: str, directory: Path) -> None:
+    """Have a real nats-server read what the pod's projected volume holds."""
+    directory.mkdir()
+    files = {**secret, **_files(MANIFESTS / "base" / "nats.yaml")}
+    if overlay == "prod":
+        files |= _files(MANIFESTS / "overlays" / "prod" / "nats.yaml")
+    for name, text in files.items():
+        (directory / name).write_text(text)
+    words = [str(server.find_binary(os.environ)), "-t", "-c", str(directory / "nats.conf")]
+    environ = {**os.environ, "POD_NAME": "trunkline-nats-0"}
+    done = subprocess.run(words, check=False, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def _files(path: Path) -> dict[str, str]:
+    found = yaml.safe_load_all(path.read_text())
+    return next(each["data"] for each in found if each["kind"] == "ConfigMap")
