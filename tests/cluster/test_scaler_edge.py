@@ -15,12 +15,24 @@ from tests.cluster.faults import FaultProxy
 from tests.cluster.kubelet.kubelet import Kubelet
 from tests.cluster.plane.control_plane import ControlPlane
 from tests.support import worker_pods
+from tests.support.wards import WARDS
 
 from trunkline.contracts import errors
+from trunkline.runtime.clock import SystemClock
 from trunkline.scaler.core.eligibility import judge
 from trunkline.scaler.kubernetes import cluster as kubernetes
+from trunkline.scaler.kubernetes import pods
+from trunkline.scaler.kubernetes.api import Api
 from trunkline.scaler.kubernetes.cluster import KubernetesCluster
-from trunkline.scaler.ports import ANYWHERE, ClusterUnavailableError, WorkerRefusedError
+from trunkline.scaler.kubernetes.owners import Owners
+from trunkline.scaler.kubernetes.shelf import SecretShelf
+from trunkline.scaler.ports import (
+    ANYWHERE,
+    ClusterUnavailableError,
+    Credentials,
+    Held,
+    WorkerRefusedError,
+)
 
 PODS = "/pods$"
 
@@ -203,3 +215,26 @@ async def test_a_crash_of_the_api_server_loses_and_doubles_nothing(
         await listed(cluster)
         await scaling.until(cluster, lambda v: len(v.workers) == 2)
     assert len(await scaling.pods_of(connection, namespace)) == 2
+
+
+async def test_credentials_are_kept_in_a_secret_that_says_when_they_are_due(
+    connection: client.ApiClient, namespace: str
+) -> None:
+    api, clock = Api(connection, namespace, pods.SELECTOR), SystemClock()
+    shelf = SecretShelf(api, Owners(api, clock), WARDS)
+    assert await shelf.held() == {}
+    for issued_at in (1.0, 2.0):
+        held = Held(issued_at=issued_at, expires_at=30.0, issuer="me")
+        await shelf.put("edges", Credentials(text="a secret", held=held))
+        assert await shelf.held() == {"edges": held}
+    core: Any = client.CoreV1Api(connection)
+    (secret,) = (
+        await core.list_namespaced_secret(
+            namespace, label_selector="app.kubernetes.io/managed-by=trunkline-scaler"
+        )
+    ).items
+    assert secret.metadata.owner_references[0].name == "trunkline-edges"
+    await shelf.remove("edges")
+    async with asyncio.timeout(20):
+        while await shelf.held():
+            await asyncio.sleep(0.02)

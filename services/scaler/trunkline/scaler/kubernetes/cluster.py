@@ -120,10 +120,6 @@ class KubernetesCluster:
         self._placements[id(pipeline)] = pipeline, found
         return found
 
-    def pipelines(self) -> set[str]:
-        """Return those that have pods."""
-        return {each.pipeline for each in self._pods}
-
     async def _find_nodes(self, unknown: set[str]) -> None:
         """Ask for nodes that pods name and no event has told of: new ones, or gone before we began."""
         self._gone_nodes &= unknown
@@ -203,13 +199,6 @@ class KubernetesCluster:
             self._pods.drop(pod.uid)
         reason, text = ("Replaced", why) if why else ("SuccessfulDelete", "workers are deleted")
         self._say(pod.pipeline, WARNING if why else NORMAL, reason, text)
-
-    async def forget(self, pipeline: str) -> None:
-        """Remove what a pipeline's objects belong to, and them with it."""
-        try:
-            await self._owners.remove(pipeline)
-        except ApiError as error:
-            raise ClusterUnavailableError(_API, str(error)) from error
 
     def _say(self, pipeline: str, kind: str, reason: str, text: str) -> None:
         self._teller.say(self._owners.reference(pipeline), kind, reason, text)

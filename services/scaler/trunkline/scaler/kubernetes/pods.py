@@ -153,16 +153,19 @@ def _metadata(worker: WorkerSpec, settings: PodSettings, owner: Owner) -> Manife
             PIPELINE: worker.pipeline,
             WORKER: worker.name,
         },
-        "ownerReferences": [
-            {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "name": owner.name,
-                "uid": owner.uid,
-                "controller": True,
-                "blockOwnerDeletion": False,
-            }
-        ],
+        "ownerReferences": [owned_by(owner)],
+    }
+
+
+def owned_by(owner: Owner) -> Manifest:
+    """Return the reference to the ConfigMap that an object belongs to."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "name": owner.name,
+        "uid": owner.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
     }
 
 

@@ -1,0 +1,78 @@
+"""Workers' credentials in Secrets, one for each pipeline, which belong to the pipeline's ConfigMap.
+
+What is known of a credential beside its text stands in annotations, so whoever starts reads no secret to
+know what is due. Removing goes by the ConfigMap: all that belongs to it goes, too.
+"""
+
+from collections.abc import Mapping
+
+from trunkline.contracts.wards import Wards
+from trunkline.scaler.kubernetes import object_names, pods
+from trunkline.scaler.kubernetes.api import Api, ApiError
+from trunkline.scaler.kubernetes.owners import Owners
+from trunkline.scaler.ports import ClusterUnavailableError, Credentials, Held
+
+_SELECTOR = ",".join(f"{key}={value}" for key, value in pods.MANAGED_BY.items())
+_ISSUED, _EXPIRES, _ISSUER = (
+    f"{pods.PREFIX}/{name}" for name in ("issued-at", "expires-at", "issuer")
+)
+
+
+class SecretShelf:
+    """See `credentials.CredentialShelf`."""
+
+    def __init__(self, api: Api, owners: Owners, wards: Wards) -> None:
+        self._api, self._owners, self._wards = api, owners, wards
+
+    async def held(self) -> Mapping[str, Held]:
+        """Return what our Secrets say of themselves."""
+        try:
+            listed = await self._api.list_secrets(_SELECTOR)
+        except ApiError as error:
+            raise ClusterUnavailableError("secrets of workers", str(error)) from error
+        says = [each["metadata"].get("annotations") or {} for each in listed["items"]]
+        return {each[pods.PIPELINE]: _held(each) for each in says if pods.PIPELINE in each}
+
+    async def put(self, pipeline: str, made: Credentials) -> None:
+        """Put a pipeline's into its Secret."""
+        try:
+            await self._put(pipeline, made)
+        except ApiError as error:
+            raise ClusterUnavailableError("secrets of workers", str(error)) from error
+
+    async def remove(self, pipeline: str) -> None:
+        """Delete a pipeline's ConfigMap, and with it its Secret."""
+        try:
+            await self._owners.remove(pipeline)
+        except ApiError as error:
+            raise ClusterUnavailableError("secrets of workers", str(error)) from error
+
+    async def _put(self, pipeline: str, made: Credentials) -> None:
+        owner = await self._owners.of(pipeline)
+        held, name = made.held, object_names.credentials_name(pipeline)
+        expires = {} if held.expires_at is None else {_EXPIRES: str(held.expires_at)}
+        says = {pods.PIPELINE: pipeline, _ISSUED: str(held.issued_at), _ISSUER: held.issuer}
+        body = {
+            "metadata": {
+                "name": name,
+                "labels": pods.MANAGED_BY,
+                "annotations": {**says, **expires},
+                "ownerReferences": [pods.owned_by(owner)],
+            },
+            "stringData": pods.credentials_data(made.text, self._wards.of(pipeline).token),
+        }
+        try:
+            await self._api.create_secret(body)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            await self._api.patch_secret(name, body)
+
+
+def _held(says: Mapping[str, str]) -> Held:
+    expires = says.get(_EXPIRES)
+    return Held(
+        issued_at=float(says.get(_ISSUED, "0")),
+        expires_at=float(expires) if expires else None,
+        issuer=says.get(_ISSUER, ""),
+    )
