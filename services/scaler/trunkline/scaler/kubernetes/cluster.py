@@ -120,6 +120,15 @@ class KubernetesCluster:
         self._placements[id(pipeline)] = pipeline, found
         return found
 
+    def pipelines(self) -> set[str]:
+        """Return those that have pods."""
+        return {each.pipeline for each in self._pods}
+
+    async def listed(self) -> None:
+        """Return once nodes and pods have been listed."""
+        for each in self._informers:
+            await each.listed.wait()
+
     async def _find_nodes(self, unknown: set[str]) -> None:
         """Ask for nodes that pods name and no event has told of: new ones, or gone before we began."""
         self._gone_nodes &= unknown
@@ -146,6 +155,7 @@ class KubernetesCluster:
         try:
             owner = await self._owners.of(worker.pipeline)
             pod = pods.worker_pod(worker, self._settings, owner)
+            await self._owners.note(worker.pipeline, pod["metadata"]["annotations"][pods.SPEC_HASH])
             await self._pace.turn()
             made = await self._api.create_pod(pod)
         except WorkerRefusedError as error:

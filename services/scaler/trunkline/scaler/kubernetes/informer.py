@@ -67,7 +67,8 @@ class Informer(Generic[V]):
         self._failures = 0
         self.problem = f"{kind} have not been listed yet"
         """Why the cache cannot be trusted; empty while it can."""
-        self.listed = False
+        self.listed = asyncio.Event()
+        """Set once it is known what there is."""
 
     async def run(self) -> None:
         """Follow them for ever."""
@@ -90,7 +91,7 @@ class Informer(Generic[V]):
                 break
         self._version = answer["metadata"]["resourceVersion"]
         self._cache.replace(every, begun_at=begun_at)
-        self.listed = True
+        self.listed.set()
         self._doubt("")
 
     async def _follow(self) -> None:
@@ -111,7 +112,7 @@ class Informer(Generic[V]):
     async def _failed(self, error: ApiError) -> None:
         self._failures += 1
         log.info("list or watch failed", extra={"kind": self._kind, "error": str(error)})
-        if self._failures >= _DOUBT or not self.listed:
+        if self._failures >= _DOUBT or not self.listed.is_set():
             self._doubt(f"{error}{_remedy(error, self._kind)}")
         wait_s = backoff.delay_s(self._failures - 1, first_s=0.05, most_s=10.0)
         await asyncio.sleep(max(wait_s, error.retry_after_s))

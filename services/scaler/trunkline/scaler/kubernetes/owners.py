@@ -31,6 +31,8 @@ class Owners:
         self._api, self._clock = api, clock
         self._known: dict[str, tuple[Owner, float]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._hashes: dict[str, str] = {}
+        """Pipeline -> spec hash of the pod that was made last."""
 
     async def of(self, pipeline: str) -> Owner:
         """Return a pipeline's, made if there is none; raise ApiError."""
@@ -50,10 +52,18 @@ class Owners:
             self._known[pipeline] = owner, now_s
             return owner
 
+    async def note(self, pipeline: str, spec_hash: str) -> None:
+        """Write down what pods are made by, if that has changed; raise ApiError."""
+        if self._hashes.get(pipeline) != spec_hash:
+            body = {"data": {"spec-hash": spec_hash}}
+            self._hashes[pipeline] = spec_hash
+            await self._api.patch_owner(object_names.owner_name(pipeline), body)
+
     async def remove(self, pipeline: str) -> None:
         """Delete a pipeline's; raise ApiError."""
         self._known.pop(pipeline, None)
         self._locks.pop(pipeline, None)
+        self._hashes.pop(pipeline, None)
         try:
             await self._api.delete_owner(object_names.owner_name(pipeline))
         except ApiError as error:

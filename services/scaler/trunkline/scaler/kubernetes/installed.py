@@ -1,0 +1,103 @@
+"""The scaler of an installation on Kubernetes: its cluster, and its workers' credentials.
+
+The API is reached by the pod's service account, or by the kubeconfig that `KUBECONFIG` names.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from kubernetes_asyncio import client, config
+
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.ports import Table
+from trunkline.bus.tables import KvTable
+from trunkline.contracts import records, subjects
+from trunkline.contracts.wards import Wards
+from trunkline.runtime import settings
+from trunkline.runtime.clock import SystemClock
+from trunkline.scaler import assembly, issuing
+from trunkline.scaler.credentials import Keeper
+from trunkline.scaler.kubernetes import cluster, pods
+from trunkline.scaler.kubernetes.api import Api
+from trunkline.scaler.kubernetes.owners import Owners
+from trunkline.scaler.kubernetes.pod_settings import PodSettings
+from trunkline.scaler.kubernetes.shelf import SecretShelf
+from trunkline.scaler.ports import Cluster
+from trunkline.scaler.settings import Settings
+from trunkline.scaler.shelves import Directory
+
+
+class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Each field is read from `TRUNKLINE_<FIELD>`."""
+
+    issuer_dir: str = "/etc/trunkline"
+    """Where the keys are mounted that the bootstrap job has made."""
+    issuer_url: str = ""
+    """NATS as the user `issuer` of SYS; empty: credentials end when they expire."""
+
+
+async def run(environ: Mapping[str, str]) -> None:
+    """Scale until cancelled."""
+    own = settings.load(Settings, environ)
+    wards = Wards(own.data_key)
+    pod_settings = settings.load(PodSettings, environ)
+    issuer = settings.load(IssuerSettings, environ)
+
+    @asynccontextmanager
+    async def connect(ctl: NatsConnection) -> AsyncIterator[Cluster]:
+        clock, shelf = SystemClock(), Directory(Path(issuer.issuer_dir))
+        async with (
+            await _connection(environ) as connection,
+            issuing.opened(shelf, wards, url=issuer.issuer_url, clock=clock) as issues,
+            cluster.connect(connection, pod_settings, clock) as made,
+        ):
+            api = Api(connection, pod_settings.namespace, pods.SELECTOR)
+            keeper = Kept(SecretShelf(api, Owners(api, clock), wards), made)
+            table = KvTable(ctl, subjects.PIPELINES, records.Pipeline)
+            async with asyncio.TaskGroup() as tasks:
+                keeping = tasks.create_task(keeper.run(issues, table), name="keep-credentials")
+                try:
+                    yield made
+                finally:
+                    keeping.cancel()
+
+    await assembly.serve(own, connect)
+
+
+class Kept:
+    """The credentials of all pipelines that there are, or that have pods."""
+
+    def __init__(self, shelf: SecretShelf, made: cluster.KubernetesCluster) -> None:
+        self._shelf, self._cluster = shelf, made
+        self._names: set[str] = set()
+
+    async def run(self, issuer: issuing.JwtIssuer, table: Table[records.Pipeline]) -> None:
+        """Keep them for ever. Nothing is revoked before all pipelines and pods are known."""
+        keeper = Keeper(issuer, self._shelf, wanted=self._wanted, clock=SystemClock())
+        await self._cluster.listed()
+        async with table.watch() as batches, asyncio.TaskGroup() as tasks:
+            begun = False
+            async for batch in batches:
+                for entry in batch:
+                    there = entry.value is not None and entry.value.spec is not None
+                    (self._names.add if there else self._names.discard)(entry.key)
+                keeper.wake()
+                if not begun:
+                    begun = True
+                    tasks.create_task(keeper.run(), name="credentials")
+
+    def _wanted(self) -> set[str]:
+        return self._names | self._cluster.pipelines()
+
+
+async def _connection(environ: Mapping[str, str]) -> client.ApiClient:
+    if path := environ.get("KUBECONFIG"):
+        return await config.new_client_from_config(path)
+    configuration = client.Configuration()
+    load: Any = config.load_incluster_config  # it has no types
+    load(client_configuration=configuration)
+    return client.ApiClient(configuration)
