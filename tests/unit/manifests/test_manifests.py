@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import pytest
 import yaml
+from trunkline.scaler.kubernetes.installed import IssuerSettings
 
 from trunkline.coordinator.settings import Settings as CoordinatorSettings
 from trunkline.runtime import settings
@@ -17,7 +18,10 @@ from trunkline.scaler.kubernetes.pod_settings import PodSettings
 from trunkline.scaler.settings import Settings as ScalerSettings
 
 ROOT = Path(__file__).parents[3]
-KINDS = {"coordinator": (CoordinatorSettings,), "scaler": (ScalerSettings, PodSettings)}
+KINDS = {
+    "coordinator": (CoordinatorSettings,),
+    "scaler": (ScalerSettings, PodSettings, IssuerSettings),
+}
 
 
 def objects() -> Iterator[dict[str, Any]]:
@@ -64,8 +68,10 @@ def test_a_service_takes_all_that_it_is_told(service: str) -> None:
 def test_a_service_is_given_the_credentials_that_it_is_told_of(service: str) -> None:
     kept = secret_shelf.PARTS[f"trunkline-{service}"]
     (mounted,) = (each for each in container(service)["volumeMounts"] if each["name"] == "keys")
-    for variable in ("TRUNKLINE_CTL_URL", "TRUNKLINE_DATA_URL"):
-        path = Path(parse_qs(urlsplit(environ(service)[variable]).query)["creds"][0])
+    urls = [text for text in environ(service).values() if "?creds=" in text]
+    assert len(urls) >= 2
+    for url in urls:
+        path = Path(parse_qs(urlsplit(url).query)["creds"][0])
         assert str(path.parent) == mounted["mountPath"]
         assert path.name in kept
     (key,) = (each["valueFrom"] for each in container(service)["env"] if "valueFrom" in each)
