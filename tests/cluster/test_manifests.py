@@ -128,6 +128,7 @@ async def test_the_scaler_may_ask_all_that_it_asks(as_service: As) -> None:
             "delete_pod": api.delete_pod("w", "another", None),
             "create_owner": api.create_owner({"metadata": {"name": "o"}}),
             "read_owner": api.read_owner("o"),
+            "patch_owner": api.patch_owner("o", {"data": {"a": "b"}}),
             "delete_owner": api.delete_owner("o"),
             "list_secrets": api.list_secrets("app=none"),
             "create_secret": api.create_secret({"metadata": {"name": "s"}}),
@@ -151,7 +152,6 @@ async def test_the_scaler_may_do_nothing_else(as_service: As) -> None:
         apps: Any = client.AppsV1Api(connection)
         rights: Any = client.RbacAuthorizationV1Api(connection)
         other = {
-            "change an owner": core.patch_namespaced_config_map("o", WORKERS, {}),
             "change a node": core.patch_node("n", {}),
             "delete a node": core.delete_node("n"),
             "list all pods": core.list_pod_for_all_namespaces(),

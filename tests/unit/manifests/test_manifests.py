@@ -9,11 +9,11 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import pytest
 import yaml
-from trunkline.scaler.kubernetes.installed import IssuerSettings
 
 from trunkline.coordinator.settings import Settings as CoordinatorSettings
 from trunkline.runtime import settings
 from trunkline.scaler.kubernetes import object_names, secret_shelf
+from trunkline.scaler.kubernetes.installed import IssuerSettings
 from trunkline.scaler.kubernetes.pod_settings import PodSettings
 from trunkline.scaler.settings import Settings as ScalerSettings
 
