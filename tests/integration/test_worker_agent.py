@@ -133,7 +133,10 @@ async def test_a_datum_of_many_files_names_its_inputs_and_outputs_by_manifest(la
 
 
 async def test_what_is_printed_is_in_the_log_stream_and_bounded(lab: Lab) -> None:
-    script = "echo out; echo err >&2; head -c 300000 /dev/zero | tr '\\0' x; echo; echo last"
+    # the limit holds for both streams together, and which of two pipes is read first is open
+    script = (
+        "echo out; echo err >&2; sleep 1; head -c 300000 /dev/zero | tr '\\0' x; echo; echo last"
+    )
     ticket = await lab.shell(script)
     task = await lab.datum(ticket)
     await lab.worker("w1", ticket, log_limit_bytes=100_000)

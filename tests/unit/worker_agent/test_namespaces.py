@@ -16,13 +16,13 @@ if sys.argv[2] == "nobody":
     os.setuid(65534)
 why = namespaces.present(home / "pfs", home / "root")
 if why:
-    print("refused:", why)
+    print("refused:", why, flush=True)
     sys.exit(9)
 for path in sys.argv[4:]:
     try:
         namespaces.show(str(home / "secret"), path)
     except OSError as error:
-        print(path, error.strerror)
+        print(path, error.strerror, flush=True)
 os.execvp("sh", ["sh", "-c", sys.argv[3]])
 """
 

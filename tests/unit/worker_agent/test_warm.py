@@ -121,10 +121,10 @@ async def test_an_environment_that_no_socket_takes_at_once_arrives_whole(bench):
 
 async def test_who_asks_again_before_an_answer_is_read_loses_the_connection_and_nothing_more(bench):
     text = (
-        "import os, socket, sys\n"
+        "import os, select, socket, sys\n"
         "line = socket.socket(socket.AF_UNIX); line.connect(os.environ['TRUNKLINE_SOCKET'])\n"
         "line.sendall(b'next\\n'); line.recv(1); line.sendall(b'next\\n')\n"
-        "while line.recv(65536): pass\n"
+        "closed = select.poll(); closed.register(line, 0); closed.poll()\n"
         "sys.exit(7)"
     )
     large = {f"LARGE{number}": "x" * 90_000 for number in range(8)}
