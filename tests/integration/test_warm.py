@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
 
+import msgspec
 import psutil
 import pytest
 from tests.support.nats import TestServer
@@ -96,6 +98,19 @@ async def test_a_process_killed_in_the_middle_costs_its_datum_one_try(lab: Lab) 
     await lab.until_settled(ticket)
 
 
+async def test_a_process_that_ends_while_it_waits_harms_no_datum(lab: Lab) -> None:
+    ticket = await python(lab)
+    await lab.worker("w1", ticket)
+    pids = []
+    for index in range(3):
+        task = await lab.datum(ticket, index)
+        pids.append((await copied(lab, task))[0])
+        assert (await lab.outcome(task)).attempts == 1
+        os.kill(pids[-1], signal.SIGKILL)
+        await gone(pids[-1])
+    assert len(set(pids)) == 3
+
+
 async def test_code_that_does_not_ask_fails_with_the_reason_and_not_for_ever(lab: Lab) -> None:
     ticket = await lab.shell("exit 0", datum_batching=True, tries=2)
     task = await lab.datum(ticket)
@@ -133,9 +148,7 @@ async def test_a_killed_agent_takes_the_command_along_and_another_one_goes_on(la
     await worker.code()
     await lab.worker("w2", ticket)
     assert (await copied(lab, task))[0] != command.pid
-    async with asyncio.timeout(10):
-        while alive(command.pid):
-            await asyncio.sleep(0.01)
+    await gone(command.pid)
 
 
 async def test_a_set_is_handed_over_datum_by_datum(lab: Lab) -> None:
@@ -146,6 +159,32 @@ async def test_a_set_is_handed_over_datum_by_datum(lab: Lab) -> None:
     assert [each[1] for each in made] == [0, 1, 2, 3]
     assert len({pid for pid, _, _ in made}) == 1
     await lab.until_settled(ticket)
+
+
+async def test_a_restarted_datum_ends_the_process_that_works_on_it_and_runs_anew(lab: Lab) -> None:
+    wait = "import time; time.sleep(0 if os.environ['TRUNKLINE_DATUM_INDEX'] == '0' or {} else 60)"
+    again = lab.directory / "again"
+    ticket = await python(lab, wait.format(f"os.path.exists({str(again)!r})"), tries=1)
+    first, task = await lab.datums(ticket, 2)
+    await lab.worker("w1", ticket)
+    pid, _, _ = await copied(lab, first)
+    await lab.executing("w1", 1)
+    again.touch()
+    lab.tickets[0] = msgspec.structs.replace(ticket, generations={"1": 2})
+    await lab.assign()
+    await gone(pid)
+    anew = msgspec.structs.replace(task, generation=2)
+    await lab.put(anew)
+    assert (await copied(lab, anew))[0] != pid
+    assert (await lab.outcome(anew)).attempts == 1
+    assert not await lab.has_outcome(task)
+    await lab.until_settled(ticket)
+
+
+async def gone(pid: int) -> None:
+    async with asyncio.timeout(10):
+        while alive(pid):
+            await asyncio.sleep(0.01)
 
 
 def alive(pid: int) -> bool:

@@ -64,7 +64,8 @@ class Standing:
         if len(listed) > _MANY or any(is_directory for _, is_directory in listed):
             return None
         if not inode:
-            os.mkdir(target)  # noqa: PTH102
+            with contextlib.suppress(FileExistsError):  # filled for a process that is gone since
+                os.mkdir(target)  # noqa: PTH102
         for entry, _ in listed:
             os.rename(f"{path}/{entry}", f"{target}/{entry}")  # noqa: PTH104
         self._inodes[name] = found.st_ino
