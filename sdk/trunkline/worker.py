@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SOCKET = "TRUNKLINE_SOCKET"
 
 _ERROR_CHARS = 2000
+_FAILED = "it has failed"
+"""What is said for an error of blanks only."""
 _USAGE = """\
 usage: trunkline-next [--error TEXT]
 
@@ -127,7 +129,7 @@ class _Line:
 
     def next(self, error: str) -> "Datum | None":
         """Ask for the next datum; None: there is none."""
-        text = " ".join(error.split())[:_ERROR_CHARS]
+        text = " ".join(error.split())[:_ERROR_CHARS] or (error and _FAILED)
         request = f"next {text}\n" if text else "next\n"
         try:
             self._socket.sendall(request.encode("utf-8", "replace"))
@@ -191,7 +193,7 @@ def main() -> int:
         case []:
             error = ""
         case ["--error", text]:
-            error = text.strip() or "it has failed"
+            error = text or _FAILED
         case _:
             sys.stderr.write(_USAGE)
             return 2

@@ -52,8 +52,26 @@ def test_who_waits_and_goes_is_forgotten_and_no_datum_is_lost():
     assert one.state is State.IDLE
     assert one.received(2, b"next\n") == [Ready()]
     one.give(b"")
-    one.lost()
+    one.untaken()
     assert one.received(2, b"next\n") == [Ready()]
+
+
+def test_who_goes_before_it_has_read_its_datum_has_failed_it_and_no_later_one():
+    one = joined(1, 2)
+    one.received(1, b"next\n")
+    one.give(b"")
+    assert one.received(2, b"next\n") == [Finished(None)]
+    one.give(b"")
+    assert one.lost(1) == []
+    assert one.lost(2) == [Finished(asking.UNREAD)]
+    assert one.state is State.IDLE
+
+
+def test_a_text_of_blanks_is_none():
+    one = joined(1)
+    one.received(1, b"next \n")
+    one.give(b"")
+    assert one.received(1, b"next \t  \n") == [Finished(None)]
 
 
 def test_the_end_is_told_to_who_waits_and_to_who_asks_later():
@@ -186,7 +204,12 @@ class Command(RuleBasedStateMachine):
         if sent:
             self.given += 1
         else:
-            self.one.lost()
+            self.one.untaken()
+
+    @rule(connection=st.integers(1, 4))
+    def lose(self, connection):
+        self.open.discard(connection)
+        self.take(self.one.lost(connection))
 
     @rule()
     def end(self):

@@ -119,17 +119,22 @@ async def test_an_environment_that_no_socket_takes_at_once_arrives_whole(bench):
         assert bench.printed.decode().split() == [name, *["90000"] * 8]
 
 
-async def test_who_asks_again_before_an_answer_is_read_loses_the_connection_and_nothing_more(bench):
+@pytest.mark.parametrize("then", ["one.close()", "one.sendall(b'next\\n')"])
+async def test_who_has_not_read_its_whole_answer_has_failed_that_datum_and_may_go_on(bench, then):
     text = (
-        "import os, select, socket, sys\n"
-        "line = socket.socket(socket.AF_UNIX); line.connect(os.environ['TRUNKLINE_SOCKET'])\n"
-        "line.sendall(b'next\\n'); line.recv(1); line.sendall(b'next\\n')\n"
-        "closed = select.poll(); closed.register(line, 0); closed.poll()\n"
-        "sys.exit(7)"
+        "import os, socket, trunkline.worker\n"
+        "one = socket.socket(socket.AF_UNIX); one.connect(os.environ['TRUNKLINE_SOCKET'])\n"
+        f"one.sendall(b'next\\n'); one.recv(1); {then}\n"
+        "for datum in trunkline.worker.datums(): print(datum.id)"
     )
     large = {f"LARGE{number}": "x" * 90_000 for number in range(8)}
-    assert (await bench.python(text, **large)).ended == Exited(0)  # it has asked for the next one
-    assert (await bench.python(text, name="d2", **large)).ended == Exited(0)  # by a new process
+    assert (await bench.python(text, **large)).ended == Told(asking.UNREAD)
+    assert (await bench.python(text, name="d2", **large)).ended == Exited(0)
+    assert bench.printed == b"d2\n"
+
+
+async def test_an_error_of_blanks_only_is_an_error(bench):
+    assert (await bench.python(LOOP + "datum.error = ' '")).ended == Told("it has failed")
 
 
 async def test_an_error_within_a_datum_is_that_datums_alone(bench):

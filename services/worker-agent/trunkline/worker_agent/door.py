@@ -2,9 +2,10 @@
 
 Made anew for each process that is started, so nobody of an earlier one can speak for it. The path lies
 in the directory that the command sees as /pfs, so it is short there, and reachable in whatever mount
-namespace or container the command lives. No write ever waits: what a socket does not take at once (an environment of
-hundreds of kilobytes) is kept and sent as it is read, one answer at a time; whoever asks for more before that
-has lost its connection, and nothing else.
+namespace or container the command lives. What a command sends costs it its connection at most. No write
+ever waits: what a socket does not take at once (an environment of hundreds of kilobytes) is kept and sent
+as it is read, one answer at a time. Who goes before that, or asks for more, has not seen the whole datum:
+that try has failed.
 """
 
 import asyncio
@@ -75,7 +76,7 @@ class Door:
         answer = self._asking.give(line)
         if self._send(answer.connection, answer.line):
             return True
-        self._asking.lost()
+        self._asking.untaken()
         return False
 
     def end(self) -> None:
@@ -119,7 +120,7 @@ class Door:
             return
         except OSError:
             data = b""
-        if not data:
+        if not data or number in self._unsent:
             self._cut(number)
             return
         self._do(self._asking.received(number, data))
@@ -145,7 +146,7 @@ class Door:
         connected = self._connections.get(number)
         if connected is None:
             return False
-        if number in self._unsent or not self._sent(number, connected, memoryview(line)):
+        if not self._sent(number, connected, memoryview(line)):
             self._cut(number)
             return False
         return True
@@ -174,10 +175,14 @@ class Door:
         connected = self._connections.pop(number, None)
         if connected is not None:
             self._loop.remove_reader(number)
-            if self._unsent.pop(number, None) is not None:
+            unsent = self._unsent.pop(number, None)
+            if unsent is not None:
                 self._loop.remove_writer(number)
             connected.close()
-            self._asking.closed(number)
+            if unsent is None:
+                self._asking.closed(number)
+            else:
+                self._do(self._asking.lost(number))
 
 
 def _listen(listener: socket.socket, directory: Path) -> None:

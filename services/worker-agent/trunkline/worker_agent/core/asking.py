@@ -22,9 +22,10 @@ In values, a backslash is written as two of them, and a newline as `\n`.
     BUSY      next, with a text or without  Finished                                     -> WAITING
     WAITING   end; any later next           Answer: end                                  -> IDLE
     WAITING   its connection closes         nothing: whoever asks next is Ready          -> IDLE
-    BUSY      lost: the answer was not sent nothing: it was never theirs                 -> IDLE
+    BUSY      untaken: nothing was sent     nothing: it was never theirs                 -> IDLE
+    BUSY      lost: not all was read        Finished, failed                             -> IDLE
 
-Connections mean nothing beyond that: each `next` may come on one of its own (`trunkline-next` in a
+Once an answer was read, connections mean nothing beyond that: each `next` may come on one of its own (`trunkline-next` in a
 shell), or all on the same one. Who asks while somebody waits, who sends more before the answer, lines
 without an end, and anything else that is not a request, is told so and cut off; the state and the
 datum in hand stay as they are.
@@ -44,6 +45,7 @@ CONNECTIONS_MAX = 16
 _SHOWN_BYTES = 60
 
 END = b"end\n\n"
+UNREAD = "the command lost its connection before it had read all about the datum"
 
 
 class State(enum.Enum):
@@ -95,6 +97,8 @@ class Asking:
         """Whether it has ever asked."""
         self._ending = False
         self._waiting: int | None = None
+        self._given: int | None = None
+        """Which connection the datum in hand was handed to."""
         self._begun: dict[int, bytes] = {}
         """By connection, the part of a line that is here."""
 
@@ -131,12 +135,20 @@ class Asking:
         """Hand a datum to who waits; there must be somebody."""
         assert self._waiting is not None
         answer = Answer(self._waiting, line)
-        self._waiting, self.state = None, State.BUSY
+        self._given, self._waiting, self.state = self._waiting, None, State.BUSY
         return answer
 
-    def lost(self) -> None:
-        """Take back what was given: it could not be sent."""
+    def untaken(self) -> None:
+        """Take back what was given: nothing of it could be sent."""
         self.state = State.IDLE
+
+    def lost(self, connection: int) -> list[Effect]:
+        """Take into account that a connection closes before it has read its answer."""
+        self.closed(connection)
+        if self.state is not State.BUSY or connection != self._given:
+            return []
+        self.state = State.IDLE
+        return [Finished(UNREAD)]
 
     def end(self) -> list[Effect]:
         """Let there be no more datums."""
