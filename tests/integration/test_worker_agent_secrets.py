@@ -57,6 +57,23 @@ async def test_commands_get_secrets_as_variables_and_files_and_nobody_else_does(
     assert not Path(MOUNTED).exists()
 
 
+async def test_a_warm_command_is_started_anew_by_the_first_datum_after_a_variable_has_changed(
+    lab: Lab, tmp_path: Path
+) -> None:
+    secrets = Secrets(tmp_path / "secrets")
+    secrets.create("db", {"word": b"geheim"})
+    script = """while eval "$(trunkline-next)"; do echo "$$ $WORD" > $PFS/out/word; done"""
+    ticket = await lab.shell(script, secrets=[GIVEN[0]], datum_batching=True)
+    await lab.worker("w1", ticket, secrets_dir=tmp_path / "secrets")
+    made = []
+    for index, word in enumerate((b"geheim", b"geheim", b"other")):
+        secrets.create("db", {"word": word}, replace=True)
+        outcome = await lab.outcome(await lab.datum(ticket, index))
+        made.append((await lab.read(outcome))["/word"].split())
+    assert [word for _, word in made] == [b"geheim", b"geheim", b"other"]
+    assert made[0][0] == made[1][0] != made[2][0]
+
+
 @pytest.mark.parametrize(
     ("secret", "reason"),
     [

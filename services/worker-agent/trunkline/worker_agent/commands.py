@@ -139,7 +139,8 @@ class Commands:
             {**self._made.facts(datum).variables, **self._own},
         )
         timeout_s = datum.ticket.datum_timeout_s
-        wanted = Wanted(made.command, datum.ticket.transform, self._own, lines, timeout_s)
+        made_of = datum.ticket.transform, made.secrets
+        wanted = Wanted(made.command, made_of, self._own, lines, timeout_s)
         try:
             return await self._warm.run(wanted, output.take)
         finally:
