@@ -39,7 +39,7 @@ class Outcomes:
         self.ends_ns.append(outcome.ended_ns)
         self.output_bytes += outcome.output_bytes
         self.again += outcome.attempts > 1
-        self.commands += outcome.figures.peak_rss_bytes > 0
+        self.commands += outcome.figures.cpu_s > 0
 
     def check(self, job: records.Job, count: int) -> None:
         """Raise WrongResultError unless the job is a success with one outcome for each datum."""

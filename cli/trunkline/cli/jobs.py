@@ -79,7 +79,7 @@ def _datum_row(view: api.DatumView) -> tuple[object, ...]:
         render.seconds(figures.process_s),
         render.seconds(figures.upload_s),
         render.seconds(figures.cpu_s),
-        render.size(figures.peak_rss_bytes),
+        render.size(figures.peak_rss_bytes) if figures.peak_rss_bytes else "-",
         render.size(figures.download_bytes),
         render.size(figures.upload_bytes),
         outcome.output_files,

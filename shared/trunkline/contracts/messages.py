@@ -196,8 +196,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     upload_bytes: int = 0
     cpu_s: float = 0.0
     peak_rss_bytes: int = 0
-    """Of the largest process. What a process had before it became the command counts, as the kernel has
-    it: without containers that is some 35 MB of the shim in Python, below which no figure falls."""
+    """Of the largest process; 0: not known, as without containers below the some 35 MB of the shim in
+    Python: the kernel counts in what a process had before it became the command."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="outcome.v1"):

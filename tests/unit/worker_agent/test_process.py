@@ -78,7 +78,6 @@ async def test_a_command_runs_with_its_arguments_environment_and_directory(shim,
     assert told.ended == outcome.Exited(3)
     assert heard.stdout.decode() == f"sh wörk=er {tmp_path} 0027\n"
     assert heard.stderr == b"oops\n"
-    assert told.peak_rss_bytes > 100_000
     assert told.wall_s > 0
 
 

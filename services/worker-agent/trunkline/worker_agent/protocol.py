@@ -15,7 +15,7 @@ is skipped; one over FRAME_MAX_BYTES or too short for its type ends the connecti
 | type | agent -> shim | shim -> agent |
 |---|---|---|
 | 1 | SPAWN: u32 recipe, u32 envc, envc strings `K=V` | NOT STARTED: i32 errno, i32 step: why there is no process, and what was to be done |
-| 2 | KILL: u32 signal, to the whole process group of `id`'s command | EXITED: 10 x i64: wait status, wall microseconds, user microseconds, system microseconds, peak resident KiB, major faults, blocks in, blocks out, OOM kills in the container (-1: not known), processes that it left and that could not be killed |
+| 2 | KILL: u32 signal, to the whole process group of `id`'s command | EXITED: 10 x i64: wait status, wall microseconds, user microseconds, system microseconds, peak resident KiB (0: not known), major faults, blocks in, blocks out, OOM kills in the container (-1: not known), processes that it left and that could not be killed |
 | 3 | - | TERM: the shim was told to stop (SIGTERM); it goes on until BYE |
 | 4 | BYE: kill what runs and exit with 0 | - |
 | 5 | CHMOD: string path; give owner and group of everything below it access | CHMODDED: i32 errno, i32 entries |
@@ -169,6 +169,7 @@ class Exited(NamedTuple):
     user_us: int = 0
     system_us: int = 0
     peak_rss_kib: int = 0
+    """Of its largest process; 0: not known."""
     major_faults: int = 0
     blocks_in: int = 0
     blocks_out: int = 0

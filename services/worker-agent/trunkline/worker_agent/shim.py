@@ -253,12 +253,14 @@ class _Command:
 
 
 def _exited(command: _Command, status: int, usage: resource.struct_rusage) -> protocol.Exited:
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return protocol.Exited(
         status=status,
         wall_us=int((time.monotonic() - command.began_s) * 1e6),
         user_us=int(usage.ru_utime * 1e6),
         system_us=int(usage.ru_stime * 1e6),
-        peak_rss_kib=usage.ru_maxrss,
+        # the kernel has it begin at what the process had before it became the command: our own
+        peak_rss_kib=usage.ru_maxrss if usage.ru_maxrss > own else 0,
         major_faults=usage.ru_majflt,
         blocks_in=usage.ru_inblock,
         blocks_out=usage.ru_oublock,
