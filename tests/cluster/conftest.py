@@ -24,12 +24,19 @@ from tests.cluster.pods import Pods
 PACE = 0.02
 """Of the kubelet's back-offs and retries: 10 s are 0.2 s here."""
 
+_LEFT = (
+    "ignore:Exception ignored in. <function _SelectorTransport"
+    ":pytest.PytestUnraisableExceptionWarning"
+)
+"""What a client says of a connection that the proxy has cut, and that is left to the collector."""
+
 
 def pytest_collection_modifyitems(items):
     """The first test of a process waits for its control plane."""
     for item in items:
         if "tests/cluster" in str(item.path):
             item.add_marker(pytest.mark.timeout(120))
+            item.add_marker(pytest.mark.filterwarnings(_LEFT))
 
 
 @pytest.fixture(scope="session")
