@@ -111,6 +111,7 @@ check: $(VENV)/.dev lock-check check-shim  ## Check style, types, the rules betw
 	$(BIN)/python -m tests.support.spec_pages --check
 	$(BIN)/python -m tests.support.shim_header --check
 	$(BIN)/python -m tests.support.service_locks --check
+	$(BIN)/python -m tests.support.image_tags --check
 
 check-shim:
 	@if command -v gcc >/dev/null; then set -x; gcc $(CHECKED) -fanalyzer -o /dev/null $(SHIM_SOURCES); else echo "no gcc: the shim in C not checked"; fi
@@ -126,12 +127,13 @@ lock:  ## Lock the requirements anew, after a change of pyproject.toml (needs uv
 lock-check:
 	@if test -n "$(UV)"; then UV="$(UV)" COMPILE="$(COMPILE)" sh requirements/check; else echo "no uv: locks not checked"; fi
 
-docs: $(VENV)/.dev  ## Write the tables in docs/ that are made from the code
+docs: $(VENV)/.dev  ## Write what is made from the code: tables in docs/, services' locks, tags of images
 	$(BIN)/python -m tests.support.subjects_table --write
 	$(BIN)/python -m tests.support.matrix --write
 	$(BIN)/python -m tests.support.spec_pages --write
 	$(BIN)/python -m tests.support.shim_header --write
 	$(BIN)/python -m tests.support.service_locks --write
+	$(BIN)/python -m tests.support.image_tags --write
 
 clean: clean-demo  ## Remove what was made
 	rm -rf $(VENV) $(SHIM_BIN) $(SHIM_TESTED) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

@@ -183,7 +183,12 @@ async def test_bootstrap_gives_each_service_its_part_by_the_rights_of_its_accoun
         rotated = await bootstrap.run(connection, SERVICES, rotate="coordinator")
         assert sorted(rotated) == ["trunkline-coordinator", "trunkline-nats", secret_shelf.ROOT]
         assert await refused(client.CoreV1Api(connection).list_namespaced_secret(SERVICES))
-        texts, _ = await secret_shelf.Secrets(connection, SERVICES).read("trunkline-nats")
+        secrets = secret_shelf.Secrets(connection, SERVICES)
+        texts, _ = await secrets.read("trunkline-nats")
+        narrowed = await bootstrap.run(connection, SERVICES, revocation=False)
+        assert narrowed == ["trunkline-scaler"]
+        assert {*secret_shelf.REVOCATION}.isdisjoint((await secrets.read("trunkline-scaler"))[0])
+        assert await bootstrap.run(connection, SERVICES) == ["trunkline-scaler"]
     for overlay in ("dev", "prod"):
         _check_server_takes(texts, overlay, tmp_path / overlay)
 

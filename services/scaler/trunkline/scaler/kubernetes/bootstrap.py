@@ -18,7 +18,9 @@ from trunkline.scaler.bootstrap import RESOLVER_DIR
 from trunkline.scaler.kubernetes.secret_shelf import ROOT, Secrets
 
 
-async def run(connection: client.ApiClient, namespace: str, *, rotate: str = "") -> list[str]:
+async def run(
+    connection: client.ApiClient, namespace: str, *, rotate: str = "", revocation: bool = True
+) -> list[str]:
     """Make and distribute it; return the names of Secrets that were written."""
     kept = Secrets(connection, namespace)
     root, version = await kept.read(ROOT)
@@ -31,13 +33,15 @@ async def run(connection: client.ApiClient, namespace: str, *, rotate: str = "")
     )
     if made:
         await kept.write(ROOT, root, version)
-    return [*([ROOT] if made else []), *await kept.distribute(root)]
+    return [*([ROOT] if made else []), *await kept.distribute(root, revocation=revocation)]
 
 
-async def _run_here(namespace: str, rotate: str) -> list[str]:
+async def _run_here(given: argparse.Namespace) -> list[str]:
     config.load_incluster_config()  # type: ignore[no-untyped-call]
     async with client.ApiClient() as connection:
-        return await run(connection, namespace, rotate=rotate)
+        return await run(
+            connection, given.namespace, rotate=given.rotate, revocation=given.revocation
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,9 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--rotate", default="", metavar="NAME", help=f"make anew: {', '.join(bootstrap.ROTATABLE)}"
     )
+    parser.add_argument(
+        "--without-revocation",
+        dest="revocation",
+        action="store_false",
+        help="keep an operator's key from the scaler: workers' credentials end when they expire",
+    )
     given = parser.parse_args(arguments)
     try:
-        written = asyncio.run(_run_here(given.namespace, given.rotate))
+        written = asyncio.run(_run_here(given))
     except (errors.TrunklineError, client.ApiException) as error:
         sys.exit(str(error))
     sys.stdout.write("".join(f"{name}\n" for name in written))

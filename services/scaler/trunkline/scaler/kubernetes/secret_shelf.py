@@ -33,6 +33,8 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "trunkline-user": (bootstrap.creds_of("user"),),
 }
+REVOCATION: Final = (bootstrap.seed_of(bootstrap.REVOKING), bootstrap.creds_of("issuer"))
+"""By what the scaler has workers' credentials ended; without, they end when they expire."""
 _LABELS = {"app.kubernetes.io/part-of": "trunkline"}
 
 
@@ -76,12 +78,13 @@ class Secrets:
             metadata["resourceVersion"] = version
             await self._core.replace_namespaced_secret(name, self._namespace, body)
 
-    async def distribute(self, root: Mapping[str, str]) -> list[str]:
+    async def distribute(self, root: Mapping[str, str], *, revocation: bool = True) -> list[str]:
         """Give each process its part; return the names of Secrets that were written."""
         written = []
+        kept_back = () if revocation else REVOCATION
         for name, keys in PARTS.items():
             present, version = await self.read(name)
-            wanted = {key: root[key] for key in keys}
+            wanted = {key: root[key] for key in keys if key not in kept_back}
             if present != wanted:
                 await self.write(name, wanted, version)
                 written.append(name)
