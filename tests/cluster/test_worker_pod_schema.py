@@ -36,7 +36,7 @@ EVERYTHING: dict[str, Any] = {
     ("pipeline", "fields", "of"),
     [
         ("edges", {}, {}),
-        ("Word_Count", {}, {"store_secret": "", "spread_over": "", "probe_port": 0}),
+        ("Word_Count", {}, {"store_secret": "", "spread_over": "", "agent_probe_port": 0}),
         ("edges", EVERYTHING, {"allow_root": True, "image_pull_secrets": "mirror"}),
         ("a" * 51, {}, {"store_volume": '{"persistentVolumeClaim": {"claimName": "c"}}', "store": "file:///s"}),
     ],

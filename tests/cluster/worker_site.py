@@ -60,7 +60,7 @@ class Site(Installation):
             "store": f"file://{self.store}",
             "store_volume": json.dumps(volume),
             "grace_s": 20,
-            "probe_port": 0,  # all pods of a process kubelet share one network
+            "agent_probe_port": 0,  # all pods of a process kubelet share one network
             "worker_environ": json.dumps({"TRUNKLINE_ACK_WAIT_S": str(ACK_WAIT_S)}),
             **other,
         }

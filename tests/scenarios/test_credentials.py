@@ -30,6 +30,7 @@ class World:
         self.issuer_away = self.cluster_away = False
         self.refused: set[str] = set()
         self.name = "key-1"
+        self.life_s = LIFE_S
 
     # the issuer
 
@@ -38,7 +39,7 @@ class World:
             raise errors.UnavailableError("the issuer", "it is away")
         now = self.now()
         self.issued.append((pipeline, now))
-        held = Held(issued_at=now, expires_at=now + LIFE_S, issuer=self.name)
+        held = Held(issued_at=now, expires_at=now + self.life_s, issuer=self.name)
         return Credentials(text=f"{pipeline} {len(self.issued)}", held=held)
 
     async def revoke(self, pipeline: str) -> None:
@@ -96,6 +97,15 @@ async def test_credentials_are_made_anew_at_two_thirds_of_their_life() -> None:
     assert all(
         abs(later - earlier - 16 * HOUR_S) < 31 for earlier, later in itertools.pairwise(ages)
     )
+
+
+async def test_a_first_credential_that_lives_shortly_is_made_anew_in_time() -> None:
+    """What is due is known from what was just made, not only from what was there before."""
+    world = World()
+    world.life_s = 60.0
+    async with world.kept():
+        await asyncio.sleep(45)
+    assert [at for _, at in world.issued] == [0, 40]
 
 
 async def test_an_outage_of_seven_hours_is_outlived_and_told() -> None:

@@ -86,16 +86,16 @@ class Keeper:
     async def _round(self) -> float:
         """Do what is to be done; return the seconds until there may be more."""
         failed: list[str] = []
-        held: Mapping[str, Held] = {}
+        held: dict[str, Held] = {}
         try:
-            held = await self._shelf.held()
+            held |= await self._shelf.held()
         except ClusterUnavailableError as error:
             failed.append(str(error))
         else:
             changes = credentials.plan(
                 self._wanted(), held, issuer=self._issuer.name, now=self._now()
             )
-            failed += [text for each in changes if (text := await self._tried(each))]
+            failed += [text for each in changes if (text := await self._tried(each, held))]
         self.problems = tuple(failed)
         self._failures = self._failures + 1 if failed else 0
         if failed:
@@ -104,26 +104,28 @@ class Keeper:
         until_next = self._resync_s if next_at is None else next_at - self._now()
         return min(self._resync_s, max(until_next, 0.0))
 
-    async def _tried(self, change: Change) -> str:
-        """Act; return why it could not be done, or nothing."""
+    async def _tried(self, change: Change, held: dict[str, Held]) -> str:
+        """Act, and note what is held then; return why it could not be done, or nothing."""
         try:
-            await self._act(change)
+            await self._act(change, held)
         except _NOT_NOW as error:
             extra = {"pipeline": change.pipeline, "error": str(error)}
             log.warning("credentials not kept, trying on", extra=extra)
             return f"credentials of {change.pipeline!r}: {error}"
         return ""
 
-    async def _act(self, change: Change) -> None:
+    async def _act(self, change: Change, held: dict[str, Held]) -> None:
         match change:
             case Issue(pipeline):
                 made = await self._issuer.issue(pipeline)
                 await self._shelf.put(pipeline, made)
+                held[pipeline] = made.held
                 extra = {"pipeline": pipeline, "expires_at": made.held.expires_at}
                 log.info("credentials issued", extra=extra)
             case Revoke(pipeline):
                 await self._issuer.revoke(pipeline)
                 await self._shelf.remove(pipeline)
+                held.pop(pipeline, None)
                 log.info("credentials revoked", extra={"pipeline": pipeline})
             case _:
                 assert_never(change)

@@ -38,6 +38,8 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the keys are mounted that the bootstrap job has made."""
     issuer_url: str = ""
     """NATS as the user `issuer` of SYS; empty: credentials end when they expire."""
+    credentials_life_s: float = issuing.LIFE_S
+    """Seconds for which workers' credentials count; made anew at two thirds of that."""
 
 
 async def run(environ: Mapping[str, str]) -> None:
@@ -52,7 +54,13 @@ async def run(environ: Mapping[str, str]) -> None:
         clock, shelf = SystemClock(), Directory(Path(issuer.issuer_dir))
         async with (
             await _connection(environ) as connection,
-            issuing.opened(shelf, wards, url=issuer.issuer_url, clock=clock) as issues,
+            issuing.opened(
+                shelf,
+                wards,
+                url=issuer.issuer_url,
+                clock=clock,
+                life_s=issuer.credentials_life_s,
+            ) as issues,
             cluster.connect(connection, pod_settings, clock) as made,
         ):
             api = Api(connection, pod_settings.namespace, pods.SELECTOR)
@@ -83,6 +91,8 @@ class Kept:
             begun = False
             async for batch in batches:
                 for entry in batch:
+                    if "." in entry.key:  # a version of the past
+                        continue
                     there = entry.value is not None and entry.value.spec is not None
                     (self._names.add if there else self._names.discard)(entry.key)
                 keeper.wake()

@@ -39,7 +39,7 @@ class PodSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where a spec names none."""
     image_pull_secrets: str = ""
     """Names, with commas between, beside those that a spec names."""
-    probe_port: int = 8087
-    """Of agents; 0: none. User code may reach it, and learns there whether the worker is ready; no more."""
+    agent_probe_port: int = 8087
+    """0: none. User code may reach it, and learns there whether the worker is ready; no more."""
     worker_environ: str = ""
     """JSON, an object of further variables for agents, such as `{"TRUNKLINE_PREFETCH": "64"}`."""

@@ -226,8 +226,8 @@ def _agent_env(worker: WorkerSpec, settings: PodSettings) -> list[Manifest]:
         "TRUNKLINE_SHIM_SOCKET": _SOCKET,
         "TRUNKLINE_DRAIN_LIMIT_S": str(settings.grace_s - DRAIN_MARGIN_S),
     }
-    if settings.probe_port:
-        plain["TRUNKLINE_PROBE_PORT"] = str(settings.probe_port)
+    if settings.agent_probe_port:
+        plain["TRUNKLINE_PROBE_PORT"] = str(settings.agent_probe_port)
         plain["TRUNKLINE_PROBE_HOST"] = "0.0.0.0"  # noqa: S104 - the pod's own, for the kubelet
     more: dict[str, str] = json.loads(settings.worker_environ or "{}")
     secret = object_names.credentials_name(worker.pipeline)
@@ -296,10 +296,10 @@ _AGENT_USER = {"runAsNonRoot": True, "runAsUser": AGENT_UID, "runAsGroup": GROUP
 
 
 def _probes(settings: PodSettings) -> Manifest:
-    if not settings.probe_port:
+    if not settings.agent_probe_port:
         return {}
     return {
-        "ports": [{"name": "probes", "containerPort": settings.probe_port}],
+        "ports": [{"name": "probes", "containerPort": settings.agent_probe_port}],
         "livenessProbe": _probe("/livez", every_s=10, failures=6),
         "readinessProbe": _probe("/readyz", every_s=5, failures=2),
     }
