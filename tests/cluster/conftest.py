@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from kubernetes_asyncio import client, config
-from tests.cluster import faults
+from tests.cluster import accounts, faults, whole
 from tests.cluster.kubelet import kubelet as kubelets
 from tests.cluster.kubelet.kubelet import Kubelet
-from tests.cluster.plane import build, credentials
+from tests.cluster.plane import build
 from tests.cluster.plane.control_plane import ControlPlane
 from tests.cluster.pods import Pods
+from tests.cluster.whole import Whole
 
 PACE = 0.02
 """Of the kubelet's back-offs and retries: 10 s are 0.2 s here."""
@@ -78,15 +80,10 @@ async def as_account(
     connection: client.ApiClient, namespace: str, tmp_path: Path
 ) -> Callable[[str], Awaitable[Path]]:
     """Gives a kubeconfig for a service account of the namespace: `await as_account("scaler")`."""
-    core: Any = client.CoreV1Api(connection)
 
     async def write(account: str) -> Path:
-        body = {"spec": {"expirationSeconds": 3600}}
-        made = await core.create_namespaced_service_account_token(account, namespace, body)
-        path, here = tmp_path / f"{account}.kubeconfig", connection.configuration
-        authority = Path(str(here.ssl_ca_cert))
-        path.write_text(credentials.kubeconfig(str(here.host), made.status.token, authority))
-        return path
+        path = tmp_path / f"{account}.kubeconfig"
+        return await accounts.kubeconfig(connection, namespace, account, path)
 
     return write
 
@@ -98,7 +95,7 @@ async def namespace(connection: client.ApiClient) -> AsyncIterator[str]:
     name = f"test-{uuid.uuid4().hex[:8]}"
     await core.create_namespace({"metadata": {"name": name}})
     async with asyncio.timeout(30):
-        while not await _has_account(connection, name):
+        while not await accounts.can_have_pods(connection, name):
             await asyncio.sleep(0.02)
     yield name
     await core.delete_collection_namespaced_pod(name, body={"gracePeriodSeconds": 0})
@@ -109,14 +106,6 @@ async def namespace(connection: client.ApiClient) -> AsyncIterator[str]:
 def made(connection: client.ApiClient, namespace: str) -> Pods:
     """The pods of the namespace: to be created, waited for, deleted."""
     return Pods(connection, namespace)
-
-
-async def _has_account(connection: client.ApiClient, namespace: str) -> bool:
-    """Say whether pods are admitted: old servers want the account's secret to be there, too."""
-    accounts = (await client.CoreV1Api(connection).list_namespaced_service_account(namespace)).items
-    version = await client.VersionApi(connection).get_code()
-    with_secret = int(version.minor.rstrip("+")) < 24
-    return any(account.secrets or not with_secret for account in accounts)
 
 
 @pytest.fixture
@@ -149,3 +138,25 @@ async def through_proxy(
     path = proxy.kubeconfig(token, tmp_path / "kubeconfig")
     async with await config.new_client_from_config(str(path)) as connected:
         yield connected
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_whole(
+    kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Whole]:
+    """A whole installation for all tests of a module, whose tests run in one loop:
+    `pytestmark = pytest.mark.asyncio(loop_scope="module")`.
+    """
+    folder = tmp_path_factory.mktemp("whole")
+    async with whole.running(kubeconfig, folder, pace=PACE) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def installed(shared_whole: Whole) -> AsyncIterator[Whole]:
+    """That installation, in order at first, with nodes and pipelines of the test's own, which go
+    with it; what its processes have said is shown if the test fails.
+    """
+    shared_whole.begin()
+    yield shared_whole
+    await shared_whole.end()

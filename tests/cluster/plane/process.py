@@ -3,16 +3,23 @@
 import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
 
 class Process:
-    """Its output is appended to `<log>`; kill() and start() as often as needed."""
+    """Its output is appended to `<log>`; kill() and start() as often as needed.
 
-    def __init__(self, name: str, command: list[str], log: Path) -> None:
+    Its environment is ours, unless another is given.
+    """
+
+    def __init__(
+        self, name: str, command: list[str], log: Path, environ: Mapping[str, str] | None = None
+    ) -> None:
         self.name, self.command, self.log = name, command, log
+        self.environ = None if environ is None else dict(environ)
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -29,6 +36,7 @@ class Process:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env=self.environ,
             )
 
     @property

@@ -1,0 +1,407 @@
+"""A whole installation on Kubernetes, made as people make it: by the manifests, then by the bootstrap job's code.
+
+Namespaces, accounts and rights are those of `manifests/base`, under names of their own. NATS runs in operator
+mode with what the job has put into Secrets; coordinator and scaler are processes, the scaler under its service
+account; worker pods are the scaler's work, on nodes that a test adds. The store is a directory of this
+machine's, which pods see as a hostPath.
+
+Tests share one. What a test needs of its own, it gets by names: `room()` labels its nodes, to which its
+pipelines' pods go; `end()` removes both.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kubernetes_asyncio import client as kubernetes
+from kubernetes_asyncio import config
+from tests.cluster import accounts
+from tests.cluster.kubelet import kubelet as kubelets
+from tests.cluster.kubelet.images import Image
+from tests.cluster.kubelet.kubelet import Kubelet
+from tests.cluster.kubelet.node import Node
+from tests.cluster.plane import build
+from tests.cluster.plane.process import Process
+from tests.cluster.pods import Pods
+from tests.support.installation import Installation, until
+
+from trunkline.bus import bootstrap as keys
+from trunkline.bus import logins
+from trunkline.bus.accounts import ServerSettings, server_lines
+from trunkline.client import client as clients
+from trunkline.contracts import api, errors, records
+from trunkline.local import credentials
+from trunkline.local.server import NatsServer
+from trunkline.scaler.bootstrap import RESOLVER_DIR
+from trunkline.scaler.kubernetes import bootstrap, pods, secret_shelf
+
+BASE = Path(__file__).parents[2] / "manifests" / "base"
+SERVICES, WORKERS = "trunkline", "trunkline-workers"
+"""The namespaces as the manifests call them."""
+RIGHTS = ("Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+USER_UID = 20002
+ACK_WAIT_S = 3.0
+ROOM = "room"
+"""The label of nodes that says whose they are."""
+
+
+class Server(NatsServer):
+    """A nats-server that knows what the bootstrap job has made, and nobody by a password."""
+
+    def __init__(self, directory: Path, resolver: str, user: Path) -> None:
+        super().__init__(directory, port=0)
+        self._user = user
+        files = credentials.Files(directory)
+        settings = ServerSettings(
+            port=self.credentials.port, store_dir=str(files.store), pid_file=str(files.pid)
+        )
+        block = resolver.replace(RESOLVER_DIR, str(directory / "resolver"))
+        files.config.write_text("\n".join([*server_lines(settings), block]))
+
+    @property
+    def address(self) -> str:
+        """Where it listens; who one is does not stand in it."""
+        return f"nats://127.0.0.1:{self.credentials.port}"
+
+    def url(self, user: str) -> str:
+        """Return the URL by which people log in; services have files of their own."""
+        assert user == "user"
+        return logins.url_of(self.address, self._user)
+
+
+class Whole(Installation):
+    """What a test does with it. Made by `running`."""
+
+    def __init__(
+        self,
+        client: clients.Client,
+        server: Server,
+        kubelet: Kubelet,
+        made: Pods,
+        processes: Mapping[str, Process],
+    ) -> None:
+        super().__init__(kubelet.directory, None, client)
+        self.server, self.kubelet, self.pods = server, kubelet, made
+        self.scaler, self.coordinator = processes["scaler"], processes["coordinator"]
+        """Processes: `kill()`, `start()`, `await asyncio.to_thread(process.stop)`; their environment is
+        `environ`, for the next start."""
+        self.room = ""
+        self._pipelines: list[str] = []
+
+    def begin(self) -> None:
+        """Give what follows a room of its own; start what the test before has left dead."""
+        self.room = f"r{secrets.token_hex(3)}"
+        for each in (self.coordinator, self.scaler):
+            if not each.running:
+                each.start()
+
+    async def end(self) -> None:
+        """Remove pipelines and nodes of the room; print what was said, for a test that has failed."""
+        for each in (self.coordinator, self.scaler):
+            if not each.running:
+                each.start()
+        await self._tell()
+        for name in [each for each in self.kubelet.nodes if each.startswith(f"{self.room}-")]:
+            await self.kubelet.remove_node(name)
+        for name in reversed(self._pipelines):
+            with contextlib.suppress(errors.RequestRefusedError):
+                await self.delete(name)
+        self._pipelines.clear()
+
+    # --- nodes ------------------------------------------------------------------------------------
+
+    async def add_nodes(self, count: int = 1, **of: Any) -> list[Node]:
+        """Add Ready nodes to the room; `kubelet.remove_node(name)`, `node.cordon()` and so on as ever."""
+        labels = {ROOM: self.room, **of.pop("labels", {})}
+        present = sum(1 for each in self.kubelet.nodes if each.startswith(f"{self.room}-"))
+        names = [f"{self.room}-{number}" for number in range(present, present + count)]
+        async with asyncio.TaskGroup() as tasks:
+            added = [
+                tasks.create_task(self.kubelet.add_node(name, labels=labels, **of), name=name)
+                for name in names
+            ]
+        return [each.result() for each in added]
+
+    # --- pipelines and their pods -----------------------------------------------------------------
+
+    def name(self, stem: str) -> str:
+        """Return a name of the room's own for a repo or a pipeline."""
+        return f"{stem}-{self.room}"
+
+    async def pipeline(
+        self, stem: str, script: str, *, repo: str, glob: str = "/*", **more: Any
+    ) -> str:
+        """Apply a pipeline that runs a shell script, in the room; return its name."""
+        name = self.name(stem)
+        transform = {"cmd": ["sh", "-c", script], "image": "users", **more.pop("transform", {})}
+        spec = {
+            "pipeline": {"name": name},
+            "transform": transform,
+            "input": {"pfs": {"repo": repo, "name": "in", "glob": glob}},
+            "parallelism_spec": {"constant": 1},
+            "scheduling_spec": {"node_selector": {ROOM: self.room}},
+            **more,
+        }
+        if name not in self._pipelines:
+            self._pipelines.append(name)
+        await self.apply(spec)
+        return name
+
+    async def new_repo(self, stem: str) -> str:
+        """Create a repo of the room's own; return its name."""
+        name = self.name(stem)
+        await self.repo(name)
+        return name
+
+    async def delete(self, pipeline: str) -> None:
+        """Delete a pipeline, whatever depends on it."""
+        request = api.PipelineDelete(name=pipeline, force=True)
+        await self.client.call("pipeline.delete", request, records.Pipeline)
+
+    async def pods_of(self, pipeline: str) -> list[Any]:
+        """Return a pipeline's pods that are there, those that end among them."""
+        listed = await self.pods.core.list_namespaced_pod(
+            self.pods.namespace, label_selector=pods.SELECTOR
+        )
+        return [
+            each for each in listed.items if each.metadata.annotations[pods.PIPELINE] == pipeline
+        ]
+
+    async def _tell(self) -> None:
+        for process in (self.coordinator, self.scaler):
+            print(f"--- {process.name}", process.tail(), sep="\n")
+        for pipeline in self._pipelines:
+            scaling = await self.scaling(pipeline) if self.coordinator.running else None
+            print(f"--- {pipeline}", scaling, sep="\n")
+            for pod in await self.pods_of(pipeline):
+                for each in pod.status.container_statuses or []:
+                    print(pod.metadata.name, each.name, each.state, each.last_state)
+        for path in sorted(self.kubelet.directory.rglob("containers/*/*.log")):
+            text = path.read_text(errors="replace")
+            print(f"--- {path.relative_to(self.kubelet.directory)}", text[-1000:], sep="\n")
+
+
+@asynccontextmanager
+async def running(
+    kubeconfig: Path,
+    folder: Path,
+    *,
+    pace: float = 1.0,
+    settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[Whole]:
+    """Install on the cluster of an administrator's kubeconfig; leave nothing there.
+
+    Args:
+        kubeconfig: The administrator's.
+        folder: For all files; those of the store among them.
+        pace: Of the kubelet's back-offs.
+        settings: Further variables of the scaler and the coordinator.
+    """
+    name = f"tl-{secrets.token_hex(4)}"
+    workers = f"{name}-workers"
+    folder.chmod(0o755)
+    async with await config.new_client_from_config(str(kubeconfig)) as connection:
+        kubectl = Kubectl(kubeconfig)
+        rights = kubectl.rights(name)
+        kubectl("apply", "-f", "-", given=rights)
+        try:
+            made = Pods(connection, workers)
+            async with asyncio.timeout(30):
+                while not await accounts.can_have_pods(connection, workers):
+                    await asyncio.sleep(0.02)
+            mounted = await _bootstrapped(connection, name, folder)
+            server = Server(
+                folder / "nats",
+                (mounted["nats"] / keys.RESOLVER).read_text(),
+                mounted["user"] / keys.creds_of("user"),
+            )
+            account = await accounts.kubeconfig(
+                connection, name, "trunkline-scaler", folder / "scaler.kubeconfig"
+            )
+            environ = {"KUBECONFIG": str(account), "TRUNKLINE_NAMESPACE": workers}
+            processes = _services(server, mounted, folder, environ, settings or {})
+            async with (
+                _started(server, processes, folder),
+                kubelets.running(connection, pace=pace) as nodes,
+            ):
+                nodes.images["users"] = Image(user=USER_UID)
+                async with clients.connect(server.url("user"), _store(folder)) as client:
+                    whole = Whole(client, server, nodes, made, processes)
+                    await _answers(whole)
+                    yield whole
+                    _nothing_was_refused(folder)
+                processes["scaler"].kill()  # first, so that what goes stays away
+                await made.core.delete_collection_namespaced_pod(
+                    workers, body={"gracePeriodSeconds": 0}
+                )
+        finally:
+            kubectl("delete", "--wait=false", "-f", "-", given=rights)
+
+
+class Kubectl:
+    """Somebody with kubectl and an administrator's rights."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        programs = build.find()
+        program = shutil.which("kubectl") if programs is None else str(programs / "kubectl")
+        assert program is not None
+        self._words = [program, "--kubeconfig", str(kubeconfig)]
+
+    def __call__(self, *words: str, given: str = "") -> str:
+        """Run it; what it says is in the error if it fails."""
+        command = [*self._words, *words]
+        done = subprocess.run(command, check=False, input=given, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def rights(self, name: str) -> str:
+        """Return namespaces, accounts and rights as the manifests have them, under another name."""
+        objects = yaml.safe_load_all(self("kustomize", str(BASE)))
+        chosen = [_renamed(each, name) for each in objects if each["kind"] in RIGHTS]
+        return yaml.safe_dump_all(chosen)
+
+
+def _renamed(each: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an object whose namespaces, and what is of the whole cluster, have names of our own."""
+    namespaces = {SERVICES: name, WORKERS: f"{name}-workers"}
+    metadata, role = each["metadata"], each.get("roleRef", {})
+    if each["kind"] == "Namespace":
+        metadata["name"] = namespaces[metadata["name"]]
+    for place in (metadata, *each.get("subjects", [])):
+        if "namespace" in place:
+            place["namespace"] = namespaces[place["namespace"]]
+    for place in (metadata if each["kind"].startswith("ClusterRole") else {}, role):
+        if place and (place is metadata or role["kind"] == "ClusterRole"):
+            place["name"] = f"{name}-{place['name']}"
+    return each
+
+
+async def _bootstrapped(
+    connection: kubernetes.ApiClient, namespace: str, folder: Path
+) -> dict[str, Path]:
+    """Do the bootstrap job under its account; return a directory per part, as a pod has it mounted."""
+    path = folder / "bootstrap.kubeconfig"
+    await accounts.kubeconfig(connection, namespace, "trunkline-bootstrap", path)
+    async with await config.new_client_from_config(str(path)) as as_job:
+        await bootstrap.run(as_job, namespace)
+    core: Any = kubernetes.CoreV1Api(connection)
+    mounted = {}
+    for secret in secret_shelf.PARTS:
+        found = await core.read_namespaced_secret(secret, namespace)
+        directory = folder / "mounted" / secret
+        directory.mkdir(mode=0o700, parents=True)
+        for key, text in found.data.items():
+            (directory / key).write_bytes(base64.b64decode(text))
+        mounted[secret.removeprefix("trunkline-")] = directory
+    return mounted
+
+
+def _services(
+    server: Server,
+    mounted: Mapping[str, Path],
+    folder: Path,
+    cluster: Mapping[str, str],
+    settings: Mapping[str, str],
+) -> dict[str, Process]:
+    """Return the services' processes with the environments that their Deployments give them."""
+    store = folder / "store"
+    common = {
+        **{key: text for key, text in os.environ.items() if not key.startswith("TRUNKLINE_")},
+        "TRUNKLINE_STORE": _store(folder),
+        "TRUNKLINE_RESYNC_S": "2",
+    }
+    scaler = {
+        "TRUNKLINE_ISSUER_DIR": str(mounted["scaler"]),
+        "TRUNKLINE_ISSUER_URL": _login(server, mounted["scaler"], "issuer"),
+        "TRUNKLINE_AGENT_IMAGE": "ours",
+        "TRUNKLINE_WORKER_NATS_URL": server.address,
+        "TRUNKLINE_STORE_VOLUME": json.dumps({"hostPath": {"path": str(store)}}),
+        "TRUNKLINE_AGENT_PROBE_PORT": "0",  # all pods of a process kubelet share one network
+        "TRUNKLINE_GRACE_S": "20",
+        "TRUNKLINE_STANDBY_COOL_DOWN_S": "1",
+        "TRUNKLINE_CPU_REQUEST": "0.01",
+        "TRUNKLINE_AGENT_CPU_REQUEST": "0.01",
+        "TRUNKLINE_WORKER_ENVIRON": json.dumps({"TRUNKLINE_ACK_WAIT_S": str(ACK_WAIT_S)}),
+        **cluster,
+    }
+    coordinator = {"TRUNKLINE_LOCAL": "false", "TRUNKLINE_ACK_WAIT_S": str(ACK_WAIT_S)}
+    return {
+        name: Process(
+            name,
+            [sys.executable, "-m", f"trunkline.{name}"],
+            folder / f"{name}.log",
+            {**common, **_own(name, server, mounted), **own, **settings},
+        )
+        for name, own in {"coordinator": coordinator, "scaler": scaler}.items()
+    }
+
+
+def _own(name: str, server: Server, mounted: Mapping[str, Path]) -> dict[str, str]:
+    """Return who a service is."""
+    files = mounted[name]
+    return {
+        "TRUNKLINE_CTL_URL": _login(server, files, name),
+        "TRUNKLINE_DATA_URL": _login(server, files, f"{name}-data"),
+        "TRUNKLINE_DATA_KEY": (files / keys.DATA_KEY).read_text(),
+    }
+
+
+def _login(server: Server, files: Path, role: str) -> str:
+    return logins.url_of(server.address, files / keys.creds_of(role))
+
+
+def _store(folder: Path) -> str:
+    return f"file://{folder / 'store'}"
+
+
+@asynccontextmanager
+async def _started(
+    server: Server, processes: Mapping[str, Process], folder: Path
+) -> AsyncIterator[None]:
+    """Run the server and the services, which make files that other users may write beside."""
+    umask = os.umask(0)
+    try:
+        folder.joinpath("store").mkdir(mode=0o777)
+        await server.start()
+        try:
+            for each in processes.values():
+                each.start()
+            yield
+        finally:
+            for each in processes.values():
+                each.kill()
+            await server.kill()
+    finally:
+        os.umask(umask)
+
+
+async def _answers(whole: Whole) -> None:
+    """Return once the coordinator answers."""
+
+    async def look() -> bool:
+        with contextlib.suppress(errors.UnavailableError):
+            await whole.repo("first")
+            return True
+        return False
+
+    await until(look, within_s=30, what="the coordinator's answer")
+
+
+def _nothing_was_refused(folder: Path) -> None:
+    """Assert that the server has counted no violation, of whomever."""
+    lines = (folder / "nats" / "server.log").read_text(errors="replace").splitlines()
+    assert [line for line in lines if "violation" in line.lower()] == []
+
+
+__all__ = ["Kubectl", "Whole", "running"]
