@@ -26,11 +26,21 @@ BEGIN = "<!-- what a real server said: `make docs` -->"
 END = "<!-- end -->"
 
 JOB = "a" * 32
-ROLES = ("user", "coordinator", "scaler", "coordinator-data", "scaler-data", "worker")
+ROLES = (
+    "user",
+    "coordinator",
+    "scaler",
+    "auditor",
+    "coordinator-data",
+    "scaler-data",
+    "auditor-data",
+    "worker",
+)
 OWN, OTHER = ward("p1"), ward("p2")
 HIDDEN = subjects.data_api(WARDS)
 API = "$JS.API"
 SPECS = subjects.bucket_stream(subjects.PIPELINES)
+JOBS = subjects.bucket_stream(subjects.JOBS)
 
 
 class Deed(msgspec.Struct, frozen=True):
@@ -53,6 +63,9 @@ def deeds() -> Iterator[tuple[str, list[Deed]]]:
             Deed("read specs", f"{API}.DIRECT.GET.{SPECS}.$KV.{subjects.PIPELINES}.p1"),
             Deed("follow specs", f"{API}.CONSUMER.CREATE.{SPECS}.x"),
             Deed("write a spec", f"$KV.{subjects.PIPELINES}.p1"),
+            Deed("read jobs", f"{API}.DIRECT.GET.{JOBS}.$KV.{subjects.JOBS}.p1.{JOB}"),
+            Deed("read jobs by a query", f"{API}.DIRECT.GET.{JOBS}"),
+            Deed("follow jobs", f"{API}.CONSUMER.CREATE.{JOBS}.x"),
             Deed("write a job's record", f"$KV.{subjects.JOBS}.p1.{JOB}"),
             Deed("write what the scaler wants", f"$KV.{subjects.SCALING}.p1"),
             Deed("delete or purge a bucket", f"{API}.STREAM.PURGE.{SPECS}"),
@@ -95,6 +108,7 @@ def deeds() -> Iterator[tuple[str, list[Deed]]]:
             Deed("say that somebody is gone", subjects.disconnects(WARDS)),
             Deed("hear the coordinator's inbox", f"{subjects.COORDINATOR_INBOX}.>", listen=True),
             Deed("hear the scaler's inbox", f"{subjects.SCALER_INBOX}.>", listen=True),
+            Deed("hear the auditor's inbox", f"{subjects.AUDITOR_INBOX}.>", listen=True),
             Deed("hear its pipeline's workers' inboxes", subjects.worker_inboxes(OWN), listen=True),
             Deed("hear other workers' inboxes", subjects.worker_inboxes(OTHER), listen=True),
             Deed("hear all workers' inboxes", "_I.worker.>", listen=True),

@@ -34,13 +34,15 @@ class TestServer(NatsServer):
 
     @asynccontextmanager
     async def connect(self, role: str, *, name: str = "") -> AsyncIterator[NatsConnection]:
-        """Connect as `user`, `coordinator`, `coordinator-data`, `scaler` or `scaler-data`."""
+        """Connect as any role but a worker."""
         inbox = {
             "user": subjects.user_inbox("test"),
             "coordinator": subjects.COORDINATOR_INBOX,
             "coordinator-data": subjects.COORDINATOR_INBOX,
             "scaler": subjects.SCALER_INBOX,
             "scaler-data": subjects.SCALER_INBOX,
+            "auditor": subjects.AUDITOR_INBOX,
+            "auditor-data": subjects.AUDITOR_INBOX,
         }[role]
         api = subjects.data_api(WARDS) if role.endswith("-data") else jetstream.API
         async with connect(self.url(role), name=name or role, inbox=inbox, api=api) as connection:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -99,6 +100,8 @@ def test_from_files_to_the_output_of_a_pipeline(trunkline: Command, tmp_path: Pa
 
     waited = trunkline.good("wait", f"texts@{commit}")
     assert f"shout@{commit[:12]} SUCCESS: 2 processed of 2 datums" in waited.out
+    verified = trunkline.good("verify", f"shout@{commit[:8]}")
+    assert re.search(r"^every byte +ok ", verified.out, re.MULTILINE)
     assert trunkline.good("cat", "shout@master:/*").out == "SOME WORDS\nMORE WORDS\n"
     assert trunkline.good("ls", "shout@master").out.splitlines()[1:] == ["/a    11 B", "/b    11 B"]
     trunkline.good("get", "file", "shout@master:/b", "-O", str(tmp_path / "b"))

@@ -40,7 +40,15 @@ ACCEPTED_S = 15.0
 LOOK_S = 0.02
 """Seconds between asks whether it does."""
 
-SERVICE_USERS = ("user", "coordinator", "coordinator-data", "scaler", "scaler-data")
+SERVICE_USERS = (
+    "user",
+    "coordinator",
+    "coordinator-data",
+    "scaler",
+    "scaler-data",
+    "auditor",
+    "auditor-data",
+)
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):

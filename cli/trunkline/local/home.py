@@ -45,6 +45,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """Of NATS, with the user's name and password."""
     store: str
     """Of the object store."""
+    auditor: str = ""
+    """Of NATS for who reads records, and changes nothing; empty where that is not known."""
+    auditor_data: str = ""
+    """The same for outcomes."""
 
 
 class Home:

@@ -37,7 +37,12 @@ def prepare(home: Home, *, port: int | None, store_url: str, settings: Mapping[s
     store = {"TRUNKLINE_STORE": store_url}
     place = {"TRUNKLINE_HOME": str(home.root)}
     return Plan(
-        context=Context(url=made.url("user"), store=store_url),
+        context=Context(
+            url=made.url("user"),
+            store=store_url,
+            auditor=made.url("auditor"),
+            auditor_data=made.url("auditor-data"),
+        ),
         services=(
             Service(
                 name="nats-server",

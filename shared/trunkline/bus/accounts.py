@@ -43,7 +43,7 @@ def render_config(settings: ServerSettings, passwords: Mapping[str, str], wards:
     Args:
         settings: Where it listens and keeps its data.
         passwords: For each user: `user`, `coordinator`, `coordinator-data`, `scaler`,
-            `scaler-data` and `worker.<pipeline>`.
+            `scaler-data`, `auditor`, `auditor-data` and `worker.<pipeline>`.
         wards: The installation's; they stand in what a worker may do.
 
     Raises:

@@ -35,6 +35,8 @@ ROLES = (
     "coordinator-data",
     "scaler",
     "scaler-data",
+    "auditor",
+    "auditor-data",
     "issuer",
     operator.ADMIN,
 )

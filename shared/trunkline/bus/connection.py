@@ -29,7 +29,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
@@ -287,18 +287,28 @@ class NatsConnection:
             UnavailableError: the server did not answer.
         """
         found: dict[str, Stored] = {}
+        async for page in self.pages(stream, subject_filter):
+            for stored in page:
+                found.pop(stored.subject, None)  # so that the order is that of the sequences
+                found[stored.subject] = stored
+        return list(found.values())
+
+    async def pages(self, stream: str, subject_filter: str) -> AsyncIterator[Sequence[Stored]]:
+        """Yield all messages whose subjects match the filter, by sequence, a page at a time.
+
+        Nothing is made on the server for it. Raises as `scan`.
+        """
         subject = f"{jetstream.API}.DIRECT.GET.{stream}"
         first = 1
         while True:
             query = {"batch": SCAN_BATCH, "seq": first, "next_by_subj": subject_filter}
             parts = await self._ask_many(subject, msgspec.json.encode(query), timeout_s=SCAN_S)
-            for part in parts:
-                stored = _stored(part)
-                found.pop(stored.subject, None)  # so that the order is that of the sequences
-                found[stored.subject] = stored
-                first = stored.sequence + 1
-            if len(parts) < SCAN_BATCH:
-                return list(found.values())
+            page = [_stored(part) for part in parts]
+            if page:
+                yield page
+                first = page[-1].sequence + 1
+            if len(page) < SCAN_BATCH:
+                return
 
     async def _ask_again(self, subject: str, data: bytes, *, timeout_s: float) -> Message:
         """Return the answer to a request that may be repeated, within the time."""

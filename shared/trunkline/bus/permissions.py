@@ -26,7 +26,15 @@ from trunkline.contracts import subjects
 from trunkline.contracts.wards import Ward, Wards
 
 Role = Literal[
-    "user", "coordinator", "coordinator-data", "scaler", "scaler-data", "worker", "issuer"
+    "user",
+    "coordinator",
+    "coordinator-data",
+    "scaler",
+    "scaler-data",
+    "auditor",
+    "auditor-data",
+    "worker",
+    "issuer",
 ]
 
 API = "$JS.API"
@@ -56,6 +64,8 @@ def of(role: Role, wards: Wards, pipeline: str | None = None) -> Permissions:
             return _scaler()
         case "scaler-data":
             return _scaler_data(wards)
+        case "auditor" | "auditor-data":
+            return _auditor(role)
         case "worker":
             if pipeline is None:
                 raise ValueError("a worker is one of a pipeline")
@@ -199,6 +209,19 @@ def _scaler_data(wards: Wards) -> Permissions:
             subjects.disconnects(wards),
             subjects.connects(wards),
         ),
+    )
+
+
+def _auditor(role: Literal["auditor", "auditor-data"]) -> Permissions:
+    """Return what it takes to read what jobs have done: no consumer, which would deliver anywhere."""
+    buckets = [subjects.bucket_stream(each) for each in (subjects.JOBS, subjects.COMMITS)]
+    streams = buckets if role == "auditor" else [subjects.OUTCOMES_STREAM]
+    return Permissions(
+        publish=_all(
+            tuple(f"{API}.DIRECT.GET.{each}" for each in streams),
+            tuple(_looking_up(each) for each in streams),
+        ),
+        subscribe=(f"{subjects.AUDITOR_INBOX}.>",),
     )
 
 

@@ -25,6 +25,8 @@ ACCOUNT_OF: dict[permissions.Role, Account] = {
     "scaler": "CTL",
     "coordinator-data": "DATA",
     "scaler-data": "DATA",
+    "auditor": "CTL",
+    "auditor-data": "DATA",
     "worker": "DATA",
     "issuer": "SYS",
 }

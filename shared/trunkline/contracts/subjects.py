@@ -161,6 +161,11 @@ def outcome(ward: Ward, job: str, index: int, generation: int) -> str:
     return f"{_outcomes(ward, job)}.{index}.{generation}"
 
 
+def outcomes_anywhere(pipeline: str, job: str) -> str:
+    """Return the filter for all outcomes of a job, for who does not know the pipeline's ward."""
+    return f"{ROOT}.outcomes.{names.pipeline(pipeline)}.*.{names.commit(job)}.>"
+
+
 def outcomes_of(ward: Ward, job: str) -> str:
     """Return the filter for all outcomes of a job."""
     return f"{_outcomes(ward, job)}.>"
@@ -298,6 +303,8 @@ def user_inbox(user: str) -> str:
 
 COORDINATOR_INBOX = "_I.coordinator"
 SCALER_INBOX = "_I.scaler"
+AUDITOR_INBOX = "_I.auditor"
+"""Of who looks a job over, in CTL and in DATA."""
 ISSUER_INBOX = "_I.issuer"
 """Of who revokes credentials, in SYS."""
 

@@ -39,6 +39,8 @@ def test_nobody_but_users_hears_other_peoples_inboxes() -> None:
         "coordinator-data",
         "scaler",
         "scaler-data",
+        "auditor",
+        "auditor-data",
         "worker",
     ]
     for role in roles:

@@ -92,6 +92,16 @@ def wait(asked: options.Asked, what: str, timeout_s: float) -> None:
     waiting.wait(asked, what, timeout_s)
 
 
+@main.command()
+@click.argument("job")
+@asking
+def verify(asked: options.Asked, job: str) -> None:
+    """Look an ended job over, from streams and store alone: nothing lost, nothing twice."""
+    from trunkline.cli import verifying
+
+    verifying.verify(asked, job)
+
+
 @stop.command("jobs")
 @click.argument("job")
 @asking

@@ -32,6 +32,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
         bootstrap.DATA_KEY,
     ),
     "trunkline-user": (bootstrap.creds_of("user"),),
+    "trunkline-auditor": (bootstrap.creds_of("auditor"), bootstrap.creds_of("auditor-data")),
 }
 REVOCATION: Final = (bootstrap.seed_of(bootstrap.REVOKING), bootstrap.creds_of("issuer"))
 """By what the scaler has workers' credentials ended; without, they end when they expire."""

@@ -1,0 +1,1 @@
+"""What is right about a job's outcomes and output, and what is not."""
