@@ -96,28 +96,44 @@ class Whole(Installation):
         self.scaler, self.coordinator = processes["scaler"], processes["coordinator"]
         """Processes: `kill()`, `start()`, `await asyncio.to_thread(process.stop)`; their environment is
         `environ`, for the next start."""
+        self._environ = dict(self.scaler.environ or {})
         self.room = ""
         self._pipelines: list[str] = []
 
     def begin(self) -> None:
-        """Give what follows a room of its own; start what the test before has left dead."""
+        """Give what follows a room of its own."""
         self.room = f"r{secrets.token_hex(3)}"
-        for each in (self.coordinator, self.scaler):
-            if not each.running:
-                each.start()
 
     async def end(self) -> None:
         """Remove pipelines and nodes of the room; print what was said, for a test that has failed."""
+        await self._tell()
+        if self.scaler.environ != self._environ:
+            self.scaler.kill()
+            self.scaler.environ = dict(self._environ)
         for each in (self.coordinator, self.scaler):
             if not each.running:
                 each.start()
-        await self._tell()
         for name in [each for each in self.kubelet.nodes if each.startswith(f"{self.room}-")]:
             await self.kubelet.remove_node(name)
         for name in reversed(self._pipelines):
             with contextlib.suppress(errors.RequestRefusedError):
                 await self.delete(name)
         self._pipelines.clear()
+
+    async def restart_scaler(self, **environ: str) -> None:
+        """Kill the scaler and start it with further variables, until the test ends."""
+        self.scaler.kill()
+        self.scaler.environ = {**self._environ, **environ}
+        self.scaler.start()
+        await self.scaler_ready()
+
+    async def scaler_ready(self) -> None:
+        """Return once the scaler that was started last has seen all there is."""
+
+        async def look() -> bool:
+            return b'"message":"ready"' in self.scaler.said
+
+        await until(look, within_s=30, what="a scaler that is ready")
 
     # --- nodes ------------------------------------------------------------------------------------
 

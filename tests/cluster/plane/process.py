@@ -20,6 +20,7 @@ class Process:
     ) -> None:
         self.name, self.command, self.log = name, command, log
         self.environ = None if environ is None else dict(environ)
+        self._begun_at = 0
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -30,6 +31,7 @@ class Process:
         still want to say goodbye to the server find it there.
         """
         with self.log.open("ab") as log:
+            self._begun_at = log.tell()
             self._child = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *self.command],
                 stdin=subprocess.DEVNULL,
@@ -50,6 +52,11 @@ class Process:
         assert self._child is not None
         used = psutil.Process(self._child.pid).cpu_times()
         return float(used.user + used.system)
+
+    @property
+    def said(self) -> bytes:
+        """Return what it has written since it was started last."""
+        return self.log.read_bytes()[self._begun_at :]
 
     def kill(self) -> None:
         """Kill it with SIGKILL."""

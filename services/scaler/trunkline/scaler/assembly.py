@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from trunkline.bus import connection, topology
@@ -21,8 +21,16 @@ Connect = Callable[[NatsConnection], AbstractAsyncContextManager[Cluster]]
 """Takes the connection in the account CTL."""
 
 
-async def serve(config: Settings, connect_cluster: Connect) -> None:
-    """Scale and reap until cancelled, or until a connection is closed for good."""
+async def serve(
+    config: Settings, connect_cluster: Connect, problems: Callable[[], Sequence[str]] = tuple
+) -> None:
+    """Scale and reap until cancelled, or until a connection is closed for good.
+
+    Args:
+        config: Of the scaler.
+        connect_cluster: Gives the cluster.
+        problems: What beside the scaler's own keeps the process from its work.
+    """
     wards, inbox = Wards(config.data_key), subjects.SCALER_INBOX
     api = subjects.data_api(wards)
     readiness = probes.Readiness()
@@ -47,7 +55,7 @@ async def serve(config: Settings, connect_cluster: Connect) -> None:
             leases=functools.partial(topology.in_flight, data),
             clock=SystemClock(),
         )
-        readiness.judge_by(lambda: [*ctl.problems, *data.problems, *scaler.problems])
+        readiness.judge_by(lambda: [*ctl.problems, *data.problems, *scaler.problems, *problems()])
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(scaler.run(), name="scaler")
             tasks.create_task(_until_closed(ctl, data), name="until-closed")

@@ -67,7 +67,8 @@ class KubernetesCluster:
         self._pace = Pace(WRITES_PER_S, WRITES_AT_ONCE, clock)
         self._tick = itertools.count(1).__next__
         self._teller = Teller(api, clock)
-        self._owners = Owners(api, clock)
+        self.owners = Owners(api, clock)
+        """Whoever removes one does it here, or pods would be made for one that is gone."""
         self._nodes: Cache[NodeView] = Cache(reading.node, self._node_told)
         self._pods: Cache[PodView] = Cache(reading.pod, self._pod_told)
         self._gone_nodes: set[str] = set()
@@ -75,6 +76,7 @@ class KubernetesCluster:
         """Worker -> uid of its pod."""
         self._events: collections.deque[ClusterEvent] = collections.deque(maxlen=10_000)
         self._happened = asyncio.Event()
+        self._when_gone: Callable[[str], None] = lambda _: None
         self._placements: dict[int, tuple[PipelineSpec, Placement]] = {}
         common = _Common(clock=clock, tick=self._tick, woken=lambda: self._tell(Changed()))
         self._informers = (
@@ -124,6 +126,10 @@ class KubernetesCluster:
         """Return those that have pods."""
         return {each.pipeline for each in self._pods}
 
+    def when_gone(self, call: Callable[[str], None]) -> None:
+        """Call this with a pipeline's name whenever a pod of it is not there any more."""
+        self._when_gone = call
+
     async def listed(self) -> None:
         """Return once nodes and pods have been listed."""
         for each in self._informers:
@@ -153,9 +159,9 @@ class KubernetesCluster:
     async def create(self, worker: WorkerSpec) -> None:
         """Create a worker's pod."""
         try:
-            owner = await self._owners.of(worker.pipeline)
+            owner = await self.owners.of(worker.pipeline)
             pod = pods.worker_pod(worker, self._settings, owner)
-            await self._owners.note(worker.pipeline, pod["metadata"]["annotations"][pods.SPEC_HASH])
+            await self.owners.note(worker.pipeline, pod["metadata"]["annotations"][pods.SPEC_HASH])
             await self._pace.turn()
             made = await self._api.create_pod(pod)
         except WorkerRefusedError as error:
@@ -211,7 +217,7 @@ class KubernetesCluster:
         self._say(pod.pipeline, WARNING if why else NORMAL, reason, text)
 
     def _say(self, pipeline: str, kind: str, reason: str, text: str) -> None:
-        self._teller.say(self._owners.reference(pipeline), kind, reason, text)
+        self._teller.say(self.owners.reference(pipeline), kind, reason, text)
 
     # --- what happens -----------------------------------------------------------------------------
 
@@ -234,6 +240,8 @@ class KubernetesCluster:
             self._uids[after.worker] = after.uid
         elif before is not None and self._uids.get(before.worker) == before.uid:
             del self._uids[before.worker]
+        if before is not None and after is None:
+            self._when_gone(before.pipeline)
         gone = before if after is None else after if after.ended else None
         if gone is None:
             self._tell(Changed())

@@ -4,7 +4,7 @@ The API is reached by the pod's service account, or by the kubeconfig that `KUBE
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,9 @@ from trunkline.scaler import assembly, issuing
 from trunkline.scaler.credentials import Keeper
 from trunkline.scaler.kubernetes import cluster, pods
 from trunkline.scaler.kubernetes.api import Api
-from trunkline.scaler.kubernetes.owners import Owners
 from trunkline.scaler.kubernetes.pod_settings import PodSettings
 from trunkline.scaler.kubernetes.shelf import SecretShelf
-from trunkline.scaler.ports import Cluster
+from trunkline.scaler.ports import Cluster, CredentialIssuer
 from trunkline.scaler.settings import Settings
 from trunkline.scaler.shelves import Directory
 
@@ -44,48 +43,64 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 async def run(environ: Mapping[str, str]) -> None:
     """Scale until cancelled."""
-    own = settings.load(Settings, environ)
-    wards = Wards(own.data_key)
-    pod_settings = settings.load(PodSettings, environ)
-    issuer = settings.load(IssuerSettings, environ)
+    here = Installed(environ)
+    await assembly.serve(here.own, here.connect, problems=lambda: here.problems)
+
+
+class Installed:
+    """What a scaler is told by its environment, and what becomes of it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.own = settings.load(Settings, environ)
+        self._pods = settings.load(PodSettings, environ)
+        self._issuer = settings.load(IssuerSettings, environ)
+        self._kept: Kept | None = None
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """What keeps credentials from being kept."""
+        return self._kept.keeper.problems if self._kept else ()
 
     @asynccontextmanager
-    async def connect(ctl: NatsConnection) -> AsyncIterator[Cluster]:
-        clock, shelf = SystemClock(), Directory(Path(issuer.issuer_dir))
+    async def connect(self, ctl: NatsConnection) -> AsyncIterator[Cluster]:
+        """Yield the cluster, and keep its workers' credentials."""
+        given, clock, wards = self._issuer, SystemClock(), Wards(self.own.data_key)
+        shelf = Directory(Path(given.issuer_dir))
         async with (
-            await _connection(environ) as connection,
+            await _connection(self._environ) as connection,
             issuing.opened(
-                shelf,
-                wards,
-                url=issuer.issuer_url,
-                clock=clock,
-                life_s=issuer.credentials_life_s,
-            ) as issues,
-            cluster.connect(connection, pod_settings, clock) as made,
+                shelf, wards, url=given.issuer_url, clock=clock, life_s=given.credentials_life_s
+            ) as issuer,
+            cluster.connect(connection, self._pods, clock) as made,
         ):
-            api = Api(connection, pod_settings.namespace, pods.SELECTOR)
-            keeper = Kept(SecretShelf(api, Owners(api, clock), wards), made)
+            api = Api(connection, self._pods.namespace, pods.SELECTOR)
+            self._kept = Kept(issuer, SecretShelf(api, made.owners, wards), made)
             table = KvTable(ctl, subjects.PIPELINES, records.Pipeline)
             async with asyncio.TaskGroup() as tasks:
-                keeping = tasks.create_task(keeper.run(issues, table), name="keep-credentials")
+                keeping = tasks.create_task(self._kept.run(table), name="keep-credentials")
                 try:
                     yield made
                 finally:
                     keeping.cancel()
 
-    await assembly.serve(own, connect)
-
 
 class Kept:
     """The credentials of all pipelines that there are, or that have pods."""
 
-    def __init__(self, shelf: SecretShelf, made: cluster.KubernetesCluster) -> None:
-        self._shelf, self._cluster = shelf, made
+    def __init__(
+        self,
+        issuer: CredentialIssuer,
+        shelf: SecretShelf,
+        made: cluster.KubernetesCluster,
+    ) -> None:
+        self._cluster = made
         self._names: set[str] = set()
+        self.keeper = Keeper(issuer, shelf, wanted=self._wanted, clock=SystemClock())
+        made.when_gone(self._gone)
 
-    async def run(self, issuer: issuing.JwtIssuer, table: Table[records.Pipeline]) -> None:
+    async def run(self, table: Table[records.Pipeline]) -> None:
         """Keep them for ever. Nothing is revoked before all pipelines and pods are known."""
-        keeper = Keeper(issuer, self._shelf, wanted=self._wanted, clock=SystemClock())
         await self._cluster.listed()
         async with table.watch() as batches, asyncio.TaskGroup() as tasks:
             begun = False
@@ -95,10 +110,15 @@ class Kept:
                         continue
                     there = entry.value is not None and entry.value.spec is not None
                     (self._names.add if there else self._names.discard)(entry.key)
-                keeper.wake()
+                self.keeper.wake()
                 if not begun:
                     begun = True
-                    tasks.create_task(keeper.run(), name="credentials")
+                    tasks.create_task(self.keeper.run(), name="credentials")
+
+    def _gone(self, pipeline: str) -> None:
+        """Look again if that was the last pod of a pipeline that is no more: its login is to end."""
+        if pipeline not in self._wanted():
+            self.keeper.wake()
 
     def _wanted(self) -> set[str]:
         return self._names | self._cluster.pipelines()

@@ -1,7 +1,9 @@
 """Workers' credentials in Secrets, one for each pipeline, which belong to the pipeline's ConfigMap.
 
 What is known of a credential beside its text stands in annotations, so whoever starts reads no secret to
-know what is due. Removing goes by the ConfigMap: all that belongs to it goes, too.
+know what is due. Removing goes by the ConfigMap: all that belongs to it goes, too, but only some time later. So
+a Secret is disowned then: a pipeline of the same name that comes before it is gone is not held to have one. A
+death before that leaves it as if it were held, and it is removed again.
 """
 
 from collections.abc import Mapping
@@ -42,10 +44,13 @@ class SecretShelf:
 
     async def remove(self, pipeline: str) -> None:
         """Delete a pipeline's ConfigMap, and with it its Secret."""
+        name = object_names.credentials_name(pipeline)
         try:
             await self._owners.remove(pipeline)
+            await self._api.patch_secret(name, {"metadata": {"annotations": {pods.PIPELINE: None}}})
         except ApiError as error:
-            raise ClusterUnavailableError("secrets of workers", str(error)) from error
+            if error.status != 404:
+                raise ClusterUnavailableError("secrets of workers", str(error)) from error
 
     async def _put(self, pipeline: str, made: Credentials) -> None:
         owner = await self._owners.of(pipeline)
