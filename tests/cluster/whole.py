@@ -41,7 +41,6 @@ from trunkline.bus import logins
 from trunkline.bus.accounts import ServerSettings, server_lines
 from trunkline.client import client as clients
 from trunkline.contracts import api, errors, records
-from trunkline.local import credentials
 from trunkline.local.server import NatsServer
 from trunkline.scaler.bootstrap import RESOLVER_DIR
 from trunkline.scaler.kubernetes import bootstrap, pods, secret_shelf
@@ -62,7 +61,7 @@ class Server(NatsServer):
     def __init__(self, directory: Path, resolver: str, user: Path) -> None:
         super().__init__(directory, port=0)
         self._user = user
-        files = credentials.Files(directory)
+        files = self.files
         settings = ServerSettings(
             port=self.credentials.port, store_dir=str(files.store), pid_file=str(files.pid)
         )

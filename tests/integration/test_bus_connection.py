@@ -12,7 +12,7 @@ from trunkline.bus import accounts
 from trunkline.bus.connection import NatsConnection, connect
 from trunkline.bus.ports import Message
 from trunkline.contracts import errors, subjects
-from trunkline.local import credentials
+from trunkline.local import server_files
 
 
 async def test_a_request_over_accounts_is_answered(nats_server: TestServer) -> None:
@@ -181,7 +181,7 @@ async def test_a_user_that_is_taken_away_and_given_back_comes_back(
     nats_server: TestServer,
 ) -> None:
     async with asyncio.timeout(10), nats_server.connect_worker("p1") as worker:
-        files = credentials.Files(nats_server.directory)
+        files = server_files.Files(nats_server.directory).server()
         with_worker = files.config.read_text()
         settings = accounts.ServerSettings(
             port=nats_server.credentials.port, store_dir=str(files.store), pid_file=str(files.pid)

@@ -13,7 +13,7 @@ from tests.support.wards import ward
 from trunkline.bus import probe
 from trunkline.bus.connection import connect
 from trunkline.contracts import errors, subjects
-from trunkline.local import credentials, server
+from trunkline.local import credentials, server, server_files
 
 
 async def test_a_server_starts_in_less_than_half_a_second(nats_server: TestServer) -> None:
@@ -79,7 +79,7 @@ async def test_a_configuration_that_was_not_written_is_written_again(
     nats_server: TestServer,
 ) -> None:
     """1. credentials.json has the worker. 2. The writer died before server.conf and SIGHUP."""
-    files = credentials.Files(nats_server.directory)
+    files = server_files.Files(nats_server.directory).server()
     before = files.config.read_bytes()
     await nats_server.kill()
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
@@ -95,7 +95,7 @@ async def test_a_process_that_inherited_the_servers_number_is_left_alone(
 ) -> None:
     await nats_server.kill()
     sleeper = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=-1)
-    files = credentials.Files(nats_server.directory)
+    files = server_files.Files(nats_server.directory).server()
     files.pid.write_text(str(sleeper.pid))
     assert not nats_server.reload()
     assert sleeper.returncode is None
@@ -104,8 +104,8 @@ async def test_a_process_that_inherited_the_servers_number_is_left_alone(
 
 
 async def test_files_with_passwords_are_private(nats_server: TestServer) -> None:
-    files = credentials.Files(nats_server.directory)
-    for path in (files.credentials, files.config):
+    files = server_files.Files(nats_server.directory)
+    for path in (files.credentials, files.server().config):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

@@ -71,7 +71,7 @@ async def test_the_reaper_believes_the_signed_tags_and_nothing_that_a_client_say
     """
     login = logins.Login(await operator_server.issuer.worker_url("spoofer"))
     async with arrivals(operator_server) as heard:
-        reader, writer = await asyncio.open_connection(login.host, login.port)
+        reader, writer = await asyncio.open_connection(*login.places[0])
         info = json.loads((await reader.readuntil(b"\r\n")).partition(b" ")[2])
         said = {"user": "worker.victim", "name": "w-0", **login.answer(info["nonce"])}
         writer.write(f"CONNECT {json.dumps({'verbose': False, **said})}\r\nPING\r\n".encode())

@@ -18,7 +18,7 @@ from tests.support.nats import TestServer
 from tests.support.wards import DATA_KEY, ward
 
 from trunkline.contracts import api, subjects
-from trunkline.local import credentials
+from trunkline.local import server_files
 from trunkline.local.home import Home
 from trunkline.runtime import probes
 
@@ -115,7 +115,7 @@ def urls(server: TestServer, role: str) -> dict[str, str]:
 
 def forbid(server: TestServer, *needed: str) -> None:
     """Have the server refuse these subjects to everybody: its configuration is not what we make."""
-    files = credentials.Files(server.directory)
+    files = server_files.Files(server.directory).server()
     text = files.config.read_text()
     for subject in needed:
         assert subject in text

@@ -191,7 +191,11 @@ async def until(look: Callable[[], Awaitable[T | None]], *, what: str, within_s:
 
 @asynccontextmanager
 async def running(
-    *, nodes: int = 2, store: str | None = None, settings: Mapping[str, str] | None = None
+    *,
+    nodes: int = 2,
+    servers: int | None = None,
+    store: str | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Installation]:
     """Start an installation; print its logs' ends if the test fails; leave nothing behind.
 
@@ -202,7 +206,7 @@ async def running(
     try:
         async with (
             stacks.running(
-                home, nodes=nodes, port=0, store=store, settings=settings or {}
+                home, nodes=nodes, port=0, servers=servers, store=store, settings=settings or {}
             ) as stack,
             clients.connect(stack.url, stack.store) as client,
         ):
@@ -221,10 +225,13 @@ def identifier() -> str:
 
 
 def _nothing_was_refused(home: Path) -> None:
-    """Assert that the server has counted no violation, of whomever."""
-    log = (home / "logs" / "nats-server.log").read_text(errors="replace")
-    assert "Server is ready" in log
-    assert [line for line in log.splitlines() if "violation" in line.lower()] == []
+    """Assert that the servers have counted no violation, of whomever."""
+    logs = list((home / "logs").glob("nats-server*.log"))
+    assert logs
+    for log in logs:
+        text = log.read_text(errors="replace")
+        assert "Server is ready" in text
+        assert [line for line in text.splitlines() if "violation" in line.lower()] == []
 
 
 def _tell(home: Path) -> None:

@@ -11,8 +11,9 @@ from trunkline.bus import jetstream, topology
 from trunkline.bus.accounts import worker_user
 from trunkline.bus.connection import NatsConnection, connect
 from trunkline.contracts import subjects
-from trunkline.local.credentials import Credentials, LocalIssuer
+from trunkline.local.credentials import LocalIssuer
 from trunkline.local.server import NatsServer
+from trunkline.local.server_files import Credentials
 from trunkline.runtime.private import write_private
 
 

@@ -8,7 +8,6 @@ from tests.support.wards import DATA_KEY, ward
 
 from trunkline.bus import accounts, bootstrap, jwts, logins, operator
 from trunkline.bus.jwts import Creds, Key
-from trunkline.local import credentials
 from trunkline.runtime.private import write_private
 from trunkline.scaler.shelves import Directory
 
@@ -64,7 +63,7 @@ class OperatorServer(TestServer):
             new_secret=lambda: DATA_KEY,
             rotate=rotate,
         )
-        files = credentials.Files(self.directory)
+        files = self.files
         lines = accounts.server_lines(
             accounts.ServerSettings(
                 port=self.credentials.port, store_dir=str(files.store), pid_file=str(files.pid)

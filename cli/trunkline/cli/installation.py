@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 
 import click
 
@@ -32,27 +33,34 @@ class NoStopError(errors.UnavailableError):
 
 
 def up(
-    home: str | None, *, nodes: int | None, port: int | None, store: str | None, detach: bool
+    home: str | None,
+    *,
+    nodes: int | None,
+    port: int | None,
+    servers: int | None,
+    store: str | None,
+    detach: bool,
 ) -> None:
     """Run an installation until Ctrl-C, or leave it running."""
     place = session.home_of(home)
     with session.reporting():
         if detach:
-            _detached(place, nodes, port, store)
+            asked = {"--nodes": nodes, "--port": port, "--servers": servers, "--store": store}
+            _detached(place, {name: value for name, value in asked.items() if value is not None})
         else:
-            stopping.run(stack.serve(place, nodes=nodes, port=port, store=store, tell=_tell))
+            stopping.run(
+                stack.serve(place, nodes=nodes, port=port, servers=servers, store=store, tell=_tell)
+            )
 
 
-def _detached(home: homes.Home, nodes: int | None, port: int | None, store: str | None) -> None:
+def _detached(home: homes.Home, options: Mapping[str, object]) -> None:
     """Start a supervisor that outlives this process, and wait until it is up."""
     pid = home.supervisor()
     if pid:
         raise stack.AlreadyRunningError(home.root, str(pid))
     home.make()
     command = [sys.executable, "-m", "trunkline.local", "--home", str(home.root)]
-    command += [] if nodes is None else ["--nodes", str(nodes)]
-    command += [] if port is None else ["--port", str(port)]
-    command += [] if store is None else ["--store", store]
+    command += [str(each) for option in options.items() for each in option]
     log = home.logs / "supervisor.log"
     begin = log.stat().st_size if log.exists() else 0
     with log.open("ab") as out:

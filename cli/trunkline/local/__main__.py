@@ -20,13 +20,21 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=homes.default_root(os.environ))
     parser.add_argument("--nodes", type=int)
     parser.add_argument("--port", type=int)
+    parser.add_argument("--servers", type=int)
     parser.add_argument("--store", default=os.environ.get("TRUNKLINE_STORE") or None)
     asked = parser.parse_args()
     logs.configure("supervisor")
     home = homes.Home(asked.home)
     try:
         stopping.run(
-            stack.serve(home, nodes=asked.nodes, port=asked.port, store=asked.store, tell=log.info)
+            stack.serve(
+                home,
+                nodes=asked.nodes,
+                port=asked.port,
+                servers=asked.servers,
+                store=asked.store,
+                tell=log.info,
+            )
         )
     except* errors.TrunklineError as group:
         for error in group.exceptions:

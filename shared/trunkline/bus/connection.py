@@ -272,7 +272,7 @@ class NatsConnection:
             try:
                 return jetstream.decode_answer(verb, answer.data)
             except jetstream.JetStreamError as error:
-                if error.err_code not in jetstream.NOT_NOW:
+                if not error.passing:
                     raise
                 if rest < BUSY_S:
                     raise errors.UnavailableError(verb, str(error)) from error
@@ -421,11 +421,11 @@ class NatsConnection:
     async def open(self, url: str) -> None:
         """Connect, however long that takes; raise ValueError if the url is none of NATS'."""
         login = Login(url)
-        by_file: dict[str, Any] = {}
+        who: dict[str, Any] = {"user": login.user or None, "password": login.password or None}
         if login.file is not None:
-            by_file = {"signature_cb": login.sign, "user_jwt_cb": login.jwt}
+            who = {"signature_cb": login.sign, "user_jwt_cb": login.jwt}
         await self._wire.connect(
-            login.server,
+            list(login.servers),  # nats-py tries them in an order of chance, now and at each loss
             name=self.name,
             inbox_prefix=self._inbox,
             error_cb=self._on_error,
@@ -436,7 +436,7 @@ class NatsConnection:
             max_reconnect_attempts=-1,
             reconnect_time_wait=RECONNECT_S[0],  # type: ignore[arg-type]
             pending_size=0,
-            **by_file,
+            **who,
         )
         if login.file is not None:
             self._login = login

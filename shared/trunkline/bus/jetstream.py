@@ -24,8 +24,11 @@ BATCHES_TOO_MANY = 10211
 """Of fast ingest: the stream takes none, has given this one up, or has as many as it may."""
 NO_RESPONDERS = 0
 """For an answer without data: no server, or no stream, listens; it has no code of its own."""
-NOT_NOW = frozenset({10004, 10005, 10008, 10009, 10023, MSG_ID_IN_PROCESS})
-"""The cluster has no leader, no resources or no answer at this instant: ask again."""
+NOT_NOW = frozenset({10004, 10005, 10008, 10009, 10023, 10118, 10119, MSG_ID_IN_PROCESS})
+"""The cluster has no leader, no resources, no answer or not the right server at this instant: ask again."""
+
+
+_UNAVAILABLE = 503
 
 
 class JetStreamError(errors.TrunklineError):
@@ -34,6 +37,11 @@ class JetStreamError(errors.TrunklineError):
     def __init__(self, verb: str, code: int, err_code: int, description: str) -> None:
         super().__init__(f"JetStream refused {errors.shown(verb)}: {description} ({err_code})")
         self.verb, self.code, self.err_code, self.description = verb, code, err_code, description
+
+    @property
+    def passing(self) -> bool:
+        """Whether to ask again: in a cluster servers and leaders come and go, with many codes for it."""
+        return self.code == _UNAVAILABLE or self.err_code in NOT_NOW
 
 
 class NoRespondersError(errors.UnavailableError):

@@ -3,6 +3,10 @@
     nats://user:password@host:port      users of a configuration
     nats://host:port?creds=/path        signed claims and a seed, in a file
 
+Several servers of one cluster stand one after the other, with commas between them, as other clients of
+NATS take them too: `nats://user:password@host:1,nats://user:password@host:2`. Who we are is the same at
+each; what stands before a file's name belongs to all of them.
+
 The file is read whenever a connection is made, so that it may be renewed while the process runs (a
 mounted Secret is: its path leads somewhere else from one instant to the next). Claims and signature of
 one login come of one reading.
@@ -11,11 +15,12 @@ one login come of one reading.
 import base64
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlencode, urlsplit
 
 from trunkline.bus import jwts
 from trunkline.contracts import errors
 
+PORT = 4222
 EXPIRING = 5 / 6
 """The part of its life after which a credential should have been renewed: it is due at two thirds."""
 
@@ -31,16 +36,19 @@ class Login:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if not parts.hostname:
+        servers, _, query = url.partition("?")
+        parts = [urlsplit(each) for each in servers.split(",")]
+        if not all(each.hostname for each in parts):
             message = f"{_without_password(url)!r} is no NATS url"
             raise ValueError(message)
-        self.host, self.port = parts.hostname, parts.port or 4222
-        self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
-        named = parse_qs(parts.query).get("creds", [""])[0]
+        self.servers = tuple(f"{each.scheme}://{_place(each)}" for each in parts)
+        """Their URLs, without who we are."""
+        self.places = tuple((each.hostname or "", each.port or PORT) for each in parts)
+        """Host and port of each."""
+        self.user = unquote(parts[0].username or "")
+        self.password = unquote(parts[0].password or "")
+        named = parse_qs(query).get("creds", [""])[0]
         self.file = Path(named) if named else None
-        self.server = urlunsplit(parts._replace(query=""))
-        """The URL without the file's name."""
         self._used: jwts.Creds | None = None
 
     def sign(self, nonce: str) -> bytes:
@@ -55,7 +63,7 @@ class Login:
     def answer(self, nonce: str) -> dict[str, Any]:
         """Return what a handshake says of who we are."""
         if self.file is None:
-            return {"user": self._user, "pass": self._password}
+            return {"user": self.user, "pass": self.password}
         return {"sig": self.sign(nonce).decode(), "jwt": self.jwt().decode()}
 
     @property
@@ -87,10 +95,14 @@ class Login:
 
 
 def url_of(server: str, file: Path) -> str:
-    """Return the URL that names a file of credentials."""
-    parts = urlsplit(server)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=host, query=urlencode({"creds": str(file)})))
+    """Return the URL of the same servers that names a file of credentials."""
+    servers = (urlsplit(each) for each in server.partition("?")[0].split(","))
+    bare = ",".join(f"{each.scheme}://{_place(each)}" for each in servers)
+    return f"{bare}?{urlencode({'creds': str(file)})}"
+
+
+def _place(parts: SplitResult) -> str:
+    return parts.netloc.rpartition("@")[2]
 
 
 def _without_password(url: str) -> str:

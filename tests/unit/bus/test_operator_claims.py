@@ -60,7 +60,7 @@ def test_a_file_of_credentials_is_read_as_it_was_written(tmp_path: Path) -> None
     path = tmp_path / "a b&c.creds"
     path.write_text(creds.text())
     login = logins.Login(logins.url_of("nats://u:p@host:1", path))
-    assert (login.host, login.port, login.server) == ("host", 1, "nats://host:1")
+    assert (login.places, login.servers) == ((("host", 1),), ("nats://host:1",))
     said = login.answer("nonce")
     assert said["jwt"] == creds.jwt
     assert login.problems(349) == []

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from trunkline.contracts.attempts import CHARGE_AFTER_S
 from trunkline.contracts.messages import Claim, Held
 from trunkline.scaler.core.reaping import (
+    DEAF_S,
     FORGET_S,
     SILENT_S,
     Charge,
@@ -213,7 +214,30 @@ def test_the_sweep_finds_who_is_neither_listed_nor_connected_nor_heard() -> None
 
 
 def test_the_sweep_leaves_connected_workers_alone() -> None:
-    assert living().handle(Tick(1000.0, [])) == []
+    assert living().handle(Tick(DEAF_S, [])) == []
+
+
+def test_the_death_of_a_worker_and_of_its_server_at_once_is_swept() -> None:
+    """A server that is killed tells of no connection that it had."""
+    assert "Charge" in kinds(living().handle(Tick(DEAF_S + 1, [])))
+
+
+def test_a_connection_to_a_server_that_was_killed_does_not_count_for_ever() -> None:
+    """1. The worker is on server `s`, which is killed, and tells nobody. 2. The worker comes to server
+    `t`, and drops what it has not begun. 3. It is killed there: the first connection hides nothing.
+    """
+    state = living()
+    assert kinds(state.handle(Connected(KEY, "t/1", 1.0))) == ["Nak", "Nak"]
+    effects = state.handle(Disconnected(KEY, "t/1", "Client Closed", 2.0))
+    assert kinds(effects) == ["Charge", "Close", "Reaped"]
+
+
+def test_a_worker_that_has_changed_servers_is_there_whichever_tells_first() -> None:
+    """It logs in anew with renewed credentials, at another server, before it leaves the first one."""
+    state = living(claim())
+    assert state.handle(Connected(KEY, "t/1", 1.0)) == []
+    assert lost(state, 1.1) == []
+    assert state.claim(KEY) is not None
 
 
 def test_memory_is_given_back() -> None:

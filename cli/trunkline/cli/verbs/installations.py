@@ -20,6 +20,11 @@ def version() -> None:
 @click.option("--nodes", type=click.IntRange(0), help="Logical nodes; kept as they are if not set.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Of NATS; 4222 if that is free.")
 @click.option(
+    "--servers",
+    type=click.Choice(["1", "3"]),
+    help="Of NATS; with 3 one may be lost. As many as it was made with if not set.",
+)
+@click.option(
     "--store",
     envvar="TRUNKLINE_STORE",
     metavar="URL",
@@ -27,12 +32,25 @@ def version() -> None:
 )
 @click.option("--detach", "-d", is_flag=True, help="Return once it is up, and leave it running.")
 def up(
-    home: str | None, nodes: int | None, port: int | None, store: str | None, *, detach: bool
+    home: str | None,
+    nodes: int | None,
+    port: int | None,
+    servers: str | None,
+    store: str | None,
+    *,
+    detach: bool,
 ) -> None:
     """Run an installation on this machine until Ctrl-C."""
     from trunkline.cli import installation
 
-    installation.up(home, nodes=nodes, port=port, store=store, detach=detach)
+    installation.up(
+        home,
+        nodes=nodes,
+        port=port,
+        servers=int(servers) if servers else None,
+        store=store,
+        detach=detach,
+    )
 
 
 @main.command()

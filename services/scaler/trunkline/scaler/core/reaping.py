@@ -35,6 +35,9 @@ Key = tuple[str, str]
 
 SILENT_S = HEARTBEAT_S + 1.0
 """Seconds without a claim after which a worker that is neither listed nor connected is swept."""
+DEAF_S = 30.0
+"""Seconds without a claim after which what is known of a worker's connections counts no more: a server
+that is there would have ended them, so it was lost itself, with all that it had to say."""
 FORGET_S = 60.0
 """Seconds after which a worker that is gone is no longer remembered."""
 
@@ -261,6 +264,9 @@ class Reaping:
         """A worker that reconnects drops what it has not begun: give that back for it."""
         known = self._known.setdefault(event.key, _Known(heard_s=event.now_s))
         told_again = not event.new or event.connection in known.connections
+        if not told_again:
+            # it has one at a time, and a server that was killed never says that the former is gone
+            known.connections.clear()
         known.connections.add(event.connection)
         if known.claim is None or told_again:
             return []
@@ -305,6 +311,8 @@ class Reaping:
                 del self._gone[which]
         for key, known in list(self._known.items()):
             silent_s = event.now_s - known.heard_s
+            if silent_s > DEAF_S:
+                known.connections.clear()
             if known.claim is None:
                 if silent_s > FORGET_S and not known.connections:
                     del self._known[key]

@@ -1,0 +1,141 @@
+"""Three NATS servers keep three copies of everything: each fault of theirs in the middle of a job.
+
+The job's result must be exact each time: an outcome for each datum, none twice, and the bytes that
+an undisturbed run gives. Nobody is told of anything: all clients find the servers again by themselves.
+"""
+
+import asyncio
+import hashlib
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.support import installation, nats_servers
+from tests.support.installation import Installation
+from tests.support.nats_servers import NUMBERS, Servers
+
+from trunkline.contracts import attempts, subjects
+
+pytestmark = [pytest.mark.nats, pytest.mark.timeout(200)]
+
+WORK = {
+    "pipeline": {"name": "upper"},
+    "transform": {
+        "cmd": ["/bin/sh"],
+        "stdin": [
+            'sleep 0.03; for f in "$PFS"/in/*; do tr a-z A-Z <"$f" >"$PFS/out/${f##*/}"; done'
+        ],
+    },
+    "parallelism_spec": {"constant": 4},
+    "input": {"pfs": {"repo": "in", "glob": "/*"}},
+}
+DATUMS = 600
+
+
+def words(count: int) -> dict[str, bytes]:
+    return {f"/w{number:05}": f"word {number}\n".encode() for number in range(count)}
+
+
+@asynccontextmanager
+async def working() -> AsyncIterator[tuple[Installation, Servers]]:
+    """An installation on three servers, with four workers that wait for data."""
+    async with (
+        installation.running(nodes=4, servers=3) as here,
+        nats_servers.watched(here) as servers,
+    ):
+        await here.repo("in")
+        await here.apply(WORK)
+        await here.workers("upper", 4)
+        yield here, servers
+
+
+def undisturbed(contents: Mapping[str, bytes]) -> dict[str, str]:
+    """Return path -> sha256 of what comes out, worked out without Trunkline."""
+    return {path: hashlib.sha256(data.upper()).hexdigest() for path, data in contents.items()}
+
+
+async def exact(here: Installation, job: str, contents: Mapping[str, bytes]) -> None:
+    """Wait for the job's end and compare it with an undisturbed run."""
+    ended = await here.succeeded("upper", job, within_s=120)
+    assert ended.total == ended.counts.processed == len(contents)
+    views = await here.datums("upper", job)
+    assert [view.index for view in views] == list(range(len(contents)))
+    assert {view.state for view in views} == {"PROCESSED"}
+    assert await here.content("upper", job) == undisturbed(contents)
+
+
+async def charged(here: Installation, job: str) -> list[attempts.Attempt]:
+    recorded = await here.attempts("upper", job)
+    return [each for each in recorded if each.cause in attempts.CHARGED]
+
+
+async def test_a_job_survives_the_kill_of_the_servers_that_lead():
+    contents = words(DATUMS)
+    async with working() as (here, servers):
+        job = await here.put("in", contents)
+        await here.listed("upper", job, DATUMS // 10)
+        await servers.restart(await servers.leader(subjects.OUTCOMES_STREAM), signal.SIGKILL)
+        await servers.restart(servers.meta_leader(), signal.SIGKILL)
+        await servers.restart(await servers.leader(subjects.datums_stream("upper")), signal.SIGKILL)
+        await exact(here, job, contents)
+        assert await charged(here, job) == []
+
+
+async def test_three_rolling_restarts_under_load_charge_nobody():
+    contents: dict[str, bytes] = {}
+    jobs: list[str] = []
+    async with working() as (here, servers), asyncio.TaskGroup() as tasks:
+
+        async def load() -> None:
+            while True:
+                more = {f"{path}-{len(jobs)}": data for path, data in words(100).items()}
+                contents.update(more)
+                jobs.append(await here.put("in", more))
+                await here.succeeded("upper", jobs[-1], within_s=100)
+
+        loading = tasks.create_task(load(), name="load")
+        for _ in range(3):
+            for number in NUMBERS:
+                await servers.restart(number)
+        ended = len(jobs)
+        await installation.until(
+            lambda: asyncio.sleep(0, len(jobs) > ended), what="a job after the last restart"
+        )
+        loading.cancel()
+        for each in jobs[:ended]:
+            job = await here.job("upper", each)
+            assert job.counts.processed == 100
+            assert job.total == 100 + job.counts.skipped
+            assert await charged(here, each) == []
+        first = dict(list(contents.items())[: 100 * ended])
+        assert await here.content("upper", jobs[ended - 1]) == undisturbed(first)
+
+
+async def test_a_server_that_is_cut_off_holds_up_nobody_for_good():
+    contents = words(DATUMS)
+    async with working() as (here, servers):
+        job = await here.put("in", contents)
+        await here.listed("upper", job, DATUMS // 10)
+        silent = await servers.leader(subjects.datums_stream("upper"))
+        servers.kill(silent, signal.SIGSTOP)
+        await exact(here, job, contents)
+        servers.kill(silent, signal.SIGCONT)
+        await servers.whole()
+        again = await here.put("in", {"/after": b"that\n"})
+        await here.succeeded("upper", again)
+
+
+async def test_all_servers_may_be_killed_at_once():
+    contents = words(DATUMS)
+    async with working() as (here, servers):
+        job = await here.put("in", contents)
+        await here.listed("upper", job, DATUMS // 10)
+        starts = {number: servers.starts(number) for number in NUMBERS}
+        for number in NUMBERS:
+            servers.kill(number)
+        async with asyncio.timeout(30):
+            for number in NUMBERS:
+                await servers.restarted(number, starts[number])
+        await exact(here, job, contents)
+        assert await charged(here, job) == []
