@@ -8,6 +8,8 @@ UV ?= $(shell command -v uv || { test -x $(BIN)/uv && echo $(BIN)/uv; })
 # How many tests run at once, and what else pytest is told.
 JOBS ?= 2
 ARGS ?=
+# Where nothing compiled may be kept, as many images say, each of hundreds of processes compiles all anew.
+unexport PYTHONDONTWRITEBYTECODE
 # Where the demo keeps its state, and what it counts: some hundreds of files, or `all`.
 DEMO_HOME ?= .demo
 DEMO_FILES ?= 600

@@ -56,11 +56,11 @@ async def twice(site: Site, job: records.Job, at: int) -> str:
     return faults.trace[-1]
 
 
-Story = Callable[[Site, str, int | None], Awaitable[int]]
-"""Plays on a pipeline of its own, dying at a point; returns how many points there were."""
+Story = Callable[[Site, str, int | None], Awaitable[list[str]]]
+"""Plays on a pipeline of its own, dying at a point; returns the names of the points, if it was not to die."""
 
 
-async def story_of_success(site: Site, pipeline: str, at: int | None) -> int:
+async def story_of_success(site: Site, pipeline: str, at: int | None) -> list[str]:
     log = {path: await support.stored(site.store, "/log", path) for path in AFTER}
 
     def work(task: DatumTask) -> Outcome:
@@ -85,7 +85,7 @@ async def story_of_success(site: Site, pipeline: str, at: int | None) -> int:
     return points
 
 
-async def story_of_failure(site: Site, pipeline: str, at: int | None) -> int:
+async def story_of_failure(site: Site, pipeline: str, at: int | None) -> list[str]:
     def work(task: DatumTask) -> Outcome:
         return failed(task) if task.index == 1 else done(task)
 
@@ -101,7 +101,7 @@ async def story_of_failure(site: Site, pipeline: str, at: int | None) -> int:
     return points
 
 
-async def story_of_a_kill(site: Site, pipeline: str, at: int | None) -> int:
+async def story_of_a_kill(site: Site, pipeline: str, at: int | None) -> list[str]:
     job = await site.job(pipeline, await site.commit("in", lines(3)))
     async with support.process(site) as process, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(process.runner.run(pipeline, job.id), name="job")
@@ -128,7 +128,7 @@ async def story_of_a_kill(site: Site, pipeline: str, at: int | None) -> int:
     return points
 
 
-async def story_of_a_restart(site: Site, pipeline: str, at: int | None) -> int:
+async def story_of_a_restart(site: Site, pipeline: str, at: int | None) -> list[str]:
     """The record asks for a new outcome of a datum that had ended, and of one that had not."""
     work = partial(_but, 1)
     job = await site.job(pipeline, await site.commit("in", lines(2)))
@@ -159,14 +159,14 @@ def _but(index: int, task: DatumTask) -> Outcome | None:
     return done(task) if task.index != index or task.generation > 1 else None
 
 
-async def played(site: Site, job: records.Job, at: int | None) -> int:
-    """Run the job with a crash at the point, or without one; return the number of points."""
+async def played(site: Site, job: records.Job, at: int | None) -> list[str]:
+    """Run the job with a crash at the point, or without one; return the names of the points then."""
     if at is not None:
         await twice(site, job, at)
-        return at
+        return []
     faults = Faults()
     await driven(site, job, faults)
-    return faults.points
+    return faults.trace
 
 
 async def put_away(site: Site, job: records.Job, jobs: int) -> None:
@@ -212,17 +212,22 @@ async def test_a_job_whose_output_is_on_the_branch_succeeds_whatever_is_lost_by_
     await put_away(site, job, 2)
 
 
+# Just before an effect nothing is left that was not there just after the one before, unless something
+# else went on meanwhile: so most of what can be found is found by the latter.
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize("moment", ["after", pytest.param("before", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "story", [story_of_success, story_of_failure, story_of_a_kill, story_of_a_restart]
 )
 async def test_a_crash_at_any_instant_changes_nothing_of_what_is_left(
-    site: Site, story: Story
+    site: Site, story: Story, moment: str
 ) -> None:
     await site.server.declare("whole")
     points = await story(site, "whole", None)
-    assert points > 20
-    for at in range(points):
+    assert len(points) > 20
+    for at, point in enumerate(points):
+        if at and not point.startswith(moment):
+            continue
         pipeline = f"crash{at}"
         await site.server.declare(pipeline)
         await story(site, pipeline, at)

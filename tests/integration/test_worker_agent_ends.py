@@ -61,7 +61,7 @@ async def tell_to_drain(lab: Lab, worker: str, incarnation: str = "") -> None:
 
 
 async def test_a_worker_that_is_told_to_stop_finishes_and_gives_back_the_rest(lab: Lab) -> None:
-    ticket = await lab.shell(f"{QUICK} || sleep 0.5")
+    ticket = await lab.shell(f"{QUICK} || test $TRUNKLINE_WORKER = w2 || sleep 0.5")
     tasks = (await lab.datums(ticket, 10 + 9))[10:]
     worker = await lab.worker("w1", ticket, prefetch=4, ahead_s=600, give_back_s=60)
     await lab.claim("w1", lambda claim: running(claim) == 10 and len(claim.held) >= 5)

@@ -5,14 +5,13 @@ import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-import pytest
-from tests.support.simulated import LoopClock
+from tests.support.simulated import TIME, LoopClock
 
 from trunkline.contracts import errors
 from trunkline.scaler.credentials import Keeper
 from trunkline.scaler.ports import ClusterUnavailableError, Credentials, Held
 
-pytestmark = pytest.mark.looptime
+pytestmark = TIME
 
 HOUR_S = 3600.0
 LIFE_S = 24 * HOUR_S

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.support.jobs import CrashError, Faults
-from tests.support.simulated import LoopClock, MemoryBus, MemoryTable
+from tests.support.simulated import TIME, LoopClock, MemoryBus, MemoryTable
 
 from trunkline.contracts import errors, names, records, spec
 from trunkline.contracts.states import PipelineState
@@ -24,7 +24,7 @@ from trunkline.coordinator.ticking import Ticking
 from trunkline.storage import manifests
 from trunkline.storage.store import Store, open_store
 
-pytestmark = pytest.mark.looptime
+pytestmark = TIME
 
 WRITES = ("create", "update", "put")
 DAY = 24 * 3600

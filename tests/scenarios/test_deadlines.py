@@ -5,7 +5,7 @@ import contextlib
 
 import msgspec
 import pytest
-from tests.support.simulated import LoopClock, MemoryTable
+from tests.support.simulated import TIME, LoopClock, MemoryTable
 
 from trunkline.contracts import records, spec
 from trunkline.contracts.states import JobState
@@ -13,7 +13,7 @@ from trunkline.coordinator.deadlines import Deadlines
 from trunkline.coordinator.jobs import JobStore
 from trunkline.coordinator.tables import job_key
 
-pytestmark = pytest.mark.looptime
+pytestmark = TIME
 
 HOUR = 3600
 P, ID = "edges", "a" * 32

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.simulated import World
+from tests.support.simulated import TIME, World
 
 from trunkline.contracts import messages, subjects
 from trunkline.contracts.attempts import Ledger
 from trunkline.contracts.states import Cause
 
-pytestmark = pytest.mark.looptime
+pytestmark = TIME
 
 HOUR_S = 3600.0
 

@@ -214,7 +214,7 @@ async def running(
                 yield Installation(home, stack, client)
                 _nothing_was_refused(home)
             except BaseException:
-                _tell(home)
+                print(last_words(home))
                 raise
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -234,8 +234,11 @@ def _nothing_was_refused(home: Path) -> None:
         assert [line for line in text.splitlines() if "violation" in line.lower()] == []
 
 
-def _tell(home: Path) -> None:
+def last_words(home: Path) -> str:
+    """Return the ends of an installation's logs."""
+    told: list[str] = []
     for log in sorted((home / "logs").rglob("*.log")):
         lines = log.read_text(errors="replace").splitlines()[-40:]
         if lines:
-            print(f"--- {log.relative_to(home)}", *lines, sep="\n")
+            told += (f"--- {log.relative_to(home)}", *lines)
+    return "\n".join(told)

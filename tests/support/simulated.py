@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
+import pytest
 from tests.support.wards import DATA_KEY, WARDS, ward
 
 from trunkline.bus.ports import Acked, Entry, Message, Stored
@@ -27,6 +28,11 @@ from trunkline.scaler.service import Scaler
 from trunkline.scaler.settings import Settings
 
 R = TypeVar("R", bound=msgspec.Struct)
+
+
+TIME = pytest.mark.looptime(noop_cycles=1)
+"""For tests in it. What is simulated wakes at once, so the loop need not idle dozens of times to be
+sure of that before it moves the clock."""
 
 
 class LoopClock:

@@ -1,6 +1,5 @@
 """The number of workers follows the specs, the nodes and, with standby, the work."""
 
-import pytest
 from tests.support import installation
 
 NAP = {
@@ -9,18 +8,23 @@ NAP = {
 }
 
 
-@pytest.mark.parametrize(
-    ("parallelism", "count"),
-    [({"coefficient": 0.5}, 5), ({"coefficient": 2.0}, 20), (None, 10), ({"constant": 3}, 3)],
-)
-async def test_ten_nodes_give(parallelism, count):
+TEN_NODES_GIVE = {
+    "half": ({"parallelism_spec": {"coefficient": 0.5}}, 5),
+    "double": ({"parallelism_spec": {"coefficient": 2.0}}, 20),
+    "plain": ({}, 10),
+    "three": ({"parallelism_spec": {"constant": 3}}, 3),
+}
+
+
+async def test_a_spec_and_ten_nodes_give_the_number_of_workers():
     async with installation.running(nodes=10) as here:
         await here.repo("in")
-        spec = {**NAP, "pipeline": {"name": "nap"}}
-        await here.apply(spec if parallelism is None else {**spec, "parallelism_spec": parallelism})
-        scaling = await here.workers("nap", count)
-        assert scaling.cap == scaling.want == count
-        assert "10 nodes" in scaling.reason or parallelism == {"constant": 3}
+        for name, (parallelism, _) in TEN_NODES_GIVE.items():
+            await here.apply({**NAP, "pipeline": {"name": name}, **parallelism})
+        for name, (_, count) in TEN_NODES_GIVE.items():
+            scaling = await here.workers(name, count)
+            assert scaling.cap == scaling.want == count
+            assert "10 nodes" in scaling.reason or name == "three"
 
 
 async def test_workers_follow_the_nodes_at_once(record_property):
