@@ -37,7 +37,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from trunkline.bus import jetstream
-from trunkline.bus.connection import TRY_S, NatsConnection
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.repeats import TRY_S
 from trunkline.bus.wire import Violation
 from trunkline.contracts import errors
 

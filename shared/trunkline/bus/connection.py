@@ -33,12 +33,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
-from nats.aio.msg import Msg
 
 from trunkline.bus import headers as header_block
 from trunkline.bus import jetstream
 from trunkline.bus.logins import Login
+from trunkline.bus.nats_py import Msg
 from trunkline.bus.ports import Message, Stored
+from trunkline.bus.refusals import Refusals
+from trunkline.bus.repeats import BUSY_S, Repeats
 from trunkline.bus.requests import Requests
 from trunkline.bus.wire import Handler, Violation, Wire
 from trunkline.contracts import errors
@@ -52,15 +54,9 @@ PING_S = 5
 """Seconds between pings; the third unanswered one ends the connection."""
 RECONNECT_S = 0.05, 0.5
 """Seconds between tries to connect: at first, and at most."""
-TRY_S = 2.0
-"""Seconds after which a request that may be repeated is repeated, though nothing was lost."""
-BUSY_S = 0.1
-"""Seconds to wait when the server says that it cannot do it right now."""
 LOOK_S = 1.0
 """Seconds between looks at the file of credentials: a kilobyte. Who holds the same file is told of
 others at other times (a kubelet's, for each pod), so not all log in at once."""
-UNPUBLISHED = 1000
-"""Refused subjects that are remembered."""
 SCAN_BATCH = 1000
 """Messages of one direct get; the server sends 1,024 at most."""
 SCAN_S = 10.0
@@ -77,18 +73,14 @@ class NatsConnection:
         self._inbox = f"{inbox}.{self.unique()}"
         self._wire = Wire(on_lost=self._lost, on_violation=self._violated)
         self._requests = Requests(self._wire, self._inbox)
-        self._violations = 0
-        self._refused: set[str] = set()
-        """Subjects, lower-cased, that may not be subscribed to."""
-        self._unpublished: dict[str, bool] = {}
-        """Subjects, lower-cased, that may not be published to: whether that was told."""
-        self._violation_callbacks: set[Callable[[Violation], bool]] = set()
+        self._refusals = Refusals()
         self._loss_callbacks: set[Callable[[], None]] = set()
         self._reconnect_callbacks: set[Callable[[], None]] = set()
         self._login: Login | None = None
         self._look: asyncio.TimerHandle | None = None
         self._up = asyncio.Event()
         self._closed = asyncio.Event()
+        self.repeats = Repeats(self._requests, self.until_connected, self._closed)
         self._failed_tries = 0
 
     # --- what ports.Connection promises -----------------------------------------------------------
@@ -106,7 +98,7 @@ class NatsConnection:
     @property
     def violations(self) -> int:
         """How many subjects the server has refused."""
-        return self._violations
+        return self._refusals.count
 
     @property
     def problems(self) -> list[str]:
@@ -118,19 +110,15 @@ class NatsConnection:
             found += self._login.problems(time.time_ns() / 1e9)
         if self._wire.silent:
             found.append(f"NATS does not answer {self.name}")
-        if self._violations:
-            found.append(
-                f"NATS has refused {self._violations} subjects to {self.name}: see its log"
-            )
+        if self.violations:
+            found.append(f"NATS has refused {self.violations} subjects to {self.name}: see its log")
         return found
 
     async def publish(
         self, subject: str, data: bytes, *, headers: Mapping[str, str] | None = None
     ) -> None:
         """Send without waiting, unless very much waits for the socket already."""
-        if self._unpublished and subject.lower() in self._unpublished:
-            self._unpublished[subject.lower()] = True
-            raise errors.PermissionViolationError(subject)
+        self._refusals.before_publish(subject)
         self._wire.send(subject, data, headers=header_block.encode(headers) if headers else b"")
         if self._wire.crowded:
             await self.flush()
@@ -166,12 +154,11 @@ class NatsConnection:
             except Exception:  # the outermost loop of whatever the message asks for
                 log.exception("handler failed", extra={"subject": errors.shown(subject)})
 
-        self._refused.discard(subject.lower())
+        self._refusals.before_subscribe(subject)
         await self._wire.subscribe(subject, cb=take)
         while not await self.barrier():
             await self.until_connected()
-        if subject.lower() in self._refused:
-            raise errors.PermissionViolationError(subject)
+        self._refusals.after_subscribe(subject)
 
     def on_reconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back after each reconnect; return what ends that."""
@@ -179,7 +166,7 @@ class NatsConnection:
 
     async def last(self, stream: str, subject: str, *, timeout_s: float = 5.0) -> Stored | None:
         """Return a stream's last message on exactly this subject, or None."""
-        answer = await self._ask_again(
+        answer = await self.repeats.ask(
             f"{jetstream.API}.DIRECT.GET.{stream}.{subject}", b"", timeout_s=timeout_s
         )
         return _stored(answer) if "Status" not in answer.headers else None
@@ -188,10 +175,7 @@ class NatsConnection:
         """Return once the server has everything that was published."""
         if not await self.barrier():
             raise errors.UnavailableError("NATS", "the connection was lost")
-        for subject, told in self._unpublished.items():
-            if not told:
-                self._unpublished[subject] = True
-                raise errors.PermissionViolationError(subject)
+        self._refusals.after_flush()
 
     async def closed(self) -> None:
         """Return once the connection is closed for good."""
@@ -239,7 +223,7 @@ class NatsConnection:
 
         It returns whether the subject is its own, so that whoever waits for it is told.
         """
-        return _register(self._violation_callbacks, callback)
+        return _register(self._refusals.callbacks, callback)
 
     async def until_connected(self) -> None:
         """Return once connected; raise UnavailableError when closed for good."""
@@ -268,7 +252,7 @@ class NatsConnection:
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
             rest = deadline - asyncio.get_running_loop().time()
-            answer = await self._ask_again(f"{self._api}.{verb}", data, timeout_s=rest)
+            answer = await self.repeats.ask(f"{self._api}.{verb}", data, timeout_s=rest)
             try:
                 return jetstream.decode_answer(verb, answer.data)
             except jetstream.JetStreamError as error:
@@ -302,47 +286,15 @@ class NatsConnection:
         first = 1
         while True:
             query = {"batch": SCAN_BATCH, "seq": first, "next_by_subj": subject_filter}
-            parts = await self._ask_many(subject, msgspec.json.encode(query), timeout_s=SCAN_S)
+            parts = await self.repeats.ask_many(
+                subject, msgspec.json.encode(query), timeout_s=SCAN_S
+            )
             page = [_stored(part) for part in parts]
             if page:
                 yield page
                 first = page[-1].sequence + 1
             if len(page) < SCAN_BATCH:
                 return
-
-    async def _ask_again(self, subject: str, data: bytes, *, timeout_s: float) -> Message:
-        """Return the answer to a request that may be repeated, within the time."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while True:
-            try:
-                return await self._requests.ask(
-                    subject, data, b"", min(TRY_S, max(deadline - loop.time(), 0.0))
-                )
-            except errors.UnavailableError as error:
-                await self.before_repeat(error, deadline)
-
-    async def _ask_many(self, subject: str, data: bytes, *, timeout_s: float) -> list[Message]:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while True:
-            try:
-                return await self._requests.ask_many(subject, data, timeout_s)
-            except errors.UnavailableError as error:
-                await self.before_repeat(error, deadline)
-
-    async def before_repeat(self, error: errors.UnavailableError, deadline: float) -> None:
-        """Wait until repeating may help; raise the error if it cannot before the deadline."""
-        loop = asyncio.get_running_loop()
-        if loop.time() >= deadline or self._closed.is_set():
-            raise error
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self.until_connected()
-                if isinstance(error, jetstream.NoRespondersError):
-                    await asyncio.sleep(BUSY_S)  # a server that has just come up
-        except TimeoutError:
-            raise error from None
 
     # --- events of the wire -----------------------------------------------------------------------
 
@@ -355,22 +307,7 @@ class NatsConnection:
             callback()
 
     def _violated(self, violation: Violation) -> None:
-        self._violations += 1
-        log.error(
-            "permission violation",
-            extra={
-                "connection": self.name,
-                "kind": violation.kind,
-                "subject": errors.shown(violation.subject),
-            },
-        )
-        if violation.kind == "subscription":
-            self._refused.add(violation.subject)
-        told = self._requests.violated(violation)
-        for callback in tuple(self._violation_callbacks):
-            told = callback(violation) or told
-        if violation.kind != "subscription" and len(self._unpublished) < UNPUBLISHED:
-            self._unpublished.setdefault(violation.subject, told)
+        self._refusals.add(self.name, violation, told=self._requests.violated(violation))
 
     async def _on_error(self, error: Exception) -> None:
         if self._wire.is_connected or self._wire.is_closed:
@@ -398,7 +335,7 @@ class NatsConnection:
 
     async def _on_reconnected(self) -> None:
         self._wire.drop_retired()
-        self._unpublished.clear()  # another server may know better
+        self._refusals.at_another_server()
         self._came_up()
         for callback in tuple(self._reconnect_callbacks):
             callback()

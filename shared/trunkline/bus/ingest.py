@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator
 from trunkline.bus import headers as header_block
 from trunkline.bus import jetstream
 from trunkline.bus.batches import Batch, Batches, Entry
-from trunkline.bus.connection import BUSY_S, NatsConnection
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.repeats import BUSY_S
 from trunkline.bus.wire import Violation
 from trunkline.contracts import errors
 

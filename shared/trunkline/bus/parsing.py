@@ -8,8 +8,7 @@ which may be while `parse` waits for a control line to be dealt with: what is le
 
 from collections.abc import Awaitable, Callable
 
-from nats.errors import ProtocolError
-from nats.protocol import parser
+from trunkline.bus.nats_py import ProtocolError, parser
 
 LINE_MAX_BYTES = 1 << 16
 """Far above the longest line that a server sends: most have 4 KB at most, INFO some more."""

@@ -21,8 +21,9 @@ import msgspec
 
 from trunkline.bus import headers as header_block
 from trunkline.bus import jetstream
-from trunkline.bus.connection import BUSY_S, TRY_S, NatsConnection
+from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Acked
+from trunkline.bus.repeats import BUSY_S, TRY_S
 from trunkline.contracts import errors, subjects
 
 _decode = msgspec.json.Decoder(jetstream.PubAck).decode
@@ -79,7 +80,7 @@ class Window:
                     timeout_s=min(TRY_S, put.deadline - loop.time()),
                 )
             except errors.UnavailableError as error:
-                await self._connection.before_repeat(error, put.deadline)
+                await self._connection.repeats.before_next(error, put.deadline)
                 repeated = True
                 continue
             ack = _decode(answer.data)

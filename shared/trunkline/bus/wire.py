@@ -27,12 +27,8 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
-from nats.aio.client import Client, Srv
-from nats.aio.subscription import Subscription
-from nats.aio.transport import Transport
-from nats.errors import Error, ProtocolError
-
 from trunkline.bus import jetstream
+from trunkline.bus.nats_py import Client, Error, ProtocolError, Srv, Subscription, Transport
 from trunkline.bus.parsing import Parser
 from trunkline.contracts import errors
 
