@@ -5,7 +5,6 @@ import contextlib
 import os
 import re
 import signal
-from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -69,70 +68,6 @@ async def test_words_of_500_files_are_counted_by_pods(site: Site, kubelet: Kubel
     for name in names:
         await site.pods.until(name, pods.running)
         assert kubelet.log(site.pods.namespace, name, "user") == ""
-
-
-SNOOP = """
-exec > /pfs/out/seen 2>&1
-env
-cat /proc/*/environ /proc/*/cmdline /proc/*/maps | tr '\\0' '\\n'
-ls -lR /run /trunkline /var/run /home 2>/dev/null
-cat $(find / -xdev -maxdepth 6 \\( -name '*creds*' -o -name '*ward*' -o -name token \\) -type f -not -path '/usr/*') /dev/null
-cat /run/secrets/*/* /var/run/secrets/*/*/* /home/trunkline/* /run/trunkline/*
-ls -l /proc/1/fd /proc/1/root /proc/1/cwd; cat /proc/1/environ /proc/1/mem
-ls /home/trunkline/scratch && echo LEAK scratch
-touch /run/trunkline/x && echo LEAK run
-touch /trunkline/x && echo LEAK tools
-python3 - <<'P'
-import os, socket
-for path in ("/run/trunkline/agent.sock",):
-    try:
-        s = socket.socket(socket.AF_UNIX); s.connect(path); print("LEAK socket")
-    except OSError as error:
-        print("socket:", error)
-for pid in filter(str.isdigit, os.listdir("/proc")):
-    try:
-        os.pidfd_open(int(pid))
-        if int(pid) not in (os.getpid(), os.getppid(), 1): print("process", pid, open(f"/proc/{pid}/cmdline").read())
-    except OSError as error:
-        print(error)
-try:
-    n = socket.create_connection(("127.0.0.1", PORT)); n.recv(4096)
-    n.sendall(b'CONNECT {"verbose":true,"pedantic":false}\\r\\nSUB > 1\\r\\nPING\\r\\n')
-    print("nats:", n.recv(4096))
-except OSError as error:
-    print("nats:", error)
-P
-for n in KILL STOP TERM; do kill -$n 1; done
-true
-"""
-
-
-async def test_user_code_sees_no_credential_and_reaches_neither_agent_nor_server(
-    site: Site,
-) -> None:
-    """By environment, files, processes, sockets; and what it does to the shim has no effect."""
-    script = SNOOP.replace("PORT", str(site.server.credentials.port))
-    said = {
-        "cmd": ["sh"],
-        "stdin": script.splitlines(),
-    }  # so the words looked for stand in no arguments
-    spec = await site.pipeline("snoop", "", transform=said)
-    (name,) = await site.start(spec)
-    job = await site.put("texts", {"/a": b"a"})
-    await site.succeeded("snoop", job)
-    seen = (await read(site, "snoop"))["/seen"].decode(errors="replace")
-    told = await site.pods.core.read_namespaced_secret(
-        "trunkline-snoop-worker-creds", site.pods.namespace
-    )
-    secrets = [b64decode(text).decode() for text in told.data.values()]
-    hidden = [line for text in secrets for line in text.splitlines() if len(line) > 12]
-    assert len(hidden) > 2
-    for word in ("LEAK", "TRUNKLINE_DATA_URL", "TRUNKLINE_STORE", str(site.store), *hidden):
-        assert word not in seen, [line for line in seen.splitlines() if word in line]
-    assert "socket: [Errno" in seen
-    assert "Authorization" in seen
-    found = await site.pods.until(name, pods.running)
-    assert [pods.status(found, each).restart_count for each in ("user", "agent")] == [0, 0]
 
 
 HUNGRY = "sh -c 'exec tail /dev/zero'; exit $?"

@@ -18,7 +18,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -89,9 +89,13 @@ class Whole(Installation):
         kubelet: Kubelet,
         made: Pods,
         processes: Mapping[str, Process],
+        kubectl: "Kubectl",
+        secrets: Sequence[str],
     ) -> None:
         super().__init__(kubelet.directory, None, client)
-        self.server, self.kubelet, self.pods = server, kubelet, made
+        self.server, self.kubelet, self.pods, self.kubectl = server, kubelet, made, kubectl
+        self.secrets = list(secrets)
+        """All texts that the bootstrap job has made for anybody."""
         self.scaler, self.coordinator = processes["scaler"], processes["coordinator"]
         """Processes: `kill()`, `start()`, `await asyncio.to_thread(process.stop)`; their environment is
         `environ`, for the next start."""
@@ -252,7 +256,7 @@ async def running(
             ):
                 nodes.images["users"] = Image(user=USER_UID)
                 async with clients.connect(server.url("user"), _store(folder)) as client:
-                    whole = Whole(client, server, nodes, made, processes)
+                    whole = Whole(client, server, nodes, made, processes, kubectl, _texts(mounted))
                     await _answers(whole)
                     yield whole
                     _nothing_was_refused(folder)
@@ -320,6 +324,10 @@ async def _bootstrapped(
             (directory / key).write_bytes(base64.b64decode(text))
         mounted[secret.removeprefix("trunkline-")] = directory
     return mounted
+
+
+def _texts(mounted: Mapping[str, Path]) -> list[str]:
+    return [path.read_text() for each in mounted.values() for path in each.iterdir()]
 
 
 def _services(
