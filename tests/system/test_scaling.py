@@ -1,5 +1,7 @@
 """The number of workers follows the specs, the nodes and, with standby, the work."""
 
+from typing import Any
+
 from tests.support import installation
 
 NAP = {
@@ -8,7 +10,7 @@ NAP = {
 }
 
 
-TEN_NODES_GIVE = {
+TEN_NODES_GIVE: dict[str, tuple[dict[str, Any], int]] = {
     "half": ({"parallelism_spec": {"coefficient": 0.5}}, 5),
     "double": ({"parallelism_spec": {"coefficient": 2.0}}, 20),
     "plain": ({}, 10),
