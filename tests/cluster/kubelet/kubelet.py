@@ -31,6 +31,8 @@ from tests.cluster.kubelet.pod import PodLife
 from tests.cluster.kubelet.statuses import Object
 
 CAPACITY: Mapping[str, str] = {"cpu": "8", "memory": "32Gi", "pods": "110"}
+IN_A_HURRY = 0.02
+"""A pace of back-offs and retries: 10 s are 0.2 s."""
 _RELIST_S = 0.2
 
 
