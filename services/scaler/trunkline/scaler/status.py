@@ -46,6 +46,7 @@ class Status:
         self._latest[scaling.pipeline] = scaling
         if before is None or _decided(before) != _decided(scaling) or any(acts.values()):
             self._events.append(self._event(before, scaling, acts))
+            self._changed.set()
         if scaling != before:
             self._changed.set()
 
@@ -66,8 +67,8 @@ class Status:
             if entry.pipeline not in pipelines:
                 self._latest.setdefault(entry.pipeline, None)
         while True:
+            self._changed.clear()  # first: what is noted while we write must not be passed over
             due_s = await self._write_due()
-            self._changed.clear()
             try:
                 async with asyncio.timeout(due_s):
                     await self._changed.wait()
