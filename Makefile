@@ -33,10 +33,10 @@ STATIC = $(BIN)/python -m ziglang cc -std=c11 -Os -s -static -ffunction-sections
 CHECKED := -std=c11 -O2 -Wall -Wextra -Werror -Wshadow -Wconversion
 SANITIZED := $(CHECKED) -g -fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: help venv shim shim-tests demo clean-demo test test-slow test-nats test-cluster test-store bench profile check check-shim lock lock-check docs clean
+.PHONY: help venv shim shim-tests demo clean-demo test test-slow test-nats test-cluster test-store bench bench-cluster profile check check-shim lock lock-check docs clean
 
 help:  ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; name one by PYTHON=...")'
@@ -103,6 +103,9 @@ test-store: $(VENV)/.store  ## Run the tests of the object store on a real S3 (S
 
 bench: $(VENV)/.dev  ## Measure w1 to w5 against what one would take instead; ARGS="--only w1,big,storm --runs 1 --peers ray,dask", --help
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-cluster: $(VENV)/.dev  ## Measure the scaler with 100 nodes and 200 pods on a real API server; ARGS="--quiet-s 60", --help
+	@$(BIN)/python -m bench.cluster $(ARGS)
 
 profile: $(VENV)/.dev  ## Tell where the CPU time of a datum goes; ARGS=w2 for one that is a process
 	@$(BIN)/python -m bench.profile $(ARGS)

@@ -45,9 +45,11 @@ class ContainerLife:
         terms: Terms,
         laid_out: Callable[[], Awaitable[tuple[Known, dict[str, Path]]]],
         changed: Callable[[], None],
+        *,
+        init: bool,
     ) -> None:
         self.spec, self._pod, self._directory, self._terms = spec, pod, directory, terms
-        self._laid_out, self._changed = laid_out, changed
+        self._laid_out, self._changed, self._init = laid_out, changed, init
         self.record = statuses.Container(name=spec["name"], image=spec["image"])
         self.sandbox: sandbox.Sandbox | None = None
         """What runs of it now."""
@@ -100,6 +102,9 @@ class ContainerLife:
         container = f"process://{uuid.uuid4().hex}"
         if not image.runs:
             self._now(self.record.runs(container, again=False))
+            if self._init:
+                self._now(self.record.ended(0, "Completed"))
+                return 0
             await asyncio.Event().wait()
         plan = await self._configure(image)
         again, self._starts = self._starts > 0, self._starts + 1

@@ -30,7 +30,7 @@ class Image:
     """The user id where the pod asks for none."""
     workdir: str = "/"
     runs: bool = True
-    """False: nothing is run, the container just is; for pods by the hundred."""
+    """False: nothing is run, the container just is, and an init step is done; for pods by the hundred."""
 
 
 DEBIAN = Image()

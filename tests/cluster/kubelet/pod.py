@@ -40,8 +40,8 @@ class PodLife:
         self._began = statuses.stamp()
         self._changed, self._told_to_go = asyncio.Event(), asyncio.Event()
         self._deleted = asyncio.Event()
-        self._inits = self._containers(pod["spec"].get("initContainers", []))
-        self._mains = self._containers(pod["spec"]["containers"])
+        self._inits = self._containers(pod["spec"].get("initContainers", []), init=True)
+        self._mains = self._containers(pod["spec"]["containers"], init=False)
         self._grace_s, self._forgotten = 0.0, False
         self._ending: asyncio.Timeout | None = None
         self._last_words: Object = {}
@@ -188,7 +188,7 @@ class PodLife:
         )
         return written | self._last_words
 
-    def _containers(self, specs: list[Object]) -> list[ContainerLife]:
+    def _containers(self, specs: list[Object], *, init: bool) -> list[ContainerLife]:
         return [
             ContainerLife(
                 spec,
@@ -197,6 +197,7 @@ class PodLife:
                 self._terms,
                 self._lay_out,
                 self._changed.set,
+                init=init,
             )
             for spec in specs
         ]

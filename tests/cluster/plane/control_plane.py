@@ -9,6 +9,7 @@ the controllers and the scheduler connect again by themselves.
 """
 
 import asyncio
+import json
 import shutil
 import socket
 import ssl
@@ -38,10 +39,15 @@ _NO_CONTROLLERS = [
 
 
 class ControlPlane:
-    """`with ControlPlane(programs) as plane`: ready when entered, gone when left."""
+    """`with ControlPlane(programs) as plane`: ready when entered, gone when left.
 
-    def __init__(self, programs: Path) -> None:
-        self._programs = programs
+    Args:
+        programs: Where they lie.
+        audited: Whether the API server writes each request that it has answered into `audit_log`.
+    """
+
+    def __init__(self, programs: Path, *, audited: bool = False) -> None:
+        self._programs, self._audited = programs, audited
         memory = Path("/dev/shm")
         place = memory if memory.is_dir() else Path(tempfile.gettempdir())
         self.directory = leftovers.make(place, "plane")
@@ -83,6 +89,11 @@ class ControlPlane:
     def kubectl(self) -> Path:
         """The client program that was built with it."""
         return self._programs / "kubectl"
+
+    @property
+    def audit_log(self) -> Path:
+        """A line of JSON for each request: who, what, when. Empty unless `audited`."""
+        return self.directory / "audit.log"
 
     def kill_api_server(self) -> None:
         """Kill it; what it knows is in etcd."""
@@ -152,6 +163,7 @@ class ControlPlane:
         files = self.credentials
         issuer = "https://trunkline-tests"
         return [
+            *(self._audit() if self._audited else ()),
             f"--etcd-servers={etcd}",
             "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1",
@@ -168,6 +180,19 @@ class ControlPlane:
             f"--api-audiences={issuer}",
             "--service-cluster-ip-range=10.96.0.0/16",
         ]
+
+    def _audit(self) -> list[str]:
+        """Return what has each request written down, its own components' excepted."""
+        inner = ["system:apiserver", "system:kube-scheduler", "system:kube-controller-manager"]
+        policy = {
+            "apiVersion": "audit.k8s.io/v1",
+            "kind": "Policy",
+            "omitStages": ["RequestReceived"],
+            "rules": [{"level": "None", "users": inner}, {"level": "Metadata"}],
+        }
+        path = self.directory / "audit-policy.json"
+        path.write_text(json.dumps(policy))
+        return [f"--audit-policy-file={path}", f"--audit-log-path={self.audit_log}"]
 
     def _controllers(self) -> list[str]:
         without = ",".join(f"-{name}" for name in _NO_CONTROLLERS)
