@@ -101,6 +101,18 @@ test-store: $(VENV)/.store  ## Run the tests of the object store on a real S3 (S
 	@$(BIN)/python -m tests.cluster
 	$(BIN)/pytest tests/store tests/unit/storage tests/cluster -m s3 $(ARGS)
 
+# How many seeds, and what breaks: kills, silences, users or all.
+SEEDS ?= 100
+WHAT ?= kills
+
+.PHONY: chaos chaos-ci
+chaos: $(VENV)/.dev shim  ## Run a job for each of SEEDS=100 seeds while everything is killed, and look it over (hours)
+	$(BIN)/python -m tests.chaos --seeds $(SEEDS) --what $(WHAT) $(ARGS)
+
+# What is undisturbed is not measured here: each job has 75 s of sleep for each of its workers in it.
+chaos-ci: $(VENV)/.dev shim  ## Do the same with three seeds
+	$(BIN)/python -m tests.chaos --seeds 3 --undisturbed 90 $(ARGS)
+
 bench: $(VENV)/.dev  ## Measure w1 to w5 against what one would take instead; ARGS="--only w1,big,storm --runs 1 --peers ray,dask", --help
 	@$(BIN)/python -m bench $(ARGS)
 

@@ -9,6 +9,29 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Seconds(click.ParamType[float]):
+    """A duration as people say it: 90, 90s, 5m, 1h."""
+
+    name = "duration"
+
+    def convert(
+        self, value: object, parameter: click.Parameter | None, context: click.Context | None
+    ) -> float:
+        """Return it in seconds."""
+        if isinstance(value, float):
+            return value
+        text = str(value)
+        number, factor = (text[:-1], _UNITS[text[-1:]]) if text[-1:] in _UNITS else (text, 1.0)
+        try:
+            return float(number) * factor
+        except ValueError:
+            self.fail(f"{text!r} is no duration such as 90s or 5m", parameter, context)
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+SECONDS = Seconds()
+
+
 class Asked(NamedTuple):
     """What every verb that asks an installation is told."""
 

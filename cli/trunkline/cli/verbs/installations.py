@@ -63,6 +63,25 @@ def down(home: str | None) -> None:
 
 
 @main.command()
+@options.home
+@click.option("--seed", type=int, help="Of the schedule; the same one gives the same faults.")
+@click.option("--for", "seconds", type=options.SECONDS, default="60s", help="Such as 90s or 5m.")
+@click.option(
+    "--what",
+    type=click.Choice(["kills", "silences", "users", "all"]),
+    default="kills",
+    show_default=True,
+    help="Which faults.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would break when.")
+def chaos(home: str | None, *, seed: int | None, seconds: float, what: str, dry_run: bool) -> None:
+    """Break the installation in a state directory again and again: see that nothing is lost."""
+    from trunkline.cli import breaking
+
+    breaking.chaos(home, seed=seed, seconds=seconds, what=what, dry_run=dry_run)
+
+
+@main.command()
 @asking
 def status(asked: options.Asked) -> None:
     """Show what the installation is and whether it is well."""

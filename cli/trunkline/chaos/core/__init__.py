@@ -1,0 +1,1 @@
+"""What is to break and when; no I/O and no clock."""

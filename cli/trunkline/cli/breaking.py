@@ -1,0 +1,36 @@
+"""The verb `chaos`: what breaks when, and breaking it."""
+
+import secrets
+from itertools import takewhile
+
+import click
+
+from trunkline.chaos.core import schedule
+from trunkline.chaos.running import Runner
+from trunkline.cli import session
+from trunkline.local import home as homes
+from trunkline.runtime import stopping
+
+
+def chaos(home: str | None, *, seed: int | None, seconds: float, what: str, dry_run: bool) -> None:
+    """Break the installation in a state directory for some time, or say what would break."""
+    chosen = secrets.randbelow(1_000_000) if seed is None else seed
+    habits = schedule.HABITS[what]
+    if dry_run:
+        for fault in takewhile(lambda each: each.at_s < seconds, schedule.faults(chosen, habits)):
+            lasts = f" for {fault.lasts_s:.1f} s" if fault.lasts_s else ""
+            click.echo(f"{fault.at_s:7.2f} s  {fault.kind} {fault.target}{lasts}")
+        return
+    place = session.home_of(home)
+    with session.reporting():
+        if place.supervisor() is None:
+            raise homes.NotRunningError(place.root, "there is nothing to break")
+        _tell(f"seed {chosen}: the same one breaks the same things at the same times")
+        runner = Runner(place, chosen, habits, _tell)
+        stopping.run(runner.run_for(seconds))
+        for (kind, target), count in sorted(runner.done.items()):
+            _tell(f"{kind} {target}: {count}")
+
+
+def _tell(text: str) -> None:
+    click.echo(text, err=True)

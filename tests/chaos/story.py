@@ -1,0 +1,103 @@
+"""One job while things break by a seed's schedule, looked over afterwards."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+from tests.support import installation
+
+from trunkline.audit import evidence, verifying
+from trunkline.audit.core.findings import Report
+from trunkline.chaos.core.schedule import Habit
+from trunkline.chaos.running import Runner
+from trunkline.local.home import Home
+
+WORKERS = 4
+DATUMS = 10_000
+"""Some 90 s of work for four workers when nothing disturbs them: 20 to 40 ms each, and a process's start."""
+SHORTEST_MS, LONGEST_MS = 20, 40
+WITHIN_S = 900.0
+
+SPEC = {
+    "pipeline": {"name": "slow"},
+    "transform": {
+        "cmd": ["/bin/sh"],
+        "stdin": [
+            'for f in "$PFS"/in/*; do read s <"$f"; sleep "$s"; cp "$f" "$PFS/out/"; done',
+        ],
+    },
+    "parallelism_spec": {"constant": WORKERS},
+    "input": {"pfs": {"repo": "in", "glob": "/*"}},
+}
+_REFUSED = "another worker's outcome was first"
+
+
+class Ran(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one job."""
+
+    seed: int
+    state: str
+    wall_s: float
+    faults: dict[str, int]
+    """`kill worker` -> how often."""
+    refused: int
+    """Results that came second, as the workers that had them tell."""
+    report: Report
+
+    @property
+    def holds(self) -> bool:
+        return self.state == "SUCCESS" and not self.report.broken and not self.report.unknown
+
+
+def contents(datums: int) -> dict[str, bytes]:
+    span = LONGEST_MS - SHORTEST_MS + 1
+    return {
+        f"/d{number:06}": b"0.%03d\n" % (SHORTEST_MS + number * 7 % span)
+        for number in range(datums)
+    }
+
+
+async def run(
+    seed: int,
+    habits: Sequence[Habit],
+    *,
+    datums: int = DATUMS,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Ran:
+    """Run a job of so many datums while things break, and look it over once it has ended."""
+    async with installation.running(nodes=WORKERS) as here:
+        await here.repo("in")
+        await here.apply(SPEC)
+        await here.workers("slow", WORKERS, within_s=60)
+        job = await here.put("in", contents(datums))
+        await here.listed("slow", job, 1)
+        began = time.monotonic()
+        runner = Runner(Home(here.home), seed, habits, tell)
+        async with asyncio.TaskGroup() as tasks:
+            breaking = tasks.create_task(runner.run(), name="chaos")
+            ended = await here.ended("slow", job, within_s=WITHIN_S)
+            wall_s = time.monotonic() - began
+            breaking.cancel()
+        context = here.stack.context
+        async with evidence.opened(context.auditor, context.auditor_data, context.store) as found:
+            report = await verifying.verify(found, await found.job("slow", job))
+        return Ran(
+            seed=seed,
+            state=str(ended.state),
+            wall_s=wall_s,
+            faults={f"{kind} {target}": n for (kind, target), n in sorted(runner.done.items())},
+            refused=_refused(here.home),
+            report=report,
+        )
+
+
+def _refused(home: Path) -> int:
+    count = 0
+    for log in (home / "logs" / "workers").glob("*.log"):
+        for line in log.read_text(errors="replace").splitlines():
+            if _REFUSED in line:
+                count += json.loads(line).get("message", _REFUSED) == _REFUSED
+    return count

@@ -1,0 +1,92 @@
+"""Only an installation's own processes can be hit, whatever its files say."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from trunkline.chaos import victims
+from trunkline.chaos.core.schedule import Target
+from trunkline.local.children import start_time
+from trunkline.local.home import Home
+
+SLEEP = [sys.executable, "-S", "-c", "import sys; sys.stdin.read()"]
+
+
+@contextmanager
+def a_process() -> Iterator[subprocess.Popen[bytes]]:
+    """A child of ours that runs until its stdin is closed."""
+    with subprocess.Popen(SLEEP, stdin=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """A state directory whose supervisor is this process."""
+    made = Home(tmp_path)
+    made.make()
+    with made.lock.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield made
+
+
+def name_as(home: Home, service: str, pid: int, started: str) -> None:
+    (home.pids / f"{service}.pid").write_text(f"{pid} {started}\n")
+
+
+async def test_a_service_is_hit_that_its_own_pid_file_names(home: Home) -> None:
+    with a_process() as process:
+        name_as(home, "coordinator", process.pid, start_time(process.pid))
+        victim = await victims.choose(home, Target.COORDINATOR, 0.0)
+        assert victim is not None
+        with victim:
+            assert (victim.name, victim.pid) == ("coordinator", process.pid)
+            assert victim.send(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
+            assert not victim.send(signal.SIGKILL)
+
+
+async def test_one_of_several_that_stand_by_is_chosen_by_chance(home: Home) -> None:
+    with a_process() as first, a_process() as second:
+        name_as(home, "scaler", first.pid, start_time(first.pid))
+        name_as(home, "scaler-2", second.pid, start_time(second.pid))
+        chosen = [await victims.choose(home, Target.SCALER, chance) for chance in (0.1, 0.9)]
+        assert [each.pid for each in chosen if each] == [first.pid, second.pid]
+        for each in chosen:
+            assert each is not None
+            each.__exit__(None, None, None)
+
+
+async def test_nobody_is_hit_whose_pid_is_another_process_by_now(home: Home) -> None:
+    with a_process() as process:
+        name_as(home, "scaler", process.pid, "1")
+        assert await victims.choose(home, Target.SCALER, 0.0) is None
+
+
+async def test_nobody_is_hit_who_is_no_descendant_of_the_supervisor(home: Home) -> None:
+    for pid in (-1, 0, 1, 2, os.getpid(), os.getppid()):
+        started = start_time(pid) if pid > 0 else "1"
+        name_as(home, "nats-server", pid, started)
+        assert await victims.choose(home, Target.NATS, 0.0) is None
+        with pytest.raises(victims.NotOursError):
+            victims.hold("anybody", pid, started, os.getpid())
+
+
+async def test_nobody_is_hit_while_no_supervisor_holds_the_directory(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.make()
+    with a_process() as process:
+        name_as(home, "coordinator", process.pid, start_time(process.pid))
+        assert await victims.choose(home, Target.COORDINATOR, 0.0) is None
+        assert await victims.choose(home, Target.WORKER, 0.0) is None
