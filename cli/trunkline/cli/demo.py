@@ -26,6 +26,7 @@ from trunkline.contracts import api, errors, records, spec_parsing
 from trunkline.contracts.states import DatumState, JobState
 from trunkline.local import home as homes
 from trunkline.local import stack
+from trunkline.runtime import ending
 
 NODES = 4
 REPO = "texts"
@@ -211,4 +212,4 @@ def print_(*lines: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    ending.run(main)

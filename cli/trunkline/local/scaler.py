@@ -16,7 +16,7 @@ from trunkline.contracts import records, subjects
 from trunkline.local import cluster
 from trunkline.local.credentials import LocalIssuer
 from trunkline.local.home import Home, default_root
-from trunkline.runtime import logs, settings, stopping
+from trunkline.runtime import ending, logs, settings, stopping
 from trunkline.scaler import assembly
 from trunkline.scaler.ports import Cluster
 from trunkline.scaler.settings import Settings
@@ -67,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    ending.run(main)

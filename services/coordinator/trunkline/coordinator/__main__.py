@@ -4,7 +4,7 @@ import os
 
 from trunkline.coordinator import service
 from trunkline.coordinator.settings import Settings
-from trunkline.runtime import logs, settings, stopping
+from trunkline.runtime import ending, logs, settings, stopping
 
 
 def main() -> None:
@@ -14,4 +14,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    ending.run(main)

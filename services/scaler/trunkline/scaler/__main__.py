@@ -6,7 +6,7 @@ On one machine the cluster is the process pool, and the entry point `trunkline.l
 import os
 import sys
 
-from trunkline.runtime import logs, stopping
+from trunkline.runtime import ending, logs, stopping
 
 
 def main() -> None:
@@ -25,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    ending.run(main)

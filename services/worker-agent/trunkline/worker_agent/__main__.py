@@ -26,7 +26,7 @@ from trunkline.bus.publishing import Window
 from trunkline.bus.pulls import StandingPull
 from trunkline.contracts import errors, subjects
 from trunkline.contracts.wards import Ward
-from trunkline.runtime import logs, probes, settings
+from trunkline.runtime import ending, logs, probes, settings
 from trunkline.runtime.clock import SystemClock
 from trunkline.storage.store import open_store
 from trunkline.worker_agent import children, environment, link, linux, namespaces, shim
@@ -273,4 +273,4 @@ def _bury(pid: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    ending.run(main)
