@@ -169,6 +169,19 @@ def test_a_projected_volume_has_all_its_sources(tmp_path: Path) -> None:
 
 
 def test_a_volume_of_another_kind_is_refused_by_its_name(tmp_path: Path) -> None:
-    volume = {"name": "v", "persistentVolumeClaim": {"claimName": "disk"}}
-    with pytest.raises(ConfigurationError, match="persistentVolumeClaim"):
+    volume = {"name": "v", "nfs": {"server": "far", "path": "/"}}
+    with pytest.raises(ConfigurationError, match="nfs"):
         volumes.lay_out(pod({"name": "c"}, volumes=[volume]), tmp_path, {})
+
+
+def test_a_claimed_volume_lies_on_the_nodes_disk_and_is_its_groups(tmp_path: Path) -> None:
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "disk"}}
+    asked = pod({"name": "c"}, volumes=[volume], securityContext={"fsGroup": 10002})
+    (reference,) = configuration.references(asked)
+    with pytest.raises(ConfigurationError, match="disk"):
+        volumes.lay_out(asked, tmp_path / "volumes", {})
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    held = configuration.contents(reference[0], {"spec": {"local": {"path": str(disk)}}})
+    assert volumes.lay_out(asked, tmp_path / "volumes", {reference: held}) == {"data": disk}
+    assert (disk.stat().st_gid, disk.stat().st_mode & 0o7777) == (10002, 0o2770)

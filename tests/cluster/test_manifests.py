@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from kubernetes_asyncio import client, config
+from tests.cluster.applied import MANIFESTS, SERVICES, WORKERS, Installer
 from tests.cluster.plane import credentials
 from tests.cluster.plane.control_plane import ControlPlane
 
@@ -18,35 +19,11 @@ from trunkline.local import server
 from trunkline.scaler.kubernetes import bootstrap, secret_shelf
 from trunkline.scaler.kubernetes.api import Api, ApiError
 
-MANIFESTS = Path(__file__).parents[2] / "manifests"
-SERVICES, WORKERS = "trunkline", "trunkline-workers"
 POD = {"metadata": {"name": "w"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
 EVENT = {
     "metadata": {"name": "e"},
     "involvedObject": {"kind": "ConfigMap", "name": "o", "namespace": WORKERS},
 }
-
-
-class Installer:
-    """Somebody with kubectl and an administrator's rights."""
-
-    def __init__(self, plane: ControlPlane) -> None:
-        self._words = [str(plane.kubectl), "--kubeconfig", str(plane.kubeconfig)]
-
-    def kubectl(self, *words: str, given: str = "") -> str:
-        """Run it; what it says is in the error if it fails."""
-        command = [*self._words, *words]
-        done = subprocess.run(command, check=False, input=given, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def rendered(self, overlay: str) -> str:
-        """Return an overlay's objects, with the API that this server has for budgets."""
-        text = self.kubectl("kustomize", str(MANIFESTS / "overlays" / overlay))
-        old = "policy/v1\n" not in self.kubectl("api-versions")
-        return (
-            text.replace("apiVersion: policy/v1\n", "apiVersion: policy/v1beta1\n") if old else text
-        )
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +32,7 @@ def installer(plane: ControlPlane | None) -> Iterator[Installer]:
     if plane is None:
         pytest.skip("this would install into the cluster that KUBECONFIG names")
     made = Installer(plane)
+    made.absent()
     made.kubectl("apply", "-f", str(MANIFESTS / "base" / "namespaces.yaml"))
     made.kubectl("apply", "-f", str(MANIFESTS / "base" / "rbac.yaml"))
     yield made

@@ -1,15 +1,13 @@
 """Worker pods as they are made, on the process kubelet: from files in a repo to the output commit."""
 
-import collections
 import contextlib
 import os
-import re
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.cluster import pods, worker_site
+from tests.cluster import pods, words, worker_site
 from tests.cluster.kubelet.kubelet import Kubelet
 from tests.cluster.pods import Pods
 from tests.cluster.worker_site import Site
@@ -19,12 +17,6 @@ from tests.support.operator import OperatorServer
 from trunkline.client import files
 from trunkline.contracts import errors
 from trunkline.contracts.states import Cause, JobState
-
-WORDS = """
-for file in /pfs/texts/*; do
-  tr -cs 'a-z' '\\n' < "$file" | sed '/^$/d' | sort | uniq -c | awk '{print $2 "\\t" $1}' > "/pfs/out/${file##*/}.tsv"
-done
-"""
 
 
 @pytest.fixture
@@ -43,28 +35,13 @@ async def read(site: Site, repo: str) -> dict[str, bytes]:
     return found
 
 
-def texts(count: int) -> dict[str, bytes]:
-    return {
-        f"/t{n}": f"the {'datum ' * (n % 7)}of word{'s' * (n % 3)} {n}\n".encode()
-        for n in range(count)
-    }
-
-
-def counted(contents: Mapping[str, bytes]) -> dict[str, bytes]:
-    found = {}
-    for path, data in contents.items():
-        counts = sorted(collections.Counter(re.findall(rb"[a-z]+", data)).items())
-        found[f"{path}.tsv"] = b"".join(b"%s\t%d\n" % each for each in counts)
-    return found
-
-
 async def test_words_of_500_files_are_counted_by_pods(site: Site, kubelet: Kubelet) -> None:
-    contents = texts(500)
-    spec = await site.pipeline("words", WORDS)
+    contents = words.texts(500)
+    spec = await site.pipeline("words", words.script("texts"))
     names = await site.start(spec, 2)
     job = await site.put("texts", contents)
     await site.succeeded("words", job, within_s=40)
-    assert await read(site, "words") == counted(contents)
+    assert await read(site, "words") == words.counted(contents)
     for name in names:
         await site.pods.until(name, pods.running)
         assert kubelet.log(site.pods.namespace, name, "user") == ""

@@ -6,7 +6,7 @@ from typing import Any
 
 import aiohttp
 from kubernetes_asyncio import client
-from tests.cluster.kubelet.configuration import TOKEN
+from tests.cluster.kubelet.configuration import CLAIM, TOKEN
 from tests.cluster.kubelet.statuses import Object, stamp
 
 LEASES = "kube-node-lease"
@@ -60,12 +60,22 @@ class Api:
                     raise client.ApiException(status=event["object"].get("code"), reason="watch")
                 yield event["type"], event["object"]
 
+    async def services(self) -> list[Object]:
+        """Return all services."""
+        response = await self._core.list_service_for_all_namespaces(_preload_content=False)
+        listed: list[Object] = (await _json(response))["items"]
+        return listed
+
     async def contents(self, kind: str, name: str, namespace: str) -> Object | None:
-        """Return a `secret` or `configmap`, or a new `token` of an account; None if there is none."""
+        """Return a `secret` or `configmap`, a new `token` of an account, or the volume of a `claim`.
+
+        None: there is none.
+        """
         read = {
             "secret": self._core.read_namespaced_secret,
             "configmap": self._core.read_namespaced_config_map,
             TOKEN: self._new_token,
+            CLAIM: self._volume,
         }[kind]
         try:
             found: Object = await _json(await read(name, namespace, _preload_content=False))
@@ -78,6 +88,13 @@ class Api:
         return await self._core.create_namespaced_service_account_token(
             account, namespace, body, **options
         )
+
+    async def _volume(self, claim: str, namespace: str, **options: bool) -> Any:
+        response = await self._core.read_namespaced_persistent_volume_claim(
+            claim, namespace, **options
+        )
+        name = (await _json(response))["spec"].get("volumeName", "")
+        return await self._core.read_persistent_volume(name or "none", **options)
 
     async def write_status(self, pod: Object, status: Object) -> None:
         """Write a pod's status.

@@ -14,8 +14,10 @@ from tests.cluster.kubelet.images import Image
 from tests.cluster.kubelet.statuses import Object
 
 Known = Mapping[tuple[str, str], Mapping[str, bytes]]
-"""(`secret`, `configmap` or `token`, name) -> key -> bytes."""
+"""(`secret`, `configmap`, `token` or `claim`, name) -> key -> bytes."""
 
+CLAIM = "claim"
+"""Stands for the volume of a claim among what a pod refers to; its one key is where it lies."""
 TOKEN = "token"
 """Stands for a service account's token among what a pod refers to; its one key is called so, too."""
 _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
@@ -42,6 +44,8 @@ def contents(kind: str, thing: Object) -> dict[str, bytes]:
     """Return what a secret, a config map, or a fresh token of the API holds."""
     if kind == TOKEN:
         return {TOKEN: thing["status"]["token"].encode()}
+    if kind == CLAIM:
+        return {CLAIM: thing["spec"]["local"]["path"].encode()}
     data: dict[str, str] = thing.get("data") or {}
     binary: dict[str, str] = thing.get("binaryData") or {}
     if kind == "secret":
@@ -143,6 +147,8 @@ def _held_by_source(source: Object, pod: Object) -> set[tuple[str, str]]:
         return {("configmap", source["configMap"]["name"])}
     if "serviceAccountToken" in source:
         return {(TOKEN, account(pod))}
+    if "persistentVolumeClaim" in source:
+        return {(CLAIM, source["persistentVolumeClaim"]["claimName"])}
     return set()
 
 

@@ -8,11 +8,11 @@ gone with the old one, its volumes stay.
 import asyncio
 import signal
 import uuid
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.cluster.kubelet import configuration, memory, sandbox, statuses, volumes
+from tests.cluster.kubelet import configuration, memory, probing, sandbox, statuses, volumes
 from tests.cluster.kubelet.backoff import Restarts, delay_s
 from tests.cluster.kubelet.configuration import ConfigurationError, Known
 from tests.cluster.kubelet.images import Image, Images, environment
@@ -45,11 +45,13 @@ class ContainerLife:
         terms: Terms,
         laid_out: Callable[[], Awaitable[tuple[Known, dict[str, Path]]]],
         changed: Callable[[], None],
+        names: Sequence[sandbox.Mount],
         *,
         init: bool,
     ) -> None:
         self.spec, self._pod, self._directory, self._terms = spec, pod, directory, terms
         self._laid_out, self._changed, self._init = laid_out, changed, init
+        self._names = names
         self.record = statuses.Container(name=spec["name"], image=spec["image"])
         self.sandbox: sandbox.Sandbox | None = None
         """What runs of it now."""
@@ -77,6 +79,14 @@ class ContainerLife:
         """Send a signal to what runs of it."""
         if self.sandbox is not None:
             self.sandbox.send(number)
+
+    async def leave(self) -> None:
+        """Tell what runs of it to go, and wait until it has: first by its hook, then by SIGTERM."""
+        hook = self.spec.get("lifecycle", {}).get("preStop")
+        if hook is not None and self.sandbox is not None:
+            await self.sandbox.execute(hook["exec"]["command"])
+        self.send(signal.SIGTERM)
+        await self.end()
 
     async def end(self) -> None:
         """Wait for what runs of it, and take down how it has ended."""
@@ -120,8 +130,33 @@ class ContainerLife:
             record = self.record.runs(container, again=again)
             self._now(record.ended(128, "StartError", str(error)))
             return 128
-        self._now(self.record.runs(container, again=again))
-        return await self._wait(self.sandbox)
+        found = probing.before(self.spec)
+        self._now(
+            self.record.runs(container, again=again, started=found.started, ready=found.ready)
+        )
+        return await self._live_on(self.sandbox)
+
+    async def _live_on(self, running: sandbox.Sandbox) -> int:
+        """Wait for the end of what runs, and ask it meanwhile how it is."""
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(self._ask(running), name="probes")
+            code = await self._wait(running)
+            asking.cancel()
+        return code
+
+    async def _ask(self, running: sandbox.Sandbox) -> None:
+        target = probing.Target(
+            container=self.spec,
+            address=self._pod["status"]["podIP"],
+            execute=running.execute,
+        )
+        await probing.run(target, self._terms.pace, self._found)
+        running.send(signal.SIGTERM)
+        await asyncio.sleep(self._pod["spec"]["terminationGracePeriodSeconds"])
+        running.send(signal.SIGKILL)
+
+    def _found(self, found: probing.Found) -> None:
+        self._now(replace(self.record, started=found.started, ready=found.ready))
 
     async def _wait(self, running: sandbox.Sandbox) -> int:
         code, out_of_memory = await running.wait()
@@ -151,7 +186,7 @@ class ContainerLife:
             command=configuration.command(self.spec, image, env),
             env=env,
             directories=image.directories,
-            mounts=volumes.mounts(self.spec, laid),
+            mounts=[*volumes.mounts(self.spec, laid), *self._names],
             workdir=self.spec.get("workingDir") or image.workdir,
             uid=uid,
             gid=context.get("runAsGroup", 0 if "runAsUser" in context else uid),

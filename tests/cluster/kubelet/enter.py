@@ -72,11 +72,16 @@ def _join(cgroup: str | None) -> None:
 def _build(root: Path, plan: dict[str, Any]) -> None:
     _mount(None, "/", None, _PRIVATE | _RECURSIVE)
     _mount("tmpfs", root, "tmpfs", _NO_SUID, "mode=0755")
-    for directory in plan["directories"]:
-        _show(directory, root / directory.lstrip("/"), read_only=True)
     for name in ("dev", "tmp", "proc"):
         (root / name).mkdir(exist_ok=True)
     (root / "tmp").chmod(0o1777)
+    early = [volume for volume in plan["mounts"] if _holds(volume["target"], plan["directories"])]
+    for volume in early:
+        _bind(volume["source"], root / volume["target"].lstrip("/"), read_only=False)
+    targets = [volume["target"] for volume in plan["mounts"]]
+    for directory in plan["directories"]:
+        for part in _parts(directory, targets):
+            _show(part, root / part.lstrip("/"), read_only=True)
     for device in _DEVICES:
         _bind(f"/dev/{device}", root / "dev" / device, read_only=False)
     (root / "dev/shm").mkdir()
@@ -84,11 +89,22 @@ def _build(root: Path, plan: dict[str, Any]) -> None:
     _mount("proc", root / "proc", "proc", _NO_SUID | _NO_DEVICES | _NO_EXEC)
     if plan["counters"] is not None:
         _bind(plan["counters"], root / "sys/fs/cgroup/memory", read_only=True)
-    for volume in plan["mounts"]:
+    for volume in (each for each in plan["mounts"] if each not in early):
         _bind(volume["source"], root / volume["target"].lstrip("/"), read_only=volume["read_only"])
     if plan["read_only_root"]:
         (root / ".host").mkdir()  # for the move, while it can still be made
         _mount(None, root, None, _REMOUNT | _BIND | _READ_ONLY)
+
+
+def _holds(place: str, directories: list[str]) -> bool:
+    """Say whether the image has a directory below that place: a checkout in /tmp, which is a volume."""
+    return any(each.startswith(f"{place}/") for each in directories)
+
+
+def _parts(directory: str, targets: list[str]) -> list[str]:
+    """Return what to show of a directory: what is in it, if something is mounted there that it has not."""
+    new = [each for each in targets if each.startswith(f"{directory}/") and not Path(each).exists()]
+    return [entry.path for entry in os.scandir(directory)] if new else [directory]
 
 
 def _show(source: str, target: Path, *, read_only: bool) -> None:
@@ -104,7 +120,7 @@ def _bind(source: str, target: Path, *, read_only: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if Path(source).is_dir():
         target.mkdir(exist_ok=True)
-    else:
+    elif not target.exists():
         target.touch()
     _mount(source, target, None, _BIND | _RECURSIVE)
     if read_only:

@@ -5,14 +5,15 @@ each in a task (`pod.py`). After any failure of the watch it lists again, and ta
 the list lacks for deleted. It holds no state of its own: what it does not remember it does not find again,
 as on a node whose disk was lost.
 
-What differs from a node: all pods share the host's network (a pod's address, one of 127.0.0.0/8 of its
-own, is as good as any; two servers cannot have one port), there are no probes (a container that runs is
-ready), no hooks, no logs by the API (`log()` has them), and resources are counted by
-the scheduler but limited for memory only.
+What differs from a node: all pods share the host's network (a pod's address is one of 127.0.0.0/8 of its own: two
+servers can have one port if each listens at its own address), names are in files (`names.py`), probes ask by HTTP or
+a command, `preStop` is the only hook and a command, there are no logs by the API (`log()` has them), and resources are
+counted by the scheduler but limited for memory only.
 """
 
 import asyncio
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit
 
 from kubernetes_asyncio import client
 from tests.cluster import leftovers
-from tests.cluster.kubelet import images, sandbox
+from tests.cluster.kubelet import images, names, sandbox
 from tests.cluster.kubelet.api import TROUBLE, Api
 from tests.cluster.kubelet.container import Terms
 from tests.cluster.kubelet.images import Images
@@ -34,6 +35,7 @@ CAPACITY: Mapping[str, str] = {"cpu": "8", "memory": "32Gi", "pods": "110"}
 IN_A_HURRY = 0.02
 """A pace of back-offs and retries: 10 s are 0.2 s."""
 _RELIST_S = 0.2
+_RENAME_S = 0.1
 
 
 class Kubelet:
@@ -45,7 +47,8 @@ class Kubelet:
         self._pods: dict[str, PodLife] = {}
         self._lives: dict[str, asyncio.Task[None]] = {}
         self._relist = asyncio.Event()
-        self._addresses = count(1)
+        self._addresses, self._net = count(1), 2 + os.getpid() % 250
+        self._renamed = asyncio.Event()
 
     @property
     def images(self) -> Images:
@@ -147,10 +150,22 @@ class Kubelet:
             life.see(pod)
         elif pod["spec"].get("nodeName") in self.nodes and not _ended(pod):
             number = next(self._addresses)
-            ip = f"127.1.{number // 250}.{number % 250 + 1}"
-            life = PodLife(pod, ip, self.directory / uid, self._api, self.terms)
+            ip = f"127.{self._net}.{number // 250}.{number % 250 + 1}"
+            life = PodLife(pod, ip, self.directory / uid, self._api, self.terms, self._renamed.set)
             self._pods[uid] = life
             self._lives[uid] = self._tasks.create_task(self._live(uid, life), name=f"pod-{uid}")
+
+    async def keep_names(self) -> None:
+        """Keep the names up to date by which pods call each other, until cancelled."""
+        while True:
+            await self._renamed.wait()
+            self._renamed.clear()
+            with contextlib.suppress(*TROUBLE):
+                services = await self._api.services()
+                behind = [life.behind for life in self._pods.values()]
+                for life in self._pods.values():
+                    life.name(names.hosts(life.pod, services, behind))
+            await asyncio.sleep(_RENAME_S)
 
     def _forget(self, pod: Object) -> None:
         if life := self._pods.get(pod["metadata"]["uid"]):
@@ -159,6 +174,7 @@ class Kubelet:
     async def _live(self, uid: str, life: PodLife) -> None:
         await life.live()
         del self._pods[uid], self._lives[uid]
+        self._renamed.set()
 
 
 def _ended(pod: Object) -> bool:
@@ -200,10 +216,12 @@ async def running(
         async with asyncio.TaskGroup() as tasks:
             kubelet = Kubelet(api, directory, terms, tasks)
             following = tasks.create_task(kubelet.follow_pods(), name="follow-pods")
+            naming = tasks.create_task(kubelet.keep_names(), name="keep-names")
             try:
                 yield kubelet
             finally:
                 following.cancel()
+                naming.cancel()
                 for name in list(kubelet.nodes):
                     await kubelet.remove_node(name)
     finally:

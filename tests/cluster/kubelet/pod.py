@@ -8,6 +8,7 @@
    and the pod finalised, which is a deletion without grace. Until then the API shows it as running.
    A pod that the API has already forgotten (a forced deletion) gets SIGKILL at once.
    A pod that the node puts out (`evict`) ends in the same way, but stays, as Failed, until it is deleted.
+   A container with a `preStop` command gets its SIGTERM once that has ended.
 4. Its directory is removed.
 
 A kubelet that ends, or a node that is killed, stops at any line: all processes die, nothing is written.
@@ -16,14 +17,14 @@ A kubelet that ends, or a node that is killed, stops at any line: all processes 
 import asyncio
 import contextlib
 import shutil
-import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.cluster.kubelet import configuration, statuses, volumes
+from tests.cluster.kubelet import configuration, sandbox, statuses, volumes
 from tests.cluster.kubelet.api import TROUBLE, Api, GoneError
 from tests.cluster.kubelet.configuration import Known
 from tests.cluster.kubelet.container import ContainerLife, Terms, kill_at_once
+from tests.cluster.kubelet.names import Behind
 from tests.cluster.kubelet.statuses import Object
 
 HOST_IP = "127.0.0.1"
@@ -34,10 +35,22 @@ _RETRY_S = 0.2
 class PodLife:
     """`live()` is the pod's task; `see()` tells it what the API says."""
 
-    def __init__(self, pod: Object, ip: str, directory: Path, api: Api, terms: Terms) -> None:
+    def __init__(
+        self,
+        pod: Object,
+        ip: str,
+        directory: Path,
+        api: Api,
+        terms: Terms,
+        heard: Callable[[], None],
+    ) -> None:
+        """`heard` is called whenever something of it has changed."""
         pod["status"] |= {"podIP": ip, "hostIP": HOST_IP}
         self.pod, self._ip, self._directory, self._api, self._terms = pod, ip, directory, api, terms
-        self._began = statuses.stamp()
+        self._began, self._heard = statuses.stamp(), heard
+        directory.mkdir(parents=True, exist_ok=True)
+        self._hosts = directory / "hosts"
+        self._hosts.touch()
         self._changed, self._told_to_go = asyncio.Event(), asyncio.Event()
         self._deleted = asyncio.Event()
         self._inits = self._containers(pod["spec"].get("initContainers", []), init=True)
@@ -51,6 +64,21 @@ class PodLife:
     def node(self) -> str:
         """The node that it is bound to."""
         return str(self.pod["spec"]["nodeName"])
+
+    @property
+    def behind(self) -> Behind:
+        """The pod, as services look at it."""
+        ready = all(one.record.serves for one in self._mains) and not self._told_to_go.is_set()
+        return Behind(pod=self.pod, ready=ready)
+
+    def name(self, hosts: str) -> None:
+        """Write its file of hosts; in place, since its containers have the file itself."""
+        if self._hosts.read_text() != hosts:
+            self._hosts.write_text(hosts)
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._heard()
 
     def see(self, pod: Object) -> None:
         """Take note of what the API says of it now."""
@@ -113,12 +141,12 @@ class PodLife:
     async def _end_containers(self) -> None:
         """Stop all at once, within the grace period."""
         running = [one for one in (*self._inits, *self._mains) if one.sandbox is not None]
-        for one in running:
-            one.send(signal.SIGKILL if self._forgotten else signal.SIGTERM)
+        if self._forgotten:
+            kill_at_once(running)
         try:
             async with asyncio.timeout(self._grace_s) as self._ending, asyncio.TaskGroup() as tasks:
                 for one in running:
-                    tasks.create_task(one.end(), name="end")
+                    tasks.create_task(one.leave(), name="leave")
         except TimeoutError:
             kill_at_once(running)
         self._ending = None
@@ -196,7 +224,11 @@ class PodLife:
                 self._directory / "containers" / spec["name"],
                 self._terms,
                 self._lay_out,
-                self._changed.set,
+                self._change,
+                [
+                    sandbox.Mount(source=str(self._hosts), target="/etc/hosts", read_only=True),
+                    sandbox.Mount(source="/dev/null", target="/etc/resolv.conf", read_only=True),
+                ],
                 init=init,
             )
             for spec in specs

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 from dataclasses import asdict, dataclass, field
@@ -64,8 +65,8 @@ class NamespacesRefusedError(Exception):
 class Sandbox:
     """A container that has been started."""
 
-    def __init__(self, outer: asyncio.subprocess.Process, memory: Memory) -> None:
-        self._outer, self._memory = outer, memory
+    def __init__(self, outer: asyncio.subprocess.Process, memory: Memory, plan: Plan) -> None:
+        self._outer, self._memory, self._plan = outer, memory, plan
         self.pid = 0
         """The command, on the host; 0 where it had ended at once."""
         self._handle: int | None = None
@@ -79,6 +80,26 @@ class Sandbox:
         if self._handle is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._handle, number)
+
+    async def execute(self, words: list[str]) -> int:
+        """Run something in the container, as its user; return the exit code."""
+        plan = self._plan
+        user = ("--setuid", str(plan.uid), "--setgid", str(plan.gid))
+        nsenter = shutil.which("nsenter")
+        assert nsenter is not None, "nsenter is in util-linux"
+        process = await asyncio.create_subprocess_exec(
+            *(nsenter, "--target", str(self.pid), "--mount", "--pid", *user, "--", *words),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=plan.env,
+        )
+        try:
+            return await process.wait()
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
 
     async def wait(self) -> tuple[int, bool]:
         """Wait for its end; return the exit code (128 + signal) and whether memory was the cause."""
@@ -122,7 +143,7 @@ async def start(plan: Plan, directory: Path, log: Path, memory: Memory) -> Sandb
     if refused:
         await _give_up(outer, memory)
         raise CannotStartError(refused)
-    return Sandbox(outer, memory)
+    return Sandbox(outer, memory, plan)
 
 
 async def _give_up(outer: asyncio.subprocess.Process, memory: Memory) -> None:

@@ -61,6 +61,9 @@ class Container:
     restarts: int = 0
     container: str = ""
     """The id of its present, or last, process."""
+    started: bool = True
+    ready: bool = True
+    """What its probes have found, while it runs; True where it has none."""
 
     def waits(self, reason: str, message: str = "") -> "Container":
         """Return it as it waits; if it had terminated, that is its last state now."""
@@ -74,11 +77,26 @@ class Container:
         message = f"back-off {wait_s:.0f}s restarting failed container={self.name}"
         return self.waits("CrashLoopBackOff", message)
 
-    def runs(self, container: str, *, again: bool) -> "Container":
+    def runs(
+        self, container: str, *, again: bool, started: bool = True, ready: bool = True
+    ) -> "Container":
         """Return it as it runs, for the first time or again."""
         last = self.state if isinstance(self.state, Terminated) else self.last
         state, restarts = Running(started=stamp()), self.restarts + again
-        return replace(self, state=state, last=last, restarts=restarts, container=container)
+        return replace(
+            self,
+            state=state,
+            last=last,
+            restarts=restarts,
+            container=container,
+            started=started,
+            ready=ready,
+        )
+
+    @property
+    def serves(self) -> bool:
+        """Whether it runs, and is ready as far as its probes say."""
+        return isinstance(self.state, Running) and self.ready
 
     def ended(self, exit_code: int, reason: str, message: str = "") -> "Container":
         """Return it as it has terminated just now."""
@@ -138,7 +156,7 @@ def pod_status(
 ) -> Object:
     """Return the whole status."""
     initialised = all(_succeeded(init.state) for init in inits)
-    ready = all(isinstance(one.state, Running) for one in containers)
+    ready = all(one.serves for one in containers)
     conditions = {"Initialized": initialised, "Ready": ready, "ContainersReady": ready}
     status: Object = {
         "phase": phase,
@@ -172,8 +190,8 @@ def _container_status(one: Container) -> Object:
         "image": one.image,
         "imageID": f"table://{one.image}" if one.container else "",
         "containerID": one.container,
-        "ready": isinstance(one.state, Running),
-        "started": isinstance(one.state, Running),
+        "ready": one.serves,
+        "started": isinstance(one.state, Running) and one.started,
         "restartCount": one.restarts,
         "state": _state(one.state),
         "lastState": {} if one.last is None else _state(one.last),

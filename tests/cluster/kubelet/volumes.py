@@ -1,4 +1,4 @@
-"""A pod's volumes, as directories: emptyDir, secret, configMap, downwardAPI, projected, hostPath.
+"""A pod's volumes, as directories: emptyDir, secret, configMap, downwardAPI, projected, hostPath, and claims of local volumes.
 
 Secrets and config maps lie as a kubelet lays them: the files in a directory with a name of its own, a link `..data` to
 it, and a link through that for each key. A new content is a new directory, then one rename of `..data`: a
@@ -55,6 +55,8 @@ def mounts(container: Object, laid: Mapping[str, Path]) -> list[Mount]:
 def _lay_out(volume: Object, pod: Object, directory: Path, group: int | None, known: Known) -> Path:
     if "hostPath" in volume:
         return Path(volume["hostPath"]["path"])
+    if "persistentVolumeClaim" in volume:
+        return _claimed(volume["persistentVolumeClaim"]["claimName"], group, known)
     if "emptyDir" in volume:
         if not directory.exists():
             _make_empty(directory, group)
@@ -65,6 +67,18 @@ def _lay_out(volume: Object, pod: Object, directory: Path, group: int | None, kn
         files |= _files(source, pod, known)
     _write(directory, files, _mode(volume), group)
     return directory
+
+
+def _claimed(claim: str, group: int | None, known: Known) -> Path:
+    """Return where the volume of a claim lies; it is its group's from then on."""
+    held = known.get((configuration.CLAIM, claim))
+    if held is None:
+        raise MissingError("persistentvolumeclaim", claim)
+    path = Path(held[configuration.CLAIM].decode())
+    if group is not None:
+        os.chown(path, -1, group)
+        path.chmod(0o2770)
+    return path
 
 
 def _files(source: Object, pod: Object, known: Known) -> dict[str, bytes]:
