@@ -62,6 +62,12 @@ async def test_workers_stay_logged_in_when_another_scaler_takes_over(
     repo = await installed.new_repo("files")
     pipeline = await installed.pipeline("stays", COPY, repo=repo, parallelism_spec={"constant": 2})
     before = await at_work(installed, pipeline, 2)
+    said = installed.scaler.said.decode()
+    issued, created = (
+        said.index(f'"message":"{what}","pipeline":"{pipeline}"')
+        for what in ("credentials issued", "worker created")
+    )
+    assert issued < created  # no pod waits for its Secret
     held = await secret(installed, pipeline)
     (owner,) = held.metadata.owner_references
     assert (owner.kind, owner.name) == ("ConfigMap", object_names.owner_name(pipeline))

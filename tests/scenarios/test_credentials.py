@@ -5,6 +5,7 @@ import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import pytest
 from tests.support.simulated import TIME, LoopClock
 
 from trunkline.contracts import errors
@@ -30,6 +31,7 @@ class World:
         self.refused: set[str] = set()
         self.name = "key-1"
         self.life_s = LIFE_S
+        self.revocation_s = 0.0
 
     # the issuer
 
@@ -44,6 +46,7 @@ class World:
     async def revoke(self, pipeline: str) -> None:
         if self.issuer_away:
             raise errors.UnavailableError("the issuer", "it is away")
+        await asyncio.sleep(self.revocation_s)
         self.revoked.append(pipeline)
 
     # the Secrets
@@ -177,3 +180,55 @@ async def test_another_workers_key_has_all_made_anew() -> None:
         keeper.wake()
         await asyncio.sleep(1)
     assert world.secrets["p1"].held.issuer == "key-2"
+
+
+async def test_a_hundred_revocations_hold_up_nobody() -> None:
+    world = World()
+    world.pipelines = {f"p{number}" for number in range(100)}
+    world.revocation_s = 1.0
+    async with world.kept() as keeper:
+        await asyncio.sleep(1)
+        world.pipelines = set()
+        keeper.wake()
+        await asyncio.sleep(0.1)
+        world.pipelines = {"new"}
+        keeper.wake()
+        await asyncio.sleep(0.1)
+        assert "new" in world.secrets
+        assert not world.revoked
+        await asyncio.sleep(1)
+        assert set(world.secrets) == {"new"}
+    assert len(world.revoked) == 100
+
+
+async def test_who_starts_a_worker_finds_its_credential_made_once() -> None:
+    """Also of a pipeline that comes back while what it had before is being revoked."""
+    world = World()
+    world.revocation_s = 1.0
+    async with world.kept() as keeper:
+        world.pipelines = {"p1", "p2"}
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(3):
+                tasks.create_task(keeper.ensure("p2"))
+        assert [pipeline for pipeline, _ in world.issued].count("p2") == 1
+        world.pipelines = {"p1"}
+        keeper.wake()
+        await asyncio.sleep(0.5)
+        world.pipelines = {"p1", "p2"}
+        keeper.wake()
+        await keeper.ensure("p2")
+        assert world.revoked == ["p2"]
+        assert world.secrets["p2"].text == f"p2 {len(world.issued)}"
+        await asyncio.sleep(60)
+    assert [pipeline for pipeline, _ in world.issued] == ["p1", "p2", "p2"]
+
+
+async def test_who_starts_a_worker_is_told_that_its_credential_cannot_be_made() -> None:
+    world = World()
+    world.cluster_away = True
+    async with world.kept() as keeper:
+        with pytest.raises(ClusterUnavailableError, match=r"'p1'.*it is away"):
+            await keeper.ensure("p1")
+        world.cluster_away = False
+        await asyncio.sleep(61)
+        await keeper.ensure("p1")

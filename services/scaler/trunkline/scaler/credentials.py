@@ -1,25 +1,30 @@
 """Keeps each pipeline's credentials fresh, where its workers find them, and ends those of what is gone.
 
 One round: look at what is held, plan, act. A pipeline whose credential cannot be made or put now is
-tried again with back-off, and holds up nobody else's; what it has goes on for a third of its life.
+tried again with back-off, and holds up nobody else's; what it has goes on for a third of its life. Nor does
+a revocation, which takes up to a second: each goes on beside the rounds. What is done about one pipeline is
+done in turn, and whoever is about to start a pipeline's first worker has its credential made at once (`ensure`).
 What a death leaves between making and putting, or between revoking and removing: the next round does
 both again, see `core.credentials`.
 """
 
 import asyncio
+import functools
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol, assert_never
 
 from trunkline.contracts import errors
 from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
 from trunkline.scaler.core import credentials
-from trunkline.scaler.core.credentials import Change, Issue, Revoke
+from trunkline.scaler.core.credentials import Issue, Revoke
 from trunkline.scaler.ports import ClusterUnavailableError, CredentialIssuer, Credentials, Held
 
 log = logging.getLogger(__name__)
 
+ENSURED_S = 5.0
+"""Seconds after which a worker's start is put off that has no credential."""
 _RETRY_S = 60.0
 """The most between two tries of what could not be done."""
 _NOT_NOW = (errors.UnavailableError, errors.RequestRefusedError, ClusterUnavailableError)
@@ -65,8 +70,19 @@ class Keeper:
         self._clock, self._resync_s = clock, resync_s
         self._failures = 0
         self._woken = asyncio.Event()
-        self.problems: tuple[str, ...] = ()
+        self._looked = asyncio.Event()
+        self._held: dict[str, Held] = {}
+        self._changed: dict[str, Held | None] = {}
+        """What was put or removed since the last look began."""
+        self._in_turn: dict[str, asyncio.Lock] = {}
+        self._ending: set[str] = set()
+        self._told: dict[str, str] = {}
+        """Pipeline -> why something could not be done about it; the empty name: why we cannot look."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
         """What keeps it from its work, for people."""
+        return tuple(self._told.values())
 
     def wake(self) -> None:
         """Look again now: a pipeline has come or gone."""
@@ -74,61 +90,124 @@ class Keeper:
 
     async def run(self) -> None:
         """Keep them for ever."""
-        while True:
-            self._woken.clear()
-            wait_s = await self._round()
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self._woken.wait()
-            except TimeoutError:
-                continue
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._woken.clear()
+                wait_s = await self._round(tasks)
+                try:
+                    async with asyncio.timeout(wait_s):
+                        await self._woken.wait()
+                except TimeoutError:
+                    continue
 
-    async def _round(self) -> float:
-        """Do what is to be done; return the seconds until there may be more."""
-        failed: list[str] = []
-        held: dict[str, Held] = {}
+    async def ensure(self, pipeline: str) -> None:
+        """Return once a pipeline's credential is held, which is made if there is none.
+
+        Raises:
+            ClusterUnavailableError: that cannot be done now.
+        """
         try:
-            held |= await self._shelf.held()
-        except ClusterUnavailableError as error:
-            failed.append(str(error))
-        else:
+            async with asyncio.timeout(ENSURED_S):
+                await self._looked.wait()
+                async with self._turn(pipeline):
+                    if pipeline not in self._held:
+                        await self._issue(pipeline)
+        except (TimeoutError, errors.UnavailableError, errors.RequestRefusedError) as error:
+            why = "; ".join(self.problems) or str(error) or "not made in time"
+            what = f"credentials of {pipeline!r}"
+            raise ClusterUnavailableError(what, why) from error
+
+    async def _round(self, tasks: asyncio.TaskGroup) -> float:
+        """Do what is to be done; return the seconds until there may be more."""
+        failed = not await self._look()
+        if not failed:
             changes = credentials.plan(
-                self._wanted(), held, issuer=self._issuer.name, now=self._now()
+                self._wanted(), self._held, issuer=self._issuer.name, now=self._now()
             )
-            failed += [text for each in changes if (text := await self._tried(each, held))]
-        self.problems = tuple(failed)
+            for change in changes:
+                match change:
+                    case Issue(pipeline):
+                        before = self._held.get(pipeline)
+                        failed |= not await self._tried(
+                            pipeline, functools.partial(self._renew, before=before)
+                        )
+                    case Revoke(pipeline):
+                        if pipeline not in self._ending:
+                            self._ending.add(pipeline)
+                            tasks.create_task(self._end(pipeline), name=f"revoke-{pipeline}")
+                    case _:
+                        assert_never(change)
         self._failures = self._failures + 1 if failed else 0
         if failed:
             return backoff.delay_s(self._failures, most_s=_RETRY_S)
-        next_at = credentials.next_at(held)
+        next_at = credentials.next_at(self._held)
         until_next = self._resync_s if next_at is None else next_at - self._now()
         return min(self._resync_s, max(until_next, 0.0))
 
-    async def _tried(self, change: Change, held: dict[str, Held]) -> str:
-        """Act, and note what is held then; return why it could not be done, or nothing."""
+    async def _look(self) -> bool:
+        """Take in what is held; return whether that could be had."""
+        self._changed.clear()
         try:
-            await self._act(change, held)
-        except _NOT_NOW as error:
-            extra = {"pipeline": change.pipeline, "error": str(error)}
-            log.warning("credentials not kept, trying on", extra=extra)
-            return f"credentials of {change.pipeline!r}: {error}"
-        return ""
-
-    async def _act(self, change: Change, held: dict[str, Held]) -> None:
-        match change:
-            case Issue(pipeline):
-                made = await self._issuer.issue(pipeline)
-                await self._shelf.put(pipeline, made)
-                held[pipeline] = made.held
-                extra = {"pipeline": pipeline, "expires_at": made.held.expires_at}
-                log.info("credentials issued", extra=extra)
-            case Revoke(pipeline):
-                await self._issuer.revoke(pipeline)
-                await self._shelf.remove(pipeline)
+            held = dict(await self._shelf.held())
+        except ClusterUnavailableError as error:
+            self._told[""] = str(error)
+            return False
+        self._told.pop("", None)
+        for pipeline, now in self._changed.items():
+            if now is None:
                 held.pop(pipeline, None)
-                log.info("credentials revoked", extra={"pipeline": pipeline})
-            case _:
-                assert_never(change)
+            else:
+                held[pipeline] = now
+        self._held = held
+        self._looked.set()
+        return True
+
+    async def _end(self, pipeline: str) -> None:
+        """Revoke a pipeline's, however often that must be tried, unless it is wanted again."""
+        failures = 0
+        try:
+            while not await self._tried(pipeline, self._revoke):
+                failures += 1
+                await asyncio.sleep(backoff.delay_s(failures, most_s=_RETRY_S))
+        finally:
+            self._ending.discard(pipeline)
+        self.wake()
+
+    async def _tried(self, pipeline: str, act: Callable[[str], Awaitable[None]]) -> bool:
+        """Act in turn; return whether it could be done."""
+        try:
+            async with self._turn(pipeline):
+                await act(pipeline)
+        except _NOT_NOW as error:
+            extra = {"pipeline": pipeline, "error": str(error)}
+            log.warning("credentials not kept, trying on", extra=extra)
+            self._told[pipeline] = f"credentials of {pipeline!r}: {error}"
+            return False
+        self._told.pop(pipeline, None)
+        return True
+
+    def _turn(self, pipeline: str) -> asyncio.Lock:
+        return self._in_turn.setdefault(pipeline, asyncio.Lock())
+
+    async def _renew(self, pipeline: str, before: Held | None) -> None:
+        if self._held.get(pipeline) == before:  # nobody was sooner
+            await self._issue(pipeline)
+
+    async def _issue(self, pipeline: str) -> None:
+        made = await self._issuer.issue(pipeline)
+        await self._shelf.put(pipeline, made)
+        self._held[pipeline] = self._changed[pipeline] = made.held
+        extra = {"pipeline": pipeline, "expires_at": made.held.expires_at}
+        log.info("credentials issued", extra=extra)
+
+    async def _revoke(self, pipeline: str) -> None:
+        if pipeline in self._wanted():
+            return
+        await self._issuer.revoke(pipeline)
+        await self._shelf.remove(pipeline)
+        self._held.pop(pipeline, None)
+        self._changed[pipeline] = None
+        log.info("credentials revoked", extra={"pipeline": pipeline})
 
     def _now(self) -> float:
         return self._clock.wall_ns() / 1e9

@@ -44,7 +44,7 @@ def plan(
     """
     ended = [Revoke(each) for each in sorted(held) if each not in wanted]
     made = [Issue(each) for each in sorted(wanted) if _stale(held.get(each), issuer, now)]
-    return [*ended, *made]
+    return [*made, *ended]
 
 
 def next_at(held: Mapping[str, Held]) -> float | None:

@@ -17,7 +17,7 @@ it is rather the cluster that is in trouble: then nothing is moved.
 import asyncio
 import collections
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypedDict
 
@@ -77,6 +77,7 @@ class KubernetesCluster:
         self._events: collections.deque[ClusterEvent] = collections.deque(maxlen=10_000)
         self._happened = asyncio.Event()
         self._when_gone: Callable[[str], None] = lambda _: None
+        self._before_pods: Callable[[str], Awaitable[None]] = _at_once
         self._placements: dict[int, tuple[PipelineSpec, Placement]] = {}
         common = _Common(clock=clock, tick=self._tick, woken=lambda: self._tell(Changed()))
         self._informers = (
@@ -130,6 +131,10 @@ class KubernetesCluster:
         """Call this with a pipeline's name whenever a pod of it is not there any more."""
         self._when_gone = call
 
+    def before_pods(self, call: Callable[[str], Awaitable[None]]) -> None:
+        """Wait for this before a pod of a pipeline is made; it raises ClusterUnavailableError."""
+        self._before_pods = call
+
     async def listed(self) -> None:
         """Return once nodes and pods have been listed."""
         for each in self._informers:
@@ -158,6 +163,7 @@ class KubernetesCluster:
 
     async def create(self, worker: WorkerSpec) -> None:
         """Create a worker's pod."""
+        await self._before_pods(worker.pipeline)
         try:
             owner = await self.owners.of(worker.pipeline)
             pod = pods.worker_pod(worker, self._settings, owner)
@@ -274,6 +280,10 @@ async def connect(
             yield cluster
         finally:
             following.cancel()
+
+
+async def _at_once(_: str) -> None:
+    return
 
 
 def _placement(pipeline: PipelineSpec, settings: PodSettings) -> Placement:

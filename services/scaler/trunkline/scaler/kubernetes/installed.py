@@ -98,6 +98,7 @@ class Kept:
         self._names: set[str] = set()
         self.keeper = Keeper(issuer, shelf, wanted=self._wanted, clock=SystemClock())
         made.when_gone(self._gone)
+        made.before_pods(self.keeper.ensure)
 
     async def run(self, table: Table[records.Pipeline]) -> None:
         """Keep them for ever. Nothing is revoked before all pipelines and pods are known."""
