@@ -59,6 +59,57 @@ async def test_words_of_500_files_are_counted_by_four_workers(installed: Whole) 
     await installed.succeeded(pipeline, job, within_s=60)
     assert await read(installed, pipeline) == counted(contents)
     assert (await installed.workers(pipeline, 4)).want == 4
+    report = await installed.verified(pipeline, job)
+    assert (report.datums, report.lost, report.twice) == (500, 0, 0)
+
+
+async def test_a_word_count_outlives_each_service_and_loses_nothing(installed: Whole) -> None:
+    """Scaler, coordinator and nats-server are killed one after the other, then all at once."""
+    await installed.add_nodes(2)
+    repo = await installed.new_repo("texts")
+    pipeline = await installed.pipeline(
+        "words", f"sleep 0.1; {WORDS}", repo=repo, parallelism_spec={"constant": 4}
+    )
+    contents = texts(400)
+    job = await installed.put(repo, contents)
+    for done, killed in ((20, "scaler"), (60, "coordinator"), (100, "server"), (140, "all")):
+        await installed.listed(pipeline, job, done)
+        if killed in ("server", "all"):
+            await installed.server.kill()
+        for name, process in (("scaler", installed.scaler), ("coordinator", installed.coordinator)):
+            if killed in (name, "all"):
+                process.kill()
+                process.start()
+        if killed in ("server", "all"):
+            await installed.server.start()
+    await installed.succeeded(pipeline, job, within_s=90)
+    assert await read(installed, pipeline) == counted(contents)
+    report = await installed.verified(pipeline, job)
+    assert (report.datums, report.lost, report.twice) == (400, 0, 0)
+    for pod in await installed.pods_of(pipeline):
+        assert [each.restart_count for each in pod.status.container_statuses] == [0, 0]
+
+
+async def test_a_command_sees_the_secrets_that_its_spec_names(installed: Whole) -> None:
+    await installed.add_nodes(1)
+    name = installed.name("password")
+    body = {"metadata": {"name": name}, "stringData": {"word": "swordfish"}}
+    await installed.pods.core.create_namespaced_secret(installed.pods.namespace, body)
+    repo = await installed.new_repo("texts")
+    pipeline = await installed.pipeline(
+        "tells",
+        'echo "$WORD" > /pfs/out/variable; cp /secret/word /pfs/out/file',
+        repo=repo,
+        transform={
+            "secrets": [
+                {"name": name, "env_var": "WORD", "key": "word"},
+                {"name": name, "mount_path": "/secret"},
+            ]
+        },
+    )
+    job = await installed.put(repo, {"/a": b"a"})
+    await installed.succeeded(pipeline, job)
+    assert await read(installed, pipeline) == {"/variable": b"swordfish\n", "/file": b"swordfish"}
 
 
 async def test_five_workers_on_ten_nodes_become_twenty_and_those_that_are_there_stay(

@@ -141,6 +141,9 @@ async def test_credentials_of_a_deleted_pipeline_end_and_those_of_its_successor_
         )
 
     await until(gone, within_s=20, what="the end of the Secret and of its owner")
+    await installed.server.kill()
+    await installed.server.start()
+    assert not await accepted(installed, old, tmp_path)  # it has kept what it was told
     await installed.pipeline("goes", COPY, repo=repo)
     job = await installed.put(repo, {"/a": b"a"})
     await installed.succeeded(pipeline, job)

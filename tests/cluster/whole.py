@@ -18,7 +18,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ from tests.cluster.plane.process import Process
 from tests.cluster.pods import Pods
 from tests.support.installation import Installation, until
 
+from trunkline.audit import evidence, verifying
+from trunkline.audit.core.findings import Report
 from trunkline.bus import bootstrap as keys
 from trunkline.bus import logins
 from trunkline.bus.accounts import ServerSettings, server_lines
@@ -91,18 +93,22 @@ class Whole(Installation):
         made: Pods,
         processes: Mapping[str, Process],
         kubectl: "Kubectl",
-        secrets: Sequence[str],
+        mounted: Mapping[str, Path],
     ) -> None:
         super().__init__(kubelet.directory, None, client)
         self.server, self.kubelet, self.pods, self.kubectl = server, kubelet, made, kubectl
-        self.secrets = list(secrets)
-        """All texts that the bootstrap job has made for anybody."""
+        self._mounted = mounted
         self.scaler, self.coordinator = processes["scaler"], processes["coordinator"]
         """Processes: `kill()`, `start()`, `await asyncio.to_thread(process.stop)`; their environment is
         `environ`, for the next start."""
         self._environ = dict(self.scaler.environ or {})
         self.room = ""
         self._pipelines: list[str] = []
+
+    @property
+    def secrets(self) -> list[str]:
+        """All texts that the bootstrap job has made for anybody."""
+        return [path.read_text() for each in self._mounted.values() for path in each.iterdir()]
 
     def begin(self) -> None:
         """Give what follows a room of its own."""
@@ -198,6 +204,17 @@ class Whole(Installation):
             each for each in listed.items if each.metadata.annotations[pods.PIPELINE] == pipeline
         ]
 
+    async def verified(self, pipeline: str, job: str) -> Report:
+        """Look an ended job over, as `trunkline verify` does, and fail if anything is amiss."""
+        files = self._mounted["auditor"]
+        control, data = (_login(self.server, files, role) for role in ("auditor", "auditor-data"))
+        async with evidence.opened(control, data, self.client.store.url) as found:
+            report = await verifying.verify(found, await found.job(pipeline, job))
+        problem = verifying.as_error(report)
+        if problem is not None:
+            raise problem
+        return report
+
     async def _tell(self) -> None:
         for process in (self.coordinator, self.scaler):
             print(f"--- {process.name}", process.tail(), sep="\n")
@@ -268,7 +285,7 @@ async def running(
             ):
                 nodes.images["users"] = Image(user=USER_UID)
                 async with clients.connect(server.url("user"), store["TRUNKLINE_STORE"]) as client:
-                    whole = Whole(client, server, nodes, made, processes, kubectl, _texts(mounted))
+                    whole = Whole(client, server, nodes, made, processes, kubectl, mounted)
                     await _answers(whole)
                     yield whole
                     _nothing_was_refused(folder)
@@ -336,10 +353,6 @@ async def _bootstrapped(
             (directory / key).write_bytes(base64.b64decode(text))
         mounted[secret.removeprefix("trunkline-")] = directory
     return mounted
-
-
-def _texts(mounted: Mapping[str, Path]) -> list[str]:
-    return [path.read_text() for each in mounted.values() for path in each.iterdir()]
 
 
 def _services(
