@@ -14,13 +14,22 @@ message on `subjects.attempts`, changed by compare-and-set only) holds one entry
 5. A worker that gets back a datum whose last try failed on itself *passes it on*: it counts that in the
    ledger and naks with a short delay, so that another one may take it that waits for work. Whether there is
    one it does not know, so after PASSES_MAX passes it tries again itself.
+6. Whoever knows more, *explains* an attempt later. A worker whose user's container is gone writes
+   `user-container-lost`; where the cluster says that memory was what it ended of, the scaler makes it
+   `oom`, which is charged. A worker that was lost with its node, evicted or deleted is charged nothing after all.
+7. A datum that was executing at SUSPECT_AFTER ends of workers or containers is *suspected*: from then on it is run by a worker
+   that has nothing else in hand, so nobody else is held up when it happens again.
 
 So at each step a crash leaves a ledger that charges at most one attempt too few: a started attempt
 without an end is taken as lost once its worker is known to be gone, and a datum that always kills
 its worker comes to its end after `tries` charged attempts. A charge for a lost worker is
-provisional for CHARGE_AFTER_S seconds; a verdict against the datum that rests on it waits that long.
+provisional for CHARGE_AFTER_S seconds; a verdict against the datum that rests on it waits that long. And
+where a lost container, once explained, would be the last try, EXPLAIN_S are given to that. If nobody explains it
+(no cluster that could say, a scaler that is away), it is charged to nobody, and FREE_BOUND is the end.
 Nothing here rests on JetStream's delivery count, which a server crash resets.
 """
+
+from collections import Counter
 
 import msgspec
 
@@ -29,8 +38,17 @@ from trunkline.contracts.states import Cause, DatumState
 CHARGE_AFTER_S = 10.0
 """Seconds in which a worker that lost its connection may come back and be charged nothing."""
 
+EXPLAIN_S = 5.0
+"""Seconds in which a cluster says what a container has ended of: kubelets tell some 1 or 2 s later."""
+
+EXPLAIN_LOOK_S = 0.5
+"""Seconds between looks whether it has."""
+
 FREE_BOUND = 20
 """How many attempts that charge nobody a datum may use up before it is quarantined all the same."""
+
+SUSPECT_AFTER = 2
+"""Ends of workers or containers in which a datum was executing, after which it is run alone."""
 
 PASSES_MAX = 2
 """How often a worker passes on a datum that failed on it, after each try. The server gives a message to
@@ -43,6 +61,11 @@ CHARGED = frozenset({Cause.USER_EXIT, Cause.USER_TIMEOUT, Cause.OOM, Cause.WORKE
 """Causes that count against `datum_tries`. A container that is lost without its worker is not among
 them: it may be no fault of the datum's, and FREE_BOUND ends what always takes it along."""
 
+LOST = frozenset({Cause.WORKER_LOST, Cause.NODE_LOST, Cause.EVICTED, Cause.DRAINED})
+"""Causes that a reaper enters for a worker that is gone."""
+
+_SUSPECT = frozenset({None, Cause.WORKER_LOST, Cause.CONTAINER_LOST, Cause.OOM})
+"""Causes that may take others along; memory may be used up by outputs of others, too (`memory_volume`)."""
 
 _PASSED = CHARGED | {Cause.NO_RESOURCES}
 """Causes after which a datum is rather tried somewhere else."""
@@ -79,9 +102,12 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, tag="attempt-ledger.v1")
 class Run(msgspec.Struct, frozen=True):
     """The datum may be started: record the attempt first."""
 
+    alone: bool = False
+    """Whether by a worker that holds nothing else: let go what is not begun and finish the rest before."""
+
 
 class Wait(msgspec.Struct, frozen=True):
-    """A charge is still provisional: nak with this delay and look again."""
+    """A charge is still provisional, or one is still to come: nak with this delay and look again."""
 
     delay_s: float
 
@@ -135,11 +161,28 @@ def verdict(ledger: Ledger, tries: int, now_ns: int, incarnation: str = "") -> V
         state = DatumState.QUARANTINED if lost else DatumState.FAILED
         return GiveUp(state=state, reason=_told(counted, tries))
     if len(ledger.attempts) - len(counted) >= FREE_BOUND:
-        reason = f"given up after {FREE_BOUND} attempts that were no fault of the datum's"
-        return GiveUp(state=DatumState.QUARANTINED, reason=reason)
+        return GiveUp(state=DatumState.QUARANTINED, reason=_told_free(ledger))
+    unexplained = _unexplained(ledger, now_ns)
+    if unexplained and len(counted) + len(unexplained) >= tries:
+        return Wait(delay_s=min(EXPLAIN_LOOK_S, *unexplained))
     if ledger.passed < PASSES_MAX and _failed_on(ledger, incarnation):
         return PassOn(delay_s=PASS_DELAY_S)
-    return Run()
+    return Run(alone=suspected(ledger))
+
+
+def suspected(ledger: Ledger) -> bool:
+    """Return whether a datum was executing so often when a worker or a container ended that it is to run alone."""
+    return sum(each.cause in _SUSPECT for each in ledger.attempts) >= SUSPECT_AFTER
+
+
+def _unexplained(ledger: Ledger, now_ns: int) -> list[float]:
+    """Return for each container that was lost lately the seconds in which somebody may still say why."""
+    open_s = [
+        EXPLAIN_S - (now_ns - each.ended_ns) / 1e9
+        for each in ledger.attempts
+        if each.cause is Cause.CONTAINER_LOST
+    ]
+    return [each for each in open_s if 0 < each <= EXPLAIN_S]
 
 
 def _failed_on(ledger: Ledger, incarnation: str) -> bool:
@@ -174,20 +217,62 @@ def ended(ledger: Ledger, attempt: Attempt) -> Ledger:
 
 def withdrawn(ledger: Ledger, incarnation: str) -> Ledger:
     """Return the ledger after an incarnation came back: its last lost attempt charges nobody."""
-    attempts = list(ledger.attempts)
-    for position in range(len(attempts) - 1, -1, -1):
-        each = attempts[position]
-        if each.incarnation == incarnation and each.cause is Cause.WORKER_LOST:
-            attempts[position] = msgspec.structs.replace(
-                each, cause=Cause.SERVER_RESTART, detail="the worker came back"
-            )
-            break
-    return msgspec.structs.replace(ledger, attempts=tuple(attempts))
+    back = Attempt(
+        worker="",
+        incarnation=incarnation,
+        started_ns=0,
+        cause=Cause.SERVER_RESTART,
+        detail="the worker came back",
+    )
+    return excused(ledger, back)
+
+
+def explained(ledger: Ledger, attempt: Attempt) -> Ledger:
+    """Return the ledger with the cause that is known by now of an attempt whose container was lost.
+
+    If it is not there yet, it is added; explained twice, it stands once.
+    """
+    position = _last(ledger, attempt.incarnation, Cause.CONTAINER_LOST)
+    if position is not None:
+        return _with_cause(ledger, position, attempt)
+    own = (each for each in ledger.attempts if each.incarnation == attempt.incarnation)
+    if any(each.cause is attempt.cause for each in own):
+        return ledger
+    return ended(ledger, attempt)
+
+
+def excused(ledger: Ledger, attempt: Attempt) -> Ledger:
+    """Return the ledger with a charge for a lost worker turned into a cause that charges nobody."""
+    position = _last(ledger, attempt.incarnation, Cause.WORKER_LOST)
+    return ledger if position is None else _with_cause(ledger, position, attempt)
+
+
+def _last(ledger: Ledger, incarnation: str, cause: Cause) -> int | None:
+    found = [
+        position
+        for position, each in enumerate(ledger.attempts)
+        if each.incarnation == incarnation and each.cause is cause
+    ]
+    return found[-1] if found else None
+
+
+def _with_cause(ledger: Ledger, position: int, attempt: Attempt) -> Ledger:
+    known = list(ledger.attempts)
+    known[position] = msgspec.structs.replace(
+        known[position], cause=attempt.cause, detail=attempt.detail
+    )
+    return msgspec.structs.replace(ledger, attempts=tuple(known))
 
 
 def _told(counted: list[Attempt], tries: int) -> str:
     causes = ", ".join(_cause(each) for each in counted)
     return f"gave up after {len(counted)} of {tries} tries: {causes}"
+
+
+def _told_free(ledger: Ledger) -> str:
+    counts = Counter(str(each.cause) for each in ledger.attempts if each.cause not in CHARGED)
+    causes = ", ".join(f"{number} x {cause}" for cause, number in counts.most_common())
+    return f"given up after {FREE_BOUND} attempts that were no fault of the datum's: {causes}"
 
 
 def _cause(attempt: Attempt) -> str:

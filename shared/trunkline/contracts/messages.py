@@ -141,6 +141,22 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """When the command was started, wall clock; 0 if it was not."""
 
 
+class Cut(msgspec.Struct, frozen=True, kw_only=True):
+    """What the end of a user's container has cut short: what was executing in it, and when it lived.
+
+    Part of a claim. The worker cannot know what the container ended of; its pod's status says so, and
+    by the times the scaler finds out which end of which container it was.
+    """
+
+    incarnation: str
+    """The worker's, then."""
+    held: tuple[Held, ...]
+    since_ns: int
+    """From when on commands may have been started in it; wall clock of the node."""
+    at_ns: int
+    """When its end was noticed."""
+
+
 class Claim(msgspec.Struct, frozen=True, kw_only=True, tag="claim.v1"):
     """What one worker incarnation holds right now; also its sign of life and its answer to a drain.
 
@@ -163,6 +179,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, tag="claim.v1"):
     pulled_ns: int = 0
     """When its first pull request was sent, wall clock; 0 before."""
     at_ns: int = 0
+    cut: Cut | None = None
+    """Of the last container that this process has lost, in this incarnation or the one before."""
 
 
 HEARTBEAT_S = 5.0

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from trunkline.contracts import attempts
 from trunkline.contracts.states import Cause, DatumState
+from trunkline.worker_agent.core import outcome
 
 NOW = 1_000_000_000_000
 
@@ -61,6 +62,59 @@ def test_a_datum_that_kills_its_own_container_comes_to_its_end_too():
     verdict = attempts.verdict(lost, tries=2, now_ns=NOW * 1000)
     assert isinstance(verdict, attempts.GiveUp)
     assert verdict.state is DatumState.QUARANTINED
+
+
+def test_a_lost_container_that_could_be_the_last_try_is_given_time_to_be_explained():
+    """The next start waits for the cluster's word, looking again and again; then it is free."""
+    lost = ledger(attempt(Cause.CONTAINER_LOST, ended_ns=NOW))
+    assert attempts.verdict(lost, tries=2, now_ns=NOW + 1) == attempts.Run()
+    wait = attempts.verdict(lost, tries=1, now_ns=NOW + 1)
+    assert wait == attempts.Wait(attempts.EXPLAIN_LOOK_S)
+    late = NOW + int(attempts.EXPLAIN_S * 1e9)
+    assert attempts.verdict(lost, tries=1, now_ns=late) == attempts.Run()
+    oom = attempts.explained(lost, attempt(Cause.OOM, ended_ns=NOW))
+    verdict = attempts.verdict(oom, tries=1, now_ns=NOW + 1)
+    assert isinstance(verdict, attempts.GiveUp)
+    assert verdict.state is DatumState.FAILED
+    assert verdict.reason == "gave up after 1 of 1 tries: oom on w1"
+
+
+@given(st.permutations(["explained", "explained", "started", "recorded"]))
+def test_explaining_is_once_and_late_or_early(order):
+    """Before the worker's own entry, after it, twice, and beside somebody else's next start: one attempt each."""
+    found = ledger()
+    for step in order:
+        match step:
+            case "explained":
+                found = attempts.explained(found, attempt(Cause.OOM))
+            case "recorded":
+                found = outcome.recorded(found, attempt(Cause.CONTAINER_LOST))
+            case _:
+                found = attempts.started(found, attempt(None, by="w2"))
+    causes = {each.worker: each.cause for each in found.attempts}
+    assert len(found.attempts) == 2
+    assert causes == {"w1": Cause.OOM, "w2": None}
+
+
+def test_who_went_with_its_node_is_excused_and_only_that_attempt():
+    lost = ledger(attempt(Cause.WORKER_LOST, by="w1"), attempt(Cause.WORKER_LOST, by="w2"))
+    excused = attempts.excused(lost, attempt(Cause.NODE_LOST, by="w2"))
+    assert [each.cause for each in excused.attempts] == [Cause.WORKER_LOST, Cause.NODE_LOST]
+    assert attempts.excused(excused, attempt(Cause.EVICTED, by="w2")) == excused
+
+
+def test_a_datum_that_was_executing_at_two_ends_runs_alone():
+    one = ledger(attempt(Cause.WORKER_LOST, by="w1"), attempt(Cause.DRAINED, by="w2"))
+    assert attempts.verdict(one, 3, NOW * 9) == attempts.Run()
+    two = ledger(*one.attempts, attempt(Cause.CONTAINER_LOST, by="w3"))
+    assert attempts.verdict(two, 3, NOW * 9) == attempts.Run(alone=True)
+
+
+def test_free_attempts_are_told_by_their_causes():
+    many = [attempt(Cause.EVICTED), *(attempt(Cause.STORE_ERROR) for _ in range(19))]
+    verdict = attempts.verdict(ledger(*many), tries=3, now_ns=NOW)
+    assert isinstance(verdict, attempts.GiveUp)
+    assert verdict.reason.endswith("no fault of the datum's: 19 x store-error, 1 x evicted")
 
 
 def test_drains_and_restarts_charge_nobody_but_are_bounded():
@@ -127,7 +181,7 @@ def test_no_ledger_lets_a_datum_run_for_ever(causes, tries):
     if charged >= tries or len(causes) - charged >= attempts.FREE_BOUND:
         assert isinstance(verdict, attempts.GiveUp)
     else:
-        assert verdict == attempts.Run()
+        assert verdict == attempts.Run(alone=attempts.suspected(entries))
 
 
 def test_a_ledger_survives_the_wire():

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import Counter
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from trunkline.contracts.attempts import CHARGE_AFTER_S
 from trunkline.contracts.messages import Claim, Held
+from trunkline.contracts.states import Cause
 from trunkline.scaler.core.reaping import (
     DEAF_S,
     FORGET_S,
@@ -20,6 +22,7 @@ from trunkline.scaler.core.reaping import (
     Connected,
     Disconnected,
     Effect,
+    Excuse,
     LookUp,
     Nak,
     ProcessGone,
@@ -40,7 +43,7 @@ def held(number: int, *, executing: bool = False) -> Held:
     return Held(job=JOB, sequence=number, index=number, generation=1, executing=executing)
 
 
-def claim(*items: Held, incarnation: str = "one", **fields: bool) -> Claim:
+def claim(*items: Held, incarnation: str = "one", **fields: Any) -> Claim:
     return Claim(
         worker=KEY[1], incarnation=incarnation, code_hash="c", slots=1, held=items, **fields
     )
@@ -85,6 +88,46 @@ def test_nobody_is_reaped_twice() -> None:
     assert lost(state) == []
     assert state.handle(ProcessGone(KEY, "killed", 1.5)) == []
     assert state.handle(Tick(100.0, [])) == []
+
+
+def test_who_went_with_its_node_is_charged_nothing_and_its_datums_go_back() -> None:
+    state = living()
+    effects = state.handle(ProcessGone(KEY, "its node is gone", 1.0, Cause.NODE_LOST))
+    assert kinds(effects) == ["Nak", "Nak", "Charge", "Close", "Reaped"]
+    (charge,) = [e for e in effects if isinstance(e, Charge)]
+    assert charge.cause is Cause.NODE_LOST
+    (told,) = [e for e in effects if isinstance(e, Reaped)]
+    assert (told.given_back, told.charged) == (3, 0)
+
+
+@pytest.mark.parametrize("cause", [Cause.NODE_LOST, Cause.EVICTED, Cause.DRAINED])
+def test_a_charge_is_excused_once_the_cluster_says_how_the_worker_went(cause: Cause) -> None:
+    state = living()
+    lost(state, 1.0)
+    state.handle(Tick(30.0, []))
+    (excuse,) = state.handle(ProcessGone(KEY, "so it was", 31.0, cause))
+    assert isinstance(excuse, Excuse)
+    assert (excuse.held.sequence, excuse.incarnation, excuse.cause) == (1, "one", cause)
+    assert state.handle(ProcessGone(KEY, "so it was", 32.0, cause)) == []
+
+
+def test_only_the_last_life_of_a_worker_is_excused() -> None:
+    """The first one was killed where it stood; the next one went with the node."""
+    state = living()
+    lost(state, 1.0)
+    heard(state, claim(held(5, executing=True), incarnation="two"), 2.0)
+    effects = state.handle(ProcessGone(KEY, "its node is gone", 3.0, Cause.NODE_LOST))
+    assert [e.incarnation for e in effects if isinstance(e, Charge)] == ["two"]
+    assert not [e for e in effects if isinstance(e, Excuse)]
+
+
+def test_who_was_killed_or_closed_well_has_nothing_to_be_excused() -> None:
+    state = living()
+    lost(state, 1.0)
+    assert state.handle(ProcessGone(KEY, "killed", 2.0)) == []
+    state = living()
+    heard(state, claim(held(1, executing=True), closing=True), 1.0)
+    assert state.handle(ProcessGone(KEY, "evicted", 2.0, Cause.EVICTED)) == []
 
 
 def test_who_said_good_bye_is_charged_nothing() -> None:

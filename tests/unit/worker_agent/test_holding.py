@@ -13,6 +13,7 @@ from trunkline.worker_agent.core.lease import (
     Cancel,
     Forget,
     GiveBack,
+    Isolated,
     Key,
     Phase,
     Ran,
@@ -236,6 +237,39 @@ def test_a_stopped_worker_gives_back_and_finishes_what_runs():
     assert worker.holding.idle
 
 
+def test_an_isolated_datum_has_the_worker_to_itself_until_it_is_settled():
+    worker = Worker(prefetch=3)
+    worker.receive(1)
+    worker.tell(Ran(Key("j1", 1)))  # its outputs are on their way
+    worker.receive(2)
+    worker.receive(3)
+    effects = worker.tell(Isolated(Key("j1", 2)))
+    assert effects == [Want("j1", 0), GiveBack(Key("j1", 3)), Tell()]
+    assert worker.receive(4) == [GiveBack(Key("j1", 4))]
+    assert not worker.holding.alone
+    assert only(Want, worker.tell(Settled(Key("j1", 1)))) == []
+    assert worker.holding.alone
+    assert worker.tell(Ran(Key("j1", 2))) == []
+    assert only(Want, worker.tell(Settled(Key("j1", 2))))
+    assert only(Begin, worker.receive(5)) == [Begin(Key("j1", 5))]
+
+
+def test_the_others_of_its_message_are_not_isolated():
+    worker = Worker(prefetch=3)
+    worker.receive(1)
+    worker.tell(Isolated(Key("j1", 1)))
+    effects = worker.tell(Advanced(Key("j1", 1), index=2, generation=1))
+    assert only(Want, effects)
+
+
+def test_a_worker_that_stops_isolates_nobody_any_more():
+    worker = Worker()
+    worker.receive(1)
+    worker.tell(Stopped())
+    assert worker.tell(Isolated(Key("j1", 1))) == []
+    assert not worker.holding.alone
+
+
 def test_the_oldest_job_comes_first():
     worker = Worker(jobs=("old", "new"))
     worker.receive(1, "new")
@@ -289,6 +323,10 @@ class Leases(RuleBasedStateMachine):
         self.ran: set[Key] = set()
         self.stopped = False
 
+    @property
+    def alone(self):
+        return self.worker.holding._alone is not None
+
     def tell(self, event):
         for effect in self.worker.tell(event):
             match effect:
@@ -326,7 +364,7 @@ class Leases(RuleBasedStateMachine):
     @rule(job=st.sampled_from(JOBS), fresh=st.booleans(), pending=st.integers(0, 50))
     def receive(self, job, fresh, pending):
         late = self.wanted[job] == 0
-        if late and not self.stopped and job in self.assigned:
+        if late and not (self.stopped or self.alone) and job in self.assigned:
             return  # the server sends no more than was asked for
         self.wanted[job] = max(0, self.wanted[job] - 1)
         self.sequence += 1
@@ -351,6 +389,11 @@ class Leases(RuleBasedStateMachine):
     def advance(self):
         self.sequence += 1
         self.tell(Advanced(min(self.begun - self.ran), self.sequence, 1))
+
+    @precondition(lambda self: self.begun - self.ran)
+    @rule()
+    def isolate(self):
+        self.tell(Isolated(min(self.begun - self.ran)))
 
     @precondition(lambda self: self.ran)
     @rule(data=st.data())
@@ -392,9 +435,14 @@ class Leases(RuleBasedStateMachine):
         assert set(self.worker.holding.leases) == held
 
     @invariant()
+    def who_is_alone_has_nothing_behind_it(self):
+        phases = [each.phase for each in self.worker.holding.leases.values()]
+        assert not (self.alone and (Phase.WAITING in phases or any(self.wanted.values())))
+
+    @invariant()
     def an_idle_worker_waits_for_nothing(self):
         phases = [each.phase for each in self.worker.holding.leases.values()]
-        if self.stopped or phases.count(Phase.STORING) >= holding.STORING_MAX:
+        if self.stopped or self.alone or phases.count(Phase.STORING) >= holding.STORING_MAX:
             return
         assert not (Phase.WAITING in phases and Phase.BEGUN not in phases)
         if Phase.BEGUN not in phases:

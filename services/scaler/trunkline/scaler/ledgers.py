@@ -14,7 +14,6 @@ from trunkline.bus.ports import Connection, Publisher
 from trunkline.contracts import attempts, errors, messages, subjects
 from trunkline.contracts.attempts import Attempt, Ledger
 from trunkline.contracts.messages import Held
-from trunkline.contracts.states import Cause
 from trunkline.contracts.wards import Ward
 
 log = logging.getLogger(__name__)
@@ -38,11 +37,47 @@ async def charge(
         if ledger.generation < held.generation:
             ledger = Ledger(generation=held.generation)
         same = [a for a in ledger.attempts if a.incarnation == attempt.incarnation]
-        if any(a.cause is Cause.WORKER_LOST for a in same):
+        if any(a.cause in attempts.LOST for a in same):
             return None
         return attempts.ended(ledger, attempt)
 
     return await _change(connection, publisher, ward, held, entered)
+
+
+async def excuse(
+    connection: Connection, publisher: Publisher, ward: Ward, held: Held, attempt: Attempt
+) -> bool:
+    """Give a lost attempt the cause that is known by now; return whether that stands.
+
+    Raises:
+        UnavailableError: the server does not answer.
+    """
+
+    def excused(ledger: Ledger) -> Ledger | None:
+        changed = attempts.excused(ledger, attempt)
+        return None if changed == ledger else changed
+
+    return await _change(connection, publisher, ward, held, excused)
+
+
+async def explain(
+    connection: Connection, publisher: Publisher, ward: Ward, held: Held, attempt: Attempt
+) -> bool:
+    """Enter of what a user's container has ended; return whether that stands now.
+
+    Raises:
+        UnavailableError: the server does not answer; whether it stands is unknown.
+    """
+
+    def explained(ledger: Ledger) -> Ledger | None:
+        if ledger.generation > held.generation:
+            return None
+        if ledger.generation < held.generation:
+            ledger = Ledger(generation=held.generation)
+        changed = attempts.explained(ledger, attempt)
+        return None if changed == ledger else changed
+
+    return await _change(connection, publisher, ward, held, explained)
 
 
 async def withdraw(

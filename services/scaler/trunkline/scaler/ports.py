@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from trunkline.contracts import errors, spec
+from trunkline.contracts.states import Cause
 
 
 class Taint(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,10 +80,15 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it was told to end."""
     lost: str = ""
     """Why nothing of it runs any more, though it still has its name: to be deleted at once."""
+    lost_by: Cause = Cause.WORKER_LOST
+    """What an attempt is put down to that this cuts short."""
     must_go: str = ""
     """Why it is to be replaced."""
     problem: str = ""
     """Why it does not come up, or not again."""
+    oom_ns: int = 0
+    """When its user's container was last killed for want of memory, if that was its last end; wall clock of
+    its node, whole seconds."""
 
 
 class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +119,8 @@ class Gone(msgspec.Struct, frozen=True, kw_only=True):
     clean: bool = False
     """Whether it ended with exit code 0."""
     lived_s: float = 0.0
+    cause: Cause = Cause.WORKER_LOST
+    """What an attempt is put down to that this cuts short."""
 
 
 class Changed(msgspec.Struct, frozen=True, kw_only=True):

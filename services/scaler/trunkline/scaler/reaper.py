@@ -64,6 +64,7 @@ class Reaper:
         deliveries: How a nak is made valid.
         live: (pipeline, job) -> whether a charge still means something.
         wake: Called when a worker's claim changes what may be planned.
+        told: Is handed each claim, a last one, too.
     """
 
     def __init__(
@@ -76,12 +77,14 @@ class Reaper:
         deliveries: Deliveries,
         live: Callable[[str, str], bool],
         wake: Callable[[], None],
+        told: Callable[[Key, Claim], None] = lambda *_: None,
     ) -> None:
         self._connection, self._publisher = connection, publisher
         self._wards, self._clock = wards, clock
         self.lost = asyncio.Event()
         """Set when a worker was lost: there may be leases that its claim does not tell of."""
         self._deliveries, self._live, self._wake = deliveries, live, wake
+        self._told = told
         self._core = Reaping()
         self._tasks: asyncio.TaskGroup | None = None
         self._locks: dict[Key, asyncio.Lock] = {}
@@ -124,9 +127,9 @@ class Reaper:
         """Return when a living worker was last heard of, on the clock that never goes back."""
         return self._core.heard_s(key)
 
-    async def process_gone(self, key: Key, reason: str) -> None:
-        """The cluster says that a worker's process is gone."""
-        event = reaping.ProcessGone(key, reason, self._clock.monotonic_s())
+    async def process_gone(self, key: Key, reason: str, cause: Cause = Cause.WORKER_LOST) -> None:
+        """The cluster says that a worker's process is gone, and what its attempts are put down to."""
+        event = reaping.ProcessGone(key, reason, self._clock.monotonic_s(), cause)
         await self._do(key, self._core.handle(event))
         self.lost.set()
 
@@ -142,6 +145,7 @@ class Reaper:
             return
         key, claim = heard
         self._heard_since_reload.add(key)
+        self._told(key, claim)
         before = self._core.claim(key)
         event = reaping.ClaimHeard(key, claim, self._clock.monotonic_s())
         await self._do(key, self._core.handle(event))
@@ -203,6 +207,7 @@ class Reaper:
                 await self._do(key, effects)
 
     async def _take_stored(self, key: Key, claim: Claim) -> None:
+        self._told(key, claim)
         known = self._core.claim(key)
         if claim.closing or (known is not None and known.at_ns >= claim.at_ns):
             return
@@ -237,6 +242,8 @@ class Reaper:
                             tasks.create_task(self._charge(effect), name="charge")
                         case reaping.Withdraw():
                             tasks.create_task(self._withdraw(effect), name="withdraw")
+                        case reaping.Excuse():
+                            tasks.create_task(self._excuse(effect), name="excuse")
                         case _:
                             continue
             for effect in effects:
@@ -277,14 +284,7 @@ class Reaper:
     async def _charge(self, charge: reaping.Charge) -> None:
         if self._live(charge.pipeline, charge.held.job):
             # a job that has ended needs no ledger, and what is written now nobody would purge
-            attempt = Attempt(
-                worker=charge.worker,
-                incarnation=charge.incarnation,
-                started_ns=charge.held.since_ns,
-                ended_ns=self._clock.wall_ns(),
-                cause=Cause.WORKER_LOST,
-                detail=f"the worker was lost while the command ran: {charge.detail}",
-            )
+            attempt = self._attempt(charge)
             try:
                 await ledgers.charge(
                     self._connection,
@@ -297,6 +297,25 @@ class Reaper:
                 # one charge too few; a datum that kills each worker is charged by the next
                 log.warning("not charged", extra={"worker": charge.worker, "error": str(error)})
         await self._nak(charge.pipeline, charge.held.job, [charge.held])
+
+    def _attempt(self, lost: reaping.Charge | reaping.Excuse) -> Attempt:
+        return Attempt(
+            worker=lost.worker,
+            incarnation=lost.incarnation,
+            started_ns=lost.held.since_ns,
+            ended_ns=self._clock.wall_ns(),
+            cause=lost.cause,
+            detail=f"the worker was lost while the command ran: {lost.detail}",
+        )
+
+    async def _excuse(self, excuse: reaping.Excuse) -> None:
+        if not self._live(excuse.pipeline, excuse.held.job):
+            return
+        ward, attempt = self._wards.of(excuse.pipeline), self._attempt(excuse)
+        try:
+            await ledgers.excuse(self._connection, self._publisher, ward, excuse.held, attempt)
+        except errors.TrunklineError as error:
+            log.warning("not excused", extra={"worker": excuse.worker, "error": str(error)})
 
     async def _withdraw(self, withdraw: reaping.Withdraw) -> None:
         if not self._live(withdraw.pipeline, withdraw.held.job):

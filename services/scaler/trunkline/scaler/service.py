@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from trunkline.bus.ports import Publisher, Table
 from trunkline.contracts import records, spec
+from trunkline.contracts.states import Cause
 from trunkline.contracts.wards import Wards
 from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
@@ -24,6 +25,7 @@ from trunkline.scaler.core.plan import Phase, Seen
 from trunkline.scaler.core.sight import Signs
 from trunkline.scaler.core.standby import Standby
 from trunkline.scaler.drains import Drains
+from trunkline.scaler.explaining import Explaining
 from trunkline.scaler.hands import Hands
 from trunkline.scaler.ports import (
     ANYWHERE,
@@ -76,6 +78,9 @@ class Scaler:
         self._woken = asyncio.Event()
         wake = self._woken.set
         self._views = Views(pipelines, jobs, measure, wake=wake, gauge_s=config.gauge_s)
+        self._explaining = Explaining(
+            data, data_publisher, wards, clock=clock, live=self._views.live, wake=wake
+        )
         self._reaper = Reaper(
             data,
             data_publisher,
@@ -84,6 +89,7 @@ class Scaler:
             deliveries=deliveries,
             live=self._views.live,
             wake=wake,
+            told=self._explaining.heard,
         )
         self._unclaimed = Unclaimed(
             data,
@@ -104,8 +110,8 @@ class Scaler:
         """Workers that are to be replaced, and were counted as failures for it."""
         self._unheard_s: dict[Instance, float] = {}
         """Since when a worker runs without a claim that stands."""
-        self._buried: dict[Instance, None] = {}
-        """Workers whose end was seen to, the last ones."""
+        self._buried: dict[Instance, bool] = {}
+        """Workers whose end was seen to, the last ones, and whether the cluster has said how they went."""
         self.problems: Sequence[str] = ("the scaler has not seen all there is yet",)
         """What keeps it from its work, in sentences for people."""
 
@@ -134,7 +140,7 @@ class Scaler:
     async def _follow_cluster(self) -> None:
         async for event in self._cluster.watch():
             if isinstance(event, Gone):
-                await self._bury(event.worker, event.reason, told=True)
+                await self._bury(event.worker, event.reason, event.cause, told=True)
             self._woken.set()
 
     async def _reconcile_forever(self, tasks: asyncio.TaskGroup) -> None:
@@ -166,45 +172,51 @@ class Scaler:
 
     async def _notice(self, view: ClusterView) -> None:
         """Bury who is not listed any more, or is but for its name, and say who is."""
+        await self._explaining.look(view.workers)
         living = [worker for worker in view.workers if not worker.lost]
         listed = {_instance(worker) for worker in living}
         for worker in view.workers:
             if worker.lost:
-                await self._bury(worker, worker.lost, told=True)
+                await self._bury(worker, worker.lost, worker.lost_by, told=True)
             elif worker.must_go and _instance(worker) not in self._failed:
                 self._failed.add(_instance(worker))
                 cause = f"worker {worker.name}: {worker.must_go}"
                 self._hands.starts(worker.pipeline).failed(cause, self._clock.monotonic_s())
         for worker in self._workers.values():
             if _instance(worker) not in listed:
-                await self._bury(worker, "its process is gone", told=False)
+                why = Cause.DRAINED if worker.stopping else Cause.WORKER_LOST
+                await self._bury(worker, "its process is gone", why, told=False)
         self._workers = {worker.name: worker for worker in living}
         self._heard &= listed
         self._failed &= listed
         self._reaper.listed({(worker.pipeline, worker.name) for worker in living})
 
-    async def _bury(self, worker: Worker, reason: str, *, told: bool) -> None:
+    async def _bury(self, worker: Worker, reason: str, cause: Cause, *, told: bool) -> None:
         """See to the end of a worker, once: to its leases, its drain, and its pipeline's record.
 
         Args:
             worker: The one that is gone.
             reason: Why.
+            cause: What attempts are put down to that it had under way.
             told: Whether the cluster knows the reason.
         """
         which = _instance(worker)
         if which in self._buried:
+            if told and not self._buried[which]:
+                self._buried[which] = True
+                await self._reaper.process_gone((worker.pipeline, worker.name), reason, cause)
             return
-        self._buried[which] = None
+        self._buried[which] = told
         if len(self._buried) > _BURIED_KEPT:
             del self._buried[next(iter(self._buried))]
         self._unheard_s.pop(which, None)
-        await self._reaper.process_gone((worker.pipeline, worker.name), reason)
+        await self._reaper.process_gone((worker.pipeline, worker.name), reason, cause)
         self._drains.forget(worker.name)
         extra = {"pipeline": worker.pipeline, "worker": worker.name, "reason": reason}
         log.info("worker gone", extra=extra)
         if told and which not in self._heard and not worker.stopping:
-            cause = f"worker {worker.name} ended before it was ready: {reason}"
-            self._hands.starts(worker.pipeline).failed(cause, self._clock.monotonic_s())
+            problem = f"worker {worker.name} ended before it was ready: {reason}"
+            self._hands.starts(worker.pipeline).failed(problem, self._clock.monotonic_s())
 
     # --- decide -----------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ the first process of the container beside it.
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import os
 import signal
@@ -25,6 +26,7 @@ from trunkline.bus.ports import Delivery
 from trunkline.bus.publishing import Window
 from trunkline.bus.pulls import StandingPull
 from trunkline.contracts import errors, subjects
+from trunkline.contracts.messages import Cut
 from trunkline.contracts.wards import Ward
 from trunkline.runtime import ending, logs, probes, settings
 from trunkline.runtime.clock import SystemClock
@@ -107,11 +109,12 @@ async def _incarnations(
     the same name: nobody is charged for what it had not begun.
     """
     meet = functools.partial(link.accept, config.shim_socket)
+    past = _Past()
     readiness = probes.Readiness()
     async with probes.served(config.probe_host, config.probe_port, readiness):
         while True:
             readiness.judge_by(lambda: ["the user's container is not there"])
-            code = await agent(config, environ, space, meet, stops, readiness)
+            code = await agent(config, environ, space, meet, stops, readiness, past)
             if code != EXIT_SHIM_LOST or stops.seen:
                 return code
 
@@ -123,6 +126,7 @@ async def agent(
     meet: Callable[[], Coroutine[Any, Any, socket.socket]],
     stops: "_Stops",
     readiness: probes.Readiness,
+    past: "_Past | None" = None,
 ) -> int:
     """Work until stopped, or until the shim is gone; return the exit code.
 
@@ -133,7 +137,9 @@ async def agent(
         meet: Gives the connection to the shim.
         stops: The signals that may have come already.
         readiness: Is told how it is judged.
+        past: What one life of the user's container leaves to the next.
     """
+    past = past or _Past()
     logs.configure(config.worker)
     clock = SystemClock()
     store = open_store(config.store)
@@ -191,10 +197,13 @@ async def agent(
                 # in a container of its own a command has that image's PATH and HOME, not ours
                 inherited={} if config.shim_socket else environment.base(environ),
                 pull=pull,
+                cut=past.cut,
             )
             if stops.seen or HelloFlag.TERMINATING in hello.flags:
                 worker.stop()
-            return await worker.run()
+            code = await worker.run()
+            past.cut = worker.cut
+            return code
     return EXIT_STOPPED
 
 
@@ -205,6 +214,13 @@ def _stopped_is_an_end(stops: "_Stops") -> Iterator[None]:
     except asyncio.CancelledError:
         if not stops.seen:
             raise
+
+
+@dataclasses.dataclass
+class _Past:
+    """What is still to be told of the lives of the user's container that are over."""
+
+    cut: Cut | None = None
 
 
 class _Stops:

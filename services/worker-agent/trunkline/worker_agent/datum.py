@@ -75,8 +75,13 @@ async def stage(datum: Datum, bench: Bench) -> None:
     datum.staged = True
 
 
-async def run(datum: Datum, bench: Bench) -> Ran | Ack | Nak:
+async def run(datum: Datum, bench: Bench, alone: Callable[[], Awaitable[None]]) -> Ran | Ack | Nak:
     """Run it, in its turn; return how that ended, or that it is not to be run.
+
+    Args:
+        datum: The one.
+        bench: What is worked with.
+        alone: Returns once nothing else is in hand; for one that is suspected to take its worker along.
 
     Raises:
         ShimLostError: the user's side is gone.
@@ -84,7 +89,7 @@ async def run(datum: Datum, bench: Bench) -> Ran | Ack | Nak:
     executor = bench.executor
     datum.started_ns = bench.clock.wall_ns()
     if not datum.fresh:
-        settled = await _look_back(datum, bench)
+        settled = await _look_back(datum, bench, alone)
         if settled is not None:
             return settled
     if executor.stages and not datum.staged:
@@ -140,27 +145,20 @@ async def finish(
     return Ack()
 
 
-async def _look_back(datum: Datum, bench: Bench) -> Ack | Nak | None:
-    """Decide about a datum that was delivered before; None: it is to be run, its start recorded."""
+async def _look_back(
+    datum: Datum, bench: Bench, alone: Callable[[], Awaitable[None]]
+) -> Ack | Nak | None:
+    """Decide about a datum that was delivered before; None: it is to be run, its start recorded.
+
+    Where it is to be alone, it is before the start is recorded: what comes in between charges nobody.
+    """
     if await _insist("outcome", datum, lambda: bench.records.has_outcome(datum.task)):
         return Ack()
-    begun = Attempt(worker=bench.worker, incarnation=bench.incarnation, started_ns=datum.started_ns)
-    verdict: attempts.Verdict = attempts.Run()
-
-    def change(ledger: Ledger) -> Ledger:
-        nonlocal verdict
-        if begun in ledger.attempts:
-            return ledger
-        verdict = attempts.verdict(
-            ledger, datum.ticket.datum_tries, bench.clock.wall_ns(), bench.incarnation
-        )
-        if isinstance(verdict, attempts.PassOn):
-            return attempts.passed(ledger)
-        return attempts.started(ledger, begun) if isinstance(verdict, attempts.Run) else ledger
-
-    datum.ledger = await _insist(
-        "ledger", datum, lambda: bench.records.change_ledger(datum.task, change)
-    )
+    verdict = await _judged(datum, bench, isolated=False)
+    if isinstance(verdict, attempts.Run) and verdict.alone:
+        log.info("runs alone", extra=datum.named())
+        await alone()
+        verdict = await _judged(datum, bench, isolated=True)
     match verdict:
         case attempts.Run():
             for each in datum.ledger.attempts:
@@ -177,6 +175,29 @@ async def _look_back(datum: Datum, bench: Bench) -> Ack | Nak | None:
             return Ack()
         case _:
             assert_never(verdict)
+
+
+async def _judged(datum: Datum, bench: Bench, *, isolated: bool) -> attempts.Verdict:
+    """Ask the ledger what is to be done, and record what follows: a start, a pass, or nothing."""
+    begun = Attempt(worker=bench.worker, incarnation=bench.incarnation, started_ns=datum.started_ns)
+    verdict: attempts.Verdict = attempts.Run()
+
+    def change(ledger: Ledger) -> Ledger:
+        nonlocal verdict
+        if begun in ledger.attempts:
+            return ledger
+        verdict = attempts.verdict(
+            ledger, datum.ticket.datum_tries, bench.clock.wall_ns(), bench.incarnation
+        )
+        if isinstance(verdict, attempts.PassOn):
+            return attempts.passed(ledger)
+        runs = isinstance(verdict, attempts.Run) and (isolated or not verdict.alone)
+        return attempts.started(ledger, begun) if runs else ledger
+
+    datum.ledger = await _insist(
+        "ledger", datum, lambda: bench.records.change_ledger(datum.task, change)
+    )
+    return verdict
 
 
 async def _failed(datum: Datum, bench: Bench, ran: Ran) -> Ack | Nak:

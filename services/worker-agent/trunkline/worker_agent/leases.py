@@ -70,6 +70,7 @@ class Leases:
         self._works: dict[Key, Work] = {}
         self.executed = 0
         """Datums that were begun to be run here."""
+        self._lonely = asyncio.Event()
         self.empty = asyncio.Event()
         """Set when nothing is held and nothing more will be."""
         self._hooks = life.Hooks(
@@ -79,6 +80,8 @@ class Leases:
             stopping=lambda: holding.stopped,
             superseded=self._superseded,
             ours=self._ours,
+            alone=self._isolated,
+            cut=self._cut_short,
             spawn=tasks.create_task,
         )
 
@@ -176,6 +179,8 @@ class Leases:
         effects = self._holding.handle(event, self._clock.monotonic_s(), self._clock.wall_ns())
         for effect in effects:
             self._carry_out(effect)
+        if self._holding.alone:
+            self._lonely.set()
         if self._holding.stopped and self._holding.idle:
             self.empty.set()
 
@@ -238,6 +243,26 @@ class Leases:
 
     def _ours(self, work: Work) -> bool:
         return work.delivery.current and self._clock.monotonic_s() < work.held_s
+
+    async def _isolated(self, work: Work) -> None:
+        self._lonely.clear()
+        self._tell(lease.Isolated(work.key))
+        if (
+            not self._holding.stopped
+        ):  # else nothing more comes anyhow, and the rest is on its way out
+            await self._lonely.wait()
+
+    def _cut_short(self, work: Work, at_ns: int) -> None:
+        task = work.current.task
+        held = messages.Held(
+            job=task.job,
+            sequence=work.key.sequence,
+            index=task.index,
+            generation=task.generation,
+            executing=True,
+            since_ns=work.current.started_ns,
+        )
+        self._presence.cut_short(held, at_ns)
 
     def _advanced(self, work: Work) -> None:
         if self._works.get(work.key) is work:

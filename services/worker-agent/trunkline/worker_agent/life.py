@@ -6,6 +6,9 @@ acked once each of its datums has an outcome. It is given back where one is to b
 where the worker stops in between; what is done by then is found to be done when the message comes
 again, so nothing is lost but that look.
 
+A datum that is suspected to take its worker along is run once what was before it in the message has its
+outcome, and nothing else is in hand.
+
 After a lost connection, or a stop that was longer than the lease, the message may be in other hands.
 Then what is begun is finished (its outcome is refused if it is too late), and the rest is left alone:
 else two workers would go through the same datums side by side.
@@ -48,6 +51,10 @@ class Hooks:
     """Whether a datum was restarted since it came: another message asks for it."""
     ours: Callable[[Work], bool]
     """Whether the lease has held until now; else somebody else may have the message."""
+    alone: Callable[[Work], Coroutine[Any, Any, None]]
+    """Returns once nothing else is in hand, and nothing more will be while its datum executes."""
+    cut: Callable[[Work, int], None]
+    """The user's container ended while its datum was executing, at that time; the attempt is recorded."""
     spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
     """Starts a task whose errors end the worker."""
 
@@ -67,7 +74,10 @@ async def live(work: Work, bench: Bench, hooks: Hooks) -> Ack | Nak | None:
     except ShimLostError as error:
         if not work.turn.is_set():
             return None
-        return await _lost(work.current, bench, error)
+        at_ns = bench.clock.wall_ns()
+        settlement = await _lost(work.current, bench, error)
+        hooks.cut(work, at_ns)
+        return settlement
     finally:
         bench.executor.withdraw(work.current)
         for each in under_way:
@@ -83,11 +93,18 @@ async def _work(
         await datum.stage(work.current, bench)
         await work.turn.wait()
     ends: list[asyncio.Task[Ack | Nak]] = []
+
+    async def alone() -> None:
+        bench.records.flush()
+        if ends:
+            await asyncio.wait(ends)
+        await hooks.alone(work)
+
     for each, following in itertools.pairwise(work.datums):
         staging = None
         if bench.executor.stages and following.fresh:
             staging = _start(under_way, hooks, datum.stage(following, bench))
-        ran = await _run(each, bench, hooks)
+        ran = await _run(each, bench, hooks, alone)
         ends.append(_start(under_way, hooks, _finish(each, ran, bench)))
         if isinstance(ran, Ran) and ran.stored is None:
             await _room(ends, bench)
@@ -102,15 +119,17 @@ async def _work(
         if staging is not None:
             await staging
     last = work.current
-    ran = await _run(last, bench, hooks)
+    ran = await _run(last, bench, hooks, alone)
     work.ran = True
     hooks.ran(work, isinstance(ran, Ran) and ran.stored is not None)
     end = await _finish(last, ran, bench, lambda: hooks.stored(work))
     return _settlement([end, *await asyncio.gather(*ends)]) if ends else end
 
 
-async def _run(each: Datum, bench: Bench, hooks: Hooks) -> Ran | Ack | Nak:
-    return Ack() if hooks.superseded(each) else await datum.run(each, bench)
+async def _run(
+    each: Datum, bench: Bench, hooks: Hooks, alone: Callable[[], Coroutine[Any, Any, None]]
+) -> Ran | Ack | Nak:
+    return Ack() if hooks.superseded(each) else await datum.run(each, bench, alone)
 
 
 async def _finish(

@@ -12,7 +12,7 @@ import secrets
 
 from trunkline.bus.ports import Connection
 from trunkline.contracts import errors, messages, subjects
-from trunkline.contracts.messages import Claim
+from trunkline.contracts.messages import Claim, Cut, Held
 from trunkline.contracts.wards import Ward
 from trunkline.runtime.clock import Clock
 from trunkline.worker_agent.core.holding import Holding
@@ -35,6 +35,7 @@ class Presence:
         holding: Holding,
         *,
         clock: Clock,
+        cut: Cut | None = None,
     ) -> None:
         self._connection = connection
         self._subject = subjects.claims(ward, config.worker)
@@ -43,6 +44,9 @@ class Presence:
         self._clock = clock
         self._due = asyncio.Event()
         self._pulled_ns = 0
+        self._since_ns = clock.wall_ns()
+        self.cut = cut
+        """What the last container's end has cut short, in this life or the one before: told with each claim."""
         self.incarnation = secrets.token_hex(16)
         """This process's life, among all that have the worker's name."""
         self.closing = False
@@ -55,6 +59,17 @@ class Presence:
     def pulling(self) -> None:
         """Note that a pull was sent; the first time counts."""
         self._pulled_ns = self._pulled_ns or self._clock.wall_ns()
+
+    def cut_short(self, held: Held, at_ns: int) -> None:
+        """Note that the user's container ended while this was executing; and tell it."""
+        own = self.cut if self.cut and self.cut.incarnation == self.incarnation else None
+        self.cut = Cut(
+            incarnation=self.incarnation,
+            held=(*(own.held if own else ()), held),
+            since_ns=self._since_ns,
+            at_ns=own.at_ns if own else at_ns,
+        )
+        self._due.set()
 
     async def tell(self) -> None:
         """Publish what is held now."""
@@ -69,6 +84,7 @@ class Presence:
             closing=self.closing,
             pulled_ns=self._pulled_ns,
             at_ns=self._clock.wall_ns(),
+            cut=self.cut,
         )
         try:
             await self._connection.publish(self._subject, messages.encode(claim))

@@ -9,7 +9,7 @@ The ends of a worker:
 |---|---|---|
 | SIGTERM, or the shim got one | gives back the unbegun, finishes what runs within its limit or gives that back, too (cause `drained`), a last claim says `closing`, BYE | 0 |
 | a Drain message | the same without the end: it says `draining` with nothing held, and waits | - |
-| the shim is gone | gives everything back (cause `user-container-lost`); a last claim says `closing`. In a pod the process stays, and is another incarnation once there is a shim again | 70 |
+| the shim is gone | gives everything back (cause `user-container-lost`); its claims say what was executing, so that the scaler can find out why; a last one says `closing`. In a pod the process stays, and is another incarnation once there is a shim again | 70 |
 | the connection is closed for good | ends | 1 |
 | kill -9 | nothing; the shim kills the command, the reaper gives back what the claim says | - |
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from trunkline.bus.ports import Connection, FirstPublisher, Message, Publisher
 from trunkline.contracts import errors, messages, subjects
-from trunkline.contracts.messages import Drain
+from trunkline.contracts.messages import Cut, Drain
 from trunkline.contracts.wards import Ward
 from trunkline.runtime.clock import Clock
 from trunkline.storage import health
@@ -78,6 +78,7 @@ class Worker:
         clock: Clock,
         inherited: Mapping[str, str],
         pull: Pull,
+        cut: Cut | None = None,
     ) -> None:
         """Put a worker together.
 
@@ -94,6 +95,7 @@ class Worker:
             clock: The time.
             inherited: See `environment.base`.
             pull: Makes the standing pull of a job.
+            cut: What the container before this one has cut short when it ended.
         """
         self._config, self._ward = config, ward
         self._connection = connection
@@ -107,7 +109,7 @@ class Worker:
             give_back_s=config.give_back_s,
             stages=config.idle_s is None,
         )
-        self._presence = Presence(connection, ward, config, self._holding, clock=clock)
+        self._presence = Presence(connection, ward, config, self._holding, clock=clock, cut=cut)
         self._stop = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         self._printer = Printer(
@@ -176,6 +178,11 @@ class Worker:
         if not folder:
             return HandedOver()
         return SecretFiles(KeptSecrets(Path(folder)), self._link, mounted=mounted)
+
+    @property
+    def cut(self) -> Cut | None:
+        """What the last end of a user's container has cut short."""
+        return self._presence.cut
 
     def stop(self) -> None:
         """Begin to end: called at SIGTERM, and when the shim got one."""

@@ -17,6 +17,10 @@ is charged first (an entry in the ledger), then naked; then an empty claim is st
 that nobody reaps it again. A worker whose last claim was `closing` left on purpose and is charged
 nothing.
 
+The entry has the cause that the cluster gives. A worker that went with its node, or was evicted or deleted, has its
+datums' attempts in the ledger, but nobody is charged for them. Mostly its connection is lost before the cluster says
+so: then the charge is excused, up to FORGET_S seconds later.
+
 What a death of the reaper between any two effects leaves: leases without a nak (the sweep of its
 successor finds the claim still standing, and ack_wait is the net below), or a charge whose nak is
 missing (the same). Everything is safe to repeat: a nak of what is settled or purged does nothing,
@@ -27,8 +31,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from trunkline.contracts.attempts import CHARGE_AFTER_S
+import msgspec
+
+from trunkline.contracts.attempts import CHARGE_AFTER_S, CHARGED
 from trunkline.contracts.messages import HEARTBEAT_S, Claim, Held
+from trunkline.contracts.states import Cause
 
 Key = tuple[str, str]
 """(pipeline, worker)."""
@@ -88,6 +95,7 @@ class ProcessGone:
     key: Key
     reason: str
     now_s: float
+    cause: Cause = Cause.WORKER_LOST
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,19 @@ class Charge:
     worker: str
     incarnation: str
     detail: str
+    cause: Cause = Cause.WORKER_LOST
+
+
+@dataclass(frozen=True)
+class Excuse:
+    """Give the entry of a lost attempt another cause: it is known by now, and charges nobody."""
+
+    pipeline: str
+    held: Held
+    worker: str
+    incarnation: str
+    detail: str
+    cause: Cause
 
 
 @dataclass(frozen=True)
@@ -165,7 +186,7 @@ class Reaped:
     charged: int
 
 
-Effect = Nak | Charge | Withdraw | Close | LookUp | Reaped
+Effect = Nak | Charge | Excuse | Withdraw | Close | LookUp | Reaped
 
 
 @dataclass
@@ -185,6 +206,8 @@ class _Lost:
     held: tuple[Held, ...]
     at_s: float
     dead: bool
+    cause: Cause = Cause.WORKER_LOST
+    """What its attempts were put down to."""
 
 
 class Reaping:
@@ -243,7 +266,8 @@ class Reaping:
         if gone is not None and gone.dead:
             late = tuple(each for each in claim.held if each not in gone.held)
             self._gone[key, claim.incarnation] = replace(gone, held=gone.held + late)
-            return [*effects, *_reap(key, claim, late, "a last claim of a dead process")]
+            reason = "a last claim of a dead process"
+            return [*effects, *_reap(key, claim, late, reason, gone.cause)]
         if gone is not None:
             del self._gone[key, claim.incarnation]
             if now_s - gone.at_s <= CHARGE_AFTER_S:
@@ -257,7 +281,7 @@ class Reaping:
             known.claim = claim
             return effects
         known.claim = None
-        self._gone[key, claim.incarnation] = _Lost(claim.held, now_s, dead=True)
+        self._gone[key, claim.incarnation] = _Lost(claim.held, now_s, True, Cause.DRAINED)
         return [*effects, *(Nak(key[0], held) for held in claim.held)]
 
     def _connected(self, event: Connected) -> list[Effect]:
@@ -289,13 +313,29 @@ class Reaping:
         return self._lose(event.key, known, event.reason or UNKNOWN, event.now_s, dead=False)
 
     def _process_gone(self, event: ProcessGone) -> list[Effect]:
+        last = ""
         for (key, incarnation), gone in self._gone.items():
             if key == event.key:
                 self._gone[key, incarnation] = replace(gone, dead=True)
+                if not last or gone.at_s >= self._gone[key, last].at_s:
+                    last = incarnation
         known = self._known.get(event.key)
         if known is None or known.claim is None:
+            return self._excuse(event, last) if last else []
+        return self._lose(event.key, known, event.reason, event.now_s, dead=True, cause=event.cause)
+
+    def _excuse(self, event: ProcessGone, incarnation: str) -> list[Effect]:
+        """Take a charge back that was made before it was known how the worker went."""
+        gone = self._gone[event.key, incarnation]
+        if event.cause in CHARGED or gone.cause is not Cause.WORKER_LOST:
             return []
-        return self._lose(event.key, known, event.reason, event.now_s, dead=True)
+        self._gone[event.key, incarnation] = replace(gone, cause=event.cause)
+        pipeline, worker = event.key
+        return [
+            Excuse(pipeline, held, worker, incarnation, event.reason, event.cause)
+            for held in gone.held
+            if held.executing
+        ]
 
     def _reconnected(self, event: Reconnected) -> list[Effect]:
         """Give everybody the time to come back that a silent worker is given."""
@@ -307,7 +347,7 @@ class Reaping:
     def _tick(self, event: Tick) -> list[Effect]:
         effects: list[Effect] = []
         for which, gone in list(self._gone.items()):
-            if event.now_s - gone.at_s > (FORGET_S if gone.dead else CHARGE_AFTER_S):
+            if event.now_s - gone.at_s > FORGET_S:
                 del self._gone[which]
         for key, known in list(self._known.items()):
             silent_s = event.now_s - known.heard_s
@@ -323,13 +363,20 @@ class Reaping:
         return effects
 
     def _lose(
-        self, key: Key, known: _Known, reason: str, now_s: float, *, dead: bool
+        self,
+        key: Key,
+        known: _Known,
+        reason: str,
+        now_s: float,
+        *,
+        dead: bool,
+        cause: Cause = Cause.WORKER_LOST,
     ) -> list[Effect]:
         claim = known.claim
         assert claim is not None
         known.claim = None
-        self._gone[key, claim.incarnation] = _Lost(claim.held, now_s, dead)
-        return _reap(key, claim, claim.held, reason)
+        self._gone[key, claim.incarnation] = _Lost(claim.held, now_s, dead, cause)
+        return _reap(key, claim, claim.held, reason, cause)
 
 
 def mark(claim: Claim, at_ns: int) -> Claim:
@@ -342,6 +389,7 @@ def mark(claim: Claim, at_ns: int) -> Claim:
         draining=True,
         closing=True,
         at_ns=at_ns,
+        cut=claim.cut,
     )
 
 
@@ -350,24 +398,21 @@ def is_mark(claim: Claim) -> bool:
     return claim.closing and claim.slots == 0
 
 
-def _reap(key: Key, claim: Claim, held: Collection[Held], reason: str) -> list[Effect]:
+def _reap(
+    key: Key, claim: Claim, held: Collection[Held], reason: str, cause: Cause
+) -> list[Effect]:
     pipeline, worker = key
     unbegun = [Nak(pipeline, each) for each in held if not each.executing]
     begun = [
-        Charge(pipeline, each, worker, claim.incarnation, reason) for each in held if each.executing
+        Charge(pipeline, each, worker, claim.incarnation, reason, cause)
+        for each in held
+        if each.executing
     ]
-    told = Reaped(pipeline, worker, claim.incarnation, reason, len(unbegun), len(begun))
+    charged = len(begun) if cause in CHARGED else 0
+    back = len(unbegun) + len(begun) - charged
+    told = Reaped(pipeline, worker, claim.incarnation, reason, back, charged)
     return [*unbegun, *begun, Close(pipeline, claim), told]
 
 
 def _holding(claim: Claim, held: tuple[Held, ...]) -> Claim:
-    return Claim(
-        worker=claim.worker,
-        incarnation=claim.incarnation,
-        code_hash=claim.code_hash,
-        slots=claim.slots,
-        held=held,
-        draining=claim.draining,
-        pulled_ns=claim.pulled_ns,
-        at_ns=claim.at_ns,
-    )
+    return msgspec.structs.replace(claim, held=held)

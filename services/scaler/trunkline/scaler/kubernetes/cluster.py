@@ -25,6 +25,7 @@ from kubernetes_asyncio import client
 
 from trunkline.contracts import errors
 from trunkline.contracts.spec import PipelineSpec
+from trunkline.contracts.states import Cause
 from trunkline.runtime.clock import Clock, SystemClock
 from trunkline.scaler.kubernetes import object_names, pods, reading
 from trunkline.scaler.kubernetes.api import Api, ApiError
@@ -259,6 +260,7 @@ class KubernetesCluster:
                 reason=gone.ended or "its pod was deleted",
                 clean=gone.clean or gone.deleting,
                 lived_s=lived_s,
+                cause=gone.ended_by if gone.ended else Cause.DRAINED,
             )
         )
 

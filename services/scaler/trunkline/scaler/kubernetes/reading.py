@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from trunkline.contracts.states import Cause
 from trunkline.scaler.kubernetes import pods
 from trunkline.scaler.kubernetes.pod_checks import USER
 from trunkline.scaler.ports import Node, Placement, Requirement, Taint, Toleration, Worker
@@ -26,6 +27,13 @@ _NOT_COMING = frozenset(
     }
 )  # fmt: skip
 _BACK_OFF = "CrashLoopBackOff"
+_OOM = "OOMKilled"
+_ENDED_BY = {
+    "Evicted": Cause.EVICTED, "Preempting": Cause.EVICTED, "UnexpectedAdmissionError": Cause.EVICTED,
+    "NodeLost": Cause.NODE_LOST, "NodeShutdown": Cause.NODE_LOST, "Shutdown": Cause.NODE_LOST,
+    "Terminated": Cause.NODE_LOST,
+}  # fmt: skip
+"""Reasons of a pod's end that are no fault of what ran in it: pressure on its node, or that going down."""
 _TEXT_MAX = 300
 
 
@@ -47,6 +55,10 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
     back_off: str = ""
     """Why its user container is in back-off: it is to be replaced."""
+    oom_ns: int = 0
+    """When its user container ended for want of memory, if that was its last end."""
+    ended_by: Cause = Cause.WORKER_LOST
+    """What attempts are put down to that its end has cut short."""
 
 
 class NodeView(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +115,8 @@ def pod(found: Object) -> PodView:
         clean=phase == "Succeeded",
         problem=back_off or _problem(status),
         back_off=back_off,
+        oom_ns=_oom_ns(status),
+        ended_by=_ENDED_BY.get(status.get("reason") or "", Cause.WORKER_LOST),
     )
 
 
@@ -111,7 +125,7 @@ def worker(view: PodView, lost: str) -> Worker:
 
     Args:
         view: The pod.
-        lost: Why nothing of it can be counted on; empty while it can.
+        lost: Why nothing of it can be counted on, its node being away; empty while it can.
     """
     return Worker(
         name=view.worker,
@@ -123,6 +137,8 @@ def worker(view: PodView, lost: str) -> Worker:
         running=view.running,
         stopping=view.deleting,
         lost=view.ended or lost,
+        lost_by=view.ended_by if view.ended else Cause.NODE_LOST,
+        oom_ns=view.oom_ns,
         must_go=view.back_off,
         problem=view.problem,
     )
@@ -172,6 +188,16 @@ def _back_off(status: Object) -> str:
     return ""
 
 
+def _oom_ns(status: Object) -> int:
+    """Return when the user container was killed for want of memory; 0 if that is not how it ended last."""
+    for each in status.get("containerStatuses") or ():
+        ends = [each.get(which) or {} for which in ("state", "lastState")]
+        over: Object = next((end["terminated"] for end in ends if end.get("terminated")), {})
+        if each["name"] == USER and over.get("reason") == _OOM:
+            return _ns(over.get("finishedAt"))
+    return 0
+
+
 def _problem(status: Object) -> str:
     """Return why a pod does not come up, as the cluster says."""
     for each in _containers(status):
@@ -197,7 +223,7 @@ def _ended(status: Object) -> str:
 
 
 def _end(over: Object) -> str:
-    if over.get("reason") == "OOMKilled":
+    if over.get("reason") == _OOM:
         return "oom: its memory was used up"
     return f"exit code {over.get('exitCode')}" if over else "it does not start"
 

@@ -26,6 +26,10 @@ would follow, since taking a request back costs a new subscription.
 A message may hold several datums: then all this is about the message, and Advanced says which of its
 datums executes.
 
+A datum that is suspected to take its worker along (`contracts.attempts`) is Isolated before it starts: what waits is given
+back, what comes is, too, and once the others are settled it has the worker to itself. All goes on as before when it is
+Settled, or another one of its message executes.
+
 A crash at any point leaves the truth where it was: nothing here is stored, and what was held comes
 again by the reaper or after `ack_wait`.
 """
@@ -44,6 +48,7 @@ from trunkline.worker_agent.core.lease import (
     Event,
     Forget,
     GiveBack,
+    Isolated,
     Key,
     Lease,
     Phase,
@@ -114,6 +119,8 @@ class Holding:
         self._pending: dict[str, int] = {}
         self._typical_s: float | None = None
         self._slow = False
+        self._alone: Key | None = None
+        """Of the lease that shall have no company."""
 
     @property
     def idle(self) -> bool:
@@ -124,6 +131,11 @@ class Holding:
     def resting(self) -> bool:
         """Whether nothing runs and nothing waits to: what is held is only on its way out."""
         return not (self._count[Phase.BEGUN] or self._count[Phase.WAITING])
+
+    @property
+    def alone(self) -> bool:
+        """Whether an isolated datum is all there is."""
+        return self._alone is not None and len(self.leases) == 1
 
     def held(self) -> tuple[Held, ...]:
         """Return what a claim says."""
@@ -147,12 +159,12 @@ class Holding:
             now_s: Monotonic clock.
             now_ns: Wall clock, for claims.
         """
-        begun = self._count[Phase.BEGUN]
+        begun, alone = self._count[Phase.BEGUN], self._alone
         effects = self._heard(event, now_s, now_ns)
         if self._waiting and self._slots_free():
             self._begin(effects, now_s, now_ns)
         idle = isinstance(event, Advanced | Stored | Settled) and begun == self._count[Phase.BEGUN]
-        if not (self.stopped or idle):
+        if not (self.stopped or self._alone or (idle and alone is None)):
             self._look_ahead(effects)
         return effects
 
@@ -171,8 +183,8 @@ class Holding:
                 return self._settled(key)
             case Advanced():
                 return self._advanced(event, now_ns)
-            case Assigned() | Superseded():
-                return self._unwanted(event)
+            case Assigned() | Superseded() | Isolated():
+                return self._told(event)
             case Reconnected():
                 return [*(Forget(each.key) for each in self._drop_waiting()), Tell()]
             case Ticked():
@@ -182,10 +194,14 @@ class Holding:
             case _:
                 assert_never(event)
 
-    def _unwanted(self, event: Assigned | Superseded) -> list[Effect]:
-        if isinstance(event, Assigned):
-            return self._assigned(event.jobs)
-        return self._superseded(event.key)
+    def _told(self, event: Assigned | Superseded | Isolated) -> list[Effect]:
+        match event:
+            case Assigned(jobs):
+                return self._assigned(jobs)
+            case Superseded(key):
+                return self._superseded(key)
+            case Isolated(key):
+                return self._isolate(key)
 
     def _assigned(self, jobs: tuple[str, ...]) -> list[Effect]:
         gone = set(self.jobs) - set(jobs)
@@ -226,7 +242,7 @@ class Holding:
         lease = Lease(event.key, event.index, event.generation, event.fresh, now_s)
         if job not in self.jobs:
             return [Cancel(lease.key, begun=False)]
-        if self.stopped:
+        if self.stopped or self._alone:
             return [GiveBack(lease.key)]
         self.leases[lease.key] = lease
         self._count[Phase.WAITING] += 1
@@ -251,6 +267,8 @@ class Holding:
         if lease is None or lease.phase is not Phase.BEGUN:
             return []
         lease.index, lease.generation, lease.begun_ns = event.index, event.generation, now_ns
+        if self._alone == event.key:
+            self._alone = None
         return [Tell()]
 
     def _settled(self, key: Key) -> list[Effect]:
@@ -276,6 +294,16 @@ class Holding:
         if self.stopped:
             return []
         self.stopped = True
+        return self._let_go()
+
+    def _isolate(self, key: Key) -> list[Effect]:
+        if self.stopped or self._alone == key or key not in self.leases:
+            return []
+        self._alone = key
+        return self._let_go()
+
+    def _let_go(self) -> list[Effect]:
+        """Have nothing more come, and give back what waits."""
         effects: list[Effect] = [Want(job, 0) for job in self._asked]
         self._asked.clear()
         return [*effects, *(GiveBack(each.key) for each in self._drop_waiting()), Tell()]
@@ -322,7 +350,7 @@ class Holding:
         return min(self.prefetch, paced, fair)
 
     def _slots_free(self) -> int:
-        if self.stopped:
+        if self.stopped or self._alone:
             return 0
         _, begun, storing, reporting = self._count
         return 0 if storing >= STORING_MAX or reporting >= REPORTING_MAX else self.slots - begun
@@ -360,3 +388,5 @@ class Holding:
     def _forget(self, lease: Lease) -> None:
         del self.leases[lease.key]
         self._count[lease.phase] -= 1
+        if self._alone == lease.key:
+            self._alone = None

@@ -110,6 +110,12 @@ class Superseded(msgspec.Struct, frozen=True):
     key: Key
 
 
+class Isolated(msgspec.Struct, frozen=True):
+    """A begun datum must not run beside anything else: take nothing until it is done, and give back what waits."""
+
+    key: Key
+
+
 class Stopped(msgspec.Struct, frozen=True):
     """Take nothing more: a drain, a SIGTERM, or the shim is gone. One way."""
 
@@ -124,6 +130,7 @@ Event = (
     | Reconnected
     | Ticked
     | Superseded
+    | Isolated
     | Stopped
 )
 

@@ -245,15 +245,18 @@ def recorded(ledger: attempts.Ledger, attempt: attempts.Attempt) -> attempts.Led
     """Return the ledger with a closed attempt; told twice, it stands once.
 
     A write of the ledger may be repeated after its answer was lost, so this must be a no-op on a
-    ledger that has the attempt: one of the same incarnation and start, with the same cause.
+    ledger that has the attempt: one of the same incarnation and start, with the same cause, or with the
+    one that the cluster knows of by now.
     """
-    for each in ledger.attempts:
-        if (each.incarnation, each.started_ns, each.cause) == (
-            attempt.incarnation,
-            attempt.started_ns,
-            attempt.cause,
-        ):
-            return ledger
+    causes = {attempt.cause}
+    if attempt.cause is Cause.CONTAINER_LOST:
+        causes.add(Cause.OOM)
+    own = (attempt.incarnation, attempt.started_ns)
+    if any(
+        (each.incarnation, each.started_ns) == own and each.cause in causes
+        for each in ledger.attempts
+    ):
+        return ledger
     return attempts.ended(ledger, attempt)
 
 
