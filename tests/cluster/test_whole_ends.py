@@ -1,0 +1,95 @@
+"""How users' containers end, and what the scaler makes of it; on the whole installation."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from tests.cluster.whole import Whole
+from tests.support import installation
+
+from trunkline.contracts import api, errors
+from trunkline.contracts.attempts import Ledger
+from trunkline.contracts.states import Cause, DatumState, JobState
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HUNGRY = "test -e /pfs/in/bad || { cp /pfs/in/* /pfs/out; exit; }; tail /dev/zero"
+LIMITS: Any = {"resource_limits": {"memory": "64Mi"}}
+CONTENTS = {"/a": b"a", "/bad": b"b", "/c": b"c"}
+
+
+@pytest.fixture
+async def whole_ooms(installed: Whole) -> AsyncIterator[None]:
+    """Out of memory is the whole container, as on nodes with control groups of version 2."""
+    installed.kubelet.terms.whole_ooms = True
+    yield
+    installed.kubelet.terms.whole_ooms = False
+
+
+async def bad(installed: Whole, pipeline: str, job: str) -> api.DatumView:
+    """Return what is known of the datum of `/bad`, the second one."""
+    (found,) = [each for each in await installed.datums(pipeline, job) if each.index == 1]
+    return found
+
+
+@pytest.mark.usefixtures("whole_ooms")
+async def test_a_datum_that_uses_up_its_containers_memory_fails_after_its_tries(
+    installed: Whole,
+) -> None:
+    """1. It takes its container along, twice in one pod. 2. That one backs off, and is replaced. 3. The
+    third time is the last one, and says what it was. The others are charged nothing.
+    """
+    await installed.add_nodes(1)
+    repo = await installed.new_repo("files")
+    pipeline = await installed.pipeline("hungry", HUNGRY, repo=repo, datum_tries=3, **LIMITS)
+    await installed.workers(pipeline, 1)
+    first = {each.metadata.uid for each in await installed.pods_of(pipeline)}
+    job = await installed.put(repo, CONTENTS)
+    ended = await installed.ended(pipeline, job, within_s=90)
+    assert ended.state is JobState.FAILURE
+    assert "gave up after 3 of 3 tries: oom on" in ended.reason
+    assert (ended.counts.processed, ended.counts.failed) == (2, 1)
+    view = await bad(installed, pipeline, job)
+    assert view.state == DatumState.FAILED
+    assert view.outcome is not None
+    assert [each.cause for each in view.outcome.history] == [Cause.OOM] * 3
+    others = [
+        each for each in await installed.attempts(pipeline, job) if each.cause is not Cause.OOM
+    ]
+    assert {each.cause for each in others} <= {Cause.DONE}
+    assert first != {each.metadata.uid for each in await installed.pods_of(pipeline)}
+
+
+@pytest.mark.usefixtures("whole_ooms")
+async def test_a_scaler_that_was_away_still_finds_out_what_a_container_ended_of(
+    installed: Whole,
+) -> None:
+    await installed.add_nodes(1)
+    repo = await installed.new_repo("files")
+    pipeline = await installed.pipeline("hungry", HUNGRY, repo=repo, datum_tries=1, **LIMITS)
+    await installed.workers(pipeline, 1)
+    installed.scaler.kill()
+    job = await installed.put(repo, CONTENTS)
+
+    async def lost() -> bool:
+        with contextlib.suppress(errors.RequestRefusedError, ValueError):
+            view = await bad(installed, pipeline, job)
+            ledger = msgspec.json.decode(view.attempts, type=Ledger | None)
+            return (
+                any(each.cause is Cause.CONTAINER_LOST for each in ledger.attempts)
+                if ledger
+                else False
+            )
+        return False
+
+    await installation.until(lost, what="a container that is lost")
+    installed.scaler.start()
+    ended = await installed.ended(pipeline, job, within_s=90)
+    assert ended.state is JobState.FAILURE
+    view = await bad(installed, pipeline, job)
+    assert view.outcome is not None
+    assert view.outcome.state is DatumState.FAILED
+    assert view.outcome.history[-1].cause is Cause.OOM
+    assert {each.cause for each in view.outcome.history[:-1]} <= {Cause.CONTAINER_LOST}
