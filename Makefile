@@ -101,7 +101,7 @@ test-store: $(VENV)/.store  ## Run the tests of the object store on a real S3 (S
 	@$(BIN)/python -m tests.cluster
 	$(BIN)/pytest tests/store tests/unit/storage tests/cluster -m s3 $(ARGS)
 
-# How many seeds, and what breaks: kills, silences, users or all.
+# How many seeds, and what breaks: kills, silences, network, store, clocks, or everything.
 SEEDS ?= 100
 WHAT ?= kills
 

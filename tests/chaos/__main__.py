@@ -34,7 +34,7 @@ def main() -> int:
     asked = parser.parse_args()
     usual_s = asked.undisturbed
     if usual_s is None:
-        usual_s = asyncio.run(story.run(0, (), datums=asked.datums)).wall_s
+        usual_s = asyncio.run(story.run(0, None, datums=asked.datums)).wall_s
     print(f"{asked.datums} datums, {story.WORKERS} workers; undisturbed: {usual_s:.1f} s")
     print(HEADINGS, flush=True)
     ran: list[Ran] = []
@@ -44,7 +44,7 @@ def main() -> int:
             each = asyncio.run(
                 story.run(
                     seed,
-                    schedule.HABITS[asked.what],
+                    asked.what,
                     datums=asked.datums,
                     tell=print if asked.verbose else lambda _: None,
                 )
@@ -56,6 +56,8 @@ def main() -> int:
         ran.append(each)
         failed += not each.holds
         print(line(each, usual_s), flush=True)
+        if others := {k: n for k, n in each.faults.items() if not k.startswith("kill ")}:
+            print("      beside it:", ", ".join(f"{n} {what}" for what, n in others.items()))
         for finding in (*each.report.broken, *each.report.unknown):
             print(f"      {finding.check}: {finding.text}", *finding.examples, sep="\n        ")
     print(summary(ran, failed, usual_s))

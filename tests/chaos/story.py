@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,9 @@ from tests.support import installation
 
 from trunkline.audit import evidence, verifying
 from trunkline.audit.core.findings import Report
-from trunkline.chaos.core.schedule import Habit
+from trunkline.chaos.core import schedule
+from trunkline.chaos.front import Front
+from trunkline.chaos.inside import Control
 from trunkline.chaos.running import Runner
 from trunkline.local.home import Home
 
@@ -62,36 +65,62 @@ def contents(datums: int) -> dict[str, bytes]:
 
 async def run(
     seed: int,
-    habits: Sequence[Habit],
+    what: str | None,
     *,
     datums: int = DATUMS,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Ran:
-    """Run a job of so many datums while things break, and look it over once it has ended."""
-    async with installation.running(nodes=WORKERS) as here:
-        await here.repo("in")
-        await here.apply(SPEC)
-        await here.workers("slow", WORKERS, within_s=60)
-        job = await here.put("in", contents(datums))
-        await here.listed("slow", job, 1)
-        began = time.monotonic()
-        runner = Runner(Home(here.home), seed, habits, tell)
-        async with asyncio.TaskGroup() as tasks:
-            breaking = tasks.create_task(runner.run(), name="chaos")
-            ended = await here.ended("slow", job, within_s=WITHIN_S)
-            wall_s = time.monotonic() - began
-            breaking.cancel()
-        context = here.stack.context
-        async with evidence.opened(context.auditor, context.auditor_data, context.store) as found:
-            report = await verifying.verify(found, await found.job("slow", job))
-        return Ran(
-            seed=seed,
-            state=str(ended.state),
-            wall_s=wall_s,
-            faults={f"{kind} {target}": n for (kind, target), n in sorted(runner.done.items())},
-            refused=_refused(here.home),
-            report=report,
-        )
+    """Run a job of so many datums while things break, and look it over once it has ended.
+
+    Args:
+        seed: Of the schedule.
+        what: Of `schedule.HABITS`; None for nothing.
+        datums: How many.
+        tell: Takes a line for each fault.
+    """
+    habits = schedule.HABITS[what] if what else ()
+    with tempfile.TemporaryDirectory() as folder:
+        control = Control(Path(folder) / "control.json")
+        front = Front() if what and what not in schedule.OUTSIDE else None
+        async with installation.running(
+            nodes=WORKERS,
+            settings=control.environment() if front else {},
+            front=front.standing if front else None,
+        ) as here:
+            job = await _begun(here, datums)
+            runner = Runner(
+                Home(here.home), seed, habits, tell, front=front, control=control if front else None
+            )
+            return await _ran(here, job, runner, seed)
+
+
+async def _begun(here: installation.Installation, datums: int) -> str:
+    await here.repo("in")
+    await here.apply(SPEC)
+    await here.workers("slow", WORKERS, within_s=60)
+    job = await here.put("in", contents(datums))
+    await here.listed("slow", job, 1)
+    return job
+
+
+async def _ran(here: installation.Installation, job: str, runner: Runner, seed: int) -> Ran:
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as tasks:
+        breaking = tasks.create_task(runner.run(), name="chaos")
+        ended = await here.ended("slow", job, within_s=WITHIN_S)
+        wall_s = time.monotonic() - began
+        breaking.cancel()
+    context = here.stack.context
+    async with evidence.opened(context.auditor, context.auditor_data, context.store) as found:
+        report = await verifying.verify(found, await found.job("slow", job))
+    return Ran(
+        seed=seed,
+        state=str(ended.state),
+        wall_s=wall_s,
+        faults={f"{kind} {target}": n for (kind, target), n in sorted(runner.done.items())},
+        refused=_refused(here.home),
+        report=report,
+    )
 
 
 def _refused(home: Path) -> int:

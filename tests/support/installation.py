@@ -196,6 +196,7 @@ async def running(
     servers: int | None = None,
     store: str | None = None,
     settings: Mapping[str, str] | None = None,
+    front: stacks.Front | None = None,
 ) -> AsyncIterator[Installation]:
     """Start an installation; print its logs' ends if the test fails; leave nothing behind.
 
@@ -206,7 +207,13 @@ async def running(
     try:
         async with (
             stacks.running(
-                home, nodes=nodes, port=0, servers=servers, store=store, settings=settings or {}
+                home,
+                nodes=nodes,
+                port=0,
+                servers=servers,
+                store=store,
+                settings=settings or {},
+                front=front,
             ) as stack,
             clients.connect(stack.url, stack.store) as client,
         ):

@@ -10,24 +10,41 @@ import asyncio
 import contextlib
 import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from trunkline.chaos import victims
 from trunkline.chaos.core import schedule
-from trunkline.chaos.core.schedule import Fault, Habit, Kind
+from trunkline.chaos.core.schedule import Fault, Habit, Kind, Target
+from trunkline.chaos.front import Front
+from trunkline.chaos.inside import Control
 from trunkline.local.home import Home
-
-_FIRST = {Kind.KILL: signal.SIGKILL, Kind.PAUSE: signal.SIGSTOP}
 
 
 class Runner:
-    """See the module."""
+    """See the module.
+
+    Args:
+        home: The installation's.
+        seed: Of the schedule.
+        habits: What breaks.
+        tell: Takes a line for each fault.
+        front: What stands in front of NATS, if anything does.
+        control: What the services look at, if they do.
+    """
 
     def __init__(
-        self, home: Home, seed: int, habits: Sequence[Habit], tell: Callable[[str], None]
+        self,
+        home: Home,
+        seed: int,
+        habits: Sequence[Habit],
+        tell: Callable[[str], None],
+        *,
+        front: Front | None = None,
+        control: Control | None = None,
     ) -> None:
         self._home, self._seed, self._habits, self._tell = home, seed, habits, tell
-        self.done = Counter[tuple[Kind, schedule.Target]]()
+        self._front, self._control = front, control
+        self.done = Counter[tuple[Kind, Target]]()
         """How often what was done to whom."""
 
     async def run(self) -> None:
@@ -46,18 +63,92 @@ class Runner:
                 await self.run()
 
     async def _do(self, fault: Fault) -> None:
-        victim = await victims.choose(self._home, fault.target, fault.chance)
-        if victim is None:
-            self._tell(f"{fault.at_s:7.2f} s  {fault.kind} {fault.target}: there is none now")
-            return
-        with victim:
-            if not victim.send(_FIRST[fault.kind]):
+        async with self._broken(fault) as who:
+            lasts = f" for {fault.lasts_s:.1f} s" if fault.lasts_s else ""
+            if not who:
+                self._tell(f"{fault.at_s:7.2f} s  {fault.kind} {fault.target}: there is none now")
                 return
             self.done[fault.kind, fault.target] += 1
-            lasts = f" for {fault.lasts_s:.1f} s" if fault.lasts_s else ""
-            self._tell(f"{fault.at_s:7.2f} s  {fault.kind} {victim.name} ({victim.pid}){lasts}")
+            self._tell(f"{fault.at_s:7.2f} s  {fault.kind} {who}{lasts}")
+            await asyncio.sleep(fault.lasts_s)
+
+    @contextlib.asynccontextmanager
+    async def _broken(self, fault: Fault) -> AsyncIterator[str]:
+        """Have something broken inside; yield who it is, or nothing if there is nobody."""
+        match fault.target:
+            case Target.NETWORK:
+                with _disturbed(self._front, fault) as who:
+                    yield who
+            case Target.STORE:
+                with _failing(self._control, fault) as who:
+                    yield who
+            case _ if fault.kind is Kind.JUMP:
+                with _jumped(self._control, fault) as who:
+                    yield who
+            case _:
+                async with _hit(self._home, fault) as who:
+                    yield who
+
+
+@contextlib.asynccontextmanager
+async def _hit(home: Home, fault: Fault) -> AsyncIterator[str]:
+    victim = await victims.choose(home, fault.target, fault.chance)
+    if victim is None:
+        yield ""
+        return
+    with victim:
+        number = signal.SIGSTOP if fault.kind is Kind.PAUSE else signal.SIGKILL
+        who = f"{victim.name} ({victim.pid})" if victim.send(number) else ""
+        try:
+            yield who
+        finally:
             if fault.kind is Kind.PAUSE:
-                try:
-                    await asyncio.sleep(fault.lasts_s)
-                finally:
-                    victim.send(signal.SIGCONT)
+                victim.send(signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def _disturbed(front: Front | None, fault: Fault) -> Iterator[str]:
+    if front is None:
+        yield ""
+        return
+    try:
+        match fault.kind:
+            case Kind.CUT:
+                yield f"{front.cut() // 2} connections"
+            case Kind.DELAY:
+                front.delay_s = schedule.MOST_DELAY_S * fault.chance
+                yield f"NATS by {front.delay_s * 1000:.0f} ms"
+            case _:
+                front.hold()
+                yield "NATS"
+    finally:
+        front.delay_s = 0.0
+        front.flow()
+
+
+@contextlib.contextmanager
+def _failing(control: Control | None, fault: Fault) -> Iterator[str]:
+    if control is None:
+        yield ""
+        return
+    changed: dict[str, object] = (
+        {"full": True} if fault.kind is Kind.FULL else {"failing": schedule.FAILING}
+    )
+    control.change(**changed)
+    try:
+        yield "the store"
+    finally:
+        control.change(**dict.fromkeys(changed, 0 if fault.kind is Kind.FAIL else False))
+
+
+@contextlib.contextmanager
+def _jumped(control: Control | None, fault: Fault) -> Iterator[str]:
+    if control is None:
+        yield ""
+        return
+    ahead_s = schedule.MOST_JUMP_S * (2 * fault.chance - 1)
+    control.set_clock(fault.target, ahead_s)
+    try:
+        yield f"the {fault.target}'s clock by {ahead_s:+.0f} s"
+    finally:
+        control.set_clock(fault.target, 0.0)

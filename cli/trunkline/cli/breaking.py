@@ -1,20 +1,19 @@
 """The verb `chaos`: what breaks when, and breaking it."""
 
-import secrets
 from itertools import takewhile
 
 import click
 
 from trunkline.chaos.core import schedule
 from trunkline.chaos.running import Runner
-from trunkline.cli import session
+from trunkline.cli import options, session
 from trunkline.local import home as homes
 from trunkline.runtime import stopping
 
 
 def chaos(home: str | None, *, seed: int | None, seconds: float, what: str, dry_run: bool) -> None:
     """Break the installation in a state directory for some time, or say what would break."""
-    chosen = secrets.randbelow(1_000_000) if seed is None else seed
+    chosen = options.seed(options.ANY_SEED if seed is None else seed) or 0
     habits = schedule.HABITS[what]
     if dry_run:
         for fault in takewhile(lambda each: each.at_s < seconds, schedule.faults(chosen, habits)):

@@ -1,5 +1,6 @@
 """Verbs on an installation as a whole: up, down, status."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 
 import click
 
+from trunkline.chaos import serving
 from trunkline.cli import render, session
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
@@ -40,16 +42,18 @@ def up(
     servers: int | None,
     store: str | None,
     detach: bool,
+    chaos: int | None = None,
 ) -> None:
-    """Run an installation until Ctrl-C, or leave it running."""
+    """Run an installation until Ctrl-C, or leave it running; or break it all the time, by a seed."""
     place = session.home_of(home)
+    serve = stack.serve if chaos is None else functools.partial(serving.serve, seed=chaos)
     with session.reporting():
         if detach:
             asked = {"--nodes": nodes, "--port": port, "--servers": servers, "--store": store}
             _detached(place, {name: value for name, value in asked.items() if value is not None})
         else:
             stopping.run(
-                stack.serve(place, nodes=nodes, port=port, servers=servers, store=store, tell=_tell)
+                serve(place, nodes=nodes, port=port, servers=servers, store=store, tell=_tell)
             )
 
 

@@ -1,6 +1,7 @@
 """What all verbs share: where to connect, how to print, and names in singular or plural."""
 
 import functools
+import secrets
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,6 +27,15 @@ class Seconds(click.ParamType[float]):
             return float(number) * factor
         except ValueError:
             self.fail(f"{text!r} is no duration such as 90s or 5m", parameter, context)
+
+
+ANY_SEED = -1
+"""Stands for a seed that is not named."""
+
+
+def seed(asked: int | None) -> int | None:
+    """Return the seed that was asked for, or a new one for ANY_SEED; None for none."""
+    return secrets.randbelow(1_000_000) if asked == ANY_SEED else asked
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}

@@ -66,6 +66,7 @@ def prepare(
     port: int | None = None,
     servers: int | None = None,
     sync_interval: str | None = None,
+    fronted: bool = False,
 ) -> Credentials:
     """Make sure that the directory holds credentials and configurations; return the former.
 
@@ -75,6 +76,7 @@ def prepare(
             Of several servers the first one's; the others take any.
         servers: How many; None: as many as the last time, or one.
         sync_interval: See `accounts.ServerSettings`; None: as the last time.
+        fronted: Whether something else takes the servers' ports, and they any others.
 
     Raises:
         AnotherNumberError: it was another number the last time.
@@ -98,6 +100,9 @@ def prepare(
             **_cluster(first, servers or kept or 1, present),
             sync_interval=sync_interval or (present or _DEFAULTS).sync_interval,
         )
+        if fronted:
+            behind = server_files.more(set(found.ports), len(found.ports))
+            found = msgspec.structs.replace(found, behind=behind)
         _write(files, found)
     return found
 

@@ -24,6 +24,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     context: Context
     services: tuple[Service, ...]
+    fronts: tuple[tuple[int, int], ...] = ()
+    """Where each server is looked for, and where it listens, if that is not the same."""
 
 
 def prepare(
@@ -33,6 +35,7 @@ def prepare(
     servers: int | None,
     store_url: str,
     settings: Mapping[str, str],
+    fronted: bool = False,
 ) -> Plan:
     """Write the servers' configuration and credentials; return what is to run.
 
@@ -42,8 +45,9 @@ def prepare(
         servers: Of NATS; see `credentials.prepare`.
         store_url: Of the object store.
         settings: Environment of all services, beside what is their own.
+        fronted: See `credentials.prepare`.
     """
-    made = credentials.prepare(home.nats, port=port, servers=servers)
+    made = credentials.prepare(home.nats, port=port, servers=servers, fronted=fronted)
     binary = server.find_binary({**os.environ, **settings})
     store = {"TRUNKLINE_STORE": store_url}
     place = {"TRUNKLINE_HOME": str(home.root)}
@@ -54,6 +58,7 @@ def prepare(
             auditor=made.url("auditor"),
             auditor_data=made.url("auditor-data"),
         ),
+        fronts=tuple(zip(made.ports, made.behind, strict=True)) if fronted else (),
         services=(
             *_servers(home, made, binary),
             Service(

@@ -30,6 +30,8 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
 
     port: int
     """Of the first server."""
+    behind: tuple[int, ...] = ()
+    """Where the servers listen themselves, when something else stands in front of them on their ports."""
     passwords: dict[str, str]
     data_key: str = ""
     """What all wards are made of; empty in a file of before there were any."""
@@ -63,7 +65,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
                 password=self.route_password,
             )
         return accounts.ServerSettings(
-            port=self.ports[number - 1],
+            port=(self.behind or self.ports)[number - 1],
             store_dir=str(server.store),
             pid_file=str(server.pid),
             sync_interval=self.sync_interval,

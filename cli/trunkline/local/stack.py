@@ -20,8 +20,8 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 
 from trunkline.client import client as clients
@@ -34,6 +34,9 @@ from trunkline.storage.store import open_store
 
 READY_S = 30.0
 """How long a start may take before it is called failed; it takes about two seconds."""
+
+Front = Callable[[Sequence[tuple[int, int]]], AbstractAsyncContextManager[None]]
+"""Takes ports: where a server is looked for, and where it listens."""
 
 STOP_ORDER = ("scaler", "coordinator", "pool")
 """And the servers last, all at once: a cluster that shrinks under way would only elect leaders."""
@@ -112,6 +115,7 @@ async def running(
     settings: Mapping[str, str] | None = None,
     tell: Callable[[str], None] = lambda _: None,
     ready_s: float = READY_S,
+    front: Front | None = None,
 ) -> AsyncIterator[Stack]:
     """Run an installation; yield it once its API answers, and stop it at the end.
 
@@ -125,6 +129,7 @@ async def running(
         settings: Environment of the services beside their own, such as TRUNKLINE_ACK_WAIT_S.
         tell: Takes a line for people when a service dies.
         ready_s: Within which the API must answer.
+        front: Stands between the NATS servers and all that look for them, as long as they run.
 
     Raises:
         AlreadyRunningError: another supervisor runs in this directory.
@@ -141,7 +146,12 @@ async def running(
         store = storing.choose(home, store)
         open_store(store)  # one that cannot be meant is told before anything is started
         plan = layout.prepare(
-            home, port=port, servers=servers, store_url=store, settings=settings or {}
+            home,
+            port=port,
+            servers=servers,
+            store_url=store,
+            settings=settings or {},
+            fronted=front is not None,
         )
         home.write_context(plan.context)
         services = {
@@ -150,7 +160,10 @@ async def running(
         }
         stack = Stack(home, plan.context, services)
         failure: BaseException | None = None
-        async with asyncio.TaskGroup() as tasks:
+        async with (
+            front(plan.fronts) if front is not None else nullcontext(),
+            asyncio.TaskGroup() as tasks,
+        ):
             runs = {
                 name: tasks.create_task(child.run(), name=name) for name, child in services.items()
             }
@@ -178,8 +191,13 @@ async def serve(
     store: str | None = None,
     settings: Mapping[str, str] | None = None,
     tell: Callable[[str], None],
+    front: Front | None = None,
+    meanwhile: Callable[[], Awaitable[object]] | None = None,
 ) -> None:
-    """Run an installation until cancelled; say when it is up and what a user needs to know."""
+    """Run an installation until cancelled; say when it is up and what a user needs to know.
+
+    It does `meanwhile` what it is told, if that is anything. For the rest see `running`.
+    """
     began = time.monotonic()
     async with running(
         home,
@@ -189,10 +207,13 @@ async def serve(
         store=store,
         settings=settings,
         tell=tell,
+        front=front,
     ) as stack:
         tell(f"up in {time.monotonic() - began:.1f} s; state in {home.root}")
         tell(f"NATS:  {stack.url}")
         tell(f"store: {stack.store}")
+        if meanwhile is not None:
+            await meanwhile()
         await asyncio.Event().wait()
 
 

@@ -23,6 +23,18 @@ class Kind(enum.StrEnum):
     """SIGKILL."""
     PAUSE = "pause"
     """SIGSTOP, and SIGCONT some time later."""
+    CUT = "cut"
+    """All connections to NATS end at once."""
+    DELAY = "delay"
+    """What goes to NATS and comes from it is late, by up to MOST_DELAY_S."""
+    SILENCE = "silence"
+    """Nothing goes through, and no connection ends."""
+    FAIL = "fail"
+    """A share of the requests to the store fail, before they are done or after."""
+    FULL = "full"
+    """Whatever is to be stored fails, as on a full disk."""
+    JUMP = "jump"
+    """The wall clock is another one, by up to MOST_JUMP_S either way."""
 
 
 class Target(enum.StrEnum):
@@ -35,6 +47,14 @@ class Target(enum.StrEnum):
     COORDINATOR = "coordinator"
     SCALER = "scaler"
     NATS = "nats-server"
+    NETWORK = "network"
+    STORE = "store"
+
+
+MOST_DELAY_S = 0.2
+MOST_JUMP_S = 3600.0
+FAILING = 0.05
+"""The share of requests to the store that fail undone, and the share that fail though they are done."""
 
 
 class Habit(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,13 +101,36 @@ SILENCES = (
 USERS = (Habit(kind=Kind.KILL, target=Target.USER, every_s=5),)
 """Commands that die; each costs its datum a try, as it should."""
 
+NETWORK = (
+    Habit(kind=Kind.CUT, target=Target.NETWORK, every_s=10),
+    Habit(kind=Kind.DELAY, target=Target.NETWORK, every_s=20, lasts_s=(1, 6)),
+    Habit(kind=Kind.SILENCE, target=Target.NETWORK, every_s=35, lasts_s=(0.3, 15)),
+)
+"""Between NATS and all others; only where something stands in front of it."""
+
+STORE = (
+    Habit(kind=Kind.FAIL, target=Target.STORE, every_s=12, lasts_s=(4, 10)),
+    Habit(kind=Kind.FULL, target=Target.STORE, every_s=45, lasts_s=(0.5, 5)),
+)
+CLOCKS = tuple(
+    Habit(kind=Kind.JUMP, target=each, every_s=30, lasts_s=(1, 20))
+    for each in (Target.WORKER, Target.COORDINATOR, Target.SCALER)
+)
+"""Both only in processes that were started to be broken from inside."""
+
 HABITS: dict[str, tuple[Habit, ...]] = {
     "kills": KILLS,
     "silences": SILENCES,
     "users": USERS,
     "all": (*KILLS, *SILENCES, *USERS),
+    "network": NETWORK,
+    "store": STORE,
+    "clocks": CLOCKS,
+    "everything": (*KILLS, *SILENCES, *NETWORK, *STORE, *CLOCKS),
 }
-"""By the names that people give."""
+"""By the names that people give. From `network` on, the installation must be started for it."""
+OUTSIDE = ("kills", "silences", "users", "all")
+"""What can be done to any installation that runs."""
 
 
 def faults(seed: int, habits: Sequence[Habit]) -> Iterator[Fault]:

@@ -31,16 +31,27 @@ def version() -> None:
     help="Where objects lie, such as s3://bucket/prefix; kept as it is if not set.",
 )
 @click.option("--detach", "-d", is_flag=True, help="Return once it is up, and leave it running.")
+@click.option(
+    "--chaos",
+    type=int,
+    is_flag=False,
+    flag_value=options.ANY_SEED,
+    metavar="[SEED]",
+    help="Break it all the time, by a schedule that the seed replays: to see that it does no harm.",
+)
 def up(
     home: str | None,
     nodes: int | None,
     port: int | None,
     servers: str | None,
     store: str | None,
+    chaos: int | None,
     *,
     detach: bool,
 ) -> None:
     """Run an installation on this machine until Ctrl-C."""
+    if detach and chaos is not None:
+        raise click.UsageError("--chaos is there to be watched: leave --detach away")
     from trunkline.cli import installation
 
     installation.up(
@@ -50,6 +61,7 @@ def up(
         servers=int(servers) if servers else None,
         store=store,
         detach=detach,
+        chaos=options.seed(chaos),
     )
 
 
