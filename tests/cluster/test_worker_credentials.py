@@ -171,3 +171,24 @@ async def test_a_pipeline_that_follows_a_deleted_one_at_once_has_workers(install
     await installed.succeeded(pipeline, job)
     (pod,) = await at_work(installed, pipeline)
     await installed.pods.until(pod.metadata.name, pods.running)
+
+
+async def test_workers_go_on_by_new_credentials_when_the_key_that_signed_theirs_is_rotated(
+    installed: Whole, tmp_path: Path
+) -> None:
+    """Those signed by the old key end with the server's restart; what runs is charged to nobody."""
+    await installed.add_nodes(1)
+    repo = await installed.new_repo("files")
+    pipeline = await installed.pipeline("turns", f"sleep 0.1; {COPY}", repo=repo)
+    await at_work(installed, pipeline)
+    old = creds(await secret(installed, pipeline))
+    job = await installed.put(repo, {f"/{n}": b"x" for n in range(60)})
+    await installed.listed(pipeline, job, 10)
+    await installed.rotate("workers")
+    await installed.succeeded(pipeline, job)
+    assert not await accepted(installed, old, tmp_path)
+    assert await accepted(installed, creds(await secret(installed, pipeline)), tmp_path)
+    charged = {Cause.USER_EXIT, Cause.WORKER_LOST}
+    assert not charged & {each.cause for each in await installed.attempts(pipeline, job)}
+    report = await installed.verified(pipeline, job)
+    assert (report.datums, report.lost, report.twice) == (60, 0, 0)

@@ -64,11 +64,15 @@ class Server(NatsServer):
     def __init__(self, directory: Path, resolver: str, user: Path) -> None:
         super().__init__(directory, port=0)
         self._user = user
+        self.told(resolver)
+
+    def told(self, resolver: str) -> None:
+        """Take what the bootstrap job has made for servers, for the next start."""
         files = self.files
         settings = ServerSettings(
             port=self.credentials.port, store_dir=str(files.store), pid_file=str(files.pid)
         )
-        block = resolver.replace(RESOLVER_DIR, str(directory / "resolver"))
+        block = resolver.replace(RESOLVER_DIR, str(self.directory / "resolver"))
         files.config.write_text("\n".join([*server_lines(settings), block]))
 
     @property
@@ -93,11 +97,11 @@ class Whole(Installation):
         made: Pods,
         processes: Mapping[str, Process],
         kubectl: "Kubectl",
-        mounted: Mapping[str, Path],
+        job: "Job",
     ) -> None:
         super().__init__(kubelet.directory, None, client)
         self.server, self.kubelet, self.pods, self.kubectl = server, kubelet, made, kubectl
-        self._mounted = mounted
+        self._job = job
         self.scaler, self.coordinator = processes["scaler"], processes["coordinator"]
         """Processes: `kill()`, `start()`, `await asyncio.to_thread(process.stop)`; their environment is
         `environ`, for the next start."""
@@ -108,7 +112,7 @@ class Whole(Installation):
     @property
     def secrets(self) -> list[str]:
         """All texts that the bootstrap job has made for anybody."""
-        return [path.read_text() for each in self._mounted.values() for path in each.iterdir()]
+        return [path.read_text() for each in self._job.mounted.values() for path in each.iterdir()]
 
     def begin(self) -> None:
         """Give what follows a room of its own."""
@@ -135,6 +139,17 @@ class Whole(Installation):
         self.scaler.kill()
         self.scaler.environ = {**self._environ, **environ}
         self.scaler.start()
+        await self.scaler_ready()
+
+    async def rotate(self, role: str) -> None:
+        """Have the bootstrap job make a role's credentials anew, and all processes know of it."""
+        await self._job.run(role)
+        await self.server.kill()
+        self.server.told(self._job.resolver)
+        await self.server.start()
+        for each in (self.coordinator, self.scaler):
+            each.kill()
+            each.start()
         await self.scaler_ready()
 
     async def scaler_ready(self) -> None:
@@ -206,7 +221,7 @@ class Whole(Installation):
 
     async def verified(self, pipeline: str, job: str) -> Report:
         """Look an ended job over, as `trunkline verify` does, and fail if anything is amiss."""
-        files = self._mounted["auditor"]
+        files = self._job.mounted["auditor"]
         control, data = (_login(self.server, files, role) for role in ("auditor", "auditor-data"))
         async with evidence.opened(control, data, self.client.store.url) as found:
             report = await verifying.verify(found, await found.job(pipeline, job))
@@ -261,12 +276,11 @@ async def running(
             async with asyncio.timeout(30):
                 while not await accounts.can_have_pods(connection, workers):
                     await asyncio.sleep(0.02)
-            mounted = await _bootstrapped(connection, name, folder)
-            server = Server(
-                folder / "nats",
-                (mounted["nats"] / keys.RESOLVER).read_text(),
-                mounted["user"] / keys.creds_of("user"),
-            )
+            job = Job(connection, name, folder)
+            await job.run()
+            mounted = job.mounted
+            user = mounted["user"] / keys.creds_of("user")
+            server = Server(folder / "nats", job.resolver, user)
             account = await accounts.kubeconfig(
                 connection, name, "trunkline-scaler", folder / "scaler.kubeconfig"
             )
@@ -285,7 +299,7 @@ async def running(
             ):
                 nodes.images["users"] = Image(user=USER_UID)
                 async with clients.connect(server.url("user"), store["TRUNKLINE_STORE"]) as client:
-                    whole = Whole(client, server, nodes, made, processes, kubectl, mounted)
+                    whole = Whole(client, server, nodes, made, processes, kubectl, job)
                     await _answers(whole)
                     yield whole
                     _nothing_was_refused(folder)
@@ -335,24 +349,33 @@ def _renamed(each: dict[str, Any], name: str) -> dict[str, Any]:
     return each
 
 
-async def _bootstrapped(
-    connection: kubernetes.ApiClient, namespace: str, folder: Path
-) -> dict[str, Path]:
-    """Do the bootstrap job under its account; return a directory per part, as a pod has it mounted."""
-    path = folder / "bootstrap.kubeconfig"
-    await accounts.kubeconfig(connection, namespace, "trunkline-bootstrap", path)
-    async with await config.new_client_from_config(str(path)) as as_job:
-        await bootstrap.run(as_job, namespace)
-    core: Any = kubernetes.CoreV1Api(connection)
-    mounted = {}
-    for secret in secret_shelf.PARTS:
-        found = await core.read_namespaced_secret(secret, namespace)
-        directory = folder / "mounted" / secret
-        directory.mkdir(mode=0o700, parents=True)
-        for key, text in found.data.items():
-            (directory / key).write_bytes(base64.b64decode(text))
-        mounted[secret.removeprefix("trunkline-")] = directory
-    return mounted
+class Job:
+    """The bootstrap job, under its account; each part is in a directory, as a pod has it mounted."""
+
+    def __init__(self, connection: kubernetes.ApiClient, namespace: str, folder: Path) -> None:
+        self._connection, self._namespace, self._folder = connection, namespace, folder
+        self.mounted = {
+            secret.removeprefix("trunkline-"): folder / "mounted" / secret
+            for secret in secret_shelf.PARTS
+        }
+
+    @property
+    def resolver(self) -> str:
+        """What servers are to know."""
+        return (self.mounted["nats"] / keys.RESOLVER).read_text()
+
+    async def run(self, rotate: str = "") -> None:
+        """Run it, and mount what it has made."""
+        path = self._folder / "bootstrap.kubeconfig"
+        await accounts.kubeconfig(self._connection, self._namespace, "trunkline-bootstrap", path)
+        async with await config.new_client_from_config(str(path)) as as_job:
+            await bootstrap.run(as_job, self._namespace, rotate=rotate)
+        core: Any = kubernetes.CoreV1Api(self._connection)
+        for directory in self.mounted.values():
+            found = await core.read_namespaced_secret(directory.name, self._namespace)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for key, text in found.data.items():
+                (directory / key).write_bytes(base64.b64decode(text))
 
 
 def _services(
