@@ -68,6 +68,8 @@ def deeds() -> Iterator[tuple[str, list[Deed]]]:
             Deed("follow jobs", f"{API}.CONSUMER.CREATE.{JOBS}.x"),
             Deed("write a job's record", f"$KV.{subjects.JOBS}.p1.{JOB}"),
             Deed("write what the scaler wants", f"$KV.{subjects.SCALING}.p1"),
+            Deed("say who leads the coordinators", f"$KV.{subjects.LEADERS}.coordinator"),
+            Deed("say who leads the scalers", f"$KV.{subjects.LEADERS}.scaler"),
             Deed("delete or purge a bucket", f"{API}.STREAM.PURGE.{SPECS}"),
             Deed("write an event", subjects.event("p1", "x")),
             Deed("take published specs", f"{API}.CONSUMER.MSG.NEXT.TL_COMMANDS.coordinator"),

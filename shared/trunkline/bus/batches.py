@@ -119,7 +119,7 @@ class Batches:
             self._sweeper = self._loop.call_later(TRY_S / 2, self._sweep)
         try:
             self._write(f"{self._inbox}.{name}", entries)
-        except errors.UnavailableError:  # nothing went
+        except errors.UnavailableError:  # nothing went, or nobody knows how much
             self._loop.call_soon(self._end, name, None)
         except errors.RefusedError:
             del self._under_way[name]

@@ -14,6 +14,11 @@ A subject that the server refuses fails what waits on it with PermissionViolatio
 `publish` waits for nothing; its refusal is told by the next `flush`, and by each further `publish` on
 that subject. All are counted, and make `problems`: a violation is a fault of ours, never an event.
 
+A connection of a process that leads others is *fenced*: it asks, right before each message is handed to
+the socket, whether the process leads at this instant, and raises NotLeadingError if not. To who uses the
+connection that is a server which is away; what it hears, and the pulls by which it hears, go on. It is the
+one place through which all effects on NATS pass.
+
 A connection with a file of credentials looks at it every LOOK_S, and logs in anew when it holds
 others (see `logins`, `Wire.renew`): to who uses the connection that is a loss and a reconnect, to the
 server it is a client that is there all the time. Without that the server ends it when they expire,
@@ -65,14 +70,20 @@ SCAN_S = 10.0
 class NatsConnection:
     """See `ports.Connection`. Made by `connect`."""
 
-    def __init__(self, name: str, inbox: str, api: str = jetstream.API) -> None:
+    def __init__(
+        self,
+        name: str,
+        inbox: str,
+        api: str = jetstream.API,
+        fence: Callable[[], bool] | None = None,
+    ) -> None:
         self.name = name
-        self._api = api
+        self._api, self._fence = api, fence
         self.epoch = 0
         """How often the connection was lost."""
         self._inbox = f"{inbox}.{self.unique()}"
         self._wire = Wire(on_lost=self._lost, on_violation=self._violated)
-        self._requests = Requests(self._wire, self._inbox)
+        self._requests = Requests(self._wire, self._inbox, self._must_lead)
         self._refusals = Refusals()
         self._loss_callbacks: set[Callable[[], None]] = set()
         self._reconnect_callbacks: set[Callable[[], None]] = set()
@@ -119,7 +130,7 @@ class NatsConnection:
     ) -> None:
         """Send without waiting, unless very much waits for the socket already."""
         self._refusals.before_publish(subject)
-        self._wire.send(subject, data, headers=header_block.encode(headers) if headers else b"")
+        self.send(subject, data, headers=header_block.encode(headers) if headers else b"")
         if self._wire.crowded:
             await self.flush()
 
@@ -192,7 +203,12 @@ class NatsConnection:
 
     def send(self, subject: str, data: bytes, *, reply: str = "", headers: bytes = b"") -> None:
         """Hand a message to the socket, or raise UnavailableError."""
+        self._must_lead(subject)
         self._wire.send(subject, data, reply=reply, headers=headers)
+
+    def pull(self, subject: str, data: bytes, *, reply: str) -> None:
+        """Hand a request for messages to the socket, also where nothing may be sent that has an effect."""
+        self._wire.send(subject, data, reply=reply)
 
     def listen(self, handler: Handler, *, below: bool = False) -> tuple[str, int]:
         """Subscribe to a fresh inbox, or to all subjects below it.
@@ -295,6 +311,10 @@ class NatsConnection:
                 first = page[-1].sequence + 1
             if len(page) < SCAN_BATCH:
                 return
+
+    def _must_lead(self, subject: str) -> None:
+        if self._fence is not None and not self._fence():
+            raise errors.NotLeadingError(subject)
 
     # --- events of the wire -----------------------------------------------------------------------
 
@@ -399,7 +419,12 @@ class NatsConnection:
 
 @contextlib.asynccontextmanager
 async def connect(
-    url: str, *, name: str, inbox: str, api: str = jetstream.API
+    url: str,
+    *,
+    name: str,
+    inbox: str,
+    api: str = jetstream.API,
+    fence: Callable[[], bool] | None = None,
 ) -> AsyncIterator[NatsConnection]:
     """Connect to a server, waiting for one that is not up or does not know the user yet.
 
@@ -408,8 +433,9 @@ async def connect(
         name: What the server shows, and tells others when the connection is gone.
         inbox: The prefix below which this role may subscribe.
         api: Where JetStream's API is in its account, if it has any.
+        fence: Whether something may be sent at this instant; see the module.
     """
-    connection = NatsConnection(name, inbox, api)
+    connection = NatsConnection(name, inbox, api, fence)
     await connection.open(url)
     try:
         yield connection

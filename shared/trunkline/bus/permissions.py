@@ -121,6 +121,12 @@ def _looking_up(stream: str) -> str:
     return f"{API}.DIRECT.GET.{stream}.>"
 
 
+def _standing(service: str) -> tuple[str, ...]:
+    """Return what it takes to lead the others of a service, and to stand by."""
+    own = f"$KV.{subjects.LEADERS}.{service}"
+    return own, f"{own}.*"
+
+
 def _all(*lists: tuple[str, ...]) -> tuple[str, ...]:
     """Return what stands in any of the lists, once each."""
     return tuple(dict.fromkeys(subject for each in lists for subject in each))
@@ -140,7 +146,8 @@ def _coordinator() -> Permissions:
                 f"{API}.CONSUMER.MSG.NEXT.{commands}.{consumer}",
                 f"$JS.ACK.{commands}.{consumer}.>",
             ),
-            tuple(f"$KV.{bucket}.>" for bucket in subjects.BUCKETS),
+            tuple(f"$KV.{each}.>" for each in subjects.BUCKETS if each != subjects.LEADERS),
+            _standing(subjects.COORDINATOR),
             # `_R_` is where the server takes replies that go back through a service import. Allowing
             # it by name, not by `allow_responses`, keeps the answers of requests that are under way
             # while the server reloads its configuration for a new pipeline's user.
@@ -176,12 +183,14 @@ def _coordinator_data(wards: Wards) -> Permissions:
 
 
 def _scaler() -> Permissions:
-    followed = (subjects.PIPELINES, subjects.JOBS, subjects.NODES)
+    followed = (subjects.PIPELINES, subjects.JOBS, subjects.NODES, subjects.LEADERS)
     scaling = subjects.bucket_stream(subjects.SCALING)
     return Permissions(
         publish=_all(
             *(_following(API, subjects.bucket_stream(each)) for each in followed),
             (_looking_up(scaling), f"{API}.DIRECT.GET.{scaling}"),
+            (_looking_up(subjects.bucket_stream(subjects.LEADERS)),),
+            _standing(subjects.SCALER),
             (_looking_up(subjects.EVENTS_STREAM),),
             (f"$KV.{subjects.SCALING}.>", subjects.EVENTS),
         ),

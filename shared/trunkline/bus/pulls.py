@@ -170,7 +170,7 @@ class RawPull:
             EXPIRES_S * jetstream.SECOND_NS,
             BEAT_S * jetstream.SECOND_NS,
         )
-        self._connection.send(self._subject, request, reply=asked.inbox)
+        self._connection.pull(self._subject, request, reply=asked.inbox)
         if self._timer is None:
             self._set_timer(SILENCE_S, self._watch)
 

@@ -63,7 +63,7 @@ class Repeats:
         try:
             async with asyncio.timeout_at(deadline):
                 await self._until_connected()
-                if isinstance(error, jetstream.NoRespondersError):
-                    await asyncio.sleep(BUSY_S)  # a server that has just come up
+                if isinstance(error, (jetstream.NoRespondersError, errors.NotLeadingError)):
+                    await asyncio.sleep(BUSY_S)  # a server that has just come up, a leader in doubt
         except TimeoutError:
             raise error from None

@@ -7,6 +7,7 @@ server refuses one of the subjects.
 
 import asyncio
 import secrets
+from collections.abc import Callable
 
 from trunkline.bus import headers as header_block
 from trunkline.bus import jetstream
@@ -40,8 +41,9 @@ class _Waiting:
 class Requests:
     """All requests of one connection that are under way."""
 
-    def __init__(self, wire: Wire, inbox: str) -> None:
-        self._wire, self._inbox = wire, inbox
+    def __init__(self, wire: Wire, inbox: str, before: Callable[[str], None]) -> None:
+        """Make them; `before` is called with each subject, and raises what must not be asked now."""
+        self._wire, self._inbox, self._before = wire, inbox, before
         self._waiting: dict[str, _Waiting] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -87,6 +89,7 @@ class Requests:
         self, subject: str, data: bytes, headers: bytes, timeout_s: float, *, many: bool
     ) -> _Waiting:
         loop = asyncio.get_running_loop()
+        self._before(subject)
         token = secrets.token_urlsafe(_TOKEN_BYTES)
         self._wire.send(subject, data, reply=f"{self._inbox}.{token}", headers=headers)
         waiting = _Waiting(subject, loop.time() + timeout_s, loop.create_future(), many=many)

@@ -30,8 +30,15 @@ WRITE_S = 10.0
 class KvTable(Generic[R]):
     """See `ports.Table`."""
 
-    def __init__(self, connection: NatsConnection, bucket: str, record: type[R]) -> None:
-        self._connection, self._record = connection, record
+    def __init__(
+        self,
+        connection: NatsConnection,
+        bucket: str,
+        record: type[R],
+        *,
+        write_s: float = WRITE_S,
+    ) -> None:
+        self._connection, self._record, self._write_s = connection, record, write_s
         self._window = Window(connection)
         self._stream = subjects.bucket_stream(bucket)
         self._root = f"$KV.{bucket}."
@@ -65,6 +72,11 @@ class KvTable(Generic[R]):
     async def put(self, key: str, value: R) -> int:
         """Store without a check."""
         return await self._write(self._subject(key), messages.encode(value), expected=None)
+
+    async def put_for(self, life_s: int, key: str, value: R) -> int:
+        """Store without a check, for some seconds: then it is gone, without a mark of it."""
+        headers, data = {header_block.TTL: f"{life_s}s"}, messages.encode(value)
+        return await self._write(self._subject(key), data, expected=None, headers=headers)
 
     async def delete(self, key: str, revision: int | None = None) -> None:
         """Delete the record (at this revision); nothing happens if it is not there."""
@@ -118,7 +130,7 @@ class KvTable(Generic[R]):
         headers: dict[str, str] | None = None,
     ) -> int:
         acked = await self._window.put(
-            subject, data, expected_last=expected, headers=headers, timeout_s=WRITE_S
+            subject, data, expected_last=expected, headers=headers, timeout_s=self._write_s
         )
         return acked.sequence
 

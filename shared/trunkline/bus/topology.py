@@ -176,6 +176,13 @@ class InFlight(msgspec.Struct, frozen=True, kw_only=True):
     """As from `deliveries`."""
 
 
+async def declare_leaders(
+    conn: NatsConnection, *, replicas: int = 1, storage: str = "file"
+) -> None:
+    """Make the server have the bucket without which nobody can lead, and so declare the rest."""
+    await _declare(conn, Bucket(name=subjects.LEADERS).config(replicas=replicas, storage=storage))
+
+
 async def declare_ctl(conn: NatsConnection, *, replicas: int = 1, storage: str = "file") -> None:
     """Make the server have everything of the account CTL."""
     declarations: tuple[Stream | Bucket, ...] = (*CTL_STREAMS, *CTL_BUCKETS)

@@ -385,6 +385,18 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     removed_bytes: int = 0
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who leads a service, and who would take over."""
+
+    service: str
+    leader: str = ""
+    """Empty while none does."""
+    term: int = 0
+    """How many have led up to this one."""
+    since_ns: int = 0
+    standbys: tuple[str, ...] = ()
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the installation is and promises."""
 
@@ -396,6 +408,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Version of the NATS server."""
     ready: bool = True
     problems: tuple[str, ...] = ()
+    services: tuple[Standing, ...] = ()
 
 
 DATUM_STATES_OPEN = ("WAITING", "STARTING", "RUNNING", "CANCELLED")

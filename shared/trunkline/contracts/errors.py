@@ -126,6 +126,13 @@ class UnavailableError(TrunklineError):
         self.what, self.reason = what, reason
 
 
+class NotLeadingError(UnavailableError):
+    """This process does not lead its service, or cannot be sure of it right now: nothing was sent."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, "this process does not lead right now")
+
+
 class PermissionViolationError(TrunklineError):
     """The server refused a subject to this connection: a fault of ours, never to be retried."""
 

@@ -236,3 +236,20 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     problem: str = ""
     """Why workers cannot be started, where they cannot."""
     at_ns: int = 0
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A process that leads the others of its service, or stands by to; see `election`."""
+
+    name: str
+    """For people; where it was given by whoever starts the process, no two that live have the same."""
+    incarnation: str
+    """Random: this process, and no other one before or after it."""
+    term: int = 0
+    """How many have led up to this one; 0: it stands by."""
+    since_ns: int = 0
+    """When it began to lead, or to stand by; wall clock, to be shown."""
+    life_s: float = 0.0
+    """Seconds without a change of the record after which its holder leads no more."""
+    released: bool = False
+    """Whether its holder has given it back."""

@@ -5,7 +5,7 @@ NATS wildcards (and so permissions) match whole tokens only. What lives in which
 
     USERS  (imports two services of CTL)
     CTL    TL_COMMANDS, TL_EVENTS; buckets pipelines, repos, commits, branches, jobs, done, nodes,
-           scaling
+           scaling, leaders
     DATA   TL_DATUMS_<pipeline> each; TL_OUTCOMES, TL_ATTEMPTS, TL_CLAIMS, TL_ASSIGNMENTS, TL_LOGS,
            TL_WORKER_EVENTS
     SYS    the server's own events
@@ -55,7 +55,14 @@ NODES = "trunkline_nodes"
 SCALING = "trunkline_scaling"
 """`<pipeline>` -> records.Scaling: what the scaler wants, has and why."""
 
-BUCKETS = (PIPELINES, REPOS, BRANCHES, COMMITS, JOBS, DONE, NODES, SCALING)
+LEADERS = "trunkline_leaders"
+"""`<service>` -> records.Candidate: who leads the coordinators, the scalers; `<service>.<incarnation>`:
+who stands by. See `election`."""
+
+COORDINATOR, SCALER = "coordinator", "scaler"
+"""The services that have leaders."""
+
+BUCKETS = (PIPELINES, REPOS, BRANCHES, COMMITS, JOBS, DONE, NODES, SCALING, LEADERS)
 
 # --- account DATA ---------------------------------------------------------------------------------
 
