@@ -53,7 +53,7 @@ class Process:
         self.catalog = Catalog(self.tables, CLOCK, local=True)
         self.jobsets = JobSets(self.catalog, events, CLOCK)
         repos = Repos(self.catalog, CLOCK)
-        assignments = Assignments(self.catalog.jobs, WARDS, Window(data))
+        assignments = Assignments(self.catalog.jobs, WARDS, data, Window(data))
         common = (self.catalog, repos)
         self.pipelines = Pipelines(*common, self.jobsets, assignments, data, WARDS, events, CLOCK)
         self.conduct = Conduct(self.catalog, self.jobsets, events, CLOCK)

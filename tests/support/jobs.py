@@ -242,7 +242,7 @@ class Process:
         self.jobs = JobStore(self.tables.jobs, CLOCK)
         self.outcomes = Outcomes(data, WARDS, store)
         self.folder = OutcomeFolder(data, WARDS, self.outcomes, self.jobs, events, scratch)
-        self.assignments = Assignments(self.jobs, WARDS, publisher)
+        self.assignments = Assignments(self.jobs, WARDS, data, publisher)
         self.runner = JobRunner(
             settings=settings,
             tables=self.tables,

@@ -22,6 +22,7 @@ from trunkline.contracts import errors, records
 from trunkline.contracts.spec import PipelineSpec
 from trunkline.local import pool_wire
 from trunkline.local.pool_client import PoolAwayError, PoolClient
+from trunkline.runtime.leading import Fence
 from trunkline.scaler.ports import (
     ANYWHERE,
     Changed,
@@ -52,6 +53,7 @@ class LocalCluster:
         environ: What each worker is told beside what is its own.
         default_nodes: How many there are before anybody has set a number.
         grace_s: How long a worker may take to end.
+        holds: Whether this process leads at this instant: nothing is changed otherwise.
     """
 
     def __init__(
@@ -63,10 +65,11 @@ class LocalCluster:
         environ: Mapping[str, str],
         default_nodes: int,
         grace_s: float,
+        holds: Fence,
     ) -> None:
         self._pool = PoolClient(socket, self._told)
         self._table, self._issuer, self._environ = nodes, issuer, dict(environ)
-        self._grace_s = grace_s
+        self._grace_s, self._holds = grace_s, holds
         self._default_nodes = self._nodes = default_nodes
         self._nodes_known = asyncio.Event()
         self._events: collections.deque[ClusterEvent] = collections.deque(maxlen=10_000)
@@ -90,10 +93,12 @@ class LocalCluster:
 
     async def create(self, worker: WorkerSpec) -> None:
         """Start a worker, on the node that has the fewest."""
+        self._must_lead()
         try:
             issued = await self._issuer.issue(worker.pipeline)
         except errors.UnavailableError as error:
             raise ClusterUnavailableError("credentials for workers", str(error)) from error
+        self._must_lead()
         node = self._emptiest()
         self._placed[worker.name] = node
         environ = {
@@ -122,6 +127,7 @@ class LocalCluster:
 
     async def delete(self, name: str) -> None:
         """Tell a worker to end."""
+        self._must_lead()
         await self._ask(
             lambda number: pool_wire.Delete(id=number, name=name, grace_s=self._grace_s)
         )
@@ -147,6 +153,10 @@ class LocalCluster:
     async def follow_pool(self) -> None:
         """Stay connected to the pool, for ever."""
         await self._pool.run()
+
+    def _must_lead(self) -> None:
+        if not self._holds():
+            raise ClusterUnavailableError("the process pool", "this scaler does not lead right now")
 
     def _node_names(self) -> list[str]:
         return [f"node-{number}" for number in range(1, self._nodes + 1)]
@@ -188,6 +198,7 @@ async def connect(
     environ: Mapping[str, str],
     default_nodes: int | None = None,
     grace_s: float = 30.0,
+    holds: Fence = lambda: True,
 ) -> AsyncIterator[LocalCluster]:
     """Yield the cluster, followed in the background."""
     cluster = LocalCluster(
@@ -197,6 +208,7 @@ async def connect(
         environ=environ,
         default_nodes=default_nodes or os.cpu_count() or 1,
         grace_s=grace_s,
+        holds=holds,
     )
     async with asyncio.TaskGroup() as tasks:
         followed = [

@@ -17,6 +17,7 @@ from trunkline.local import cluster
 from trunkline.local.credentials import LocalIssuer
 from trunkline.local.home import Home, default_root
 from trunkline.runtime import ending, logs, settings, stopping
+from trunkline.runtime.leading import Fence
 from trunkline.scaler import assembly
 from trunkline.scaler.ports import Cluster
 from trunkline.scaler.settings import Settings
@@ -42,7 +43,7 @@ async def run(environ: Mapping[str, str]) -> None:
     home = Home(Path(config.home))
 
     @asynccontextmanager
-    async def connect(ctl: NatsConnection) -> AsyncIterator[Cluster]:
+    async def connect(ctl: NatsConnection, holds: Fence) -> AsyncIterator[Cluster]:
         async with cluster.connect(
             home.pool_socket,
             KvTable(ctl, subjects.NODES, records.Nodes),
@@ -54,6 +55,7 @@ async def run(environ: Mapping[str, str]) -> None:
             },
             default_nodes=config.nodes or None,
             grace_s=config.worker_grace_s,
+            holds=holds,
         ) as made:
             yield made
 

@@ -5,12 +5,15 @@ process published last; so calling it after every change of a job's state, and f
 the start, is enough. It is never made from a part of the records: workers kill what they run for a
 job that is missing in it. A crash between a state change and the publish leaves workers with the old
 assignment until the next start of a coordinator, which publishes.
+
+It is published by compare-and-set: a coordinator that is stopped in the middle, while another one leads,
+would put its old one in the place of the other's new one, for good.
 """
 
 import asyncio
 
-from trunkline.bus.ports import Publisher
-from trunkline.contracts import messages, records, subjects
+from trunkline.bus.ports import Connection, Publisher
+from trunkline.contracts import errors, messages, records, subjects
 from trunkline.contracts.messages import Assignment, JobTicket
 from trunkline.contracts.states import JobState
 from trunkline.contracts.wards import Wards
@@ -26,12 +29,18 @@ class Assignments:
     Args:
         jobs: All jobs, complete.
         wards: For the subjects.
-        publisher: In DATA.
+        connection: In DATA.
+        publisher: On that connection.
     """
 
-    def __init__(self, jobs: JobStore, wards: Wards, publisher: Publisher) -> None:
-        self._jobs, self._wards, self._publisher = jobs, wards, publisher
+    def __init__(
+        self, jobs: JobStore, wards: Wards, connection: Connection, publisher: Publisher
+    ) -> None:
+        self._jobs, self._wards = jobs, wards
+        self._connection, self._publisher = connection, publisher
         self._published: dict[str, Assignment] = {}
+        self._sequences: dict[str, int] = {}
+        """Of what we have published last, by pipeline."""
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def publish(self, pipeline: str) -> None:
@@ -45,13 +54,29 @@ class Assignments:
             if self._published.get(pipeline) == current:
                 return
             self._published.pop(pipeline, None)
-            subject = subjects.assignments(self._wards.of(pipeline))
-            await self._publisher.put(subject, messages.encode(current))
+            await self._put(pipeline, messages.encode(current))
             self._published[pipeline] = current
 
     def forget(self, pipeline: str) -> None:
         """Forget a pipeline that is deleted: one of the same name begins anew."""
         self._published.pop(pipeline, None)
+        self._sequences.pop(pipeline, None)
+
+    async def _put(self, pipeline: str, data: bytes) -> None:
+        subject = subjects.assignments(self._wards.of(pipeline))
+        while True:
+            expected = self._sequences.pop(pipeline, None)
+            if expected is None:
+                stored = await self._connection.last(subjects.ASSIGNMENTS_STREAM, subject)
+                expected = stored.sequence if stored is not None else 0
+            try:
+                acked = await self._publisher.put(subject, data, expected_last=expected)
+            except errors.RefusedError as error:
+                if error.code != errors.RefusedError.WRONG_LAST_SEQUENCE:
+                    raise
+                continue  # a former leader's has come in between, or the stream was made anew
+            self._sequences[pipeline] = acked.sequence
+            return
 
 
 def assignment(pipeline: str, jobs: JobStore) -> Assignment:

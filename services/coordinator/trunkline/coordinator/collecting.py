@@ -54,6 +54,7 @@ from trunkline.coordinator.retention import Retention
 from trunkline.coordinator.settings import Settings
 from trunkline.coordinator.tables import commit_key, job_key
 from trunkline.runtime.clock import Clock
+from trunkline.runtime.leading import Fence
 from trunkline.storage.store import REFRESH_AFTER_S, Store
 from trunkline.storage.sweeping import PARTS, Found
 
@@ -83,6 +84,7 @@ class Collector:
         settings: How old an object must be.
         clock: Says how old it is.
         spool: A directory for scratch files; None for the system's own place.
+        holds: Whether this process leads at this instant: a leader of another one marks for itself.
     """
 
     def __init__(
@@ -94,9 +96,12 @@ class Collector:
         settings: Settings,
         clock: Clock,
         spool: Path | None = None,
+        *,
+        holds: Fence = lambda: True,
     ) -> None:
         self._catalog, self._retention, self._outcomes = catalog, retention, outcomes
         self._store, self._settings, self._clock, self._spool = store, settings, clock, spool
+        self._holds = holds
         self._inputs = Inputs(catalog.tables.commits, store, spool)
         self._asked = asyncio.Event()
         self.report: api.Collection | None = None
@@ -212,6 +217,8 @@ class Collector:
             for at in range(0, len(going), _REMOVE_AT_ONCE):
                 some: Sequence[Found] = going[at : at + _REMOVE_AT_ONCE]
                 if not self._running().dry_run:
+                    if not self._holds():
+                        raise errors.NotLeadingError("the collection")
                     some = await objects.remove(some, before_s)
                 self._count(removed=len(some), removed_bytes=sum(each.size for each in some))
             self._count(

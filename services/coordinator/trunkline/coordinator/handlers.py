@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from trunkline.bus.connection import NatsConnection
+from trunkline.bus.ports import Table
 from trunkline.contracts import api as contract
 from trunkline.contracts import errors, names, records, subjects
-from trunkline.coordinator import paging
+from trunkline.coordinator import paging, standings
 from trunkline.coordinator.api import Answer, Handler, decode
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.commits import Commits, InvalidRequestError
@@ -39,13 +40,14 @@ class Handlers:
         ticking: Ticking,
         folds: Folds,
         ctl: NatsConnection,
+        leaders: Table[records.Candidate],
         problems: Callable[[], Sequence[str]],
         settings: Settings,
     ) -> None:
         self._catalog, self._tables = catalog, catalog.tables
         self._repos, self._commits = repos, commits
         self._ticking = ticking
-        self._folds, self._ctl = folds, ctl
+        self._folds, self._ctl, self._leaders = folds, ctl, leaders
         self._problems, self._settings = problems, settings
 
     def all(self) -> dict[str, Handler]:
@@ -228,6 +230,7 @@ class Handlers:
                 server=config.get("metadata", {}).get("_nats.ver", ""),
                 ready=not problems,
                 problems=tuple(problems),
+                services=standings.of(await self._leaders.all()),
             )
         )
 

@@ -7,6 +7,9 @@ tick, and every `resync_s` anyway.
 Nothing that a round does depends on the one before, so the first round after a start is the repair
 of whatever the process was killed in, and no request is answered before it is through.
 
+All of this is what a *leader* does, and it is made anew for each term (see `runtime.leading`); who stands by has
+its program, a connection and nothing else, and answers no request.
+
 What runs beside the rounds: the mirrors of the buckets, the API, the published specs, the folding of
 outcomes, and the tasks of jobs. A job whose task fails is tried again with back-off, and its
 neighbours never notice; what fails in any other loop ends the process, which is started again.
@@ -14,6 +17,7 @@ neighbours never notice; what fails in any other loop ends the process, which is
 
 import asyncio
 import contextlib
+import functools
 import logging
 from pathlib import Path
 
@@ -51,8 +55,9 @@ from trunkline.coordinator.settings import Settings
 from trunkline.coordinator.tables import Tables
 from trunkline.coordinator.ticking import Ticking
 from trunkline.coordinator.upkeep import Upkeep
-from trunkline.runtime import backoff, probes
+from trunkline.runtime import backoff, leading, probes
 from trunkline.runtime.clock import SystemClock
+from trunkline.runtime.leading import Candidacy, Fence
 from trunkline.storage import health
 from trunkline.storage.secrets import Secrets
 from trunkline.storage.store import open_store
@@ -83,22 +88,46 @@ def tables_of(ctl: NatsConnection) -> Tables:
 
 
 async def run(settings: Settings) -> None:
-    """Serve until cancelled, or until a connection is closed for good."""
-    wards, inbox = Wards(settings.data_key), subjects.COORDINATOR_INBOX
-    api = subjects.data_api(wards)
+    """Stand by and lead in turn until cancelled, or until a connection is closed for good."""
     readiness = probes.Readiness()
+    inbox, name = subjects.COORDINATOR_INBOX, "coordinator-election"
     async with (
         probes.served(settings.probe_host, settings.probe_port, readiness),
-        connection.connect(settings.ctl_url, name="coordinator", inbox=inbox) as ctl,
+        connection.connect(settings.ctl_url, name=name, inbox=inbox) as ctl,
+        asyncio.TaskGroup() as tasks,
+    ):
+        closed = tasks.create_task(_end_with(ctl, name), name="closed-election")
+        candidacy = Candidacy(
+            KvTable(ctl, subjects.LEADERS, records.Candidate, write_s=leading.WRITE_S),
+            subjects.COORDINATOR,
+            name=settings.name,
+            declare=functools.partial(topology.declare_leaders, ctl, replicas=settings.replicas),
+        )
+        try:
+            async with leading.standing(candidacy):
+                await candidacy.in_turn(
+                    lambda: lead(settings, candidacy, readiness),
+                    stands_by=lambda: readiness.judge_by(lambda: ctl.problems),
+                )
+        finally:
+            closed.cancel()
+
+
+async def lead(settings: Settings, candidacy: Candidacy, readiness: probes.Readiness) -> None:
+    """Serve until cancelled; what it is served by is made here, and gone at the end."""
+    wards, inbox = Wards(settings.data_key), subjects.COORDINATOR_INBOX
+    api, fence = subjects.data_api(wards), candidacy.holds
+    async with (
+        connection.connect(settings.ctl_url, name="coordinator", inbox=inbox, fence=fence) as ctl,
         connection.connect(
-            settings.data_url, name="coordinator-data", inbox=inbox, api=api
+            settings.data_url, name="coordinator-data", inbox=inbox, api=api, fence=fence
         ) as data,
         asyncio.TaskGroup() as tasks,
     ):
         tasks.create_task(_end_with(ctl, "coordinator"), name="closed-ctl")
         tasks.create_task(_end_with(data, "coordinator-data"), name="closed-data")
-        coordinator = Coordinator(ctl, data, wards, settings)
-        readiness.judge_by(coordinator.problems)
+        coordinator = Coordinator(ctl, data, wards, settings, candidacy.holds)
+        readiness.judge_by(lambda: [*coordinator.problems(), *candidacy.problems])
         await coordinator.serve()
 
 
@@ -111,7 +140,12 @@ class Coordinator:
     """All parts of the coordinator, put together."""
 
     def __init__(
-        self, ctl: NatsConnection, data: NatsConnection, wards: Wards, settings: Settings
+        self,
+        ctl: NatsConnection,
+        data: NatsConnection,
+        wards: Wards,
+        settings: Settings,
+        holds: Fence,
     ) -> None:
         self._ctl, self._data, self._settings = ctl, data, settings
         clock = SystemClock()
@@ -130,7 +164,7 @@ class Coordinator:
         self._ticking = Ticking(self._catalog, self._jobsets, store, events, clock)
         publisher = Window(data)
         outcomes = Outcomes(data, wards, store)
-        self._assignments = Assignments(self._catalog.jobs, wards, publisher)
+        self._assignments = Assignments(self._catalog.jobs, wards, data, publisher)
         self._pipelines = Pipelines(
             self._catalog,
             self._repos,
@@ -165,7 +199,7 @@ class Coordinator:
         )
         self._retention = Retention(self._catalog, settings, clock)
         self._collector = Collector(
-            self._catalog, self._retention, outcomes, store, settings, clock
+            self._catalog, self._retention, outcomes, store, settings, clock, holds=holds
         )
         self._commands = Commands(ctl, self._pipelines, events)
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
@@ -181,6 +215,7 @@ class Coordinator:
                 self._ticking,
                 folds,
                 ctl,
+                KvTable(ctl, subjects.LEADERS, records.Candidate),
                 self.problems,
                 settings,
             ).all(),

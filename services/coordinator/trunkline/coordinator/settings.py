@@ -16,6 +16,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The secret that wards are made of; the same as the scaler's, and as long as anything lives."""
     store: str
     """URL of the object store, such as `file:///var/lib/trunkline/store`."""
+    name: str = ""
+    """By which others know this process. No two that live may have the same: whoever is started under a name
+    inherits at once what a former one of that name held. Empty: it has none that another start would have."""
     local: bool = True
     """Whether workers are plain processes: logical nodes can be set, images have no effect."""
     secrets_dir: str = ""

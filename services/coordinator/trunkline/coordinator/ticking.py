@@ -131,8 +131,7 @@ class Ticking:
             created_ns=now_ns,
             parent=branch.head,
         )
-        # no branch leads to a record of this id, since the branch would know the tick: it may be replaced
-        await self._catalog.tables.commits.put(commit_key(branch.repo, commit.id), commit)
+        await self._record(commit)
         moved = msgspec.structs.replace(
             branch,
             head=commit.id,
@@ -145,6 +144,19 @@ class Ticking:
         log.info("tick", extra={"pipeline": pipeline, "commit": commit.id, "ticks": len(found)})
         await self._events.mention("tick", pipeline, text)
         return commit
+
+    async def _record(self, commit: records.Commit) -> None:
+        """Write a tick's commit.
+
+        No branch leads to a record of this id, since the branch would know the tick: it may be replaced.
+        Unless somebody else writes it at this moment: then it is the next leader's, and stays.
+        """
+        commits, key = self._catalog.tables.commits, commit_key(commit.repo, commit.id)
+        present = await commits.get(key)
+        if present is None:
+            await commits.create(key, commit)
+        else:
+            await commits.update(key, commit, present.revision)
 
     async def _manifest(self, branch: records.Branch) -> str:
         entry = await self._catalog.tables.commits.get(commit_key(branch.repo, branch.head))

@@ -11,34 +11,66 @@ from trunkline.bus.publishing import Window
 from trunkline.bus.tables import KvTable
 from trunkline.contracts import records, subjects
 from trunkline.contracts.wards import Wards
-from trunkline.runtime import probes
+from trunkline.runtime import leading, probes
 from trunkline.runtime.clock import SystemClock
+from trunkline.runtime.leading import Candidacy, Fence
 from trunkline.scaler.ports import Cluster
 from trunkline.scaler.service import Scaler
 from trunkline.scaler.settings import Settings
 
-Connect = Callable[[NatsConnection], AbstractAsyncContextManager[Cluster]]
-"""Takes the connection in the account CTL."""
+Connect = Callable[[NatsConnection, Fence], AbstractAsyncContextManager[Cluster]]
+"""Takes the connection in the account CTL, and what the cluster is to ask before each change."""
 
 
 async def serve(
     config: Settings, connect_cluster: Connect, problems: Callable[[], Sequence[str]] = tuple
 ) -> None:
-    """Scale and reap until cancelled, or until a connection is closed for good.
+    """Stand by and lead in turn until cancelled, or until a connection is closed for good.
 
     Args:
         config: Of the scaler.
         connect_cluster: Gives the cluster.
-        problems: What beside the scaler's own keeps the process from its work.
+        problems: What beside the scaler's own keeps the process from its work while it leads.
     """
-    wards, inbox = Wards(config.data_key), subjects.SCALER_INBOX
-    api = subjects.data_api(wards)
     readiness = probes.Readiness()
+    inbox = subjects.SCALER_INBOX
     async with (
         probes.served(config.probe_host, config.probe_port, readiness),
-        connection.connect(config.ctl_url, name="scaler", inbox=inbox) as ctl,
-        connection.connect(config.data_url, name="scaler-data", inbox=inbox, api=api) as data,
-        connect_cluster(ctl) as cluster,
+        connection.connect(config.ctl_url, name="scaler-election", inbox=inbox) as ctl,
+        asyncio.TaskGroup() as tasks,
+    ):
+        closed = tasks.create_task(_until_closed(ctl), name="until-closed")
+        candidacy = Candidacy(
+            KvTable(ctl, subjects.LEADERS, records.Candidate, write_s=leading.WRITE_S),
+            subjects.SCALER,
+            name=config.name,
+        )
+        try:
+            async with leading.standing(candidacy):
+                await candidacy.in_turn(
+                    lambda: lead(config, connect_cluster, candidacy, readiness, problems),
+                    stands_by=lambda: readiness.judge_by(lambda: ctl.problems),
+                )
+        finally:
+            closed.cancel()
+
+
+async def lead(
+    config: Settings,
+    connect_cluster: Connect,
+    candidacy: Candidacy,
+    readiness: probes.Readiness,
+    problems: Callable[[], Sequence[str]],
+) -> None:
+    """Scale and reap until cancelled; what it is done by is made here, and gone at the end."""
+    wards, inbox = Wards(config.data_key), subjects.SCALER_INBOX
+    api, fence = subjects.data_api(wards), candidacy.holds
+    async with (
+        connection.connect(config.ctl_url, name="scaler", inbox=inbox, fence=fence) as ctl,
+        connection.connect(
+            config.data_url, name="scaler-data", inbox=inbox, api=api, fence=fence
+        ) as data,
+        connect_cluster(ctl, fence) as cluster,
     ):
         scaler = Scaler(
             config,
@@ -55,7 +87,15 @@ async def serve(
             leases=functools.partial(topology.in_flight, data),
             clock=SystemClock(),
         )
-        readiness.judge_by(lambda: [*ctl.problems, *data.problems, *scaler.problems, *problems()])
+        readiness.judge_by(
+            lambda: [
+                *ctl.problems,
+                *data.problems,
+                *scaler.problems,
+                *candidacy.problems,
+                *problems(),
+            ]
+        )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(scaler.run(), name="scaler")
             tasks.create_task(_until_closed(ctl, data), name="until-closed")

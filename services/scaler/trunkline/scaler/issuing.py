@@ -28,6 +28,7 @@ from trunkline.bus.jwts import Creds, Key
 from trunkline.contracts import errors, subjects
 from trunkline.contracts.wards import Wards
 from trunkline.runtime.clock import Clock
+from trunkline.runtime.leading import Fence
 from trunkline.scaler.ports import Credentials, Held
 
 log = logging.getLogger(__name__)
@@ -140,6 +141,7 @@ async def opened(
     url: str,
     clock: Clock,
     life_s: float = LIFE_S,
+    holds: Fence | None = None,
 ) -> AsyncIterator[JwtIssuer]:
     """Yield the issuer that a shelf's keys make.
 
@@ -150,6 +152,7 @@ async def opened(
         url: Of NATS as the user `issuer`; empty where it may not revoke.
         clock: The wall clock.
         life_s: Seconds for which credentials count.
+        holds: Whether this process leads at this instant: nothing is revoked otherwise.
 
     Raises:
         NotFoundError: a key is missing there.
@@ -162,7 +165,7 @@ async def opened(
         if seed is not None and url:
             inbox = subjects.ISSUER_INBOX
             sys = await ends.enter_async_context(
-                connection.connect(url, name="issuer", inbox=inbox)
+                connection.connect(url, name="issuer", inbox=inbox, fence=holds)
             )
             revoker = Revoker(sys, Key(seed), data, keep_s=life_s)
         yield JwtIssuer(wards, workers, data, clock=clock, life_s=life_s, revoker=revoker)

@@ -12,6 +12,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """NATS, with the credentials of the user `scaler-data` of the account DATA."""
     data_key: str
     """The secret that wards are made of; the same as the coordinator's."""
+    name: str = ""
+    """By which others know this process. No two that live may have the same: whoever is started under a name
+    inherits at once what a former one of that name held. Empty: it has none that another start would have."""
     default_coefficient: float = 1.0
     """For specs that set neither `constant` nor `coefficient`."""
     max_workers: int = 1000

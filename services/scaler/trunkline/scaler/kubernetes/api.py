@@ -13,6 +13,7 @@ import aiohttp
 from kubernetes_asyncio import client
 
 from trunkline.contracts import errors
+from trunkline.runtime.leading import Fence
 from trunkline.scaler.kubernetes.reading import Object
 
 Told = Callable[[Object], None]
@@ -44,12 +45,20 @@ class Api:
         connection: To the API server.
         namespace: Of pods and all that belongs to them.
         selector: Labels by which pods are ours.
+        holds: Whether this process leads at this instant: nothing is changed otherwise.
     """
 
-    def __init__(self, connection: client.ApiClient, namespace: str, selector: str) -> None:
+    def __init__(
+        self,
+        connection: client.ApiClient,
+        namespace: str,
+        selector: str,
+        *,
+        holds: Fence = lambda: True,
+    ) -> None:
         # Any: its signatures know neither plain dictionaries nor raw responses.
         self._core: Any = client.CoreV1Api(connection)
-        self.namespace = namespace
+        self.namespace, self._holds = namespace, holds
         self._our_pods = functools.partial(
             self._core.list_namespaced_pod, namespace, label_selector=selector
         )
@@ -81,7 +90,7 @@ class Api:
     async def create_pod(self, pod: Object) -> Object:
         """Create a pod."""
         made = self._core.create_namespaced_pod
-        return await self._ask("create a pod", made, self.namespace, pod)
+        return await self._change("create a pod", made, self.namespace, pod)
 
     async def delete_pod(self, name: str, uid: str, grace_s: int | None) -> Object:
         """Delete that very pod; None: with the grace that it has."""
@@ -90,7 +99,7 @@ class Api:
         if grace_s is not None:
             body["gracePeriodSeconds"] = grace_s
         gone = self._core.delete_namespaced_pod
-        return await self._ask("delete a pod", gone, name, self.namespace, body=body)
+        return await self._change("delete a pod", gone, name, self.namespace, body=body)
 
     async def read_owner(self, name: str) -> Object:
         """Return a ConfigMap."""
@@ -100,17 +109,17 @@ class Api:
     async def create_owner(self, body: Object) -> Object:
         """Create a ConfigMap."""
         made = self._core.create_namespaced_config_map
-        return await self._ask("create a configmap", made, self.namespace, body)
+        return await self._change("create a configmap", made, self.namespace, body)
 
     async def patch_owner(self, name: str, body: Object) -> Object:
         """Merge something into a ConfigMap."""
         patch = self._core.patch_namespaced_config_map
-        return await self._ask("patch a configmap", patch, name, self.namespace, body)
+        return await self._change("patch a configmap", patch, name, self.namespace, body)
 
     async def delete_owner(self, name: str) -> Object:
         """Delete a ConfigMap; what belongs to it goes, too."""
         gone = self._core.delete_namespaced_config_map
-        return await self._ask("delete a configmap", gone, name, self.namespace, body={})
+        return await self._change("delete a configmap", gone, name, self.namespace, body={})
 
     async def list_secrets(self, selector: str) -> Object:
         """Return our Secrets."""
@@ -120,17 +129,24 @@ class Api:
     async def create_secret(self, body: Object) -> Object:
         """Create a Secret."""
         made = self._core.create_namespaced_secret
-        return await self._ask("create a secret", made, self.namespace, body)
+        return await self._change("create a secret", made, self.namespace, body)
 
     async def patch_secret(self, name: str, body: Object) -> Object:
         """Merge something into a Secret."""
         patch = self._core.patch_namespaced_secret
-        return await self._ask("patch a secret", patch, name, self.namespace, body)
+        return await self._change("patch a secret", patch, name, self.namespace, body)
 
     async def create_event(self, body: Object) -> Object:
         """Create an Event."""
         made = self._core.create_namespaced_event
-        return await self._ask("create an event", made, self.namespace, body)
+        return await self._change("create an event", made, self.namespace, body)
+
+    async def _change(
+        self, what: str, call: Callable[..., Any], *args: object, **more: object
+    ) -> Object:
+        if not self._holds():
+            raise ApiError(what, 0, "this scaler does not lead right now")
+        return await self._ask(what, call, *args, **more)
 
     async def _ask(
         self, what: str, call: Callable[..., Any], *args: object, **more: object

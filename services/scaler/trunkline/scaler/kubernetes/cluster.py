@@ -27,6 +27,7 @@ from trunkline.contracts import errors
 from trunkline.contracts.spec import PipelineSpec
 from trunkline.contracts.states import Cause
 from trunkline.runtime.clock import Clock, SystemClock
+from trunkline.runtime.leading import Fence
 from trunkline.scaler.kubernetes import object_names, pods, reading
 from trunkline.scaler.kubernetes.api import Api, ApiError
 from trunkline.scaler.kubernetes.cache import Cache
@@ -271,10 +272,14 @@ class KubernetesCluster:
 
 @asynccontextmanager
 async def connect(
-    connection: client.ApiClient, settings: PodSettings, clock: Clock | None = None
+    connection: client.ApiClient,
+    settings: PodSettings,
+    clock: Clock | None = None,
+    *,
+    holds: Fence = lambda: True,
 ) -> AsyncIterator[KubernetesCluster]:
     """Yield the cluster, followed in the background."""
-    api = Api(connection, settings.namespace, pods.SELECTOR)
+    api = Api(connection, settings.namespace, pods.SELECTOR, holds=holds)
     cluster = KubernetesCluster(api, settings, clock or SystemClock())
     async with asyncio.TaskGroup() as tasks:
         following = tasks.create_task(cluster.run(), name="follow-cluster")

@@ -19,6 +19,7 @@ from trunkline.contracts import records, subjects
 from trunkline.contracts.wards import Wards
 from trunkline.runtime import settings
 from trunkline.runtime.clock import SystemClock
+from trunkline.runtime.leading import Fence
 from trunkline.scaler import assembly, issuing
 from trunkline.scaler.credentials import Keeper
 from trunkline.scaler.kubernetes import cluster, pods
@@ -63,18 +64,23 @@ class Installed:
         return self._kept.keeper.problems if self._kept else ()
 
     @asynccontextmanager
-    async def connect(self, ctl: NatsConnection) -> AsyncIterator[Cluster]:
+    async def connect(self, ctl: NatsConnection, holds: Fence) -> AsyncIterator[Cluster]:
         """Yield the cluster, and keep its workers' credentials."""
         given, clock, wards = self._issuer, SystemClock(), Wards(self.own.data_key)
         shelf = Directory(Path(given.issuer_dir))
         async with (
             await _connection(self._environ) as connection,
             issuing.opened(
-                shelf, wards, url=given.issuer_url, clock=clock, life_s=given.credentials_life_s
+                shelf,
+                wards,
+                url=given.issuer_url,
+                clock=clock,
+                life_s=given.credentials_life_s,
+                holds=holds,
             ) as issuer,
-            cluster.connect(connection, self._pods, clock) as made,
+            cluster.connect(connection, self._pods, clock, holds=holds) as made,
         ):
-            api = Api(connection, self._pods.namespace, pods.SELECTOR)
+            api = Api(connection, self._pods.namespace, pods.SELECTOR, holds=holds)
             self._kept = Kept(issuer, SecretShelf(api, made.owners, wards), made)
             table = KvTable(ctl, subjects.PIPELINES, records.Pipeline)
             async with asyncio.TaskGroup() as tasks:
