@@ -160,6 +160,14 @@ class Election:
         return self._leading
 
     @property
+    def follows(self) -> bool:
+        """Whether it stands by, and knows of one that leads."""
+        record = self._record
+        if self._leading or record is None or record.released:
+            return False
+        return record.incarnation != self._me.incarnation
+
+    @property
     def me(self) -> Candidate:
         """The candidate, with its term if it leads."""
         return self._me

@@ -112,9 +112,11 @@ class Candidacy:
 
     @property
     def problems(self) -> list[str]:
-        """What keeps who leads from its work, for people."""
+        """What keeps the process from leading, or from standing by, for people."""
         if self.leading and not self.holds():
             return ["it leads, and could not renew that: NATS does not answer"]
+        if not self.leading and not self._election.follows:
+            return ["it does not know of anybody who leads"]
         return []
 
     async def in_turn(

@@ -107,7 +107,9 @@ async def run(settings: Settings) -> None:
             async with leading.standing(candidacy):
                 await candidacy.in_turn(
                     lambda: lead(settings, candidacy, readiness),
-                    stands_by=lambda: readiness.judge_by(lambda: ctl.problems),
+                    stands_by=lambda: readiness.judge_by(
+                        lambda: [*ctl.problems, *candidacy.problems]
+                    ),
                 )
         finally:
             closed.cancel()
@@ -117,6 +119,7 @@ async def lead(settings: Settings, candidacy: Candidacy, readiness: probes.Readi
     """Serve until cancelled; what it is served by is made here, and gone at the end."""
     wards, inbox = Wards(settings.data_key), subjects.COORDINATOR_INBOX
     api, fence = subjects.data_api(wards), candidacy.holds
+    readiness.judge_by(lambda: ["it begins to lead"])
     async with (
         connection.connect(settings.ctl_url, name="coordinator", inbox=inbox, fence=fence) as ctl,
         connection.connect(

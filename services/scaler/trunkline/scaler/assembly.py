@@ -49,7 +49,9 @@ async def serve(
             async with leading.standing(candidacy):
                 await candidacy.in_turn(
                     lambda: lead(config, connect_cluster, candidacy, readiness, problems),
-                    stands_by=lambda: readiness.judge_by(lambda: ctl.problems),
+                    stands_by=lambda: readiness.judge_by(
+                        lambda: [*ctl.problems, *candidacy.problems]
+                    ),
                 )
         finally:
             closed.cancel()
@@ -65,6 +67,7 @@ async def lead(
     """Scale and reap until cancelled; what it is done by is made here, and gone at the end."""
     wards, inbox = Wards(config.data_key), subjects.SCALER_INBOX
     api, fence = subjects.data_api(wards), candidacy.holds
+    readiness.judge_by(lambda: ["it begins to lead"])
     async with (
         connection.connect(config.ctl_url, name="scaler", inbox=inbox, fence=fence) as ctl,
         connection.connect(
