@@ -1,6 +1,7 @@
 """One job while things break by a seed's schedule, looked over afterwards."""
 
 import asyncio
+import contextlib
 import json
 import tempfile
 import time
@@ -16,6 +17,7 @@ from trunkline.chaos.core import schedule
 from trunkline.chaos.front import Front
 from trunkline.chaos.inside import Control
 from trunkline.chaos.running import Runner
+from trunkline.contracts import errors, records
 from trunkline.local.home import Home
 
 WORKERS = 4
@@ -103,11 +105,18 @@ async def _begun(here: installation.Installation, datums: int) -> str:
     return job
 
 
+async def _end(here: installation.Installation, job: str) -> records.Job:
+    """Return the job once it has ended; nobody may answer for longer than a client is patient."""
+    while True:
+        with contextlib.suppress(errors.UnavailableError):
+            return await here.ended("slow", job, within_s=WITHIN_S)
+
+
 async def _ran(here: installation.Installation, job: str, runner: Runner, seed: int) -> Ran:
     began = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
         breaking = tasks.create_task(runner.run(), name="chaos")
-        ended = await here.ended("slow", job, within_s=WITHIN_S)
+        ended = await _end(here, job)
         wall_s = time.monotonic() - began
         breaking.cancel()
     context = here.stack.context
