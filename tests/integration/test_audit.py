@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,7 +18,7 @@ from trunkline.audit.core.findings import Report
 from trunkline.bus.publishing import Window
 from trunkline.bus.tables import KvTable
 from trunkline.contracts import errors, messages, records, subjects
-from trunkline.contracts.messages import File
+from trunkline.contracts.messages import DatumTask, File, Outcome
 from trunkline.contracts.states import JobState
 from trunkline.coordinator.core import outcomes as reading
 from trunkline.coordinator.tables import commit_key, job_key
@@ -51,9 +52,9 @@ def broken(report: Report) -> dict[str, tuple[str, ...]]:
     return {each.check: each.examples or (each.text,) for each in report.broken}
 
 
-async def ended(site: Site, contents: dict[str, str], order: int = 1) -> records.Job:
-    """Return a job whose datums have each copied their one file."""
-    job = await site.job(P, await site.commit("in", contents), order=order)
+async def ended(site: Site, contents: dict[str, str], order: int = 1, **fields: Any) -> records.Job:
+    """Return a job that has ended; its datums have each copied their one file, or what is worked."""
+    job = await site.job(P, await site.commit("in", contents), order=order, **fields)
     async with support.process(site) as process:
         await process.runner.run(P, job.id)
     return await site.record(job)
@@ -108,6 +109,32 @@ async def test_a_job_holds_that_has_lost_nothing_and_did_nothing_twice(site: Sit
     assert verifying.as_error(report) is None
     async with auditor(site) as found:
         assert (await found.job(P, "")).id == second.id, "a pipeline stands for its newest job"
+
+
+async def test_files_that_several_datums_have_written_are_put_together_again(site: Site) -> None:
+    """Also those that an outcome names by a manifest of its own."""
+    total = await support.stored(site.store, "/total", "one\n")
+    many = [await support.stored(site.store, f"/more/{n:02}", f"{n}") for n in range(20)]
+    written = await manifests.write(site.store, many)
+
+    def work(task: DatumTask) -> Outcome:
+        if task.index:
+            return support.done(task, [total])
+        outcome = support.done(task, [])
+        return msgspec.structs.replace(
+            outcome, files=None, manifest=written.manifest, output_files=20
+        )
+
+    async with support.worker(site, P, work):
+        job = await ended(site, lines(4), same_path="concatenate")
+    report = await verified(site, job)
+    assert broken(report) == {}
+    assert report.files == 21
+    assert report.bytes == 3 * total.size + sum(file.size for file in many)
+    await with_manifest(site, job, lambda files: [*files[:-1], total])
+    assert broken(await verified(site, job)) == {
+        "manifest": ("/total is in the manifest with other contents",)
+    }
 
 
 async def test_whatever_is_wrong_with_the_outcomes_is_named(site: Site) -> None:

@@ -1,5 +1,6 @@
 """Only an installation's own processes can be hit, whatever its files say."""
 
+import asyncio
 import fcntl
 import os
 import signal
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from trunkline.chaos import victims
-from trunkline.chaos.core.schedule import Target
+from trunkline.chaos.core.schedule import Habit, Kind, Target
+from trunkline.chaos.running import Runner
 from trunkline.local.children import start_time
 from trunkline.local.home import Home
 
@@ -90,3 +92,40 @@ async def test_nobody_is_hit_while_no_supervisor_holds_the_directory(tmp_path: P
         name_as(home, "coordinator", process.pid, start_time(process.pid))
         assert await victims.choose(home, Target.COORDINATOR, 0.0) is None
         assert await victims.choose(home, Target.WORKER, 0.0) is None
+
+
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+async def test_what_is_paused_goes_on_once_the_chaos_is_over(home: Home) -> None:
+    with a_process() as process:
+        name_as(home, "coordinator", process.pid, start_time(process.pid))
+        habit = Habit(
+            kind=Kind.PAUSE, target=Target.COORDINATOR, every_s=0.02, lasts_s=(3600, 3600)
+        )
+        told: list[str] = []
+        runner = Runner(home, 1, [habit], told.append)
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(runner.run(), name="chaos")
+            while not is_stopped(process.pid):
+                await asyncio.sleep(0.01)
+            running.cancel()
+        assert runner.done[Kind.PAUSE, Target.COORDINATOR] >= 1
+        assert f"pause coordinator ({process.pid}) for 3600.0 s" in told[0]
+        async with asyncio.timeout(20):
+            while is_stopped(process.pid):
+                await asyncio.sleep(0.01)
+
+
+async def test_a_fault_without_a_victim_is_told_and_not_counted(home: Home) -> None:
+    habit = Habit(kind=Kind.CUT, target=Target.NETWORK, every_s=0.02)
+    told: list[str] = []
+    runner = Runner(home, 1, [habit], told.append)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(runner.run(), name="chaos")
+        while not told:
+            await asyncio.sleep(0.01)
+        running.cancel()
+    assert "there is none now" in told[0]
+    assert not runner.done

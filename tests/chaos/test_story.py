@@ -1,0 +1,14 @@
+"""Short jobs while everything is broken that can be: nothing is lost, nothing twice."""
+
+import pytest
+from tests.chaos import story
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("what", ["kills", "silences", "network", "store", "clocks", "everything"])
+async def test_a_job_holds_whatever_breaks(what):
+    ran = await story.run(1, what, datums=1500, tell=print)
+    assert ran.state == "SUCCESS"
+    assert ran.holds, ran.report
+    assert ran.report.datums == ran.report.outcomes == ran.report.files == 1500
