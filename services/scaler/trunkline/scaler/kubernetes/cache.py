@@ -17,12 +17,12 @@ class Cache(Generic[V]):
     """Objects by uid.
 
     Args:
-        read: Makes of an object what is kept of it.
+        read: Makes of an object what is kept of it; None: it is not kept.
         told: Called when that has changed with what it was and is: None before it came, and after it went.
     """
 
     def __init__(
-        self, read: Callable[[Object], V], told: Callable[[V | None, V | None], None]
+        self, read: Callable[[Object], V | None], told: Callable[[V | None, V | None], None]
     ) -> None:
         self._read, self._told = read, told
         self._kept: dict[str, tuple[str, int, V]] = {}
@@ -47,6 +47,9 @@ class Cache(Generic[V]):
         if known is not None and _older(version, known[0]):
             return  # the watch is behind what we were answered
         value = self._read(found)
+        if value is None:
+            self.drop(uid)
+            return
         self._kept[uid] = (version, assumed_at or (known[1] if known else 0), value)
         before = known[2] if known else None
         if before != value:

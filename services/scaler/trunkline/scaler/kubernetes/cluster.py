@@ -72,7 +72,7 @@ class KubernetesCluster:
         self.owners = Owners(api, clock)
         """Whoever removes one does it here, or pods would be made for one that is gone."""
         self._nodes: Cache[NodeView] = Cache(reading.node, self._node_told)
-        self._pods: Cache[PodView] = Cache(reading.pod, self._pod_told)
+        self._pods: Cache[PodView] = Cache(reading.workers_pod, self._pod_told)
         self._gone_nodes: set[str] = set()
         self._uids: dict[str, str] = {}
         """Worker -> uid of its pod."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from trunkline.contracts import errors, names
 from trunkline.contracts.states import Cause
 from trunkline.scaler.kubernetes import pods
 from trunkline.scaler.kubernetes.pod_checks import USER
@@ -118,6 +119,17 @@ def pod(found: Object) -> PodView:
         oom_ns=_oom_ns(status),
         ended_by=_ENDED_BY.get(status.get("reason") or "", Cause.WORKER_LOST),
     )
+
+
+def workers_pod(found: Object) -> PodView | None:
+    """Read a pod that has our labels, whoever has made it; None if it says of no worker whose it is."""
+    view = pod(found)
+    try:
+        names.pipeline(view.pipeline)
+        names.worker(view.worker)
+    except errors.InvalidNameError:
+        return None
+    return view
 
 
 def worker(view: PodView, lost: str) -> Worker:

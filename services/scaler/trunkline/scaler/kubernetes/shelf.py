@@ -6,8 +6,10 @@ a Secret is disowned then: a pipeline of the same name that comes before it is g
 death before that leaves it as if it were held, and it is removed again.
 """
 
+import math
 from collections.abc import Mapping
 
+from trunkline.contracts import errors, names
 from trunkline.contracts.wards import Wards
 from trunkline.scaler.kubernetes import object_names, pods
 from trunkline.scaler.kubernetes.api import Api, ApiError
@@ -33,7 +35,7 @@ class SecretShelf:
         except ApiError as error:
             raise ClusterUnavailableError("secrets of workers", str(error)) from error
         says = [each["metadata"].get("annotations") or {} for each in listed["items"]]
-        return {each[pods.PIPELINE]: _held(each) for each in says if pods.PIPELINE in each}
+        return {each[pods.PIPELINE]: _held(each) for each in says if _names_a_pipeline(each)}
 
     async def put(self, pipeline: str, made: Credentials) -> None:
         """Put a pipeline's into its Secret."""
@@ -74,10 +76,26 @@ class SecretShelf:
             await self._api.patch_secret(name, body)
 
 
+def _names_a_pipeline(says: Mapping[str, str]) -> bool:
+    """Say whether it is one of ours: who may write Secrets may write anything into their annotations."""
+    try:
+        names.pipeline(says.get(pods.PIPELINE, ""))
+    except errors.InvalidNameError:
+        return False
+    return True
+
+
 def _held(says: Mapping[str, str]) -> Held:
     expires = says.get(_EXPIRES)
+    try:
+        times = [float(text) for text in (says.get(_ISSUED, "0"), expires or "0")]
+    except ValueError:
+        times = []
+    if not times or not all(map(math.isfinite, times)):
+        return Held(issued_at=0)  # nobody's word: it is made anew
+    issued_at, expires_at = times
     return Held(
-        issued_at=float(says.get(_ISSUED, "0")),
-        expires_at=float(expires) if expires else None,
+        issued_at=issued_at,
+        expires_at=expires_at if expires else None,
         issuer=says.get(_ISSUER, ""),
     )
