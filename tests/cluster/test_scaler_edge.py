@@ -177,6 +177,47 @@ async def test_workers_of_a_node_that_goes_away_are_lost_at_once_and_deleted_wit
     assert await scaling.pods_of(connection, namespace) == []
 
 
+class Ahead(SystemClock):
+    """A clock that a test may put forward."""
+
+    by_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.by_s
+
+
+async def test_nodes_of_which_a_server_has_not_heard_while_it_was_away_are_not_lost_at_once(
+    through_proxy: client.ApiClient, proxy: FaultProxy, kubelet: Kubelet, namespace: str
+) -> None:
+    """1. The server is away. 2. It is back, and calls the first of two nodes lost. 3. It does so for long."""
+    clock = Ahead()
+    nodes = {node.name: node for node in await kubelet.add_nodes(["one", "two"])}
+    async with kubernetes.connect(through_proxy, scaling.settings(namespace), clock) as cluster:
+        await listed(cluster)
+        await cluster.create(scaling.worker())
+        view = await scaling.until(cluster, lambda v: v.workers[0].node)
+        away = proxy.add(faults.refuse(500, "/nodes$", times=4))
+        proxy.cut_watches()
+        async with asyncio.timeout(20):
+            while away.times:
+                await asyncio.sleep(0.02)
+        silent = view.workers[0].node
+        await nodes[silent].unheard()
+        async with asyncio.timeout(20):
+            while not any(each.unheard for each in cluster._nodes):
+                await asyncio.sleep(0.02)
+        await listed(cluster)
+        view = await cluster.look()
+        assert [each.eligible for each in view.nodes] == [True, True]
+        assert view.workers[0].lost == ""
+        clock.by_s = kubernetes._HEARD_AGAIN_S
+        view = await cluster.look()
+        assert [each.name for each in view.nodes if each.eligible] == list(
+            {"one", "two"} - {silent}
+        )
+        assert view.workers[0].lost == f"its node {silent} is not ready"
+
+
 async def test_a_pod_that_cannot_be_placed_says_so(cluster: KubernetesCluster) -> None:
     await cluster.create(scaling.worker(scheduling_spec={"node_selector": {"no": "such"}}))
     view = await scaling.until(cluster, lambda v: v.workers[0].problem)

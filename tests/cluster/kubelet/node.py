@@ -56,6 +56,11 @@ class Node:
         self._ready = {"status": "False", "reason": "KubeletNotReady", "message": message}
         await self._write_status()
 
+    async def unheard(self) -> None:
+        """Say what the controllers say of a node that they have not heard of; it is, and it does not."""
+        self._ready = {"status": "Unknown", "reason": "NodeStatusUnknown", "message": "silent"}
+        await self._write_status()
+
     async def cordon(self) -> None:
         """Let no further pods be put there."""
         await self._api.patch_node(self.name, {"spec": {"unschedulable": True}})

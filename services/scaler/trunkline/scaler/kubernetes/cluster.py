@@ -11,7 +11,8 @@ into the cache at once. What a death leaves between any two requests:
 *A node that is away.* Kubernetes waits five minutes before it gives up its pods. Here they are lost as soon as
 the node says that it is not ready, or is gone: what they held is given back, others take their places under other
 names, and they are deleted without grace, since nobody is there to grant any. While no node at all is ready,
-it is rather the cluster that is in trouble: then nothing is moved.
+it is rather the cluster that is in trouble: then nothing is moved. Nor is it when the API server was away: it has
+not heard of nodes meanwhile, and calls them lost one after the other until each is heard of again.
 """
 
 import asyncio
@@ -53,6 +54,8 @@ _API = "the Kubernetes API"
 WRITES_PER_S, WRITES_AT_ONCE = 50.0, 200
 """Of pods; a server's own limits are of this order."""
 _PLACEMENTS_KEPT = 4096
+_HEARD_AGAIN_S = 20.0
+"""Within which a server that is back hears of all nodes that live: twice a kubelet's period."""
 
 
 class _Common(TypedDict):
@@ -94,7 +97,7 @@ class KubernetesCluster:
         for each in self._informers:
             if each.problem:
                 raise ClusterUnavailableError(_API, each.problem)
-        nodes = {each.node.name: each for each in self._nodes}
+        nodes = self._known_nodes()
         await self._find_nodes({each.node for each in self._pods} - nodes.keys() - {""})
         some_ready = any(each.ready for each in nodes.values())
         workers = tuple(
@@ -153,6 +156,13 @@ class KubernetesCluster:
                     raise ClusterUnavailableError(_API, str(error)) from error
                 self._gone_nodes.add(name)
 
+    def _known_nodes(self) -> dict[str, NodeView]:
+        back_s = self._clock.monotonic_s() - self._informers[0].back_s
+        return {
+            each.node.name: each.as_heard if each.unheard and back_s < _HEARD_AGAIN_S else each
+            for each in self._nodes
+        }
+
     def _lost(self, pod: PodView, nodes: dict[str, NodeView], *, some_ready: bool) -> str:
         if not pod.node:
             return ""
@@ -203,7 +213,7 @@ class KubernetesCluster:
         pod = self._pods.get(uid) if uid else None
         if pod is None:
             return
-        nodes = {each.node.name: each for each in self._nodes}
+        nodes = self._known_nodes()
         ready = any(each.ready for each in nodes.values())
         why = pod.ended or self._lost(pod, nodes, some_ready=ready)
         if pod.deleting and not why:

@@ -11,6 +11,7 @@ is what was true last.
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
@@ -69,6 +70,8 @@ class Informer(Generic[V]):
         """Why the cache cannot be trusted; empty while it can."""
         self.listed = asyncio.Event()
         """Set once it is known what there is."""
+        self.back_s = -math.inf
+        """When it was there again after it had been away; by the clock that never goes back."""
 
     async def run(self) -> None:
         """Follow them for ever."""
@@ -90,6 +93,8 @@ class Informer(Generic[V]):
             if not token:
                 break
         self._version = answer["metadata"]["resourceVersion"]
+        if self.problem and self.listed.is_set():
+            self.back_s = self._clock.monotonic_s()
         self._cache.replace(every, begun_at=begun_at)
         self.listed.set()
         self._doubt("")

@@ -67,13 +67,23 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
 
     node: Node
     ready: bool
+    unheard: bool = False
+    """Whether it is not ready because Kubernetes has not heard of it, and not by its own word."""
+
+    @property
+    def as_heard(self) -> "NodeView":
+        """The same, as if it had been heard to be ready."""
+        why_not = "cordoned" if self.node.cordoned else ""
+        node = msgspec.structs.replace(self.node, eligible=not why_not, why_not=why_not)
+        return NodeView(node=node, ready=True)
 
 
 def node(found: Object) -> NodeView:
     """Read a node."""
     meta, spec = found["metadata"], found.get("spec") or {}
     conditions = (found.get("status") or {}).get("conditions") or ()
-    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    says = next((each["status"] for each in conditions if each["type"] == "Ready"), "")
+    ready = says == "True"
     cordoned = bool(spec.get("unschedulable"))
     why_not = "not ready" if not ready else "cordoned" if cordoned else ""
     taints = tuple(
@@ -93,6 +103,7 @@ def node(found: Object) -> NodeView:
             taints=taints,
         ),
         ready=ready,
+        unheard=says == "Unknown",
     )
 
 
