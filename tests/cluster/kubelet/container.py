@@ -205,6 +205,7 @@ class ContainerLife:
 
 
 def kill_at_once(lives: list[ContainerLife]) -> None:
-    """Kill what runs of these."""
-    for life in lives:
-        life.send(signal.SIGKILL)
+    """Kill what runs of these, so that none sees another one's end."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for life in lives:
+            life.send(number)

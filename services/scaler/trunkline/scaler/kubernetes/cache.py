@@ -3,6 +3,9 @@
 A write's answer is taken at once (`assume`), so a watch that is late hides nothing that we did: a pod that
 was created counts from then on, one that was deleted is on its way out. A list that was begun before the
 answer came may lack the object, and does not take it away; one that was begun later does.
+
+A watch may also be ahead of an answer: the object is made, or is told to go, and is gone before the answer is
+read. What the server has said of an object's end holds, so that such an answer brings nothing back.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +14,8 @@ from typing import Generic, TypeVar
 from trunkline.scaler.kubernetes.reading import Object
 
 V = TypeVar("V")
+
+_ENDED_KEPT = 10_000
 
 
 class Cache(Generic[V]):
@@ -27,6 +32,8 @@ class Cache(Generic[V]):
         self._read, self._told = read, told
         self._kept: dict[str, tuple[str, int, V]] = {}
         """uid -> (resource version, when it was assumed, what is kept)."""
+        self._ended: dict[str, None] = {}
+        """The uids, which are given once, of the last ones that have ended."""
 
     def __iter__(self) -> Iterator[V]:
         return iter([value for _, _, value in self._kept.values()])
@@ -44,8 +51,8 @@ class Cache(Generic[V]):
         meta = found["metadata"]
         uid, version = str(meta["uid"]), str(meta.get("resourceVersion", ""))
         known = self._kept.get(uid)
-        if known is not None and _older(version, known[0]):
-            return  # the watch is behind what we were answered
+        if uid in self._ended or (known is not None and _older(version, known[0])):
+            return  # the watch is ahead of what we were answered, or behind it
         value = self._read(found)
         if value is None:
             self.drop(uid)
@@ -55,8 +62,15 @@ class Cache(Generic[V]):
         if before != value:
             self._told(before, value)
 
+    def ended(self, uid: str) -> None:
+        """Take the server's word that one is gone for good."""
+        self._ended[uid] = None
+        if len(self._ended) > _ENDED_KEPT:
+            del self._ended[next(iter(self._ended))]
+        self.drop(uid)
+
     def drop(self, uid: str) -> None:
-        """Forget one that is gone."""
+        """Forget one that will be gone."""
         known = self._kept.pop(uid, None)
         if known is not None:
             self._told(known[2], None)
@@ -67,6 +81,7 @@ class Cache(Generic[V]):
         for each in every:
             uid = str(each["metadata"]["uid"])
             listed.add(uid)
+            self._ended.pop(uid, None)
             known = self._kept.get(uid)
             if known is not None and known[1] < begun_at:
                 # a list is the truth, even if versions have gone back (etcd was restored)

@@ -110,7 +110,7 @@ class Informer(Generic[V]):
         self._version = found["metadata"]["resourceVersion"]
         self._failures = 0
         if event["type"] == "DELETED":
-            self._cache.drop(found["metadata"]["uid"])
+            self._cache.ended(found["metadata"]["uid"])
         elif event["type"] != "BOOKMARK":
             self._cache.put(found)
 
