@@ -91,7 +91,7 @@ test-nats: $(VENV)/.dev shim-tests  ## Run the tests on a cluster of three NATS 
 
 test-cluster: $(VENV)/.dev  ## Run the tests on a real Kubernetes: one built here (once, some five minutes), or KUBECONFIG=...
 	@$(BIN)/python -m tests.cluster
-	$(BIN)/pytest tests/cluster -n $(if $(KUBECONFIG),0,$(JOBS)) --dist worksteal $(ARGS)
+	$(BIN)/pytest tests/cluster -n $(if $(KUBECONFIG),0,$(JOBS)) --dist worksteal -m "not slow and not s3" $(ARGS)
 
 $(VENV)/.store: requirements/store.txt $(VENV)/.dev
 	$(PIP) --require-hashes -r requirements/store.txt
