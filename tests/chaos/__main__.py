@@ -56,6 +56,7 @@ def main() -> int:
         ran.append(each)
         failed += not each.holds
         print(line(each, usual_s), flush=True)
+        print(*(f"      {reason}" for reason in each.reasons), sep="\n", end="")
         if others := {k: n for k, n in each.faults.items() if not k.startswith("kill ")}:
             print("      beside it:", ", ".join(f"{n} {what}" for what, n in others.items()))
         for finding in (*each.report.broken, *each.report.unknown):

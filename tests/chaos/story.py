@@ -18,6 +18,7 @@ from trunkline.chaos.front import Front
 from trunkline.chaos.inside import Control
 from trunkline.chaos.running import Runner
 from trunkline.contracts import errors, records
+from trunkline.contracts.states import JobState
 from trunkline.local.home import Home
 
 WORKERS = 4
@@ -51,6 +52,8 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     """Results that came second, as the workers that had them tell."""
     report: Report
+    reasons: tuple[str, ...] = ()
+    """Why it did not succeed: the job's reason, and what each bad datum went through."""
 
     @property
     def holds(self) -> bool:
@@ -129,7 +132,22 @@ async def _ran(here: installation.Installation, job: str, runner: Runner, seed: 
         faults={f"{kind} {target}": n for (kind, target), n in sorted(runner.done.items())},
         refused=_refused(here.home),
         report=report,
+        reasons=await _reasons(here, ended),
     )
+
+
+async def _reasons(here: installation.Installation, job: records.Job) -> tuple[str, ...]:
+    if job.state is JobState.SUCCESS:
+        return ()
+    found = [job.reason]
+    async for view in here.client.datums(job.pipeline, job.id, states=("FAILED", "QUARANTINED")):
+        if view.outcome is not None:
+            tried = [
+                f"{each.worker} {each.cause} after {(each.ended_ns - each.started_ns) / 1e9:.2f} s"
+                for each in view.outcome.history
+            ]
+            found.append(f"datum {view.index} {view.state}: {view.outcome.reason}; {tried}")
+    return tuple(found)
 
 
 def _refused(home: Path) -> int:

@@ -9,6 +9,6 @@ from tests.chaos import story
 @pytest.mark.parametrize("what", ["kills", "silences", "network", "store", "clocks", "everything"])
 async def test_a_job_holds_whatever_breaks(what):
     ran = await story.run(1, what, datums=1500, tell=print)
-    assert ran.state == "SUCCESS"
+    assert ran.state == "SUCCESS", ran.reasons
     assert ran.holds, ran.report
     assert ran.report.datums == ran.report.outcomes == ran.report.files == 1500
