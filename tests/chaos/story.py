@@ -22,8 +22,8 @@ from trunkline.contracts.states import JobState
 from trunkline.local.home import Home
 
 WORKERS = 4
-DATUMS = 10_000
-"""Some 90 s of work for four workers when nothing disturbs them: 20 to 40 ms each, and a process's start."""
+DATUMS = 9_000
+"""Some 100 s of work for four workers when nothing disturbs them: 20 to 40 ms each, and a process's start."""
 SHORTEST_MS, LONGEST_MS = 20, 40
 WITHIN_S = 900.0
 
