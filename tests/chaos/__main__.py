@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--first", type=int, default=1, help="the first of them")
     parser.add_argument("--datums", type=int, default=story.DATUMS)
+    parser.add_argument("--servers", type=int, choices=(1, 3), default=1, help="of NATS")
     parser.add_argument("--what", choices=sorted(schedule.HABITS), default="kills")
     parser.add_argument("--undisturbed", type=float, help="seconds; measured first where not given")
     parser.add_argument("--json", type=Path, help="where all of it is written, too")
@@ -34,7 +35,8 @@ def main() -> int:
     asked = parser.parse_args()
     usual_s = asked.undisturbed
     if usual_s is None:
-        usual_s = asyncio.run(story.run(0, None, datums=asked.datums)).wall_s
+        calm = story.run(0, None, datums=asked.datums, servers=asked.servers)
+        usual_s = asyncio.run(calm).wall_s
     how = "undisturbed" if asked.undisturbed is None else "undisturbed, as it is taken for"
     print(f"{asked.datums} datums, {story.WORKERS} workers; {how}: {usual_s:.1f} s")
     print(HEADINGS, flush=True)
@@ -47,6 +49,7 @@ def main() -> int:
                     seed,
                     asked.what,
                     datums=asked.datums,
+                    servers=asked.servers,
                     tell=print if asked.verbose else lambda _: None,
                 )
             )

@@ -73,6 +73,7 @@ async def run(
     what: str | None,
     *,
     datums: int = DATUMS,
+    servers: int = 1,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Ran:
     """Run a job of so many datums while things break, and look it over once it has ended.
@@ -81,6 +82,7 @@ async def run(
         seed: Of the schedule.
         what: Of `schedule.HABITS`; None for nothing.
         datums: How many.
+        servers: Of NATS.
         tell: Takes a line for each fault.
     """
     habits = schedule.HABITS[what] if what else ()
@@ -89,6 +91,7 @@ async def run(
         front = Front() if what and what not in schedule.OUTSIDE else None
         async with installation.running(
             nodes=WORKERS,
+            servers=servers,
             settings=control.environment() if front else {},
             front=front.standing if front else None,
         ) as here:
