@@ -86,7 +86,7 @@ test: $(VENV)/.dev shim-tests  ## Run the tests, against a real nats-server
 test-slow: $(VENV)/.dev shim-tests  ## Run the tests that take longer, too
 	$(BIN)/pytest -n $(JOBS) --dist worksteal --ignore tests/cluster $(ARGS)
 
-test-nats: $(VENV)/.dev shim-tests  ## Run the tests on a cluster of three NATS servers
+test-nats: $(VENV)/.dev shim-tests  ## Run the tests on three NATS servers, and of what somebody may do to one
 	$(BIN)/pytest -m nats tests/system tests/integration $(ARGS)
 
 test-cluster: $(VENV)/.dev  ## Run the tests on a real Kubernetes: one built here (once, some five minutes), or KUBECONFIG=...

@@ -9,6 +9,7 @@ from typing import TypeVar
 import hypothesis
 import pytest
 from tests.support.nats import TestServer
+from tests.support.nats_cluster import TestCluster
 from tests.support.operator import OperatorServer
 from tests.support.s3 import BUCKET, S3Server
 
@@ -59,6 +60,13 @@ async def operator_server(
     """The same in operator mode: everybody logs in by signed claims."""
     async with _running(OperatorServer(tmp_path_factory.mktemp("nats"))) as server:
         yield server
+
+
+@pytest.fixture
+async def nats_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TestCluster]:
+    """Three of them, as a cluster."""
+    async with _running(TestCluster(tmp_path_factory.mktemp("nats"))) as cluster:
+        yield cluster
 
 
 @pytest.fixture(params=[TestServer, OperatorServer], ids=["passwords", "claims"])

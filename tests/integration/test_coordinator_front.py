@@ -26,7 +26,7 @@ async def test_a_plain_client_without_a_body_gets_an_answer(front: Front) -> Non
     async with front.coordinator():
         assert await front.pipelines() == {}
         status = await front.get("status", api.Status)
-        assert status.durability == "file R1"
+        assert status.durability == "file: file R1"
         assert status.server
         reply = await front.ask("no.such.verb")
         assert (reply.ok, reply.code) == (False, "invalid")

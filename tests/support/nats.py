@@ -23,8 +23,7 @@ class TestServer(NatsServer):
     __test__ = False
 
     def __init__(self, directory: Path) -> None:
-        with_key = Credentials(port=0, passwords={}, data_key=DATA_KEY)
-        write_private(directory / "credentials.json", msgspec.json.encode(with_key))
+        known(directory)
         super().__init__(directory, port=0)
         self.issuer = LocalIssuer(directory)
 
@@ -66,6 +65,12 @@ class TestServer(NatsServer):
             await topology.declare_data(data)
             for pipeline in pipelines:
                 await topology.declare_pipeline(data, ward(pipeline))
+
+
+def known(directory: Path) -> None:
+    """Have the servers of a directory made with the data key of all tests."""
+    with_key = Credentials(port=0, passwords={}, data_key=DATA_KEY)
+    write_private(directory / "credentials.json", msgspec.json.encode(with_key))
 
 
 __all__ = ["TestServer", "worker_user"]

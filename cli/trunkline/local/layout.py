@@ -6,10 +6,12 @@ from pathlib import Path
 
 import msgspec
 
+from trunkline.contracts.durability import Durability
 from trunkline.local import children, credentials, server
 from trunkline.local.children import Service
 from trunkline.local.home import Context, Home
 from trunkline.local.server_files import Credentials, Files
+from trunkline.runtime import settings as settings_of
 
 SERVER = "nats-server"
 """Name of the server, or what the names of several begin with."""
@@ -17,6 +19,13 @@ SERVER_STOP_S = 30.0
 """The server needs some 10 ms per consumer to stop."""
 POOL_STOP_S = 15.0
 """Over the grace that the pool gives its workers."""
+
+
+class Stated(msgspec.Struct, frozen=True, kw_only=True):
+    """Read from `TRUNKLINE_<FIELD>`."""
+
+    durability: Durability | None = None
+    """What streams and buckets survive; unset: three copies where there are three servers."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +56,18 @@ def prepare(
         settings: Environment of all services, beside what is their own.
         fronted: See `credentials.prepare`.
     """
-    made = credentials.prepare(home.nats, port=port, servers=servers, fronted=fronted)
+    stated = settings_of.load(Stated, {**os.environ, **settings}).durability
+    copies = stated.copies if stated else 1
+    made = credentials.prepare(
+        home.nats,
+        port=port,
+        servers=servers or (copies if copies > 1 else None),
+        sync_interval=(stated or Durability.FILE).sync_interval,
+        fronted=fronted,
+    )
+    if len(made.ports) < copies:
+        raise credentials.AnotherNumberError(copies, len(made.ports))
+    level = stated or (Durability.REPLICATED if len(made.ports) > 1 else Durability.FILE)
     binary = server.find_binary({**os.environ, **settings})
     store = {"TRUNKLINE_STORE": store_url}
     place = {"TRUNKLINE_HOME": str(home.root)}
@@ -74,7 +94,7 @@ def prepare(
                     **settings,
                     **store,
                     **_access(made, "coordinator", "coordinator-data"),
-                    "TRUNKLINE_REPLICAS": str(len(made.ports)),
+                    "TRUNKLINE_DURABILITY": level.value,
                     "TRUNKLINE_NAME": "coordinator",
                     "TRUNKLINE_SECRETS_DIR": str(home.secrets),
                     "TMPDIR": str(_spool(home)),

@@ -17,12 +17,12 @@ from urllib.parse import quote
 import msgspec
 
 from trunkline.bus import accounts
+from trunkline.contracts.durability import SYNC_INTERVAL
 
 DEFAULT_PORT = 4222
 ANY_FIRST, ANY_COUNT = 10_000, 20_000
 """Where a free port is looked for: below those that the kernel gives to outgoing connections. One of
 these could go to some client while the server is down for a moment, or even connect to itself."""
-SYNC_INTERVAL = accounts.ServerSettings(port=0, store_dir="", pid_file="").sync_interval
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import msgspec
 
 from trunkline.bus import permissions, zones
 from trunkline.contracts import errors, names
+from trunkline.contracts.durability import SYNC_INTERVAL
 from trunkline.contracts.wards import Wards
 
 WORKER_PREFIX = "worker."
@@ -40,7 +41,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     store_dir: str
     pid_file: str
     host: str = "127.0.0.1"
-    sync_interval: str = "10s"
+    sync_interval: str = SYNC_INTERVAL
     """How often the server makes the disk write; what a power loss (not a crash) may cost. `always`:
     before each answer."""
     member: Membership | None = None

@@ -137,6 +137,7 @@ def _coordinator() -> Permissions:
     commands, consumer = subjects.COMMANDS_STREAM, subjects.COMMANDS_CONSUMER
     return Permissions(
         publish=_all(
+            (f"{API}.STREAM.NAMES",),
             *(_declaring(API, each) for each in (commands, subjects.EVENTS_STREAM, *buckets)),
             *(_following(API, each) for each in (subjects.EVENTS_STREAM, *buckets)),
             tuple(_looking_up(each) for each in (subjects.EVENTS_STREAM, *buckets)),
@@ -162,6 +163,7 @@ def _coordinator_data(wards: Wards) -> Permissions:
     shared = (*_TRUTH, *_HELPS, *_PASSING)
     return Permissions(
         publish=_all(
+            (f"{api}.STREAM.NAMES",),  # to see what somebody has deleted
             # a pipeline's stream has its name, and a wildcard is a whole token: so all streams,
             # less what is denied below
             _declaring(api, "*"),

@@ -11,6 +11,7 @@ import msgspec
 from trunkline.bus import jetstream
 from trunkline.bus.connection import NatsConnection
 from trunkline.contracts import subjects
+from trunkline.contracts.durability import Durability
 from trunkline.contracts.wards import Ward
 
 DAY_S = 24 * 3600
@@ -39,14 +40,14 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     duplicate_window_s: float = 2 * MINUTE_S
     """How long Msg-Ids are remembered: longer than any publish is repeated."""
 
-    def config(self, *, replicas: int, storage: str) -> dict[str, Any]:
+    def config(self, level: Durability) -> dict[str, Any]:
         """Return the stream's configuration in JetStream's words."""
         return {
             "name": self.name,
             "subjects": list(self.subjects),
             "retention": self.retention,
-            "storage": storage,
-            "num_replicas": replicas,
+            "storage": level.storage,
+            "num_replicas": level.copies,
             "discard": "new" if self.refuse_second else "old",
             "discard_new_per_subject": self.refuse_second,
             "max_msgs_per_subject": 1 if self.one_per_subject else -1,
@@ -65,14 +66,14 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     history: int = 1
 
-    def config(self, *, replicas: int, storage: str) -> dict[str, Any]:
+    def config(self, level: Durability) -> dict[str, Any]:
         """Return the configuration of the bucket's stream, as NATS' KV clients make it."""
         return {
             "name": subjects.bucket_stream(self.name),
             "subjects": [f"$KV.{self.name}.>"],
             "retention": "limits",
-            "storage": storage,
-            "num_replicas": replicas,
+            "storage": level.storage,
+            "num_replicas": level.copies,
             "discard": "new",
             "max_msgs_per_subject": self.history,
             "duplicate_window": _ns(2 * MINUTE_S),
@@ -176,18 +177,41 @@ class InFlight(msgspec.Struct, frozen=True, kw_only=True):
     """As from `deliveries`."""
 
 
-async def declare_leaders(
-    conn: NatsConnection, *, replicas: int = 1, storage: str = "file"
-) -> None:
+async def names(conn: NatsConnection) -> set[str]:
+    """Return the names of all streams of the connection's account."""
+    found: set[str] = set()
+    while True:
+        page = await conn.js_api("STREAM.NAMES", {"offset": len(found)})
+        found.update(page["streams"] or ())
+        if len(found) >= page["total"] or not page["streams"]:
+            return found
+
+
+async def declare_leaders(conn: NatsConnection, level: Durability = Durability.FILE) -> None:
     """Make the server have the bucket without which nobody can lead, and so declare the rest."""
-    await _declare(conn, Bucket(name=subjects.LEADERS).config(replicas=replicas, storage=storage))
+    await _declare(conn, Bucket(name=subjects.LEADERS).config(level))
 
 
-async def declare_ctl(conn: NatsConnection, *, replicas: int = 1, storage: str = "file") -> None:
-    """Make the server have everything of the account CTL."""
+async def declare_ctl(
+    conn: NatsConnection, level: Durability = Durability.FILE
+) -> list[dict[str, Any]]:
+    """Make the server have everything of the account CTL; return what its streams are."""
     declarations: tuple[Stream | Bucket, ...] = (*CTL_STREAMS, *CTL_BUCKETS)
-    for declared in declarations:
-        await _declare(conn, declared.config(replicas=replicas, storage=storage))
+    made = [await _declare(conn, declared.config(level)) for declared in declarations]
+    await declare_commands(conn)
+    return made
+
+
+async def declare_bucket(
+    conn: NatsConnection, bucket: Bucket, level: Durability, *, first: int
+) -> None:
+    """Make the server have a bucket again whose next revision is this one."""
+    ahead = {"first_seq": first} if first > 1 else {}
+    await _declare(conn, {**bucket.config(level), **ahead})
+
+
+async def declare_commands(conn: NatsConnection) -> None:
+    """Make the server have the consumer of published specs."""
     await _declare_consumer(
         conn,
         subjects.COMMANDS_STREAM,
@@ -201,17 +225,18 @@ async def declare_ctl(conn: NatsConnection, *, replicas: int = 1, storage: str =
     )
 
 
-async def declare_data(conn: NatsConnection, *, replicas: int = 1, storage: str = "file") -> None:
-    """Make the server have everything of the account DATA that no single pipeline owns."""
-    for declared in DATA_STREAMS:
-        await _declare(conn, declared.config(replicas=replicas, storage=storage))
+async def declare_data(
+    conn: NatsConnection, level: Durability = Durability.FILE
+) -> list[dict[str, Any]]:
+    """Make the server have everything of the account DATA that no single pipeline owns, the same."""
+    return [await _declare(conn, declared.config(level)) for declared in DATA_STREAMS]
 
 
 async def declare_pipeline(
-    conn: NatsConnection, ward: Ward, *, replicas: int = 1, storage: str = "file"
+    conn: NatsConnection, ward: Ward, level: Durability = Durability.FILE
 ) -> None:
     """Make the server have a pipeline's work queue."""
-    await _declare(conn, datums_of(ward).config(replicas=replicas, storage=storage))
+    await _declare(conn, datums_of(ward).config(level))
 
 
 async def delete_pipeline(conn: NatsConnection, ward: Ward) -> None:
@@ -311,19 +336,25 @@ async def _consumer(conn: NatsConnection, pipeline: str, job: str) -> dict[str, 
         raise
 
 
-async def _declare(conn: NatsConnection, config: dict[str, Any]) -> None:
-    """Create, which the server takes as a no-op if it is there just so; else change it."""
+async def _declare(conn: NatsConnection, config: dict[str, Any]) -> dict[str, Any]:
+    """Create, which the server takes as a no-op if it is there just so; else change it.
+
+    Returns:
+        What it is by then.
+    """
     name = config["name"]
     try:
-        await conn.js_api(f"STREAM.CREATE.{name}", config)
+        made = await conn.js_api(f"STREAM.CREATE.{name}", config)
     except jetstream.JetStreamError as error:
         if error.err_code != jetstream.STREAM_NAME_IN_USE:
             raise
         present = (await conn.js_api(f"STREAM.INFO.{name}"))["config"]
         # storage cannot be changed: what is there stays there
-        await conn.js_api(
+        made = await conn.js_api(
             f"STREAM.UPDATE.{name}", {**present, **config, "storage": present["storage"]}
         )
+    found: dict[str, Any] = made["config"]
+    return found
 
 
 async def _declare_consumer(conn: NatsConnection, stream: str, config: dict[str, Any]) -> None:

@@ -402,7 +402,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     version: str
     durability: str
-    """Such as `file R1`: what an acknowledged message survives."""
+    """Such as `replicated: file R3`: the level that was stated (see `contracts.durability`), and what
+    streams are."""
     store: str
     server: str
     """Version of the NATS server."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -10,6 +11,7 @@ from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Table
 from trunkline.contracts import api as contract
 from trunkline.contracts import errors, names, records, subjects
+from trunkline.contracts.durability import Durability
 from trunkline.coordinator import paging, standings
 from trunkline.coordinator.api import Answer, Handler, decode
 from trunkline.coordinator.catalog import Catalog
@@ -225,7 +227,7 @@ class Handlers:
         return paging.answer(
             contract.Status(
                 version=metadata.version("trunkline"),
-                durability=f"{config['storage']} R{config['num_replicas']}",
+                durability=_durability(self._settings.durability, info),
                 store=_without_secrets(self._settings.store),
                 server=config.get("metadata", {}).get("_nats.ver", ""),
                 ready=not problems,
@@ -268,6 +270,16 @@ class Handlers:
                 "this installation's nodes are Kubernetes'; logical ones exist in local mode only"
             )
             raise InvalidRequestError("", text)
+
+
+def _durability(level: Durability, info: Mapping[str, Any]) -> str:
+    """Return what was stated, and what a stream has of it."""
+    config, cluster = info["config"], info.get("cluster") or {}
+    copies = config["num_replicas"]
+    others = cluster.get("replicas") or ()
+    behind = sum(not each.get("current") or bool(each.get("offline")) for each in others)
+    told = f"{level.value}: {config['storage']} R{copies}"
+    return told + (f", {copies - behind} of {copies} copies up to date" if behind else "")
 
 
 def _without_secrets(url: str) -> str:

@@ -10,13 +10,17 @@ the delete itself.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Generic, TypeVar
 
 import msgspec
 
 from trunkline.bus.ports import Entry, Table
 from trunkline.contracts import errors
+
+AHEAD = 1000
+"""More revisions than others may have seen, and we not, when a bucket goes."""
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -134,6 +138,25 @@ class Mirror(Generic[R]):
     def forget(self, key: str) -> None:
         """Keep a record in the bucket only; `refresh`, or a change of it, brings it back."""
         self._entries.pop(key, None)
+
+    async def restore(self, make: Callable[[int], Awaitable[None]]) -> int:
+        """Have a bucket that is gone made again, and put back what is here.
+
+        Args:
+            make: Makes it; is given its first revision, which is above all that anybody knows.
+
+        Returns:
+            How many records were put back. What somebody has written meanwhile stands.
+        """
+        kept = dict(self._entries)
+        known = [*(each.revision for each in kept.values()), *self._gone.values(), 0]
+        await make(max(known) + AHEAD)
+        for key, entry in kept.items():
+            assert entry.value is not None
+            with contextlib.suppress(errors.AlreadyExistsError):
+                revision = await self.table.create(key, entry.value)
+                self.take(Entry(key=key, value=entry.value, revision=revision))
+        return len(kept)
 
     async def refresh(self, key: str) -> None:
         """Bring one record up to date."""

@@ -16,12 +16,14 @@ How a pipeline is stopped, started and run again: `conduct`; how it is deleted: 
 
 import logging
 import secrets
+from collections.abc import Collection
 
 import msgspec
 
 from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
-from trunkline.contracts import errors, records, spec
+from trunkline.contracts import errors, records, spec, subjects
+from trunkline.contracts.durability import Durability
 from trunkline.contracts.states import PipelineState
 from trunkline.contracts.wards import Wards
 from trunkline.coordinator.assignments import Assignments
@@ -53,13 +55,13 @@ class Pipelines:
         events: Events,
         clock: Clock,
         *,
-        replicas: int = 1,
+        durability: Durability = Durability.FILE,
     ) -> None:
         self._catalog, self._repos, self._jobsets = catalog, repos, jobsets
         self._assignments = assignments
         self._ensured: dict[str, int] = {}
         """The version of each pipeline for which all that follows was seen to be there."""
-        self._data, self._wards, self._replicas = data, wards, replicas
+        self._data, self._wards, self._durability = data, wards, durability
         self._events, self._clock = events, clock
 
     async def apply(
@@ -129,6 +131,13 @@ class Pipelines:
         """Let the next round look again at what follows from every pipeline's record."""
         self._ensured.clear()
 
+    def doubt_missing(self, streams: Collection[str]) -> None:
+        """Let the next round look again at pipelines whose work queue is not among these streams."""
+        for name in list(self._ensured):
+            if subjects.datums_stream(name) not in streams:
+                log.warning("work queue was gone", extra={"pipeline": name})
+                del self._ensured[name]
+
     async def ensure(self, pipeline: records.Pipeline) -> None:
         """Make what follows from the record of a pipeline that lives and is not there yet."""
         assert pipeline.spec is not None
@@ -137,7 +146,7 @@ class Pipelines:
         for cron in spec.crons(pipeline.spec.input):
             await self._repos.ensure_ticks(pipeline.name, cron, pipeline.updated_ns)
         ward = self._wards.of(pipeline.name)
-        await topology.declare_pipeline(self._data, ward, replicas=self._replicas)
+        await topology.declare_pipeline(self._data, ward, self._durability)
         await self._assignments.publish(pipeline.name)
         self._ensured[pipeline.name] = pipeline.version
 

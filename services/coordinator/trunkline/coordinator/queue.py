@@ -45,8 +45,7 @@ class JobQueue:
     async def open(self, job: records.Job) -> None:
         """Make the stream and the consumer be there; workers that pull already go on."""
         ward = self._wards.of(job.pipeline)
-        replicas = self._settings.replicas
-        await topology.declare_pipeline(self._connection, ward, replicas=replicas)
+        await topology.declare_pipeline(self._connection, ward, self._settings.durability)
         await topology.ensure_job_consumer(
             self._connection,
             ward,

@@ -37,6 +37,7 @@ from trunkline.coordinator.commands import Commands
 from trunkline.coordinator.commits import Commits
 from trunkline.coordinator.conduct import Conduct
 from trunkline.coordinator.datum_views import DatumViews
+from trunkline.coordinator.declaring import Declaring
 from trunkline.coordinator.deleting import Deleting
 from trunkline.coordinator.events import Events
 from trunkline.coordinator.folding import OutcomeFolder
@@ -101,7 +102,7 @@ async def run(settings: Settings) -> None:
             KvTable(ctl, subjects.LEADERS, records.Candidate, write_s=leading.WRITE_S),
             subjects.COORDINATOR,
             name=settings.name,
-            declare=functools.partial(topology.declare_leaders, ctl, replicas=settings.replicas),
+            declare=functools.partial(topology.declare_leaders, ctl, settings.durability),
         )
         try:
             async with leading.standing(candidacy):
@@ -177,7 +178,7 @@ class Coordinator:
             wards,
             events,
             clock,
-            replicas=settings.replicas,
+            durability=settings.durability,
         )
         self._conduct = Conduct(self._catalog, self._jobsets, events, clock)
         self._deleting = Deleting(
@@ -208,7 +209,16 @@ class Coordinator:
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._synced = asyncio.Event()
         self._failure = ""
-        self._declared = False
+        self._declaring = Declaring(
+            ctl,
+            data,
+            self._catalog,
+            self._pipelines,
+            self._assignments,
+            events,
+            settings.durability,
+            outcomes_lost=self._begin_anew,
+        )
         folds = self._folder.fold
         handlers = {
             **Handlers(
@@ -247,6 +257,7 @@ class Coordinator:
     def problems(self) -> list[str]:
         """Return what keeps the coordinator from its work, in sentences for people."""
         found = [*self._ctl.problems, *self._data.problems, *self._store.health.problems]
+        found += self._declaring.problems
         if self._failure:
             found.append(f"the coordinator's last round failed: {self._failure}")
         if not self._synced.is_set():
@@ -274,23 +285,26 @@ class Coordinator:
     async def _declare_first(self) -> None:
         """Declare what the mirrors need, however long the server takes."""
         failures = 0
-        while not self._declared:
+        while not self._declaring.declared:
             try:
-                await self._declare()
+                await self._declaring.look()
             except errors.UnavailableError as error:
                 failures += 1
                 log.warning("cannot declare streams yet", extra={"reason": str(error)})
                 await asyncio.sleep(backoff.delay_s(failures, most_s=2.0))
 
-    async def _declare(self) -> None:
-        await topology.declare_ctl(self._ctl, replicas=self._settings.replicas)
-        await topology.declare_data(self._data, replicas=self._settings.replicas)
-        self._declared = True
-
     def _reconnected(self) -> None:
         """The server may be another one, or have lost what is not on its disk: declare again."""
-        self._declared = False
+        self._declaring.doubt()
         self._catalog.woken.set()
+
+    def _begin_anew(self) -> None:
+        """Take up all jobs from their records: what is folded of their outcomes is not stored any more."""
+        for key, task in self._running.items():
+            job = self._catalog.jobs.known(*key)
+            if job is not None and job.state in (JobState.LISTING, JobState.RUNNING):
+                task.add_done_callback(lambda _: self._catalog.woken.set())
+                task.cancel()
 
     async def _rounds(self, tasks: asyncio.TaskGroup) -> None:
         failures = 0
@@ -312,8 +326,10 @@ class Coordinator:
 
     async def _round(self, tasks: asyncio.TaskGroup) -> float:
         """Make everything so that follows from what is stored; return the seconds until a tick."""
-        if not (self._declared and self._synced.is_set()):
-            await self._declare()
+        doubted = not (self._declaring.declared and self._synced.is_set())
+        if doubted or self._failure or self._declaring.due:
+            await self._declaring.look()
+        if doubted:
             await self._repos.repair()
             self._pipelines.doubt_all()
         await self._pipelines.ensure_all()

@@ -3,6 +3,7 @@
 import msgspec
 
 from trunkline.contracts import messages
+from trunkline.contracts.durability import Durability
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,8 +24,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether workers are plain processes: logical nodes can be set, images have no effect."""
     secrets_dir: str = ""
     """Where the secrets of an installation on one machine lie; empty where they are Kubernetes' own."""
-    replicas: int = 1
-    """Copies that JetStream keeps of each stream and bucket: 1 or 3."""
+    durability: Durability = Durability.FILE
+    """What streams and buckets survive."""
     ack_wait_s: float = messages.ACK_WAIT_S
     """Seconds after which a datum whose lease was not renewed goes to another worker."""
     max_ack_pending: int = 50_000

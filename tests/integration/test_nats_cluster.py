@@ -1,0 +1,80 @@
+"""What a connection, a declaration and the reaper's ears need of three servers."""
+
+import asyncio
+
+import pytest
+from tests.support.nats_cluster import TestCluster
+from tests.support.wards import WARDS, ward
+
+from trunkline.bus import topology
+from trunkline.bus.connection import NatsConnection, connect
+from trunkline.bus.ports import Message
+from trunkline.bus.publishing import Window
+from trunkline.contracts import subjects
+from trunkline.contracts.durability import Durability
+from trunkline.scaler import hearing
+
+pytestmark = [pytest.mark.nats, pytest.mark.timeout(90)]
+
+
+async def copies(connection: NatsConnection, stream: str) -> tuple[int, int]:
+    """Return how many copies a stream is to have, and how many are up to date."""
+    info = await connection.js_api(f"STREAM.INFO.{stream}", timeout_s=30)
+    others = info["cluster"].get("replicas") or ()
+    return info["config"]["num_replicas"], 1 + sum(bool(each.get("current")) for each in others)
+
+
+async def test_streams_that_are_there_get_the_copies_that_are_stated_now(
+    nats_cluster: TestCluster,
+) -> None:
+    async with (
+        nats_cluster.connect("coordinator") as ctl,
+        nats_cluster.connect("coordinator-data") as data,
+    ):
+        await topology.declare_ctl(ctl, Durability.FILE)
+        await topology.declare_data(data, Durability.FILE)
+        await topology.declare_pipeline(data, ward("p1"), Durability.FILE)
+        await topology.ensure_job_consumer(
+            data, ward("p1"), "0" * 32, ack_wait_s=5, max_ack_pending=9
+        )
+        bucket = subjects.bucket_stream(subjects.PIPELINES)
+        queue = subjects.datums_stream("p1")
+        subject = subjects.datums(ward("p1"), "0" * 32)
+        before = await Window(data).put(subject, b"x")
+        assert await copies(ctl, bucket) == await copies(data, queue) == (1, 1)
+
+        await topology.declare_ctl(ctl, Durability.REPLICATED)
+        await topology.declare_data(data, Durability.REPLICATED)
+        await topology.declare_pipeline(data, ward("p1"), Durability.REPLICATED)
+        async with asyncio.timeout(30):
+            while await copies(ctl, bucket) != (3, 3) or await copies(data, queue) != (3, 3):
+                await asyncio.sleep(0.05)
+        gauge = await topology.gauge(data, "p1", "0" * 32)
+        assert gauge is not None
+        assert gauge.pending == 1
+        assert (await Window(data).put(subject, b"x")).sequence == before.sequence + 1
+
+
+async def test_the_reaper_hears_of_workers_at_whichever_server_they_are(
+    nats_cluster: TestCluster,
+) -> None:
+    urls = (await nats_cluster.issuer.worker_url("p1")).split(",")
+    here = nats_cluster.url("scaler-data", server=1)
+    heard: asyncio.Queue[hearing.ClientEvent] = asyncio.Queue()
+
+    async def take(message: Message) -> None:
+        event = hearing.client_event(message)
+        assert event is not None
+        if event.key is not None:
+            heard.put_nowait(event)
+
+    async with (
+        asyncio.timeout(60),
+        connect(here, name="scaler", inbox=subjects.SCALER_INBOX) as scaler,
+    ):
+        await scaler.serve(subjects.disconnects(WARDS), take)
+        for number, url in enumerate(urls):
+            name = f"w{number}"
+            async with connect(url, name=name, inbox=subjects.worker_inbox(ward("p1"), name)):
+                pass
+            assert (await heard.get()).key == ("p1", name)

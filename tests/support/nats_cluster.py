@@ -1,0 +1,127 @@
+"""A cluster of three real nats-servers, with the accounts and the methods of `TestServer`.
+
+Servers reach each other through lines that a test may cut: `cut(2)` leaves the second one alone, with
+all of its clients.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+from pathlib import Path
+
+from tests.support.nats import TestServer, known
+
+from trunkline.local import credentials
+from trunkline.local.credentials import LocalIssuer
+from trunkline.local.server import NatsServer
+
+SERVERS = 3
+_NOWHERE = "127.0.0.1:1"
+"""What a server tells the others of where it is, so that they know no way but the lines."""
+
+
+class TestCluster(TestServer):
+    """`start` and `kill` are of all servers at once; `servers` are the single ones."""
+
+    __test__ = False
+
+    def __init__(self, directory: Path) -> None:
+        known(directory)
+        self.directory = directory
+        self.credentials = credentials.prepare(directory, port=0, servers=SERVERS)
+        self.servers = [
+            NatsServer(directory, prepared=self.credentials, number=number)
+            for number in range(1, SERVERS + 1)
+        ]
+        self.issuer = LocalIssuer(directory)
+        self._lines: dict[tuple[int, int], _Line] = {}
+        self._cut: set[int] = set()
+
+    def url(self, user: str, *, server: int | None = None) -> str:
+        return self.credentials.url(user, server=server)
+
+    async def start(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for each in self.servers:
+                tasks.create_task(each.start(), name=f"server-{each.number}")
+
+    async def kill(self) -> None:
+        for each in self.servers:
+            await each.kill()
+        for line in self._lines.values():
+            line.close()
+
+    async def with_lines(self) -> None:
+        """Have the servers reach each other through lines, before they are started."""
+        for server in self.servers:
+            for number, port in enumerate(self.credentials.routes, 1):
+                if number != server.number:
+                    line = self._lines[server.number, number] = _Line(port)
+                    await line.open()
+            text = server.files.config.read_text()
+            [(old, listed)] = re.findall(r"(  routes: (.*))", text)
+            routes = [
+                each.replace(f":{port}", f":{self._lines[server.number, number].port}")
+                for number, (each, port) in enumerate(
+                    zip(json.loads(listed), self.credentials.routes, strict=True), 1
+                )
+                if number != server.number
+            ]
+            new = f"  routes: {json.dumps(routes)}\n  advertise: {json.dumps(_NOWHERE)}"
+            server.files.config.write_text(text.replace(old, new))
+
+    def cut(self, number: int) -> None:
+        """Leave a server alone."""
+        for ends, line in self._lines.items():
+            if number in ends:
+                line.cut()
+
+    def mend(self) -> None:
+        """Let all lines be whole again."""
+        for line in self._lines.values():
+            line.whole = True
+
+
+class _Line:
+    """A way to a port that may be cut."""
+
+    def __init__(self, to: int) -> None:
+        self.to, self.whole, self.port = to, True, 0
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def close(self) -> None:
+        self.cut()
+        if self._server is not None:
+            self._server.close()
+
+    def cut(self) -> None:
+        self.whole = False
+        for each in self._writers:
+            each.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            if self.whole:
+                with contextlib.suppress(OSError):
+                    far, there = await asyncio.open_connection("127.0.0.1", self.to)
+                    self._writers.add(there)
+                    await asyncio.gather(_relay(reader, there), _relay(far, writer))
+                    self._writers.discard(there)
+        finally:
+            self._writers.discard(writer)
+            writer.transport.abort()
+
+
+async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+    writer.transport.abort()
