@@ -1,16 +1,18 @@
 """What a connection, a declaration and the reaper's ears need of three servers."""
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
 
 import pytest
 from tests.support.nats_cluster import TestCluster
 from tests.support.wards import WARDS, ward
 
-from trunkline.bus import topology
+from trunkline.bus import topology, watching
 from trunkline.bus.connection import NatsConnection, connect
 from trunkline.bus.ports import Message
 from trunkline.bus.publishing import Window
-from trunkline.contracts import subjects
+from trunkline.contracts import errors, subjects
 from trunkline.contracts.durability import Durability
 from trunkline.scaler import hearing
 
@@ -78,3 +80,44 @@ async def test_the_reaper_hears_of_workers_at_whichever_server_they_are(
             async with connect(url, name=name, inbox=subjects.worker_inbox(ward("p1"), name)):
                 pass
             assert (await heard.get()).key == ("p1", name)
+
+
+async def test_who_is_at_a_server_that_is_cut_off_says_so_and_goes_to_another(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    cluster = TestCluster(tmp_path_factory.mktemp("nats"))
+    await cluster.with_lines()
+    await cluster.start()
+    try:
+        async with (
+            asyncio.timeout(80),
+            asyncio.TaskGroup() as tasks,
+            cluster.connect("coordinator-data") as data,
+        ):
+            await _eventually(lambda: topology.declare_data(data, Durability.REPLICATED))
+            watch = tasks.create_task(watching.watch(data, "STREAM.NAMES"), name="watch")
+            first = at(cluster, data)
+            cluster.cut(first)
+            while not any("JetStream does not answer" in each for each in data.problems):
+                await asyncio.sleep(0.05)
+            while at(cluster, data) == first or data.problems:
+                await asyncio.sleep(0.05)
+            await topology.declare_data(data, Durability.REPLICATED)
+            cluster.mend()
+            watch.cancel()
+    finally:
+        await cluster.kill()
+
+
+def at(cluster: TestCluster, connection: NatsConnection) -> int:
+    """Return the number of the server that a connection is at."""
+    url = connection._wire.connected_url
+    return 0 if url is None else 1 + cluster.credentials.ports.index(url.port)
+
+
+async def _eventually(act: Callable[[], Awaitable[object]]) -> None:
+    """Do it once the cluster has a leader."""
+    while True:
+        with contextlib.suppress(errors.UnavailableError):
+            await act()
+            return

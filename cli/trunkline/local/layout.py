@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from trunkline.contracts import errors
 from trunkline.contracts.durability import Durability
 from trunkline.local import children, credentials, server
 from trunkline.local.children import Service
@@ -26,6 +27,17 @@ class Stated(msgspec.Struct, frozen=True, kw_only=True):
 
     durability: Durability | None = None
     """What streams and buckets survive; unset: three copies where there are three servers."""
+
+
+class TooFewServersError(errors.TrunklineError):
+    """There are fewer servers than copies are stated."""
+
+    def __init__(self, stated: Durability, servers: int) -> None:
+        super().__init__(
+            f"TRUNKLINE_DURABILITY={stated.value} asks for {stated.copies} copies, and --servers {servers}"
+            f" has room for {servers}: take --servers {stated.copies}, or another level"
+        )
+        self.stated, self.servers = stated, servers
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +70,8 @@ def prepare(
     """
     stated = settings_of.load(Stated, {**os.environ, **settings}).durability
     copies = stated.copies if stated else 1
+    if stated and servers and servers < copies:
+        raise TooFewServersError(stated, servers)
     made = credentials.prepare(
         home.nats,
         port=port,
@@ -65,8 +79,6 @@ def prepare(
         sync_interval=(stated or Durability.FILE).sync_interval,
         fronted=fronted,
     )
-    if len(made.ports) < copies:
-        raise credentials.AnotherNumberError(copies, len(made.ports))
     level = stated or (Durability.REPLICATED if len(made.ports) > 1 else Durability.FILE)
     binary = server.find_binary({**os.environ, **settings})
     store = {"TRUNKLINE_STORE": store_url}

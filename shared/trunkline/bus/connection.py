@@ -62,6 +62,8 @@ RECONNECT_S = 0.05, 0.5
 LOOK_S = 1.0
 """Seconds between looks at the file of credentials: a kilobyte. Who holds the same file is told of
 others at other times (a kubelet's, for each pod), so not all log in at once."""
+MOVE_S = 8.0
+"""Seconds of JetStream's silence after which another server is looked for: more than an election takes."""
 SCAN_BATCH = 1000
 """Messages of one direct get; the server sends 1,024 at most."""
 SCAN_S = 10.0
@@ -93,6 +95,9 @@ class NatsConnection:
         self._closed = asyncio.Event()
         self.repeats = Repeats(self._requests, self.until_connected, self._closed)
         self._failed_tries = 0
+        self._unanswered_s: float | None = None
+        """Since when JetStream does not answer; None while it does, as far as anybody has asked."""
+        self._left_s = 0.0
 
     # --- what ports.Connection promises -----------------------------------------------------------
 
@@ -121,9 +126,33 @@ class NatsConnection:
             found += self._login.problems(time.time_ns() / 1e9)
         if self._wire.silent:
             found.append(f"NATS does not answer {self.name}")
+        elif self._unanswered_s is not None and self.connected:
+            found.append(
+                f"JetStream does not answer {self.name}: too few of the NATS servers reach each other"
+            )
         if self.violations:
             found.append(f"NATS has refused {self.violations} subjects to {self.name}: see its log")
         return found
+
+    def answered(self) -> None:
+        """Take it that JetStream answers; see `watching`."""
+        self._unanswered_s = None
+
+    def unanswered(self) -> None:
+        """Take it that JetStream was asked and did not answer; leave the server when that lasts."""
+        now = asyncio.get_running_loop().time()
+        if self._unanswered_s is None:
+            self._unanswered_s = now
+        elif now - self._unanswered_s >= MOVE_S:
+            self.leave()
+
+    def leave(self) -> None:
+        """Go to another server of the cluster, if it is one, and not soon after the last time."""
+        now = asyncio.get_running_loop().time()
+        if self.connected and self._wire.clustered and now - self._left_s >= MOVE_S:
+            log.warning("JetStream is silent, leaving the server", extra={"connection": self.name})
+            self._left_s = now
+            self._wire.abort()
 
     async def publish(
         self, subject: str, data: bytes, *, headers: Mapping[str, str] | None = None

@@ -26,7 +26,7 @@ from collections.abc import Callable
 
 from trunkline.bus import headers as header_block
 from trunkline.bus import jetstream
-from trunkline.bus.connection import NatsConnection
+from trunkline.bus.connection import MOVE_S, NatsConnection
 from trunkline.bus.deliveries import PulledDelivery
 from trunkline.bus.ports import Delivery
 from trunkline.bus.wire import Violation
@@ -89,6 +89,8 @@ class RawPull:
         self._wanted = 0
         self._asked: _Asked | None = None
         self._failures = 0
+        self._mute_s: float | None = None
+        """Since when every generation was given up without a message or a beat."""
         self._timer: asyncio.TimerHandle | None = None
         self._backing = False
         self._running = False
@@ -185,6 +187,7 @@ class RawPull:
                     if self._wanted:
                         self._wanted -= 1
                     self._failures = 0
+                    self._mute_s = None
                 self._take(subject, reply, data, block)
             elif asked is self._asked:
                 self._told(asked, *header_block.status(block), block)
@@ -195,6 +198,7 @@ class RawPull:
         match status:
             case 100:
                 self._failures = 0
+                self._mute_s = None
                 if self._on_idle is not None:
                     self._on_idle()
             case 408 if missing := header_block.decode(block).get(header_block.PENDING):
@@ -227,12 +231,21 @@ class RawPull:
             return
         self._give_up()
         self._failures += 1
+        self._doubt_server()
         if not later:
             self._advance()
             return
         first, most = BACK_S
         self._backing = True
         self._set_timer(min(most, first * 2 ** min(self._failures, 9)), self._resume)
+
+    def _doubt_server(self) -> None:
+        """Leave a server at which nothing has come for long: it may be cut off from the others."""
+        now = asyncio.get_running_loop().time()
+        if self._mute_s is None:
+            self._mute_s = now
+        elif now - self._mute_s >= MOVE_S:
+            self._connection.leave()
 
     def _break(self) -> None:
         assert self._on_broken is not None
@@ -271,6 +284,7 @@ class RawPull:
         self._give_up()
         self._backing = False
         self._failures = 0
+        self._mute_s = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

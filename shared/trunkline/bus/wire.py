@@ -132,6 +132,11 @@ class Wire(Client):
         """Whether two pings in a row have no answer: the peer hangs, or the way to it is cut."""
         return self.is_connected and self._pings_outstanding >= SILENT_PINGS
 
+    @property
+    def clustered(self) -> bool:
+        """Whether the server has others beside it."""
+        return bool(self._server_info.get("cluster"))
+
     def abort(self) -> None:
         """Drop the socket without waiting for what it has not sent."""
         _abort(self._transport)

@@ -21,7 +21,7 @@ import functools
 import logging
 from pathlib import Path
 
-from trunkline.bus import connection, topology
+from trunkline.bus import connection, topology, watching
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ingest import Ingest
 from trunkline.bus.publishing import Window
@@ -65,6 +65,9 @@ from trunkline.storage.store import open_store
 
 log = logging.getLogger(__name__)
 
+ASKED = "STREAM.NAMES"
+"""See `watching`."""
+
 
 class ConnectionClosedError(errors.TrunklineError):
     """A connection to NATS is closed for good; only a new process can help."""
@@ -97,7 +100,10 @@ async def run(settings: Settings) -> None:
         connection.connect(settings.ctl_url, name=name, inbox=inbox) as ctl,
         asyncio.TaskGroup() as tasks,
     ):
-        closed = tasks.create_task(_end_with(ctl, name), name="closed-election")
+        beside = [
+            tasks.create_task(_end_with(ctl, name), name="closed-election"),
+            tasks.create_task(watching.watch(ctl, ASKED), name="watch-election"),
+        ]
         candidacy = Candidacy(
             KvTable(ctl, subjects.LEADERS, records.Candidate, write_s=leading.WRITE_S),
             subjects.COORDINATOR,
@@ -113,7 +119,8 @@ async def run(settings: Settings) -> None:
                     ),
                 )
         finally:
-            closed.cancel()
+            for each in beside:
+                each.cancel()
 
 
 async def lead(settings: Settings, candidacy: Candidacy, readiness: probes.Readiness) -> None:
@@ -128,6 +135,8 @@ async def lead(settings: Settings, candidacy: Candidacy, readiness: probes.Readi
         ) as data,
         asyncio.TaskGroup() as tasks,
     ):
+        for each in (ctl, data):
+            tasks.create_task(watching.watch(each, ASKED), name=f"watch-{each.name}")
         tasks.create_task(_end_with(ctl, "coordinator"), name="closed-ctl")
         tasks.create_task(_end_with(data, "coordinator-data"), name="closed-data")
         coordinator = Coordinator(ctl, data, wards, settings, candidacy.holds)

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from trunkline.bus import connection, topology
+from trunkline.bus import connection, topology, watching
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.publishing import Window
 from trunkline.bus.tables import KvTable
@@ -17,6 +17,10 @@ from trunkline.runtime.leading import Candidacy, Fence
 from trunkline.scaler.ports import Cluster
 from trunkline.scaler.service import Scaler
 from trunkline.scaler.settings import Settings
+
+_ASKED_IN_CTL = f"STREAM.INFO.{subjects.bucket_stream(subjects.JOBS)}"
+_ASKED_IN_DATA = f"CONSUMER.INFO.{subjects.CLAIMS_STREAM}.none"
+"""A consumer that is not there; see `watching`."""
 
 Connect = Callable[[NatsConnection, Fence], AbstractAsyncContextManager[Cluster]]
 """Takes the connection in the account CTL, and what the cluster is to ask before each change."""
@@ -39,7 +43,10 @@ async def serve(
         connection.connect(config.ctl_url, name="scaler-election", inbox=inbox) as ctl,
         asyncio.TaskGroup() as tasks,
     ):
-        closed = tasks.create_task(_until_closed(ctl), name="until-closed")
+        beside = [
+            tasks.create_task(_until_closed(ctl), name="until-closed"),
+            tasks.create_task(watching.watch(ctl, _ASKED_IN_CTL), name="watch-election"),
+        ]
         candidacy = Candidacy(
             KvTable(ctl, subjects.LEADERS, records.Candidate, write_s=leading.WRITE_S),
             subjects.SCALER,
@@ -54,7 +61,8 @@ async def serve(
                     ),
                 )
         finally:
-            closed.cancel()
+            for each in beside:
+                each.cancel()
 
 
 async def lead(
@@ -100,6 +108,8 @@ async def lead(
             ]
         )
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watching.watch(ctl, _ASKED_IN_CTL), name="watch-ctl")
+            tasks.create_task(watching.watch(data, _ASKED_IN_DATA), name="watch-data")
             tasks.create_task(scaler.run(), name="scaler")
             tasks.create_task(_until_closed(ctl, data), name="until-closed")
 
