@@ -20,6 +20,7 @@ from tests.support import service_locks
 from tests.support.service_locks import PROJECT, REQUIREMENTS, SERVICES
 
 ROOM = {"coordinator": "coordinator", "scaler": "scaler", "worker-agent": "worker_agent"}
+COMMON = "services/Dockerfile"
 SHIM = "services/worker-agent/shim/Dockerfile"
 FILES = [*(f"services/{service}/Dockerfile" for service in SERVICES), SHIM]
 
@@ -52,6 +53,15 @@ def copies(stage: list[Step]) -> Iterator[tuple[str, str]]:
             yield source, target
 
 
+def own(service: str) -> list[Step]:
+    """Return the stage in which a service's packages and rooms are put together."""
+    return next(
+        stage
+        for stage in stages(f"services/{service}/Dockerfile")
+        if stage[0].rest.endswith("AS own")
+    )
+
+
 @pytest.fixture(params=SERVICES)
 def service(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -59,8 +69,11 @@ def service(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def root(service: str, tmp_path: Path) -> Path:
-    """The root of a service's image: its last stage's copies, and its packages."""
-    for source, target in copies(stages(f"services/{service}/Dockerfile")[-1]):
+    """The root of a service's image: what is copied in common and of its own, and its packages."""
+    rooms = [*copies(stages(COMMON)[-1]), *copies(own(service))]
+    for source, target in rooms:
+        if not (PROJECT / source).is_dir():
+            continue
         ignored = shutil.ignore_patterns("__pycache__", "bin")
         place = tmp_path / target.lstrip("/")
         shutil.copytree(PROJECT / source, place, dirs_exist_ok=True, ignore=ignored)
@@ -96,7 +109,7 @@ def test_an_image_says_what_it_is_and_runs_as_nobody_in_particular(path: str) ->
     assert not [step for step in last if step.word in ("RUN", "ADD")]
 
 
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("path", [COMMON, *FILES])
 def test_what_is_copied_is_there_and_let_in(path: str) -> None:
     let_in = [
         line.removeprefix("!")
@@ -107,6 +120,24 @@ def test_what_is_copied_is_there_and_let_in(path: str) -> None:
         for source, _ in copies(stage):
             assert (PROJECT / source).exists(), source
             assert source.split("/")[0] in let_in
+
+
+def test_an_image_starts_from_the_common_one_and_is_compiled_where_it_is_used(service: str) -> None:
+    """Compiled for wherever the root cannot be written to: what is read there is not compared with its source."""
+    for stage in (own(service), stages(f"services/{service}/Dockerfile")[-1]):
+        assert stage[0].rest.startswith("${SERVICE}")
+    (compiling,) = (step.rest.split() for step in own(service) if "compileall" in step.rest)
+    assert compiling[-3:] == [
+        "unchecked-hash",
+        "/venv",
+        f"/opt/trunkline/trunkline/{ROOM[service]}",
+    ]
+    copied = [
+        step.rest.split()[1:]
+        for step in stages(f"services/{service}/Dockerfile")[-1]
+        if step.rest.startswith("--from=own")
+    ]
+    assert copied == [[place, place] for place in compiling[-2:]]
 
 
 def test_a_service_holds_its_own_rooms_only(root: Path, service: str) -> None:
@@ -151,30 +182,39 @@ def test_locks_are_parts_of_the_whole_lock_and_need_nothing_else(service: str) -
     assert not foreign & service_locks.entries(lock).keys()
 
 
+def take(step: Step, root: Path) -> None:
+    """Take a step in a directory in place of the image's root."""
+    if step.word == "COPY":
+        source, target = (PROJECT / step.rest.split()[0], root / step.rest.split()[1].lstrip("/"))
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "bin")
+            shutil.copytree(source, target, dirs_exist_ok=True, ignore=ignored)
+        else:
+            shutil.copy(source, target)
+    elif step.word == "RUN":
+        words = [f"{root}{word}" if word.startswith("/") else word for word in step.rest.split()]
+        assert words[0] == "python"
+        subprocess.run([sys.executable, *words[1:]], check=True, timeout=200)
+    else:
+        assert step.word in ("FROM", "ENV", "LABEL")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_packages_are_installed_by_the_lock(service: str, tmp_path: Path) -> None:
-    """Run the steps of the first stage, in a directory in place of the image's root."""
-    packages = next(
-        stage
-        for stage in stages(f"services/{service}/Dockerfile")
-        if stage[0].rest.endswith("AS packages")
-    )
-    for step in packages[1:]:
-        if step.word == "COPY":
-            source, target = step.rest.split()
-            shutil.copy(PROJECT / source, tmp_path / target.lstrip("/"))
-        else:
-            words = [
-                f"{tmp_path}{word}" if word.startswith("/") else word for word in step.rest.split()
-            ]
-            assert (step.word, words[0]) == ("RUN", "python")
-            subprocess.run([sys.executable, *words[1:]], check=True, timeout=200)
+    """Run the steps of both stages, in a directory in place of the image's root; nothing is left to compile."""
+    for step in [*stages(COMMON)[-1], *own(service)]:
+        take(step, tmp_path)
     (site,) = (tmp_path / "venv/lib").glob("python*/site-packages")
     there = {canonicalize_name(each.name) for each in metadata.distributions(path=[str(site)])}
     wanted = service_locks.entries((REQUIREMENTS / f"{service}.txt").read_text()).keys()
     assert there <= wanted
     assert wanted - there <= {"tzdata"}  # which other systems need
+    for place in ("venv/lib", "opt/trunkline"):
+        sources = list((tmp_path / place).rglob("*.py"))
+        assert sources
+        for each in sources:
+            assert (each.parent / "__pycache__").is_dir(), each
 
 
 @pytest.mark.slow
