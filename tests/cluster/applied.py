@@ -26,6 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import yaml
 from kubernetes_asyncio import client as kubernetes
 from tests.cluster.kubelet import images
@@ -87,10 +88,10 @@ class Applied(Installation):
     """What a test does with it. Made by `running`."""
 
     def __init__(
-        self, client: clients.Client, installer: Installer, kubelet: Kubelet, gate: Path
+        self, client: clients.Client, installer: Installer, services: Pods, gate: Path
     ) -> None:
-        super().__init__(kubelet.directory, None, client)
-        self.installer, self.kubelet = installer, kubelet
+        super().__init__(gate.parent, None, client)
+        self.installer, self.services = installer, services
         self.gate = gate
         """A path that commands can see, once a test has made something there."""
 
@@ -110,6 +111,26 @@ class Applied(Installation):
             await self.installer.meanwhile("-n", SERVICES, "rollout", "restart", each)
         for each in what:
             await rolled_out(self.installer, each)
+
+    async def copies(self) -> dict[str, list[str]]:
+        """Return of each stream which servers have all of it, as its leader's monitor says."""
+        found: dict[str, list[str]] = {}
+        async with aiohttp.ClientSession() as session:
+            for name, address in (await _addresses(self.services)).items():
+                url = f"http://{address}:8222/jsz?accounts=true&streams=true"
+                async with session.get(url) as response:
+                    said = await response.json()
+                for account in said.get("account_details", []):
+                    for each in account.get("stream_detail", []):
+                        cluster = each.get("cluster", {})
+                        if cluster.get("leader") == name:
+                            found[each["name"]] = _complete(cluster)
+        return found
+
+
+def _complete(cluster: dict[str, Any]) -> list[str]:
+    replicas = [each["name"] for each in cluster.get("replicas", []) if each.get("current")]
+    return sorted([cluster["leader"], *replicas])
 
 
 @asynccontextmanager
@@ -137,7 +158,7 @@ async def running(
             await _up(installer)
             url = await _user_url(services, folder)
             async with clients.connect(url, f"file://{store}") as client:
-                applied = Applied(client, installer, kubelet, gate / "open")
+                applied = Applied(client, installer, services, gate / "open")
                 await _answers(applied)
                 yield applied
         finally:
@@ -287,10 +308,15 @@ async def _user_url(services: Pods, folder: Path) -> str:
     path = folder / name
     path.write_bytes(base64.b64decode(found.data[name]))
     path.chmod(0o600)
-    listed = await services.core.list_namespaced_pod(
-        SERVICES, label_selector="app.kubernetes.io/name=trunkline-nats"
-    )
-    return logins.url_of(f"nats://{listed.items[0].status.pod_ip}:4222", path)
+    addresses = await _addresses(services)
+    return logins.url_of(",".join(f"nats://{each}:4222" for each in addresses.values()), path)
+
+
+async def _addresses(services: Pods) -> dict[str, str]:
+    """Return where NATS servers are, by their names."""
+    selector = "app.kubernetes.io/name=trunkline-nats"
+    listed = await services.core.list_namespaced_pod(SERVICES, label_selector=selector)
+    return {each.metadata.name: each.status.pod_ip for each in listed.items}
 
 
 async def _answers(applied: Applied) -> None:

@@ -9,6 +9,7 @@ from tests.cluster import applied, words
 from tests.cluster.applied import Applied
 from tests.cluster.kubelet.kubelet import Kubelet
 from tests.cluster.plane.control_plane import ControlPlane
+from tests.support.installation import until
 
 from trunkline.client import files
 from trunkline.contracts.states import Cause
@@ -20,6 +21,15 @@ async def dev(
 ) -> AsyncIterator[Applied]:
     tmp_path.chmod(0o755)
     async with applied.running("dev", own_plane, connection, kubelet, tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+async def prod(
+    own_plane: ControlPlane, connection: client.ApiClient, kubelet: Kubelet, tmp_path: Path
+) -> AsyncIterator[Applied]:
+    tmp_path.chmod(0o755)
+    async with applied.running("prod", own_plane, connection, kubelet, tmp_path) as started:
         yield started
 
 
@@ -57,3 +67,57 @@ async def test_what_is_applied_counts_words_and_is_restarted_in_mid_job(dev: App
     views = await dev.datums("slow", job)
     assert len(views) == len(contents)
     assert {each.cause for each in await dev.attempts("slow", job)} <= {Cause.DONE}
+
+
+SERVERS = [f"trunkline-nats-{number}" for number in range(3)]
+
+
+async def on_all_servers(site: Applied) -> None:
+    """Return once each stream is on all servers, and none is behind."""
+
+    async def look() -> bool:
+        copies = await site.copies()
+        return len(copies) > 5 and all(servers == SERVERS for servers in copies.values())
+
+    await until(look, what="three copies of each stream")
+
+
+async def half_done(site: Applied, contents: dict[str, bytes]) -> str:
+    """Start a word count of which most datums wait; return the job once one has ended."""
+    waits = f"ls /pfs/texts/t? || until [ -e {site.gate} ]; do sleep 0.1; done\n"
+    await site.pipeline("words", waits + words.script("texts"))
+    job = await site.put("texts", contents)
+    await site.listed("words", job, 1)
+    return job
+
+
+@pytest.mark.timeout(300)
+async def test_three_servers_of_prod_keep_a_copy_each_and_one_may_be_killed_in_mid_job(
+    prod: Applied,
+) -> None:
+    await on_all_servers(prod)
+    contents = words.texts(40)
+    job = await half_done(prod, contents)
+    killed = ("delete", "pod", SERVERS[0], "--grace-period=0", "--force")
+    await prod.installer.meanwhile("-n", applied.SERVICES, *killed)
+    prod.gate.touch()
+    await prod.succeeded("words", job)
+    assert await read(prod, "words") == words.counted(contents)
+    await applied.rolled_out(prod.installer, "statefulset/trunkline-nats")
+    await on_all_servers(prod)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_servers_of_prod_are_restarted_one_by_one_and_nobody_is_charged(
+    prod: Applied,
+) -> None:
+    """As an upgrade does it: each says goodbye (`preStop`) before it ends."""
+    contents = words.texts(40)
+    job = await half_done(prod, contents)
+    await prod.restarted("statefulset/trunkline-nats")
+    prod.gate.touch()
+    await prod.succeeded("words", job)
+    assert await read(prod, "words") == words.counted(contents)
+    free = {Cause.DONE, Cause.SERVER_RESTART}
+    assert {each.cause for each in await prod.attempts("words", job)} <= free

@@ -68,6 +68,19 @@ def test_images_have_the_version_of_the_project(kustomization: str) -> None:
     assert nats.startswith("nats:2.")
 
 
+MIB = {"Mi": 1, "Gi": 1024}
+
+
+@pytest.mark.parametrize("kustomization", rendering.KUSTOMIZATIONS)
+def test_a_server_collects_garbage_before_it_has_what_it_may_have(kustomization: str) -> None:
+    (found,) = (each for each in rendering.rendered(kustomization) if each["kind"] == "StatefulSet")
+    (container,) = found["spec"]["template"]["spec"]["containers"]
+    (soft,) = (each["value"] for each in container["env"] if each["name"] == "GOMEMLIMIT")
+    hard = container["resources"]["limits"]["memory"]
+    share = int(soft.removesuffix("MiB")) / (int(hard[:-2]) * MIB[hard[-2:]])
+    assert 0.85 < share < 0.95
+
+
 def test_a_tag_is_written_wherever_an_image_has_one() -> None:
     text = "{name: trunkline/scaler, newTag: 0.1.0} A: trunkline/worker-agent:0.1.0 b: nats:2.1.0"
     assert image_tags.tagged(text, "3.2.1").split() == [
