@@ -254,7 +254,7 @@ class Process:
             folder=self.folder,
             outcomes=self.outcomes,
             assignments=self.assignments,
-            committer=Committer(self.tables, CLOCK),
+            committer=Committer(self.tables, CLOCK, lambda _: None),
             events=events,
             clock=CLOCK,
             spool=site.folder / "spool",

@@ -67,7 +67,7 @@ class Kept:
         )
         self.stream: dict[str, dict[int, Outcome]] = {}
         """Job -> index -> outcome."""
-        self.committer = Committer(self.tables, self.clock)
+        self.committer = Committer(self.tables, self.clock, self.catalog.branches.take)
         self.done = Done(self.tables.done, self.store)
         self.inputs = Inputs(self.tables.commits, self.store)
 

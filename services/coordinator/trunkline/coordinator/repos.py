@@ -13,6 +13,8 @@ A repo is created the other way round, its branch before its record: only the re
 It goes in the same order, record last.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from trunkline.bus.ports import Entry
@@ -256,10 +258,19 @@ class InUseError(errors.TrunklineError):
 
 
 class Committer:
-    """Makes the output commits of jobs."""
+    """Makes the output commits of jobs.
 
-    def __init__(self, tables: Tables, clock: Clock) -> None:
-        self._tables, self._clock = tables, clock
+    Args:
+        tables: The buckets; a branch is read there, since a mirror may lag.
+        clock: The wall clock.
+        moved: Told of each move of a branch before the job is said to have succeeded: who reads the branch
+            then must not depend on a watch, which a server's end may keep silent for seconds.
+    """
+
+    def __init__(
+        self, tables: Tables, clock: Clock, moved: Callable[[Entry[records.Branch]], None]
+    ) -> None:
+        self._tables, self._clock, self._moved = tables, clock, moved
 
     async def commit_output(
         self, job: records.Job, manifest: str, files: int, size: int
@@ -278,6 +289,7 @@ class Committer:
         assert branch.value is not None  # `_branch` has seen to it
         parent = branch.value.head
         if parent == job.id:
+            self._moved(branch)
             return await self._own(job)
         commit = records.Commit(
             id=job.id,
@@ -291,7 +303,8 @@ class Committer:
         )
         await store_commit(self._tables, commit)
         moved = msgspec.structs.replace(branch.value, head=job.id, moved_ns=self._clock.wall_ns())
-        await self._tables.branches.update(key, moved, branch.revision)
+        revision = await self._tables.branches.update(key, moved, branch.revision)
+        self._moved(Entry(key=key, value=moved, revision=revision))
         return commit
 
     async def has_committed(self, job: records.Job) -> bool:
@@ -300,7 +313,10 @@ class Committer:
         It stays there until the job has ended, since the next one waits for that.
         """
         entry = await self._tables.branches.get(branch_key(job.pipeline, job.spec.output_branch))
-        return entry is not None and entry.value is not None and entry.value.head == job.id
+        if entry is None or entry.value is None or entry.value.head != job.id:
+            return False
+        self._moved(entry)
+        return True
 
     async def _branch(self, key: str, job: records.Job) -> Entry[records.Branch]:
         """Return the output branch, made again if it is gone."""

@@ -206,7 +206,7 @@ class Coordinator:
             folder=self._folder,
             outcomes=outcomes,
             assignments=self._assignments,
-            committer=Committer(tables, clock),
+            committer=Committer(tables, clock, self._catalog.branches.take),
             events=events,
             clock=clock,
         )
