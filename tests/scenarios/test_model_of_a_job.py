@@ -1,0 +1,253 @@
+"""One job, with all that can happen to its messages and its processes at every step.
+
+The cores of coordinator, worker and reaper are the real ones; see `tests.support.faulty`. Hypothesis
+chooses what happens. In the end nothing fails any more (but for what datums do), and the job must come to
+its end with each datum counted once. A failure prints the shortest story that it could find, and the
+seed, by which `--hypothesis-seed` plays it again.
+"""
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.support.faulty import TRIES, Record, World, is_bad, is_poison
+from tests.support.faulty_services import Coordinator, Reaper
+from tests.support.faulty_workers import At, Work, Worker
+
+from trunkline.contracts.states import DatumState
+
+NAMES = ("w0", "w1", "w2")
+ROUNDS_MOST = 4000
+"""Far more than a job of this size takes once nothing fails."""
+
+picks = st.integers(0, 1 << 16)
+dies = st.booleans()
+
+
+class Job(RuleBasedStateMachine):
+    """Whatever happens, no datum is lost, none has two outcomes, and no message two holders."""
+
+    @initialize(total=st.integers(0, 70))
+    def begin(self, total):
+        self.world = World(Record(total))
+        self.coordinator = Coordinator(self.world)
+        self.reaper = Reaper(self.world)
+        self.workers: dict[str, Worker] = {}
+        self.numbers = 0
+        for name in NAMES[:2]:
+            self.start(name)
+
+    def start(self, name):
+        self.numbers += 1
+        self.workers[name] = Worker(self.world, name, self.numbers)
+
+    def alive(self):
+        return [each for each in self.workers.values() if each.alive]
+
+    # --- what is meant to happen ------------------------------------------------------------------
+
+    @precondition(lambda self: not self.world.record.ended)
+    @rule(dies=dies)
+    def list_window(self, dies):
+        self.coordinator.list_window(dies=dies)
+        if dies:
+            self.coordinator = Coordinator(self.world)
+
+    @rule(most=st.integers(1, 20))
+    def read_outcomes(self, most):
+        self.coordinator.tail(most)
+
+    @rule()
+    def look_at_the_queue(self):
+        self.coordinator.look()
+
+    @precondition(lambda self: self.world.record.listed_to and not self.coordinator.fold.complete)
+    @rule(pick=picks, dies=dies)
+    def restart_a_datum(self, pick, dies):
+        self.coordinator.restart(pick % self.world.record.listed_to, dies=dies)
+        if dies:
+            self.coordinator = Coordinator(self.world)
+
+    @rule(pick=picks)
+    def hear_of_the_job(self, pick):
+        for worker in self.one(pick, [each for each in self.alive() if each.awake]):
+            worker.assigned()
+
+    @rule(pick=picks, which=picks)
+    def deliver(self, pick, which):
+        for worker in self.one(pick, self.alive()):
+            worker.deliver(which)
+
+    @rule(pick=picks, count=st.integers(1, 8))
+    def work(self, pick, count):
+        for worker in self.one(pick, [each for each in self.alive() if each.awake]):
+            for number in range(count):
+                self.step(worker, pick + number)
+
+    def step(self, worker, pick):
+        works = worker.busy() if worker.awake else []
+        for work in self.one(pick, works):
+            if work.at is At.RUNNING and is_poison(work.task.index) and not work.cut:
+                worker.die()
+            else:
+                worker.step(work)
+
+    @rule(count=st.integers(1, 8))
+    def hear(self, count):
+        for _ in range(count):
+            self.reaper.hear()
+
+    @rule(seconds=st.sampled_from([0.01, 0.5, 1.0, 3.0, 5.0]))
+    def pass_time(self, seconds):
+        self.move(seconds)
+
+    # --- what is not ------------------------------------------------------------------------------
+
+    @rule()
+    def the_coordinator_dies(self):
+        self.coordinator = Coordinator(self.world)
+
+    @rule(done=st.integers(0, 4))
+    def the_reaper_dies(self, done):
+        self.world.excuses += 1
+        self.reaper.hear(done)
+        self.reaper = Reaper(self.world)
+
+    @rule(name=st.sampled_from(NAMES))
+    def a_worker_starts(self, name):
+        if name not in self.workers or not self.workers[name].alive:
+            self.start(name)
+
+    @rule(pick=picks, told=st.booleans())
+    def a_worker_dies(self, pick, told):
+        for worker in self.one(pick, self.alive()):
+            self.world.excuses += not told
+            worker.die(told=told)
+
+    @rule(pick=picks)
+    def a_connection_is_lost(self, pick):
+        for worker in self.one(pick, [each for each in self.alive() if each.connected]):
+            worker.cut()
+
+    @rule(pick=picks)
+    def a_worker_reconnects(self, pick):
+        for worker in self.one(
+            pick, [each for each in self.alive() if each.awake and not each.connected]
+        ):
+            worker.reconnect()
+
+    @rule(pick=picks)
+    def a_worker_is_stopped_or_goes_on(self, pick):
+        for worker in self.one(pick, self.alive()):
+            if worker.awake:
+                worker.freeze()
+            else:
+                worker.thaw()
+
+    @rule(taken_back=st.integers(0, 5))
+    def the_server_crashes(self, taken_back):
+        self.world.excuses += 1
+        for worker in self.alive():
+            if worker.connected:
+                worker.cut()
+        self.world.queue.crash(taken_back, self.world.now_s)
+
+    @rule(pick=picks)
+    def a_message_is_lost(self, pick):
+        self.world.queue.lose(pick)
+
+    @rule(count=st.integers(1, 4))
+    def news_is_lost(self, count):
+        """What a reaper was told while it could not hear it; it loads the claims then."""
+        self.world.excuses += 1
+        del self.world.mail[:count]
+        self.reaper = Reaper(self.world)
+
+    def one(self, pick, of):
+        return [of[pick % len(of)]] if of else []
+
+    # --- what must hold ---------------------------------------------------------------------------
+
+    @invariant()
+    def no_message_has_two_holders(self):
+        if not hasattr(self, "world"):
+            return
+        holders: dict[int, list[tuple[str, Work]]] = {}
+        for worker in self.alive():
+            for work in worker.works.values():
+                if worker.holds(work):
+                    holders.setdefault(work.key.sequence, []).append((worker.name, work))
+        assert not [each for each in holders.values() if len(each) > 1]
+
+    def teardown(self):
+        if not hasattr(self, "world"):
+            return
+        self.heal()
+        for number in range(ROUNDS_MOST):
+            if self.coordinator.fold.complete:
+                break
+            self.go_on(number)
+        fold, record = self.coordinator.fold, self.world.record
+        assert fold.complete, "the job does not end"
+        assert fold.done == record.total
+        for index in range(record.total):
+            self.judge(index, record.generation(index))
+
+    def heal(self):
+        for worker in self.alive():
+            if not worker.awake:
+                worker.thaw()
+            if not worker.connected:
+                worker.reconnect()
+
+    def go_on(self, number):
+        if not self.alive():
+            self.start(NAMES[number % len(NAMES)])
+        if not self.world.record.ended:
+            self.coordinator.list_window()
+        for worker in self.alive():
+            worker.assigned()
+            worker.deliver(number)
+            for _ in range(6):
+                self.step(worker, number)
+        while self.world.mail:
+            self.reaper.hear()
+        self.coordinator.tail(100)
+        self.move(0.5)
+        if number % 4 == 0:
+            self.coordinator.look()
+
+    def move(self, seconds):
+        self.world.now_s += seconds
+        for worker in self.alive():
+            worker.pass_time()
+        self.world.queue.expire(self.world.now_s)
+        self.reaper.tick([each.key for each in self.alive()])
+
+    def judge(self, index, generation):
+        state = self.world.outcomes[index, generation]
+        runs, incidents = (
+            self.world.runs[index, generation],
+            self.world.incidents[index, generation],
+        )
+        assert self.coordinator.fold.state_of(index) is state
+        if is_poison(index):
+            assert state is DatumState.QUARANTINED, state
+            assert incidents >= TRIES
+            assert runs <= TRIES + 1 + self.world.excuses
+        elif is_bad(index):
+            assert state is DatumState.FAILED or incidents
+        elif state is not DatumState.PROCESSED:
+            assert incidents >= TRIES, "it was charged for what was no fault of its"
+
+
+TestJob = Job.TestCase
+TestJob.settings = settings(max_examples=60, stateful_step_count=60)
+
+
+class ThoroughJob(Job):
+    """The same, with many more stories."""
+
+
+TestThoroughJob = pytest.mark.slow(pytest.mark.timeout(3600)(ThoroughJob.TestCase))
+TestThoroughJob.settings = settings(max_examples=10_000, stateful_step_count=100)
