@@ -1,12 +1,13 @@
 """The coordinator's part and the reaper of the world of `faulty`: the real cores, and their effects."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 
 from tests.support.faulty import Task, World
 
 from trunkline.contracts import attempts
 from trunkline.contracts.attempts import Attempt, Ledger
-from trunkline.contracts.states import Cause
+from trunkline.contracts.messages import Held
 from trunkline.coordinator.core import job, windows
 from trunkline.coordinator.core.job import Fold
 from trunkline.scaler.core import reaping
@@ -122,17 +123,25 @@ class Reaper:
                 case reaping.Charge():
                     self._charge(effect)
                     self.world.queue.nak(effect.held.sequence, self.world.now_s)
+                case reaping.Excuse(_, held):
+                    self._change(held, partial(attempts.excused, attempt=self._attempt(effect)))
                 case reaping.Withdraw(_, held, _, incarnation):
-                    ledger = self.world.ledgers.get(held.index)
-                    if ledger is not None:
-                        self.world.ledgers[held.index] = attempts.withdrawn(ledger, incarnation)
-                case reaping.Close(pipeline, claim):
-                    if self.core.claim((pipeline, claim.worker)) is None:
-                        self.world.claim(reaping.mark(claim, self.world.now_ns))
+                    self._change(held, partial(attempts.withdrawn, incarnation=incarnation))
+                case reaping.Close():
+                    self._close(effect)
                 case reaping.LookUp(event):
                     self._look_up(event)
                 case reaping.Reaped():
                     pass
+
+    def _close(self, close: reaping.Close) -> None:
+        if self.core.claim((close.pipeline, close.claim.worker)) is None:
+            self.world.claim(reaping.mark(close.claim, self.world.now_ns))
+
+    def _change(self, held: Held, change: Callable[[Ledger], Ledger]) -> None:
+        ledger = self.world.ledgers.get(held.index)
+        if ledger is not None:
+            self.world.ledgers[held.index] = change(ledger)
 
     def _charge(self, charge: reaping.Charge) -> None:
         held = charge.held
@@ -141,16 +150,19 @@ class Reaper:
             return
         if ledger.generation < held.generation:
             ledger = Ledger(generation=held.generation)
-        lost = Attempt(
-            worker=charge.worker,
-            incarnation=charge.incarnation,
-            started_ns=held.since_ns,
-            ended_ns=self.world.now_ns,
-            cause=Cause.WORKER_LOST,
-        )
+        lost = self._attempt(charge)
         same = (each for each in ledger.attempts if each.incarnation == charge.incarnation)
-        if not any(each.cause is Cause.WORKER_LOST for each in same):
+        if not any(each.cause in attempts.LOST for each in same):
             self.world.ledgers[held.index] = attempts.ended(ledger, lost)
+
+    def _attempt(self, lost: reaping.Charge | reaping.Excuse) -> Attempt:
+        return Attempt(
+            worker=lost.worker,
+            incarnation=lost.incarnation,
+            started_ns=lost.held.since_ns,
+            ended_ns=self.world.now_ns,
+            cause=lost.cause,
+        )
 
     def _look_up(self, event: reaping.Disconnected) -> None:
         claim = self.world.claims.get(event.key[1])
