@@ -5,6 +5,7 @@ an undisturbed run gives. Nobody is told of anything: all clients find the serve
 """
 
 import asyncio
+import contextlib
 import hashlib
 import signal
 from collections.abc import AsyncIterator, Mapping
@@ -15,7 +16,7 @@ from tests.support import installation, nats_servers
 from tests.support.installation import Installation
 from tests.support.nats_servers import NUMBERS, Servers
 
-from trunkline.contracts import attempts, subjects
+from trunkline.contracts import attempts, errors, subjects
 
 pytestmark = [pytest.mark.nats, pytest.mark.timeout(200)]
 
@@ -57,7 +58,15 @@ def undisturbed(contents: Mapping[str, bytes]) -> dict[str, str]:
 
 async def exact(here: Installation, job: str, contents: Mapping[str, bytes]) -> None:
     """Wait for the job's end and compare it with an undisturbed run."""
-    ended = await here.succeeded("upper", job, within_s=120)
+
+    async def look() -> bool:
+        # a request gets no answer for as long as it takes to find out that a server is silent
+        with contextlib.suppress(errors.UnavailableError):
+            return (await here.job("upper", job)).state.ended
+        return False
+
+    await installation.until(look, what="the job's end", within_s=120)
+    ended = await here.succeeded("upper", job)
     assert ended.total == ended.counts.processed == len(contents)
     views = await here.datums("upper", job)
     assert [view.index for view in views] == list(range(len(contents)))
