@@ -151,15 +151,21 @@ async def test_credentials_of_a_deleted_pipeline_end_and_those_of_its_successor_
     assert await accepted(installed, creds(await secret(installed, pipeline)), tmp_path)
 
 
-async def test_a_pipeline_that_follows_a_deleted_one_at_once_has_workers(installed: Whole) -> None:
-    """Its pods belong to a ConfigMap of its own, though the scaler knew the one before."""
+@pytest.mark.parametrize("how", ["before it has ended", "with its end"])
+async def test_a_pipeline_that_follows_a_deleted_one_at_once_has_workers(
+    installed: Whole, how: str
+) -> None:
+    """Its pods belong to a ConfigMap that stays, and find a Secret, though the scaler knew those before."""
     await installed.add_nodes(1)
     repo = await installed.new_repo("files")
     pipeline = await installed.pipeline("again", COPY, repo=repo)
     await at_work(installed, pipeline)
     await installed.delete(pipeline)
+    revoked = f'"message":"credentials revoked","pipeline":"{pipeline}"'
 
     async def applied() -> bool:
+        if how == "with its end" and revoked not in installed.scaler.said.decode():
+            return False
         try:
             await installed.pipeline("again", COPY, repo=repo)
         except errors.RequestRefusedError:

@@ -14,9 +14,11 @@ from trunkline.contracts.wards import Wards
 from trunkline.scaler.kubernetes import object_names, pods
 from trunkline.scaler.kubernetes.api import Api, ApiError
 from trunkline.scaler.kubernetes.owners import Owners
+from trunkline.scaler.kubernetes.reading import Object
 from trunkline.scaler.ports import ClusterUnavailableError, Credentials, Held
 
 _SELECTOR = ",".join(f"{key}={value}" for key, value in pods.MANAGED_BY.items())
+_SECRETS = "secrets of workers"
 _ISSUED, _EXPIRES, _ISSUER = (
     f"{pods.PREFIX}/{name}" for name in ("issued-at", "expires-at", "issuer")
 )
@@ -33,7 +35,7 @@ class SecretShelf:
         try:
             listed = await self._api.list_secrets(_SELECTOR)
         except ApiError as error:
-            raise ClusterUnavailableError("secrets of workers", str(error)) from error
+            raise ClusterUnavailableError(_SECRETS, str(error)) from error
         says = [each["metadata"].get("annotations") or {} for each in listed["items"]]
         return {each[pods.PIPELINE]: _held(each) for each in says if _names_a_pipeline(each)}
 
@@ -42,7 +44,7 @@ class SecretShelf:
         try:
             await self._put(pipeline, made)
         except ApiError as error:
-            raise ClusterUnavailableError("secrets of workers", str(error)) from error
+            raise ClusterUnavailableError(_SECRETS, str(error)) from error
 
     async def remove(self, pipeline: str) -> None:
         """Delete a pipeline's ConfigMap, and with it its Secret."""
@@ -52,7 +54,7 @@ class SecretShelf:
             await self._api.patch_secret(name, {"metadata": {"annotations": {pods.PIPELINE: None}}})
         except ApiError as error:
             if error.status != 404:
-                raise ClusterUnavailableError("secrets of workers", str(error)) from error
+                raise ClusterUnavailableError(_SECRETS, str(error)) from error
 
     async def _put(self, pipeline: str, made: Credentials) -> None:
         owner = await self._owners.of(pipeline)
@@ -73,7 +75,16 @@ class SecretShelf:
         except ApiError as error:
             if error.status != 409:
                 raise
+            await self._replace(name, body)
+
+    async def _replace(self, name: str, body: Object) -> None:
+        try:
             await self._api.patch_secret(name, body)
+        except ApiError as error:
+            if error.status not in (404, 422):
+                raise
+            # it belongs to an owner that is gone, and goes with it; two owners the server does not take
+            raise ClusterUnavailableError(_SECRETS, f"the last {name} is not gone yet") from error
 
 
 def _names_a_pipeline(says: Mapping[str, str]) -> bool:
