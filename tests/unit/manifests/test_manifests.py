@@ -74,7 +74,8 @@ def test_a_service_is_given_the_credentials_that_it_is_told_of(service: str) -> 
         path = Path(parse_qs(urlsplit(url).query)["creds"][0])
         assert str(path.parent) == mounted["mountPath"]
         assert path.name in kept
-    (key,) = (each["valueFrom"] for each in container(service)["env"] if "valueFrom" in each)
+    sources = [each["valueFrom"] for each in container(service)["env"] if "valueFrom" in each]
+    (key,) = (each for each in sources if "secretKeyRef" in each)
     assert key["secretKeyRef"]["name"] == f"trunkline-{service}"
     assert key["secretKeyRef"]["key"] in kept
 
