@@ -197,6 +197,7 @@ async def running(
     store: str | None = None,
     settings: Mapping[str, str] | None = None,
     front: stacks.Front | None = None,
+    standbys: bool = False,
 ) -> AsyncIterator[Installation]:
     """Start an installation; print its logs' ends if the test fails; leave nothing behind.
 
@@ -214,6 +215,7 @@ async def running(
                 store=store,
                 settings=settings or {},
                 front=front,
+                standbys=standbys,
             ) as stack,
             clients.connect(stack.url, stack.store) as client,
         ):

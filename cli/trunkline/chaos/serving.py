@@ -26,6 +26,7 @@ async def serve(
     port: int | None = None,
     servers: int | None = None,
     store: str | None = None,
+    standbys: bool = False,
     tell: Callable[[str], None],
 ) -> None:
     """Run an installation until cancelled, and break all of it that can be broken."""
@@ -39,6 +40,7 @@ async def serve(
         port=port,
         servers=servers,
         store=store,
+        standbys=standbys,
         settings=control.environment(),
         tell=tell,
         front=front.standing,

@@ -42,6 +42,7 @@ def up(
     servers: int | None,
     store: str | None,
     detach: bool,
+    standbys: bool = False,
     chaos: int | None = None,
 ) -> None:
     """Run an installation until Ctrl-C, or leave it running; or break it all the time, by a seed."""
@@ -50,14 +51,23 @@ def up(
     with session.reporting():
         if detach:
             asked = {"--nodes": nodes, "--port": port, "--servers": servers, "--store": store}
-            _detached(place, {name: value for name, value in asked.items() if value is not None})
+            given = {name: value for name, value in asked.items() if value is not None}
+            _detached(place, given, standbys=standbys)
         else:
             stopping.run(
-                serve(place, nodes=nodes, port=port, servers=servers, store=store, tell=_tell)
+                serve(
+                    place,
+                    nodes=nodes,
+                    port=port,
+                    servers=servers,
+                    store=store,
+                    standbys=standbys,
+                    tell=_tell,
+                )
             )
 
 
-def _detached(home: homes.Home, options: Mapping[str, object]) -> None:
+def _detached(home: homes.Home, options: Mapping[str, object], *, standbys: bool) -> None:
     """Start a supervisor that outlives this process, and wait until it is up."""
     pid = home.supervisor()
     if pid:
@@ -65,6 +75,8 @@ def _detached(home: homes.Home, options: Mapping[str, object]) -> None:
     home.make()
     command = [sys.executable, "-m", "trunkline.local", "--home", str(home.root)]
     command += [str(each) for option in options.items() for each in option]
+    if standbys:
+        command.append("--standbys")
     log = home.logs / "supervisor.log"
     begin = log.stat().st_size if log.exists() else 0
     with log.open("ab") as out:

@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--port", type=int)
     parser.add_argument("--servers", type=int)
     parser.add_argument("--store", default=os.environ.get("TRUNKLINE_STORE") or None)
+    parser.add_argument("--standbys", action="store_true")
     asked = parser.parse_args()
     logs.configure("supervisor")
     home = homes.Home(asked.home)
@@ -33,6 +34,7 @@ def main() -> None:
                 port=asked.port,
                 servers=asked.servers,
                 store=asked.store,
+                standbys=asked.standbys,
                 tell=log.info,
             )
         )

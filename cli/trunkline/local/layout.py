@@ -1,5 +1,6 @@
 """What an installation on one machine consists of: which processes, told what."""
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from trunkline.local.home import Context, Home
 from trunkline.local.server_files import Credentials, Files
 from trunkline.runtime import settings as settings_of
 
+COORDINATOR, SCALER = "coordinator", "scaler"
+"""Names of those that lead or stand by, or what these begin with."""
 SERVER = "nats-server"
 """Name of the server, or what the names of several begin with."""
 SERVER_STOP_S = 30.0
@@ -57,6 +60,7 @@ def prepare(
     store_url: str,
     settings: Mapping[str, str],
     fronted: bool = False,
+    standbys: bool = False,
 ) -> Plan:
     """Write the servers' configuration and credentials; return what is to run.
 
@@ -67,6 +71,7 @@ def prepare(
         store_url: Of the object store.
         settings: Environment of all services, beside what is their own.
         fronted: See `credentials.prepare`.
+        standbys: Whether another coordinator and another scaler stand by.
     """
     stated = settings_of.load(Stated, {**os.environ, **settings}).durability
     copies = stated.copies if stated else 1
@@ -83,6 +88,7 @@ def prepare(
     binary = server.find_binary({**os.environ, **settings})
     store = {"TRUNKLINE_STORE": store_url}
     place = {"TRUNKLINE_HOME": str(home.root)}
+    probes = _probe_ports({**os.environ, **settings})
     return Plan(
         context=Context(
             url=made.url("user"),
@@ -99,33 +105,53 @@ def prepare(
                 env={**settings, **place, **store},
                 stop_s=POOL_STOP_S,
             ),
-            Service(
-                name="coordinator",
-                command=children.python("trunkline.coordinator"),
-                env={
-                    **settings,
-                    **store,
-                    **_access(made, "coordinator", "coordinator-data"),
-                    "TRUNKLINE_DURABILITY": level.value,
-                    "TRUNKLINE_NAME": "coordinator",
-                    "TRUNKLINE_SECRETS_DIR": str(home.secrets),
-                    "TMPDIR": str(_spool(home)),
-                },
+            *_candidates(
+                Service(
+                    name=COORDINATOR,
+                    command=children.python("trunkline.coordinator"),
+                    env={
+                        **settings,
+                        **store,
+                        **_access(made, "coordinator", "coordinator-data"),
+                        "TRUNKLINE_DURABILITY": level.value,
+                        "TRUNKLINE_SECRETS_DIR": str(home.secrets),
+                        "TMPDIR": str(_spool(home)),
+                    },
+                ),
+                probes,
+                standbys=standbys,
             ),
-            Service(
-                name="scaler",
-                command=children.python("trunkline.local.scaler"),
-                env={
-                    **settings,
-                    **place,
-                    **store,
-                    **_access(made, "scaler", "scaler-data"),
-                    "TRUNKLINE_NAME": "scaler",
-                    **_next_probe_port({**os.environ, **settings}),
-                },
+            *_candidates(
+                Service(
+                    name=SCALER,
+                    command=children.python("trunkline.local.scaler"),
+                    env={
+                        **settings,
+                        **place,
+                        **store,
+                        **_access(made, "scaler", "scaler-data"),
+                    },
+                ),
+                probes,
+                standbys=standbys,
             ),
         ),
     )
+
+
+def _candidates(service: Service, probes: Iterator[str], *, standbys: bool) -> Iterator[Service]:
+    """Yield a service, and another one that stands by, each with a name and a port of its own."""
+    for name in (service.name, f"{service.name}-2") if standbys else (service.name,):
+        own = {"TRUNKLINE_NAME": name, "TRUNKLINE_PROBE_PORT": next(probes)}
+        env = {**service.env, **{key: text for key, text in own.items() if text}}
+        yield msgspec.structs.replace(service, name=name, env=env)
+
+
+def _probe_ports(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield where each process answers probes: the first where it is set, others on the next ports."""
+    text = environ.get("TRUNKLINE_PROBE_PORT", "")
+    for number in itertools.count():
+        yield str(int(text) + number) if text.isdecimal() and int(text) else text
 
 
 def _servers(home: Home, made: Credentials, binary: Path) -> Iterator[Service]:
@@ -145,12 +171,6 @@ def _access(made: Credentials, control: str, data: str) -> dict[str, str]:
         "TRUNKLINE_DATA_URL": made.url(data),
         "TRUNKLINE_DATA_KEY": made.data_key,
     }
-
-
-def _next_probe_port(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the scaler's own port for probes: the one that is set is the coordinator's."""
-    text = environ.get("TRUNKLINE_PROBE_PORT", "")
-    return {"TRUNKLINE_PROBE_PORT": str(int(text) + 1)} if text.isdecimal() and int(text) else {}
 
 
 def _spool(home: Home) -> Path:

@@ -39,7 +39,8 @@ Front = Callable[[Sequence[tuple[int, int]]], AbstractAsyncContextManager[None]]
 """Takes ports: where a server is looked for, and where it listens."""
 
 STOP_ORDER = ("scaler", "coordinator", "pool")
-"""And the servers last, all at once: a cluster that shrinks under way would only elect leaders."""
+"""What their names begin with. And the servers last. All of a kind at once: what shrinks under way would
+only elect leaders."""
 
 
 class AlreadyRunningError(errors.TrunklineError):
@@ -116,6 +117,7 @@ async def running(
     tell: Callable[[str], None] = lambda _: None,
     ready_s: float = READY_S,
     front: Front | None = None,
+    standbys: bool = False,
 ) -> AsyncIterator[Stack]:
     """Run an installation; yield it once its API answers, and stop it at the end.
 
@@ -130,6 +132,7 @@ async def running(
         tell: Takes a line for people when a service dies.
         ready_s: Within which the API must answer.
         front: Stands between the NATS servers and all that look for them, as long as they run.
+        standbys: Whether another coordinator and another scaler stand by.
 
     Raises:
         AlreadyRunningError: another supervisor runs in this directory.
@@ -152,6 +155,7 @@ async def running(
             store_url=store,
             settings=settings or {},
             fronted=front is not None,
+            standbys=standbys,
         )
         home.write_context(plan.context)
         services = {
@@ -173,8 +177,8 @@ async def running(
                 yield stack
             except BaseException as error:
                 failure = error  # the caller's own error: it leaves as it is, in no group of ours
-            last = [name for name in services if name.startswith(layout.SERVER)]
-            for names in (*([name] for name in STOP_ORDER), last):
+            for kind in (*STOP_ORDER, layout.SERVER):
+                names = [name for name in services if name.startswith(kind)]
                 for name in names:
                     services[name].stop()
                 await asyncio.wait({runs[name] for name in names})
@@ -192,6 +196,7 @@ async def serve(
     settings: Mapping[str, str] | None = None,
     tell: Callable[[str], None],
     front: Front | None = None,
+    standbys: bool = False,
     meanwhile: Callable[[], Awaitable[object]] | None = None,
 ) -> None:
     """Run an installation until cancelled; say when it is up and what a user needs to know.
@@ -208,6 +213,7 @@ async def serve(
         settings=settings,
         tell=tell,
         front=front,
+        standbys=standbys,
     ) as stack:
         tell(f"up in {time.monotonic() - began:.1f} s; state in {home.root}")
         tell(f"NATS:  {stack.url}")

@@ -30,6 +30,11 @@ def version() -> None:
     metavar="URL",
     help="Where objects lie, such as s3://bucket/prefix; kept as it is if not set.",
 )
+@click.option(
+    "--standbys",
+    is_flag=True,
+    help="Start two of what leads: another takes over from one that goes.",
+)
 @click.option("--detach", "-d", is_flag=True, help="Return once it is up, and leave it running.")
 @click.option(
     "--chaos",
@@ -47,6 +52,7 @@ def up(
     store: str | None,
     chaos: int | None,
     *,
+    standbys: bool,
     detach: bool,
 ) -> None:
     """Run an installation on this machine until Ctrl-C."""
@@ -61,6 +67,7 @@ def up(
         servers=int(servers) if servers else None,
         store=store,
         detach=detach,
+        standbys=standbys,
         chaos=options.seed(chaos),
     )
 
