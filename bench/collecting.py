@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.support.simulated import tables
+from tests.support.memory import tables
 
 from bench import processes
 from trunkline.contracts import api, records

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.support.simulated import TIME, LoopClock
+from tests.support.memory import TIME, LoopClock
 
 from trunkline.contracts import errors
 from trunkline.scaler.credentials import Keeper

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.support.jobs import CrashError, Faults
-from tests.support.simulated import TIME, LoopClock, MemoryBus, MemoryTable
+from tests.support.memory import TIME, LoopClock, MemoryBus, MemoryTable
 
 from trunkline.contracts import errors, names, records, spec
 from trunkline.contracts.states import PipelineState

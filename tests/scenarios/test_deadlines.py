@@ -5,7 +5,7 @@ import contextlib
 
 import msgspec
 import pytest
-from tests.support.simulated import TIME, LoopClock, MemoryTable
+from tests.support.memory import TIME, LoopClock, MemoryTable
 
 from trunkline.contracts import records, spec
 from trunkline.contracts.states import JobState

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.simulated import TIME, World
+from tests.support.memory import TIME
+from tests.support.simulated import World
 
 from trunkline.contracts import messages, subjects
 from trunkline.contracts.attempts import Ledger

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.simulated import LoopClock, MemoryBus, MemoryTable
+from tests.support.memory import LoopClock, MemoryBus, MemoryTable
 
 from trunkline.contracts import records, subjects
 from trunkline.scaler.status import Status

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 from tests.support.dated import Calendar, Interrupted, dated_store, nothing
-from tests.support.simulated import MemoryBus, tables
+from tests.support.memory import MemoryBus, tables
 
 from trunkline.contracts import api, messages, records, spec
 from trunkline.contracts.messages import File, Outcome

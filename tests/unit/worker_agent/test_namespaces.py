@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from tests.support import refused
 
 _PRESENT = """
 import os, sys
@@ -45,7 +46,7 @@ def present(home: Path, who: str, script: str, *shown: str) -> subprocess.Comple
         timeout=20,
     )
     if done.returncode == 9:
-        pytest.skip(f"namespaces are refused here: {done.stdout}")
+        refused.namespaces(done.stdout)
     return done
 
 
