@@ -212,6 +212,22 @@ async def test_a_job_whose_output_is_on_the_branch_succeeds_whatever_is_lost_by_
     await put_away(site, job, 2)
 
 
+async def test_a_job_whose_outcomes_are_lost_while_it_merges_fails_and_says_so(site: Site) -> None:
+    """1. It is merging, and the coordinator dies. 2. Somebody deletes its outcomes."""
+    await site.server.declare("edges")
+    job = await site.job("edges", await site.commit("in", BEFORE))
+    async with support.worker(site, "edges"):
+        with pytest.raises(BaseExceptionGroup) as died:
+            await driven(site, job, Faults("before update edges.master"))
+        assert died.group_contains(CrashError, depth=None)
+    outcomes = subjects.outcomes_of(ward("edges"), job.id)
+    await topology.purge(site.data, subjects.OUTCOMES_STREAM, outcomes)
+    await driven(site, job, Faults())
+    job = await site.record(job)
+    assert job.state is JobState.FAILURE
+    assert "does not exist; run the job again" in job.reason
+
+
 # Just before an effect nothing is left that was not there just after the one before, unless something
 # else went on meanwhile: so most of what can be found is found by the latter.
 @pytest.mark.timeout(240)

@@ -8,7 +8,8 @@ missing was lost. Those datums are listed again and put back as a new round, sin
 still know their Msg-Ids of the round before. `core.job` decides; this looks and acts.
 
 A crash after the round is recorded and before all are put back leaves them missing: the next look
-begins a further round. A datum that is put back while its message was there after all runs twice, and
+begins a further round. Of a job that merges nothing can be put back: what its outcome stream has lost by then
+fails it, unless it has gathered them. A datum that is put back while its message was there after all runs twice, and
 its second outcome is refused.
 """
 
@@ -89,6 +90,10 @@ class Repairer:
 
     async def _put_back(self, live: LiveJob, job: records.Job, below: int, lost: int) -> None:
         current = await self._jobs.change(job.pipeline, job.id, _next_round)
+        if current.state is JobState.MERGING:
+            # all had one before: nobody works for the job any more, and its record cannot go back
+            which, remedy = f"of {lost} datums of {job.pipeline}@{job.id}", "run the job again"
+            raise errors.NotFoundError("outcome", which, remedy)
         if current.state not in (JobState.LISTING, JobState.RUNNING):
             return
         fold = live.fold
