@@ -26,7 +26,8 @@ SERVICES = ("coordinator", "scaler")
 SIGNALS = (signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP)
 TARGETS_S = {signal.SIGTERM: 3.0, signal.SIGKILL: 3.0, signal.SIGSTOP: 15.0}
 REQUEST_S = 0.5
-"""A request that a stopped process has got is not answered: the next one is."""
+"""A request that a stopped or ending process has got is not answered, the next one is: so much of what is
+printed may be ours."""
 
 
 async def standing(client: Client, service: str) -> api.Standing:
