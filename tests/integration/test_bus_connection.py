@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+from tests.support import proxy
 from tests.support.nats import TestServer
 from tests.support.wards import WARDS, ward
 
@@ -224,3 +225,25 @@ async def _unavailable(request: object) -> str:
     with pytest.raises(errors.UnavailableError) as caught:
         await request  # type: ignore[misc]
     return str(caught.value)
+
+
+async def test_a_connection_that_the_server_calls_stale_is_made_anew_and_is_well(
+    nats_server: TestServer,
+) -> None:
+    """A process that was paused has not answered the server's pings.
+
+    1. The server says `Stale Connection` and closes it.
+    2. The process goes on, reads that, and connects again.
+    3. It said for ever that NATS had ended its connection for good, and was not ready.
+    """
+    url = nats_server.url("coordinator")
+    async with (
+        asyncio.timeout(20),
+        proxy.between(url) as (between, url_of_proxy),
+        connect(url_of_proxy, name="c", inbox=subjects.COORDINATOR_INBOX) as connection,
+    ):
+        between.say(b"-ERR 'Stale Connection'\r\n")
+        while not connection.epoch:
+            await asyncio.sleep(0.01)
+        await connection.until_connected()
+        assert connection.problems == []

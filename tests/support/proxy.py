@@ -20,6 +20,12 @@ class Proxy:
         self.down: Lose = _nothing
         """For frames from the server."""
         self.lost = 0
+        self.clients: list[asyncio.StreamWriter] = []
+
+    def say(self, frame: bytes) -> None:
+        """Say something to all clients in the server's place."""
+        for client in self.clients:
+            client.write(frame)
 
     async def relay(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool
@@ -46,6 +52,7 @@ async def between(url: str) -> AsyncIterator[tuple[Proxy, str]]:
     proxy = Proxy()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        proxy.clients.append(writer)
         to_server = await asyncio.open_connection(parts.hostname, parts.port, limit=1 << 21)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(proxy.relay(reader, to_server[1], up=True), name="up")

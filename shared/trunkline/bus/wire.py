@@ -235,7 +235,10 @@ class Wire(Client):
                 if kind.startswith("publish with")
                 else Violation("publish" if kind == "publish" else "subscription", subject)
             )
-        elif "stale connection" in err_msg or any(word in err_msg for word in _FINAL):
+        elif "stale connection" in err_msg:  # we were silent for too long, and connect again
+            log.warning("server ends the connection", extra={"reason": err_msg})
+            await super()._process_err(err_msg)
+        elif any(word in err_msg for word in _FINAL):
             log.error("server ends the connection", extra={"reason": err_msg})
             self.ended_by = err_msg.strip(" '")
             await super()._process_err(err_msg)
