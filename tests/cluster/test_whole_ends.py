@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.whole import Whole
 from tests.support import installation
 
-from trunkline.contracts import api, errors
+from trunkline.contracts import api, errors, records
 from trunkline.contracts.attempts import Ledger
 from trunkline.contracts.states import Cause, DatumState, JobState
 
@@ -93,3 +93,53 @@ async def test_a_scaler_that_was_away_still_finds_out_what_a_container_ended_of(
     assert view.outcome.state is DatumState.FAILED
     assert view.outcome.history[-1].cause is Cause.OOM
     assert {each.cause for each in view.outcome.history[:-1]} <= {Cause.CONTAINER_LOST}
+
+
+async def problem(installed: Whole, pipeline: str, *words: str) -> None:
+    """Return once the pipeline's record names what is wrong with its workers."""
+
+    async def look() -> bool:
+        scaling = await installed.scaling(pipeline)
+        return scaling is not None and all(word in scaling.problem for word in words)
+
+    await installation.until(look, what=f"a problem with {', '.join(words)}")
+
+
+async def test_what_keeps_pods_from_coming_up_is_named_and_a_corrected_spec_mends_it(
+    installed: Whole,
+) -> None:
+    """1. An image that is not there. 2. Another one, once the job that waits for the first is stopped; but more cores than a node has. 3. Fewer cores:
+    the pod is replaced, and that very job succeeds.
+    """
+    await installed.add_nodes(1)
+    repo = await installed.new_repo("files")
+    script = "cp /pfs/in/* /pfs/out"
+    pipeline = await installed.pipeline(
+        "mended", script, repo=repo, transform={"cmd": ["sh", "-c", script], "image": "nope:1"}
+    )
+    first = await installed.put(repo, CONTENTS)
+    await problem(installed, pipeline, "ImagePullBackOff", "nope:1")
+    await installed.pipeline("mended", script, repo=repo, resource_requests={"cpu": 1000})
+    await problem(installed, pipeline, "ImagePullBackOff", "`apply --now`")
+    stop = api.JobNamed(pipeline=pipeline, id=first)
+    await installed.client.call("job.stop", stop, records.Job)
+    await problem(installed, pipeline, "Unschedulable", "Insufficient cpu")
+    (job,) = [each for each in await installed.jobs(pipeline) if not each.state.ended]
+    await installed.pipeline("mended", script, repo=repo)
+    await installed.succeeded(pipeline, job.id)
+    await installed.workers(pipeline, 1)
+
+
+async def test_an_agent_that_cannot_start_is_named_and_pods_follow_the_scalers_settings(
+    installed: Whole,
+) -> None:
+    """As after an upgrade that was wrong, and one that mends it."""
+    await installed.add_nodes(1)
+    repo = await installed.new_repo("files")
+    await installed.restart_scaler(TRUNKLINE_WORKER_ENVIRON='{"TRUNKLINE_ACK_WAIT_S": "long"}')
+    pipeline = await installed.pipeline("copies", "cp /pfs/in/* /pfs/out", repo=repo)
+    await problem(installed, pipeline, "CrashLoopBackOff", "agent")
+    await installed.restart_scaler()
+    await installed.workers(pipeline, 1, within_s=60)
+    job = await installed.put(repo, CONTENTS)
+    await installed.succeeded(pipeline, job)

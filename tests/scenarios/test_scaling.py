@@ -233,6 +233,48 @@ async def test_new_code_rolls_in_as_old_jobs_finish(world: World) -> None:
     assert world.killed_busy == []
 
 
+async def test_workers_that_a_spec_would_make_otherwise_are_replaced_and_finish_what_they_do(
+    world: World,
+) -> None:
+    """More memory, say: new ones start at once beside those that are busy still."""
+    two = {"constant": 2}
+    await world.pipeline(parallelism_spec=two)
+    async with world.scaled():
+        await asyncio.sleep(1)
+        before = set(world.names())
+        work = await world.job(2, 100)
+        await asyncio.sleep(1)
+        await world.pipeline(parallelism_spec=two, resource_limits={"memory_bytes": 2**30})
+        await asyncio.sleep(2)
+        assert before < set(world.names())
+        assert len(world.names()) == 4
+        await asyncio.sleep(200)
+        assert work.done == [0, 1]
+        after = set(world.names())
+        assert len(after) == 2
+        assert not after & before
+        await world.pipeline(
+            parallelism_spec={"constant": 3}, resource_limits={"memory_bytes": 2**30}
+        )
+        await asyncio.sleep(5)
+        assert after < set(world.names())
+    assert world.killed_busy == []
+
+
+async def test_a_corrected_spec_does_not_wait_for_the_failures_of_the_former_one(
+    world: World,
+) -> None:
+    await world.pipeline(parallelism_spec={"constant": 1})
+    world.refuse = "no such image"
+    async with world.scaled():
+        await asyncio.sleep(300)
+        assert (await world.shown()).problem
+        world.refuse = ""
+        await world.pipeline(parallelism_spec={"constant": 2})
+        await asyncio.sleep(1)
+        assert len(world.names()) == 2
+
+
 async def test_with_one_worker_allowed_old_code_works_to_its_end_before_new_code_begins(
     world: World,
 ) -> None:

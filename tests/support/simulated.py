@@ -158,6 +158,11 @@ class World:
 
     # --- the cluster ------------------------------------------------------------------------------
 
+    def makes(self, pipeline: spec.PipelineSpec) -> str:
+        """Return what a pod's memory is made by; a worker keeps what it was made by."""
+        limits = pipeline.resource_limits
+        return str(limits and limits.memory_bytes)
+
     def placement(self, pipeline: spec.PipelineSpec) -> ports.Placement:
         del pipeline
         return ports.ANYWHERE
@@ -183,6 +188,7 @@ class World:
             code_hash=worker.code_hash,
             node=min(free, key=lambda name: load[name], default=""),
             instance=f"i{number}",
+            made_by=self.makes(worker.spec),
         )
         made = self.workers[worker.name] = SimulatedWorker(self, listed, number)
         made.task = self._tasks.create_task(made.run(), name=worker.name)
@@ -247,7 +253,11 @@ class World:
             **fields,
         }
         converted = msgspec.convert(values, spec.PipelineSpec)
-        record = records.Pipeline(name=name, state=PipelineState.RUNNING, spec=converted)
+        entry = await self.pipelines.get(name)
+        version = 1 + (entry.value.version if entry and entry.value else 0)
+        record = records.Pipeline(
+            name=name, state=PipelineState.RUNNING, spec=converted, version=version
+        )
         await self.pipelines.put(name, record)
 
     async def job(

@@ -1,10 +1,11 @@
 """What a dead worker held is available to others again, and who is charged for it."""
 
+import contextlib
 import signal
 
 from tests.support import installation
 
-from trunkline.contracts import attempts
+from trunkline.contracts import api, attempts, errors, records
 from trunkline.contracts.states import Cause, DatumState
 
 COPY = {
@@ -19,11 +20,18 @@ def files(count: int) -> dict[str, bytes]:
     return {f"/f{number:03}": b"%d\n" % number for number in range(count)}
 
 
-async def test_a_datum_that_always_kills_its_worker_is_quarantined_after_its_tries(tmp_path):
-    """The command kills the worker agent above it; the other datums of the job are done."""
+async def test_a_datum_that_always_kills_its_worker_is_quarantined_and_can_be_brought_back(
+    tmp_path,
+):
+    """1. The command kills the worker agent above it, for one datum in the middle of a set. 2. After its tries it is
+    quarantined, with each one's cause; the others of its set are done, and charged nothing. 3. It is mended, and
+    restarted while the job still runs: that succeeds.
+    """
+    (tmp_path / "armed").touch()
     killer = (
-        f'if [ -e "$PFS/in/f003" ]; then echo killing | tee -a "{tmp_path}/runs" >&2;'
-        ' kill -9 "$TRUNKLINE_TEST_AGENT_PID"; sleep 5; fi;'
+        f'if [ -e "$PFS/in/f002" ]; then echo killing >> "{tmp_path}/runs";'
+        f' if [ -e "{tmp_path}/armed" ]; then kill -9 "$TRUNKLINE_TEST_AGENT_PID"; sleep 5; fi; fi;'
+        f' while [ -e "$PFS/in/f007" ] && [ -e "{tmp_path}/armed" ]; do sleep 0.1; done;'
         ' cp "$PFS"/in/* "$PFS/out/"'
     )
     # The command finds the agent as the parent of its own parent, the shim.
@@ -35,23 +43,34 @@ async def test_a_datum_that_always_kills_its_worker_is_quarantined_after_its_tri
         **COPY,
         "transform": {"cmd": ["/bin/sh"], "stdin": [find + killer]},
         "datum_tries": 3,
+        "datum_set_spec": {"number": 4},
     }
     async with installation.running(nodes=2) as here:
         await here.repo("in")
         await here.apply(spec)
         job = await here.put("in", files(8))
-        ended = await here.ended("copy", job, within_s=120)
-        assert ended.state == "FAILURE"
-        assert ended.counts.quarantined == 1
-        assert ended.counts.processed == 7
-        views = await here.datums("copy", job)
-        [bad] = [view for view in views if view.state == DatumState.QUARANTINED]
-        assert bad.index == 3
+
+        async def quarantined():
+            with contextlib.suppress(errors.RequestRefusedError):
+                views = await here.datums("copy", job)
+                return [each for each in views if each.state == DatumState.QUARANTINED]
+
+        [bad] = await installation.until(quarantined, what="a datum in quarantine", within_s=120)
+        assert bad.index == 2
         assert bad.outcome is not None
-        assert bad.outcome.attempts == 3
+        assert [each.cause for each in bad.outcome.history] == [Cause.WORKER_LOST] * 3
         assert "worker-lost" in bad.outcome.reason
         runs = (tmp_path / "runs").read_text().splitlines()
         assert len(runs) == 3, "it ran exactly as often as it has tries"
+        (tmp_path / "armed").unlink()
+        again = api.DatumRestart(pipeline="copy", job=job, generations={2: 2})
+        await here.client.call("datum.restart", again, records.Job)
+        ended = await here.succeeded("copy", job)
+        assert ended.counts.processed == 8
+        charged = [
+            each for each in await here.attempts("copy", job) if each.cause in attempts.CHARGED
+        ]
+        assert charged == []
 
 
 async def test_a_rolling_restart_of_the_server_charges_nobody():

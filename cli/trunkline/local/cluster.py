@@ -86,6 +86,11 @@ class LocalCluster:
         nodes = tuple(Node(name=name) for name in self._node_names())
         return ClusterView(nodes=nodes, workers=workers)
 
+    def makes(self, pipeline: PipelineSpec) -> str:
+        """Return that all workers are alike: what a spec says reaches them with its jobs."""
+        del pipeline
+        return ""
+
     def placement(self, pipeline: PipelineSpec) -> Placement:
         """Return that logical nodes are all alike: they have no labels and no taints."""
         del pipeline

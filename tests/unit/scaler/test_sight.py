@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from trunkline.contracts.messages import Claim, Held
 from trunkline.scaler.core.plan import Phase, Seen
-from trunkline.scaler.core.sight import Signs, see, show
+from trunkline.scaler.core.sight import Signs, see, show, trouble
 from trunkline.scaler.ports import Node, Worker
 
 NODES = {
@@ -79,6 +80,24 @@ def test_a_worker_that_never_says_a_word_is_replaced() -> None:
     assert seen(silent_s=61.0).must_go == "no sign of life for 60 s"
     assert not seen(worker(running=False), silent_s=61.0).must_go  # it waits for its image
     assert not seen(claim=claim(True), silent_s=61.0).must_go
+
+
+def test_a_worker_that_would_be_made_otherwise_now_is_replaced() -> None:
+    assert seen(claim=claim(True), outdated=True).must_go == "the spec would make it otherwise now"
+    assert seen(worker("out"), outdated=True).must_go == "its node out is cordoned"
+
+
+def test_trouble_of_older_code_is_told_with_what_ends_it() -> None:
+    lame = [
+        msgspec.structs.replace(worker(), code_hash=code, problem="ErrImagePull")
+        for code in ("old", "new")
+    ]
+    assert trouble([worker()], "new") == ""
+    assert trouble(lame, "new") == "2 of 2 workers: ErrImagePull"
+    assert trouble(lame[:1], "new").endswith(
+        "(it is for a job of older code: `stop job` ends that, or `apply --now`)"
+    )
+    assert trouble(lame[:1]) == "1 of 1 workers: ErrImagePull"
 
 
 def test_people_see_what_it_works_on() -> None:

@@ -84,6 +84,8 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     """What an attempt is put down to that this cuts short."""
     must_go: str = ""
     """Why it is to be replaced."""
+    made_by: str = ""
+    """Differs between workers that are made differently; empty where all are alike. See `Cluster.makes`."""
     problem: str = ""
     """Why it does not come up, or not again."""
     oom_ns: int = 0
@@ -155,6 +157,10 @@ class Cluster(Protocol):
 
     def placement(self, pipeline: spec.PipelineSpec) -> Placement:
         """Return where a pipeline's workers may run; no I/O."""
+        ...
+
+    def makes(self, pipeline: spec.PipelineSpec) -> str:
+        """Return `Worker.made_by` of a worker that would be made now; empty where all are alike; no I/O."""
         ...
 
     async def create(self, worker: WorkerSpec) -> None:

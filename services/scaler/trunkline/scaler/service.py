@@ -102,6 +102,8 @@ class Scaler:
         self._hands = Hands(cluster, self._drains, wards, clock, at_once=config.actions, wake=wake)
         self._status = Status(scaling, ctl_publisher, clock)
         self._standby: dict[str, Standby] = {}
+        self._versions: dict[str, int] = {}
+        """Of each pipeline, as they were decided last."""
         self._workers: dict[str, Worker] = {}
         """As the cluster listed them last."""
         self._heard: set[Instance] = set()
@@ -254,7 +256,8 @@ class Scaler:
             where = self._cluster.placement(record.spec)
         nodes = eligibility.of(where)
         by_name = {node.name: node for node in nodes}
-        seen = [self._see(worker, by_name, now_s) for worker in workers]
+        current = self._current(pipeline, record)
+        seen = [self._see(worker, by_name, now_s, current) for worker in workers]
         names = {each.name for each in seen}
         making = [each for each in self._hands.making(pipeline) if each.name not in names]
         decision = decide(
@@ -280,16 +283,27 @@ class Scaler:
         acts.pop("delete", None)
         if not changes and all(each.phase is not Phase.STARTING for each in [*seen, *making]):
             starts.steady(now_s)
+        problem = starts.problem or sight.trouble(workers, current[0])
         self._status.note(
-            self._scaling(
-                pipeline, decision, workers, seen, nodes, starts.problem or sight.trouble(workers)
-            ),
+            self._scaling(pipeline, decision, workers, seen, nodes, problem),
             acts=acts,
         )
         again = (decision.again_in_s, starts.wait_s(now_s) or None)
         return [each for each in again if each is not None]
 
-    def _see(self, worker: Worker, nodes: Mapping[str, Node], now_s: float) -> Seen:
+    def _current(self, pipeline: str, record: records.Pipeline | None) -> tuple[str, str]:
+        """Return the code hash of a pipeline's newest version, and what its workers are made by."""
+        if record is None or record.spec is None:
+            return "", ""
+        if self._versions.get(pipeline) != record.version:
+            if pipeline in self._versions:
+                self._hands.forget(pipeline)  # what did not start may well start now
+            self._versions[pipeline] = record.version
+        return spec.code_hash(record.spec.transform), self._cluster.makes(record.spec)
+
+    def _see(
+        self, worker: Worker, nodes: Mapping[str, Node], now_s: float, current: tuple[str, str]
+    ) -> Seen:
         which, key = _instance(worker), (worker.pipeline, worker.name)
         claim, heard_s = self._reaper.claim(key), self._reaper.heard_s(key)
         deaf = not self._data.connected
@@ -305,6 +319,10 @@ class Scaler:
                 # while we hear nobody, nobody is silent
                 silent_s=0.0 if heard_s is None or deaf else now_s - heard_s,
                 asked_s=self._drains.asked_s(worker.name),
+                # workers of older code only finish its jobs, and are right as they are
+                outdated=worker.code_hash == current[0]
+                and bool(worker.made_by and current[1])
+                and worker.made_by != current[1],
             ),
             nodes,
             drain_answer_s=self._config.drain_answer_s,
@@ -321,6 +339,7 @@ class Scaler:
 
     def _forget(self, pipeline: str) -> None:
         self._standby.pop(pipeline, None)
+        self._versions.pop(pipeline, None)
         self._hands.forget(pipeline)
         self._status.forget(pipeline)
 

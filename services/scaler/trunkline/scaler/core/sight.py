@@ -20,6 +20,8 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since that claim; without one, since the worker was first seen running."""
     asked_s: float | None = None
     """Seconds since it was asked to drain; None: it was not."""
+    outdated: bool = False
+    """Whether it would be made in another way now."""
 
 
 def see(
@@ -45,6 +47,8 @@ def see(
         must_go = f"its node {node.name} is cordoned"
     elif not must_go and claim is None and worker.running and signs.silent_s > silent_s:
         must_go = f"no sign of life for {silent_s:.0f} s"
+    elif not must_go and signs.outdated:
+        must_go = "the spec would make it otherwise now"
     begun = executing(claim)
     return Seen(
         name=worker.name,
@@ -74,13 +78,24 @@ def show(worker: Worker, seen: Seen, claim: Claim | None) -> records.WorkerView:
     )
 
 
-def trouble(workers: Sequence[Worker]) -> str:
-    """Return what keeps most of the workers that have trouble from their work; empty: nothing."""
+def trouble(workers: Sequence[Worker], current: str = "") -> str:
+    """Return what keeps most of the workers that have trouble from their work; empty: nothing.
+
+    Args:
+        workers: Of one pipeline.
+        current: Code hash of its newest version. Jobs of older ones may wait for ever for what a newer one
+            has mended, and hold up those behind them: then it is said what ends that.
+    """
     counted = Counter(worker.problem for worker in workers if worker.problem)
     if not counted:
         return ""
     (problem, many), *_ = sorted(counted.items(), key=lambda each: (-each[1], each[0]))
-    return f"{many} of {len(workers)} workers: {problem}"
+    old = all(worker.code_hash != current for worker in workers if worker.problem == problem)
+    remedy = f" ({_OLD})" if current and old else ""
+    return f"{many} of {len(workers)} workers: {problem}{remedy}"
+
+
+_OLD = "it is for a job of older code: `stop job` ends that, or `apply --now`"
 
 
 def executing(claim: Claim | None) -> Held | None:

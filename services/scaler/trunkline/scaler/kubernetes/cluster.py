@@ -20,12 +20,12 @@ import collections
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from kubernetes_asyncio import client
 
 from trunkline.contracts import errors
-from trunkline.contracts.spec import PipelineSpec
+from trunkline.contracts.spec import PipelineSpec, code_hash
 from trunkline.contracts.states import Cause
 from trunkline.runtime.clock import Clock, SystemClock
 from trunkline.runtime.leading import Fence
@@ -53,9 +53,18 @@ from trunkline.scaler.ports import (
 _API = "the Kubernetes API"
 WRITES_PER_S, WRITES_AT_ONCE = 50.0, 200
 """Of pods; a server's own limits are of this order."""
-_PLACEMENTS_KEPT = 4096
 _HEARD_AGAIN_S = 20.0
 """Within which a server that is back hears of all nodes that live: twice a kubelet's period."""
+_SPECS_KEPT = 4096
+_NOBODY = "nobody-in-particular"
+"""The name of a worker of which only that is wanted which does not depend on its name."""
+
+
+class _Made(NamedTuple):
+    """What follows from a spec for all its pods."""
+
+    placement: Placement
+    spec_hash: str
 
 
 class _Common(TypedDict):
@@ -83,7 +92,7 @@ class KubernetesCluster:
         self._happened = asyncio.Event()
         self._when_gone: Callable[[str], None] = lambda _: None
         self._before_pods: Callable[[str], Awaitable[None]] = _at_once
-        self._placements: dict[int, tuple[PipelineSpec, Placement]] = {}
+        self._known: dict[int, tuple[PipelineSpec, _Made]] = {}
         common = _Common(clock=clock, tick=self._tick, woken=lambda: self._tell(Changed()))
         self._informers = (
             Informer("nodes", self._nodes, api.list_nodes, api.watch_nodes, **common),
@@ -119,13 +128,20 @@ class KubernetesCluster:
 
     def placement(self, pipeline: PipelineSpec) -> Placement:
         """Return where a pipeline's pods may be put, `pod_spec` and `pod_patch` included."""
-        kept = self._placements.get(id(pipeline))
+        return self._made(pipeline).placement
+
+    def makes(self, pipeline: PipelineSpec) -> str:
+        """Return the spec hash of a pod that would be made now; empty if none would."""
+        return self._made(pipeline).spec_hash
+
+    def _made(self, pipeline: PipelineSpec) -> "_Made":
+        kept = self._known.get(id(pipeline))
         if kept is not None and kept[0] is pipeline:
             return kept[1]
-        if len(self._placements) >= _PLACEMENTS_KEPT:
-            self._placements.clear()
-        found = _placement(pipeline, self._settings)
-        self._placements[id(pipeline)] = pipeline, found
+        if len(self._known) >= _SPECS_KEPT:
+            self._known.clear()
+        found = _made_by(pipeline, self._settings)
+        self._known[id(pipeline)] = pipeline, found
         return found
 
     def pipelines(self) -> set[str]:
@@ -303,13 +319,19 @@ async def _at_once(_: str) -> None:
     return
 
 
-def _placement(pipeline: PipelineSpec, settings: PodSettings) -> Placement:
-    owner = pods.Owner(name="owner", uid="0")
-    worker = WorkerSpec(name="worker", pipeline=pipeline.name, ward="", code_hash="", spec=pipeline)
+def _made_by(pipeline: PipelineSpec, settings: PodSettings) -> "_Made":
+    worker = WorkerSpec(
+        name=_NOBODY,
+        pipeline=pipeline.name,
+        ward="",
+        code_hash=code_hash(pipeline.transform),
+        spec=pipeline,
+    )
     try:
-        return reading.placement(pods.worker_pod(worker, settings, owner)["spec"])
+        pod = pods.worker_pod(worker, settings, pods.Owner(name="owner", uid="0"))
     except WorkerRefusedError:
-        return ANYWHERE  # none of it will be placed, and the refusal says why
+        return _Made(ANYWHERE, "")  # none of it will be made, and the refusal says why
+    return _Made(reading.placement(pod["spec"]), pod["metadata"]["annotations"][pods.SPEC_HASH])
 
 
 def _ours(found: Object) -> bool:

@@ -46,6 +46,7 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
     worker: str
     pipeline: str
     code_hash: str
+    spec_hash: str = ""
     node: str = ""
     created_ns: int = 0
     running: bool = False
@@ -119,6 +120,7 @@ def pod(found: Object) -> PodView:
         worker=says.get(pods.WORKER, meta["name"]),
         pipeline=says.get(pods.PIPELINE, labels.get(pods.PIPELINE, "")),
         code_hash=labels.get(pods.CODE_HASH, ""),
+        spec_hash=says.get(pods.SPEC_HASH, ""),
         node=(found.get("spec") or {}).get("nodeName") or "",
         created_ns=_ns(meta.get("creationTimestamp")),
         running=phase == "Running",
@@ -163,6 +165,7 @@ def worker(view: PodView, lost: str) -> Worker:
         lost_by=view.ended_by if view.ended else Cause.NODE_LOST,
         oom_ns=view.oom_ns,
         must_go=view.back_off,
+        made_by=view.spec_hash,
         problem=view.problem,
     )
 
