@@ -222,6 +222,8 @@ async def test_a_pod_that_cannot_be_placed_says_so(cluster: KubernetesCluster) -
     await cluster.create(scaling.worker(scheduling_spec={"node_selector": {"no": "such"}}))
     view = await scaling.until(cluster, lambda v: v.workers[0].problem)
     assert view.workers[0].problem.startswith("Unschedulable: ")
+    await cluster.delete("edges-12345678-0")
+    assert (await cluster.look()).workers == ()
 
 
 async def test_nothing_is_asked_for_while_nothing_happens(

@@ -243,7 +243,8 @@ class KubernetesCluster:
                 raise ClusterUnavailableError(_API, str(error)) from error
             self._pods.drop(pod.uid)
             return
-        if not why and answer.get("kind") == "Pod" and answer["metadata"].get("deletionTimestamp"):
+        # one that was placed nowhere is gone at once, and still says that it is being deleted
+        if not why and answer.get("kind") == "Pod" and _is_going(answer):
             self._pods.put(answer, assumed_at=self._tick())
         else:
             self._pods.drop(pod.uid)
@@ -332,6 +333,11 @@ def _made_by(pipeline: PipelineSpec, settings: PodSettings) -> "_Made":
     except WorkerRefusedError:
         return _Made(ANYWHERE, "")  # none of it will be made, and the refusal says why
     return _Made(reading.placement(pod["spec"]), pod["metadata"]["annotations"][pods.SPEC_HASH])
+
+
+def _is_going(pod: Object) -> bool:
+    meta = pod["metadata"]
+    return bool(meta.get("deletionTimestamp") and meta.get("deletionGracePeriodSeconds"))
 
 
 def _ours(found: Object) -> bool:
