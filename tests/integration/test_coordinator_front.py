@@ -2,22 +2,16 @@
 
 import asyncio
 import os
-import secrets
-import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 import msgspec
 import pytest
 import yaml
-from tests.support.front import Front, a_spec, jobs_are, until
-from tests.support.wards import DATA_KEY, ward
+from tests.support.front import Front, a_spec, until
+from tests.support.wards import ward
 
-from trunkline.bus import jetstream
 from trunkline.contracts import api, messages, records, subjects
 from trunkline.contracts.states import JobState, PipelineState
-from trunkline.coordinator import service
-from trunkline.storage import manifests
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -172,150 +166,12 @@ async def test_hostile_requests_are_refused_each_with_a_reason(front: Front) -> 
         assert (await front.get("status", api.Status)).ready
 
 
-async def test_jobs_that_memory_has_lost_are_listed_shown_and_not_made_again(front: Front) -> None:
-    """The first job is the only one that has read the input's head, and the version's own."""
-    async with front.coordinator():
-        await front.get("repo.create", records.Repo, {"name": "in"})
-        await front.commit("in")
-        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
-        (first,) = await until(front.jobs, lambda jobs: jobs and jobs[0].compacted)
-    elsewhere = (records.JobInput(name="in", repo="in", branch="master", commit="e" * 32),)
-    async with front.server.connect("coordinator") as ctl:
-        for number in range(2, 250):
-            job = msgspec.structs.replace(
-                first, id=f"{number:032x}", order=number, created_ns=first.created_ns + number
-            )
-            job = msgspec.structs.replace(job, inputs=elsewhere)
-            await service.tables_of(ctl).jobs.create(f"words.{job.id}", job)
-    async with front.coordinator(resync_s=0.05):
-        page = await front.ask("job.list", {"key": "words", "limit": 500})
-        listed = msgspec.json.decode(page.result, type=list[records.Job])
-        assert page.more
-        while page.more:
-            page = await front.ask("job.list", {"key": "words", "limit": 500, "after": page.next})
-            listed += msgspec.json.decode(page.result, type=list[records.Job])
-        assert [job.order for job in listed] == list(range(249, 0, -1))
-        assert (
-            await front.get("job.get", records.Job, {"pipeline": "words", "id": first.id})
-        ) == first
-        datums = await front.ask("datum.list", {"pipeline": "words", "job": first.id})
-        assert (datums.ok, bytes(datums.result)) == (True, b"[]")
-        events = await front.events("words")
-        assert len([each for each in events if each.kind == "job-created"]) == 1
-
-
 async def test_many_requests_at_once_are_all_answered(front: Front) -> None:
     async with front.coordinator(requests=4):
         await front.pipelines()
         async with asyncio.TaskGroup() as tasks:
             asked = [tasks.create_task(front.ask("status")) for _ in range(300)]
         assert all(each.result().ok for each in asked)
-
-
-async def test_a_commit_moves_its_branch_once_and_a_late_one_is_a_conflict(front: Front) -> None:
-    async with front.coordinator():
-        await front.get("repo.create", records.Repo, {"name": "in"})
-        first = await front.commit("in", "/a", "/b")
-        written = await front.manifest("/c")
-        body = {
-            "repo": "in",
-            "branch": "master",
-            "id": secrets.token_hex(16),
-            "parent": "",
-            "manifest": written.manifest,
-            "files": 1,
-            "size": 0,
-        }
-        assert (await front.ask("commit.finish", body)).code == "conflict"
-        second = await front.get("commit.finish", records.Commit, {**body, "parent": first})
-        again = await front.get("commit.finish", records.Commit, {**body, "parent": first})
-        assert again == second
-        assert (await front.ask("commit.finish", {**body, "parent": second.id})).code == "exists"
-        third = await front.commit("in", "/d", parent=second.id)
-        repeated = await front.get("commit.finish", records.Commit, {**body, "parent": first})
-        assert repeated == second, "an answer that was lost is given again, also later"
-        listed = await front.get("commit.list", list[records.Commit], {"key": "in"})
-        assert [each.id for each in listed] == [third, second.id, first]
-        page = await front.ask("commit.list", {"key": "in", "limit": 2})
-        assert page.more
-        rest = await front.get(
-            "commit.list", list[records.Commit], {"key": "in", "after": page.next}
-        )
-        assert [each.id for each in rest] == [first]
-
-
-async def test_a_commit_is_refused_unless_its_manifest_is_what_it_says(front: Front) -> None:
-    async with front.coordinator():
-        await front.get("repo.create", records.Repo, {"name": "in"})
-        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
-        written = await front.manifest("/c")
-        evil = await manifests.write(
-            front.store, [messages.File(path="/../etc", size=0, sha256="e" * 64)]
-        )
-        no_manifest = await front.store.put(b"nothing of the kind")
-        good = {
-            "repo": "in",
-            "branch": "master",
-            "id": secrets.token_hex(16),
-            "parent": "",
-            "manifest": written.manifest,
-            "files": 1,
-            "size": 0,
-        }
-        for change, code in (
-            ({"files": 2}, "invalid"),
-            ({"size": 7}, "invalid"),
-            ({"manifest": evil.manifest}, "invalid"),
-            ({"manifest": no_manifest}, "invalid"),
-            ({"manifest": "../../../etc/passwd"}, "invalid"),
-            ({"manifest": written.manifest[:-4] + "0000"}, "invalid"),
-            ({"id": "short"}, "invalid"),
-            ({"repo": "nowhere"}, "not-found"),
-            ({"branch": "nowhere"}, "not-found"),
-            ({"repo": "words"}, "invalid"),
-        ):
-            reply = await front.ask("commit.finish", {**good, **change})
-            assert (change, reply.ok, reply.code) == (change, False, code), reply
-        assert await front.get("commit.list", list[records.Commit], {"key": "in"}) == []
-        await front.get("commit.finish", records.Commit, good)
-
-
-async def test_a_commit_sets_off_the_chain_and_a_new_version_a_set_of_its_own(front: Front) -> None:
-    async with front.coordinator():
-        await front.get("repo.create", records.Repo, {"name": "in"})
-        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
-        await front.get("pipeline.apply", records.Pipeline, a_spec("totals", "words"))
-        commit = await front.commit("in", "/a")
-        jobs = await jobs_are(front, ("words", commit), ("totals", commit))
-        totals = next(each for each in jobs if each.pipeline == "totals")
-        assert totals.state is JobState.WAITING
-        assert totals.inputs[0].upstream
-        changed = a_spec("words", "in", datum_tries=9)
-        own = (await front.get("pipeline.apply", records.Pipeline, changed)).set_id
-        await jobs_are(
-            front, ("words", commit), ("totals", commit), ("words", own), ("totals", own)
-        )
-        await front.get("job.stop", records.Job, {"pipeline": "words", "id": commit})
-        ended = await until(
-            lambda: front.get("job.get", records.Job, {"pipeline": "totals", "id": commit}),
-            lambda job: job.state.ended,
-        )
-        assert ended.state is JobState.UNRUNNABLE
-        assert f"words@{commit} is KILLED" in ended.reason
-
-
-async def test_an_empty_commit_runs_through_the_whole_chain(front: Front) -> None:
-    async with front.coordinator():
-        await front.get("repo.create", records.Repo, {"name": "in"})
-        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
-        await front.get("pipeline.apply", records.Pipeline, a_spec("totals", "words"))
-        commit = await front.commit("in")
-        jobs = await until(
-            front.jobs, lambda jobs: len(jobs) == 2 and all(each.state.ended for each in jobs)
-        )
-        assert {each.state for each in jobs} == {JobState.SUCCESS}
-        made = await front.get("commit.get", records.Commit, {"repo": "totals"})
-        assert (made.id, made.files) == (commit, 0)
 
 
 async def test_a_cycle_is_refused_by_its_name(front: Front) -> None:
@@ -326,115 +182,6 @@ async def test_a_cycle_is_refused_by_its_name(front: Front) -> None:
         reply = await front.ask("pipeline.apply", a_spec("a", "b"))
         assert reply.code == "invalid"
         assert "a -> b -> a" in reply.problems[0][1]
-
-
-async def test_what_is_in_use_is_not_deleted_and_what_is_deleted_is_gone(front: Front) -> None:
-    async with front.coordinator():
-        await front.get("repo.create", records.Repo, {"name": "in"})
-        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
-        await front.get("pipeline.apply", records.Pipeline, a_spec("totals", "words"))
-        for verb, name in (
-            ("pipeline.delete", "words"),
-            ("repo.delete", "in"),
-            ("repo.delete", "words"),
-        ):
-            reply = await front.ask(verb, {"name": name})
-            assert (reply.ok, reply.code) == (False, "invalid"), reply
-        commit = await front.commit("in", "/a")
-        for name in ("totals", "words"):
-            await front.get("pipeline.delete", records.Pipeline, {"name": name})
-            await until(front.pipelines, lambda all_, name=name: name not in all_)  # type: ignore[misc]
-        assert await front.jobs() == []
-        repos = await front.get("repo.list", list[api.RepoView])
-        assert [each.repo.name for each in repos] == ["in"], "nothing was committed to the others"
-        async with front.server.connect("coordinator-data") as data:
-            for name in ("totals", "words"):
-                with pytest.raises(jetstream.JetStreamError, match="not found"):
-                    await data.js_api(f"STREAM.INFO.{subjects.datums_stream(name)}")
-        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
-        jobs = await until(front.jobs, bool)
-        assert jobs[0].inputs[0].commit == commit
-        assert jobs[0].id != commit
-
-
-async def test_a_cron_input_ticks_by_itself_and_when_it_is_told_to(front: Front) -> None:
-    cron = {"cron": {"name": "tick", "spec": "@every 1s"}}
-    async with front.coordinator():
-        await front.get("repo.create", records.Repo, {"name": "in"})
-        both = {"cross": [{"pfs": {"repo": "in", "glob": "/*"}}, cron]}
-        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in", input=both))
-        head = {"repo": "words_tick", "branch": "master"}
-
-        async def ticks() -> dict[str, int]:
-            return (await front.get("branch.get", records.Branch, head)).ticks
-
-        (first,) = (await ticks()).values()
-        await until(ticks, lambda found: found["words.tick"] >= first + 2)
-        assert await front.jobs() == [], "there is nothing in the other input yet"
-        await front.commit("in", "/a")
-        (job,) = await until(front.jobs, bool)
-        assert [each.repo for each in job.inputs] == ["in", "words_tick"]
-        told = await front.get("pipeline.tick", api.Ticked, {"name": "words"})
-        jobs = await until(
-            front.jobs, lambda found: any(each.id == told.commits[0].id for each in found)
-        )
-        assert len({each.id for each in jobs}) == len(jobs)
-        taken = a_spec("other", "in", input={"cron": {**cron["cron"], "repo": "words"}})
-        reply = await front.ask("pipeline.apply", taken)
-        assert "is a pipeline's output" in reply.problems[0][1]
-        assert (await front.ask("repo.delete", {"name": "words_tick"})).code == "invalid"
-        assert (await front.ask("pipeline.tick", {"name": "in"})).code == "not-found"
-    async with front.coordinator():
-        found = await ticks()
-        await until(ticks, lambda now: now["words.tick"] > found["words.tick"])
-        await front.get("pipeline.delete", records.Pipeline, {"name": "words"})
-        await until(front.pipelines, lambda all_: not all_)
-        repos = await front.get("repo.list", list[api.RepoView])
-        assert [each.repo.name for each in repos] == ["in"]
-
-
-async def test_a_coordinator_that_comes_back_goes_on_where_it_was(front: Front) -> None:
-    async with front.coordinator():
-        await front.get("repo.create", records.Repo, {"name": "in"})
-        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
-        commit = await front.commit("in", "/a", "/b")
-    async with front.coordinator(resync_s=600):  # its first round has to do
-        await jobs_are(front, ("words", commit))
-        await front.server.restart()
-        assert (await front.get("repo.create", records.Repo, {"name": "more"})).name == "more"
-
-
-async def test_what_a_killed_coordinator_left_half_done_is_made_at_the_next_start(
-    front: Front,
-) -> None:
-    """A spec and a commit whose first write was the last before the end."""
-    async with front.coordinator():
-        await front.get("repo.create", records.Repo, {"name": "in"})
-        await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
-        commit = await front.commit("in", "/a")
-    async with front.server.connect("coordinator") as ctl:
-        tables = service.tables_of(ctl)
-        words = await tables.pipelines.get("words")
-        assert words is not None
-        assert words.value is not None
-        assert words.value.spec is not None
-        spec = msgspec.structs.replace(words.value.spec, name="late")
-        late = msgspec.structs.replace(words.value, name="late", spec=spec, set_id="5" * 32)
-        await tables.pipelines.create("late", late)
-        branch = await tables.branches.get("in.master")
-        assert branch is not None
-        assert branch.value is not None
-        old = await tables.commits.get(f"in.{commit}")
-        assert old is not None
-        assert old.value is not None
-        new = msgspec.structs.replace(old.value, id="7" * 32, parent=commit)
-        await tables.commits.create(f"in.{new.id}", new)
-        moved = msgspec.structs.replace(branch.value, head=new.id)
-        await tables.branches.update("in.master", moved, branch.revision)
-    async with front.coordinator():
-        repo = await front.get("repo.get", api.RepoView, {"name": "late"})
-        assert repo.repo.pipeline
-        await jobs_are(front, ("words", commit), ("words", new.id), ("late", "5" * 32))
 
 
 async def test_nodes_are_set_in_local_mode_only(front: Front) -> None:
@@ -482,55 +229,6 @@ async def test_datums_show_as_waiting_and_as_running_while_a_worker_claims_them(
         assert [each.index for each in views] == list(range(100, 150))
         assert not reply.more
         assert {each.state for each in views} == {"WAITING"}
-
-
-@asynccontextmanager
-async def process(front: Front) -> AsyncIterator[asyncio.subprocess.Process]:
-    environ = {
-        **os.environ,
-        "TRUNKLINE_CTL_URL": front.server.url("coordinator"),
-        "TRUNKLINE_DATA_URL": front.server.url("coordinator-data"),
-        "TRUNKLINE_DATA_KEY": DATA_KEY,
-        "TRUNKLINE_STORE": front.store_url,
-    }
-    command = (sys.executable, "-m", "trunkline.coordinator")
-    started = await asyncio.create_subprocess_exec(*command, env=environ)
-    try:
-        yield started
-    finally:
-        if started.returncode is None:
-            started.kill()
-        await started.wait()
-
-
-async def test_a_process_killed_at_any_instant_of_a_storm_of_specs_loses_and_doubles_none(
-    front: Front,
-) -> None:
-    async with process(front) as running:
-        await front.get("repo.create", records.Repo, {"name": "in"})
-        await front.commit("in")
-        for number in range(15):
-            spec = a_spec(f"p{number:02}", f"p{number - 1:02}" if number else "in")
-            await front.user.publish("trunkline.pipelines.apply", msgspec.json.encode(spec))
-        await until(front.pipelines, lambda all_: len(all_) >= 3)
-        running.kill()
-    async with process(front) as running:
-        await until(front.pipelines, lambda all_: len(all_) >= 8)
-        running.kill()
-    async with process(front) as running:
-        found = await until(front.pipelines, lambda all_: len(all_) == 15)
-        assert {each.version for each in found.values()} == {1}
-        assert {each.state for each in found.values()} == {PipelineState.RUNNING}
-        jobs = await until(
-            front.jobs,
-            lambda jobs: (
-                {each.pipeline for each in jobs} == set(found)
-                and all(each.state.ended for each in jobs)
-            ),
-        )
-        assert {each.state for each in jobs} == {JobState.SUCCESS}
-        running.terminate()
-        assert await running.wait() == 0
 
 
 async def test_a_published_message_may_hold_several_specs_and_each_has_its_own_fate(

@@ -293,6 +293,18 @@ async def process(
             loop.cancel()
 
 
+async def finished(site: Site, *jobs: records.Job, within_s: float = 25) -> list[records.Job]:
+    """Run jobs to their end in one coordinator."""
+    async with (
+        process(site) as running,
+        asyncio.timeout(within_s),
+        asyncio.TaskGroup() as tasks,
+    ):
+        for job in jobs:
+            tasks.create_task(running.runner.run(job.pipeline, job.id), name=job.id)
+    return [await site.record(job) for job in jobs]
+
+
 @asynccontextmanager
 async def site(server: TestServer, folder: Path, *pipelines: str) -> AsyncIterator[Site]:
     await server.declare(*pipelines)
