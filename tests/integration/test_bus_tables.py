@@ -137,3 +137,41 @@ async def test_keys_that_are_no_tokens_are_refused(ctl: NatsConnection) -> None:
 
 def _keys(entries: Sequence[Entry[records.Repo]]) -> list[str]:
     return [entry.key for entry in entries]
+
+
+async def test_a_record_that_nobody_can_read_stops_no_reader_and_is_told_until_it_is_put_right(
+    ctl: NatsConnection,
+) -> None:
+    """1. Somebody writes what is no record. 2. Those beside it are read, now and later; what was
+    known of one that went bad stands. 3. It can be created, and is told no more.
+    """
+    table = repos(ctl)
+    await table.create("a", repo("a"))
+    await ctl.publish("$KV.trunkline_repos.bad", b"\0no record")
+    async with asyncio.timeout(10), table.watch() as batches:
+        assert [each.key for each in await anext(batches)] == ["a"]
+        assert await table.get("bad") is None
+        assert [each.key for each in await table.all()] == ["a"]
+        assert table.problems == [
+            "the record $KV.trunkline_repos.bad cannot be read: put it right, or delete it"
+        ]
+        await ctl.publish("$KV.trunkline_repos.a", b"bad, too")
+        await table.create("bad", repo("bad"))
+        seen = [each.key async for batch in first(batches, 2) for each in batch]
+        assert seen == ["bad"]
+        assert len(table.problems) == 1
+        await table.create("a", repo("a"))
+        assert [each.key for each in await anext(batches)] == ["a"]
+        assert table.problems == []
+
+
+async def first(
+    batches: AsyncIterator[Sequence[Entry[records.Repo]]], count: int
+) -> AsyncIterator[Sequence[Entry[records.Repo]]]:
+    """Yield batches with entries until there were so many messages, readable or not."""
+    while count > 0:
+        batch = await anext(batches)
+        count -= max(1, len(batch))
+        yield batch
+        if any(each.key == "bad" for each in batch):
+            return

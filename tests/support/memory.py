@@ -128,6 +128,8 @@ class MemoryBus:
 class MemoryTable(Generic[R]):
     """A bucket whose watchers wake on each change."""
 
+    problems: list[str] = []  # noqa: RUF012 - it holds no bytes, so all can be read
+
     def __init__(self) -> None:
         self.entries: dict[str, Entry[R]] = {}
         self._revisions = itertools.count(1)

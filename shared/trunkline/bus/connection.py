@@ -191,6 +191,8 @@ class NatsConnection:
             )
             try:
                 await handler(message)
+            except errors.MalformedMessageError as error:
+                log.warning("message is not readable", extra={"reason": str(error)})
             except Exception:  # the outermost loop of whatever the message asks for
                 log.exception("handler failed", extra={"subject": errors.shown(subject)})
 

@@ -291,7 +291,15 @@ class Entry(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
 
 
 class Table(Protocol[R]):
-    """A key-value bucket of one kind of record, with compare-and-set."""
+    """A key-value bucket of one kind of record, with compare-and-set.
+
+    A record that cannot be read is as if it was not there, but is told.
+    """
+
+    @property
+    def problems(self) -> list[str]:
+        """Return which records cannot be read, of those that were looked at, in a sentence each."""
+        ...
 
     async def get(self, key: str) -> Entry[R] | None:
         """Return the record, or None; raise UnavailableError if the server does not answer."""

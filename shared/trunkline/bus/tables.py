@@ -5,9 +5,14 @@ message with `KV-Operation: DEL`; so `nats kv` shows the same. Every write is a 
 the subject's expected last sequence, checked by the server, and carries a Msg-Id of its own: one
 whose answer was lost is repeated, and a refusal of the repeat is checked against what is stored
 (see `publishing`), so that a writer never meets itself as the one who was faster.
+
+A record that cannot be read (somebody has written it by other tools) is as if it was not there: its
+reader goes on, and whoever creates it puts it right. But something may hang on what it was, so it is
+told (`problems`) until it is gone or replaced.
 """
 
 import contextlib
+import logging
 import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Generic
@@ -19,10 +24,14 @@ from trunkline.bus.ports import Entry, R, Stored
 from trunkline.bus.publishing import Window
 from trunkline.contracts import errors, messages, subjects
 
+log = logging.getLogger(__name__)
+
 _KEY = re.compile(r"[A-Za-z0-9_=/-]+(\.[A-Za-z0-9_=/-]+)*")
 _DELETION = {header_block.KV_OPERATION: "DEL", header_block.TTL: "168h"}
 """What marks a deletion, for as long as a watcher may be away: else a bucket whose keys come and go
 would be full of marks one day."""
+_SHOWN = 10
+"""Unreadable records that are told at a time."""
 WRITE_S = 10.0
 """Seconds after which a write without an answer is given up."""
 
@@ -43,6 +52,15 @@ class KvTable(Generic[R]):
         self._stream = subjects.bucket_stream(bucket)
         self._root = f"$KV.{bucket}."
         self._kind = record.__name__.lower()
+        self._unreadable: set[str] = set()
+
+    @property
+    def problems(self) -> list[str]:
+        """Return which records cannot be read, of those that were looked at, in a sentence each."""
+        return [
+            f"the record {errors.shown(self._root + key)} cannot be read: put it right, or delete it"
+            for key in sorted(self._unreadable)[:_SHOWN]
+        ]
 
     async def get(self, key: str) -> Entry[R] | None:
         """Return the record, or None."""
@@ -61,7 +79,7 @@ class KvTable(Generic[R]):
                 if error.code != errors.RefusedError.WRONG_LAST_SEQUENCE:
                     raise
             stored = await self._connection.last(self._stream, subject)
-            if stored is not None and not _is_deletion(stored):
+            if stored is not None and self._entry(stored).value is not None:
                 raise errors.AlreadyExistsError(self._kind, key)
             expected = stored.sequence if stored is not None else 0
 
@@ -108,6 +126,8 @@ class KvTable(Generic[R]):
         first = True
         async for batch in batches:
             entries = [self._entry(stored) for stored in batch]
+            # what was known of a record before it became unreadable stands
+            entries = [each for each in entries if each.key not in self._unreadable]
             yield [entry for entry in entries if entry.value is not None] if first else entries
             first = False
 
@@ -141,9 +161,16 @@ class KvTable(Generic[R]):
 
     def _entry(self, stored: Stored) -> Entry[R]:
         key = stored.subject.removeprefix(self._root)
-        if _is_deletion(stored):
-            return Entry(key=key, value=None, revision=stored.sequence)
-        value = messages.decode(stored.subject, stored.data, self._record)
+        value: R | None = None
+        try:
+            if not _is_deletion(stored):
+                value = messages.decode(stored.subject, stored.data, self._record)
+        except errors.MalformedMessageError as error:
+            if key not in self._unreadable:
+                log.error("record is not readable", extra={"reason": str(error)})  # noqa: TRY400
+            self._unreadable.add(key)
+        else:
+            self._unreadable.discard(key)
         return Entry(key=key, value=value, revision=stored.sequence)
 
 

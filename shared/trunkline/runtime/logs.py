@@ -1,15 +1,19 @@
 """Logs: one JSON line per event when piped, readable lines on a terminal.
 
 A message is a constant phrase; what varies goes into `extra`. The same key means the same thing
-everywhere: `pipeline job datum index worker attempt`.
+everywhere: `pipeline job datum index worker attempt`. How many records of a phrase are written is
+bounded (`pacing`).
 """
 
 import logging
 import sys
+import time
 from datetime import UTC, datetime
 from typing import TextIO
 
 import msgspec
+
+from trunkline.runtime import pacing
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -56,6 +60,7 @@ def configure(service: str, *, level: int = logging.INFO, stream: TextIO = sys.s
     """Send all logs of this process to the stream, as JSON lines unless it is a terminal."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Readable(service) if stream.isatty() else JsonLines(service))
+    handler.addFilter(pacing.Paced(handler, time.monotonic))
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 

@@ -139,6 +139,7 @@ class Collector:
         with Marking(self._store, self._spool) as marking:
             await self._add_roots(marking, spare)
             await marking.walk()
+            marking.damaged += self._catalog.tables.problems
             if marking.damaged:
                 self._note(damaged=tuple(marking.damaged[:_DAMAGE_SHOWN]))
                 if not report.despite_damage:
@@ -242,8 +243,8 @@ class DamagedError(errors.TrunklineError):
 
     def __init__(self, count: int) -> None:
         super().__init__(
-            f"{count} objects that others hang on cannot be read, so nothing was removed: put them"
-            " back from a copy, or collect `--despite-damage`"
+            f"{count} objects or records that others hang on cannot be read, so nothing was removed:"
+            " put them back from a copy, or collect `--despite-damage`"
         )
         self.count = count
 

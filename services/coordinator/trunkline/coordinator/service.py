@@ -266,7 +266,7 @@ class Coordinator:
     def problems(self) -> list[str]:
         """Return what keeps the coordinator from its work, in sentences for people."""
         found = [*self._ctl.problems, *self._data.problems, *self._store.health.problems]
-        found += self._declaring.problems
+        found += [*self._declaring.problems, *self._catalog.tables.problems]
         if self._failure:
             found.append(f"the coordinator's last round failed: {self._failure}")
         if not self._synced.is_set():

@@ -1,6 +1,6 @@
 """The buckets that the coordinator keeps its state in, typed, and the keys in them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from trunkline.bus.ports import Table
 from trunkline.contracts import names, records
@@ -18,6 +18,11 @@ class Tables:
     done: Table[records.DoneIndex]
     nodes: Table[records.Nodes]
     scaling: Table[records.Scaling]
+
+    @property
+    def problems(self) -> list[str]:
+        """Return which records cannot be read, of those that were looked at."""
+        return [text for each in fields(self) for text in getattr(self, each.name).problems]
 
 
 NODES_KEY = "local"
