@@ -112,7 +112,7 @@ async def test_a_killed_supervisor_takes_its_services_along_and_the_next_one_goe
 async def test_what_does_not_come_up_says_why(home: Home) -> None:
     settings = {"TRUNKLINE_ACK_WAIT_S": "soon"}
     with pytest.raises(stacks.StartError) as failed:
-        async with stacks.running(home, port=0, settings=settings, ready_s=4):
+        async with stacks.running(home, port=0, settings=settings, ready_s=7):
             pass
     assert "TRUNKLINE_ACK_WAIT_S" in str(failed.value)
     await until_no_process_is_left(home)
