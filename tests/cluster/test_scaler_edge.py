@@ -53,6 +53,14 @@ async def listed(cluster: KubernetesCluster) -> None:
             await asyncio.sleep(0.01)
 
 
+async def until_met(rule: faults.Rule, proxy: FaultProxy) -> None:
+    """Cut watches until a request has met the rule: one that is only being opened is not cut yet."""
+    async with asyncio.timeout(20):
+        while not rule.met.is_set():
+            proxy.cut_watches()
+            await asyncio.sleep(0.02)
+
+
 async def test_a_worker_that_was_created_counts_though_the_watch_is_late(
     cluster: KubernetesCluster, proxy: FaultProxy, connection: client.ApiClient, namespace: str
 ) -> None:
@@ -90,8 +98,7 @@ async def test_what_is_missed_in_a_cut_watch_or_an_expired_one_is_listed(
         proxy.add(faults.refuse(500, PODS))
         proxy.cut_watches()
         await cluster.create(scaling.worker(number))
-        async with asyncio.timeout(20):
-            await rule.met.wait()
+        await until_met(rule, proxy)
     core: Any = client.CoreV1Api(connection)
     await core.delete_namespaced_pod("edges-12345678-0", namespace)
     await listed(cluster)
@@ -104,10 +111,7 @@ async def test_a_list_that_was_begun_before_a_creation_does_not_hide_it(
 ) -> None:
     slow = proxy.add(faults.hold(PODS))
     assert slow.held is not None
-    async with asyncio.timeout(20):
-        while not slow.met.is_set():  # a watch that is only being opened is not cut yet
-            proxy.cut_watches()
-            await asyncio.sleep(0.02)
+    await until_met(slow, proxy)
     await cluster.create(scaling.worker())
     slow.held.set()
     await listed(cluster)
