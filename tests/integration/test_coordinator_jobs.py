@@ -58,6 +58,17 @@ async def test_a_job_needs_no_scratch_file_to_know_its_outcomes(site: Site) -> N
     assert (await runs.open_run(site.store, job.outcomes)).count == 150
 
 
+async def test_jobs_that_do_not_fit_into_an_assignment_together_have_their_turns(
+    site: Site,
+) -> None:
+    """Each job's ticket holds its whole command. Three of them are more than a message may have."""
+    commit = await site.commit("in", lines(3))
+    jobs = [await site.job(P, commit, order=order, stdin=("x" * 400_000,)) for order in (1, 2, 3)]
+    async with support.worker(site, P):
+        ended = await finished(site, *jobs)
+    assert [each.state for each in ended] == [JobState.SUCCESS] * 3
+
+
 async def test_a_job_without_datums_succeeds_with_an_empty_commit(site: Site) -> None:
     (job,) = await finished(site, await site.job(P, await site.commit("in", {})))
     assert (job.state, job.total, job.counts) == (JobState.SUCCESS, 0, records.Counts())

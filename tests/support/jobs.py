@@ -139,10 +139,11 @@ class Site:
         order: int = 1,
         glob: str = "/*",
         begin: bool = True,
+        stdin: tuple[str, ...] = (),
         **fields: Any,
     ) -> records.Job:
         """Make a job on a commit of the repo `in`, with these fields of its spec, and let it begin."""
-        transform = spec.Transform(cmd=("true",))
+        transform = spec.Transform(cmd=("true",), stdin=stdin)
         pinned = spec.PipelineSpec(
             name=pipeline,
             transform=transform,
