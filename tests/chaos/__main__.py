@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="the first of them")
     parser.add_argument("--datums", type=int, default=story.DATUMS)
     parser.add_argument("--servers", type=int, choices=(1, 3), default=1, help="of NATS")
+    parser.add_argument("--standbys", action="store_true", help="of coordinator and scaler")
     parser.add_argument("--what", choices=sorted(schedule.HABITS), default="kills")
     parser.add_argument("--undisturbed", type=float, help="seconds; measured first where not given")
     parser.add_argument("--json", type=Path, help="where all of it is written, too")
@@ -35,7 +36,9 @@ def main() -> int:
     asked = parser.parse_args()
     usual_s = asked.undisturbed
     if usual_s is None:
-        calm = story.run(0, None, datums=asked.datums, servers=asked.servers)
+        calm = story.run(
+            0, None, datums=asked.datums, servers=asked.servers, standbys=asked.standbys
+        )
         usual_s = asyncio.run(calm).wall_s
     how = "undisturbed" if asked.undisturbed is None else "undisturbed, as it is taken for"
     print(f"{asked.datums} datums, {story.WORKERS} workers; {how}: {usual_s:.1f} s")
@@ -50,6 +53,7 @@ def main() -> int:
                     asked.what,
                     datums=asked.datums,
                     servers=asked.servers,
+                    standbys=asked.standbys,
                     tell=print if asked.verbose else lambda _: None,
                 )
             )
@@ -60,7 +64,8 @@ def main() -> int:
         ran.append(each)
         failed += not each.holds
         print(line(each, usual_s), flush=True)
-        print(*(f"      {reason}" for reason in each.reasons), sep="\n", end="")
+        for reason in each.reasons:
+            print("     ", reason)
         if others := {k: n for k, n in each.faults.items() if not k.startswith("kill ")}:
             print("      beside it:", ", ".join(f"{n} {what}" for what, n in others.items()))
         for finding in (*each.report.broken, *each.report.unknown):

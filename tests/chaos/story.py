@@ -74,6 +74,7 @@ async def run(
     *,
     datums: int = DATUMS,
     servers: int = 1,
+    standbys: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Ran:
     """Run a job of so many datums while things break, and look it over once it has ended.
@@ -83,6 +84,7 @@ async def run(
         what: Of `schedule.HABITS`; None for nothing.
         datums: How many.
         servers: Of NATS.
+        standbys: Whether another coordinator and another scaler stand by.
         tell: Takes a line for each fault.
     """
     habits = schedule.HABITS[what] if what else ()
@@ -92,6 +94,7 @@ async def run(
         async with installation.running(
             nodes=WORKERS,
             servers=servers,
+            standbys=standbys,
             settings=control.environment() if front else {},
             front=front.standing if front else None,
         ) as here:
@@ -146,7 +149,7 @@ async def _reasons(here: installation.Installation, job: records.Job) -> tuple[s
     async for view in here.client.datums(job.pipeline, job.id, states=("FAILED", "QUARANTINED")):
         if view.outcome is not None:
             tried = [
-                f"{each.worker} {each.cause} after {(each.ended_ns - each.started_ns) / 1e9:.2f} s"
+                f"{each.worker} {each.cause} {each.started_ns / 1e9:.2f} to {each.ended_ns / 1e9:.2f}"
                 for each in view.outcome.history
             ]
             found.append(f"datum {view.index} {view.state}: {view.outcome.reason}; {tried}")

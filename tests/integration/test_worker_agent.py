@@ -255,11 +255,13 @@ async def test_a_datum_out_of_tries_gets_its_outcome_without_being_run(
 ) -> None:
     ticket = await lab.shell(f"touch {tmp_path}/ran", tries=2)
     task = await lab.datum(ticket, round=2)
-    lost = attempts.Attempt(
-        worker="w0", incarnation="a", started_ns=1, ended_ns=2, cause=Cause.WORKER_LOST
-    )
-    started = attempts.Attempt(worker="w9", incarnation="b", started_ns=3)
-    ledger = attempts.Ledger(attempts=(lost, started))
+    lost = [
+        attempts.Attempt(
+            worker=name, incarnation=name, started_ns=1, ended_ns=2, cause=Cause.WORKER_LOST
+        )
+        for name in ("w0", "w9")
+    ]
+    ledger = attempts.waited(attempts.Ledger(attempts=tuple(lost)))
     subject = subjects.attempts(ward(PIPELINE), ticket.job, 0)
     async with lab.server.connect("scaler-data") as reaper:
         await Window(reaper).put(subject, messages.encode(ledger))

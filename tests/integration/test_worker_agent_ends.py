@@ -269,6 +269,33 @@ async def test_a_datum_that_runs_over_a_server_s_restart_is_reported_by_whoever_
     assert await text_of(tmp_path / "runs") == "begun\n"
 
 
+async def test_a_result_that_comes_after_another_one_is_refused_once(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """1. w1 is stopped while its command runs; its lease ends. 2. w2 runs the datum and reports it.
+    3. w1 wakes up and reports, too: refused, and that is all.
+    """
+    wait = f"while ! [ -e {tmp_path}/go ]; do sleep 0.02; done"
+    ticket = await lab.shell(wait, ack_wait_s=1)
+    task = await lab.datum(ticket)
+    asleep = await lab.worker("w1", ticket, ack_wait_s=1, heartbeat_s=0.3)
+    await lab.executing("w1")
+    asleep.kill(signal.SIGSTOP)
+    await lab.worker("w2", ticket, ack_wait_s=1, heartbeat_s=0.3)
+    await lab.executing("w2")
+    (tmp_path / "go").touch()
+    first = await lab.outcome(task)
+    assert (first.state, first.worker) == (DatumState.PROCESSED, "w2")
+    asleep.kill(signal.SIGCONT)
+    await lab.claim("w1", lambda claim: not claim.held)
+    assert asleep.log.read_text().count("another worker's outcome was first") == 1
+    assert await lab.outcome(task) == first
+    await lab.until_settled(ticket)
+    assert (await lab.ledger(task)).attempts[0].worker == "w2", (
+        "w1 had it first, and free of record"
+    )
+
+
 async def test_a_worker_that_comes_back_withdraws_what_it_was_charged(
     lab: Lab, tmp_path: Path
 ) -> None:

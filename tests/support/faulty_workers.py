@@ -177,6 +177,7 @@ class Worker:
                 self._look_back(work)
             case At.RECORDED:
                 work.at = At.RUNNING
+                self.tell(lease.Started(work.key))
                 world.runs[index, generation] += 1
             case At.REPORTING:
                 world.report(index, generation, DatumState.PROCESSED)
@@ -211,7 +212,9 @@ class Worker:
             case attempts.PassOn(delay_s):
                 world.ledgers[index] = attempts.passed(ledger)
                 self._end(work, delay_s)
-            case attempts.Wait(delay_s):
+            case attempts.Wait(delay_s, noted):
+                if noted:
+                    world.ledgers[index] = attempts.waited(ledger)
                 self._end(work, delay_s)
             case attempts.GiveUp(state, _):
                 world.report(index, generation, state)

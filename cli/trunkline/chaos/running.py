@@ -121,9 +121,14 @@ def _disturbed(front: Front | None, fault: Fault) -> Iterator[str]:
             case _:
                 front.hold()
                 yield "NATS"
-    finally:
-        front.delay_s = 0.0
-        front.flow()
+    finally:  # each ends what it has begun: one may fall into another
+        match fault.kind:
+            case Kind.DELAY:
+                front.delay_s = 0.0
+            case Kind.SILENCE:
+                front.flow()
+            case _:
+                pass
 
 
 @contextlib.contextmanager

@@ -8,8 +8,8 @@ message on `subjects.attempts`, changed by compare-and-set only) holds one entry
    attempt of its own and waits for the PubAck before it starts the command.
 2. A worker whose attempt ends badly adds or closes its attempt with the cause, then naks.
 3. When a worker's connection is gone without good-bye, the reaper closes (or adds) the attempt of
-   each datum that the worker's claim says was *executing*, with cause `worker-lost` and the time;
-   then it naks. The unbegun ones are naked without a record.
+   each datum whose command the worker's claim says was running, with cause `worker-lost` and the time;
+   then it naks. The others are naked without a record.
 4. A worker that comes back (same incarnation) within CHARGE_AFTER_S withdraws those entries.
 5. A worker that gets back a datum whose last try failed on itself *passes it on*: it counts that in the
    ledger and naks with a short delay, so that another one may take it that waits for work. Whether there is
@@ -20,10 +20,12 @@ message on `subjects.attempts`, changed by compare-and-set only) holds one entry
 7. A datum that was executing at SUSPECT_AFTER ends of workers or containers is *suspected*: from then on it is run by a worker
    that has nothing else in hand, so nobody else is held up when it happens again.
 
-So at each step a crash leaves a ledger that charges at most one attempt too few: a started attempt
-without an end is taken as lost once its worker is known to be gone, and a datum that always kills
-its worker comes to its end after `tries` charged attempts. A charge for a lost worker is
-provisional for CHARGE_AFTER_S seconds; a verdict against the datum that rests on it waits that long. And
+So at each step a crash leaves a ledger that charges at most one attempt too few. A started attempt
+without an end charges nobody: its worker may live, and be held up with it by a server that was away for longer
+than a lease; whether it is gone is the reaper's word alone. If that never comes, FREE_BOUND is the end. A
+datum that always kills its worker comes to its end after `tries` charged attempts. A charge for a lost worker is
+provisional for CHARGE_AFTER_S seconds; a verdict against the datum that rests on it waits that long, and says so
+in the ledger: clocks of two machines may disagree, so that by them it would seem to be over at once. And
 where a lost container, once explained, would be the last try, EXPLAIN_S are given to that. If nobody explains it
 (no cluster that could say, a scaler that is away), it is charged to nobody, and FREE_BOUND is the end.
 Nothing here rests on JetStream's delivery count, which a server crash resets.
@@ -97,6 +99,8 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, tag="attempt-ledger.v1")
     generation: int = 1
     passed: int = 0
     """How often the datum was passed on since its last attempt."""
+    waited: int = 0
+    """After how many attempts a verdict against the datum was put off, for a worker to come back."""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -110,6 +114,8 @@ class Wait(msgspec.Struct, frozen=True):
     """A charge is still provisional, or one is still to come: nak with this delay and look again."""
 
     delay_s: float
+    noted: bool = False
+    """Whether the ledger is to say so first (`waited`): this wait is the one that must be."""
 
 
 class PassOn(msgspec.Struct, frozen=True):
@@ -131,10 +137,10 @@ Verdict = Run | Wait | PassOn | GiveUp
 def charged(ledger: Ledger) -> list[Attempt]:
     """Return the attempts that count against `datum_tries`.
 
-    An attempt without an end counts as a lost worker: whoever asks has the datum in hand, so its
-    former holder has lost it.
+    One without an end does not: whoever asks has the datum in hand, so its former holder has lost
+    the lease, but perhaps nothing else.
     """
-    return [each for each in ledger.attempts if each.cause is None or each.cause in CHARGED]
+    return [each for each in ledger.attempts if each.cause in CHARGED]
 
 
 def verdict(ledger: Ledger, tries: int, now_ns: int, incarnation: str = "") -> Verdict:
@@ -148,18 +154,7 @@ def verdict(ledger: Ledger, tries: int, now_ns: int, incarnation: str = "") -> V
     """
     counted = charged(ledger)
     if len(counted) >= tries:
-        provisional = [
-            CHARGE_AFTER_S - (now_ns - each.ended_ns) / 1e9
-            for each in counted
-            if each.cause is Cause.WORKER_LOST
-        ]
-        open_for = max(provisional, default=0.0)
-        if 0 < open_for <= CHARGE_AFTER_S:
-            return Wait(delay_s=open_for)
-        last = counted[-1]
-        lost = last.cause is None or last.cause is Cause.WORKER_LOST
-        state = DatumState.QUARANTINED if lost else DatumState.FAILED
-        return GiveUp(state=state, reason=_told(counted, tries))
+        return _against(ledger, counted, tries, now_ns)
     if len(ledger.attempts) - len(counted) >= FREE_BOUND:
         return GiveUp(state=DatumState.QUARANTINED, reason=_told_free(ledger))
     unexplained = _unexplained(ledger, now_ns)
@@ -168,6 +163,22 @@ def verdict(ledger: Ledger, tries: int, now_ns: int, incarnation: str = "") -> V
     if ledger.passed < PASSES_MAX and _failed_on(ledger, incarnation):
         return PassOn(delay_s=PASS_DELAY_S)
     return Run(alone=suspected(ledger))
+
+
+def _against(ledger: Ledger, counted: list[Attempt], tries: int, now_ns: int) -> Wait | GiveUp:
+    open_s = [
+        CHARGE_AFTER_S - (now_ns - each.ended_ns) / 1e9
+        for each in counted
+        if each.cause is Cause.WORKER_LOST
+    ]
+    still_s = max((each for each in open_s if 0 < each <= CHARGE_AFTER_S), default=0.0)
+    if open_s and ledger.waited < len(ledger.attempts):
+        return Wait(still_s or CHARGE_AFTER_S, noted=True)
+    if still_s:
+        return Wait(still_s)
+    lost = counted[-1].cause is Cause.WORKER_LOST
+    state = DatumState.QUARANTINED if lost else DatumState.FAILED
+    return GiveUp(state=state, reason=_told(counted, tries))
 
 
 def suspected(ledger: Ledger) -> bool:
@@ -193,6 +204,11 @@ def _failed_on(ledger: Ledger, incarnation: str) -> bool:
 def passed(ledger: Ledger) -> Ledger:
     """Return the ledger with one more pass."""
     return msgspec.structs.replace(ledger, passed=ledger.passed + 1)
+
+
+def waited(ledger: Ledger) -> Ledger:
+    """Return the ledger after a verdict against the datum was put off."""
+    return msgspec.structs.replace(ledger, waited=len(ledger.attempts))
 
 
 def started(ledger: Ledger, attempt: Attempt) -> Ledger:
@@ -270,12 +286,13 @@ def _told(counted: list[Attempt], tries: int) -> str:
 
 
 def _told_free(ledger: Ledger) -> str:
-    counts = Counter(str(each.cause) for each in ledger.attempts if each.cause not in CHARGED)
+    counts = Counter(
+        str(each.cause or "without an end") for each in ledger.attempts if each.cause not in CHARGED
+    )
     causes = ", ".join(f"{number} x {cause}" for cause, number in counts.most_common())
     return f"given up after {FREE_BOUND} attempts that were no fault of the datum's: {causes}"
 
 
 def _cause(attempt: Attempt) -> str:
-    cause = attempt.cause or Cause.WORKER_LOST
     code = "" if attempt.exit_code is None else f" {attempt.exit_code}"
-    return f"{cause}{code} on {attempt.worker}"
+    return f"{attempt.cause}{code} on {attempt.worker}"

@@ -138,7 +138,9 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     generation: int
     executing: bool
     since_ns: int = 0
-    """When the command was started, wall clock; 0 if it was not."""
+    """Since when it has a slot, wall clock; 0 while it has not had one."""
+    preparing: bool = False
+    """Whether its command is still to be started: a worker that is lost then charges it nothing."""
 
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):

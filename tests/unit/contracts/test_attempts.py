@@ -1,4 +1,5 @@
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,13 +49,43 @@ def test_a_datum_that_loses_its_workers_is_quarantined_once_the_charges_are_fina
     wait = attempts.verdict(lost, tries=3, now_ns=NOW)
     assert isinstance(wait, attempts.Wait)
     assert 7.9 < wait.delay_s <= 8.0
-    later = attempts.verdict(lost, tries=3, now_ns=NOW + int(9e9))
+    assert wait.noted
+    again = attempts.verdict(attempts.waited(lost), tries=3, now_ns=NOW + int(1e9))
+    assert isinstance(again, attempts.Wait), "it came back too soon"
+    later = attempts.verdict(attempts.waited(lost), tries=3, now_ns=NOW + int(9e9))
     assert isinstance(later, attempts.GiveUp)
     assert later.state is DatumState.QUARANTINED
 
 
-def test_an_attempt_without_an_end_counts_as_a_lost_worker():
-    assert len(attempts.charged(ledger(attempt(None)))) == 1
+@pytest.mark.parametrize("off_s", [-3000, 3000])
+def test_a_charge_is_provisional_whatever_the_clocks_say(off_s: int):
+    """1. The reaper charges a third attempt. 2. By the clock of who gets the datum that was an hour ago, or
+    is yet to come. 3. The lost worker comes back within ten seconds, and the datum is tried again.
+    """
+    three = (attempt(Cause.WORKER_LOST, by=f"w{n}", ended_ns=NOW) for n in range(3))
+    lost, now_ns = ledger(*three), NOW + off_s * 10**9
+    wait = attempts.verdict(lost, tries=3, now_ns=now_ns)
+    assert wait == attempts.Wait(attempts.CHARGE_AFTER_S, noted=True)
+    noted = attempts.waited(lost)
+    back = attempts.withdrawn(noted, "w2")
+    assert isinstance(attempts.verdict(back, tries=3, now_ns=now_ns), attempts.Run)
+    assert isinstance(attempts.verdict(noted, tries=3, now_ns=now_ns), attempts.GiveUp)
+
+
+def test_who_only_lost_the_lease_is_charged_nothing():
+    """1. A server is away for longer than a lease, thrice, while a datum runs for long. 2. Each time it comes to
+    another worker, and the others run on. 3. None of them is lost; it is run, and the first result counts.
+    """
+    held = ledger(*(attempt(None, by=f"w{n}") for n in range(3)))
+    assert attempts.charged(held) == []
+    assert isinstance(attempts.verdict(held, tries=3, now_ns=NOW), attempts.Run)
+
+
+def test_starts_that_nobody_ever_ends_are_bounded():
+    open_ = ledger(*(attempt(None, by=f"w{n}") for n in range(attempts.FREE_BOUND)))
+    verdict = attempts.verdict(open_, tries=3, now_ns=NOW)
+    assert isinstance(verdict, attempts.GiveUp)
+    assert verdict.reason.endswith("20 x without an end")
 
 
 def test_a_datum_that_kills_its_own_container_comes_to_its_end_too():
@@ -175,7 +206,7 @@ def test_passes_are_bounded_free_of_charge_and_change_no_number_of_tries(takers,
 )
 def test_no_ledger_lets_a_datum_run_for_ever(causes, tries):
     """Each entry charges or counts as free, so some 20 + tries entries always end in a verdict."""
-    entries = ledger(*(attempt(cause) for cause in causes))
+    entries = attempts.waited(ledger(*(attempt(cause) for cause in causes)))
     verdict = attempts.verdict(entries, tries, NOW * 1000)
     charged = len(attempts.charged(entries))
     if charged >= tries or len(causes) - charged >= attempts.FREE_BOUND:

@@ -82,6 +82,14 @@ def test_what_was_not_begun_goes_back_first_and_what_ran_is_charged() -> None:
     assert state.claim(KEY) is None
 
 
+def test_what_was_still_being_prepared_goes_back_and_is_charged_nothing() -> None:
+    """1. A datum has its slot, and its ledger cannot be read, since the server is away. 2. Its worker is killed."""
+    waits = msgspec.structs.replace(held(1, executing=True), preparing=True)
+    effects = lost(living(claim(waits, held(2))))
+    assert kinds(effects) == ["Nak", "Nak", "Close", "Reaped"]
+    assert heard(living(claim(waits)), claim(held(1, executing=True))) == []
+
+
 def test_nobody_is_reaped_twice() -> None:
     state = living()
     assert lost(state)

@@ -21,6 +21,7 @@ from trunkline.worker_agent.core.lease import (
     Reconnected,
     Settled,
     Stage,
+    Started,
     Stopped,
     Stored,
     Superseded,
@@ -281,11 +282,27 @@ def test_the_oldest_job_comes_first():
 def test_a_claim_says_which_datum_of_a_set_executes():
     worker = Worker()
     worker.receive(7)
+    worker.tell(Started(Key("j1", 7)))
     worker.now_s += 1
     assert worker.tell(Advanced(Key("j1", 7), index=8, generation=2)) == [Tell()]
     (held,) = worker.holding.held()
     assert (held.sequence, held.index, held.generation) == (7, 8, 2)
     assert (held.executing, held.since_ns) == (True, int(worker.now_s * 1e9))
+    assert held.preparing
+
+
+def test_a_claim_says_whether_the_command_was_started():
+    worker = Worker()
+    worker.receive(7)
+    (held,) = worker.holding.held()
+    assert (held.executing, held.preparing) == (True, True)
+    assert worker.tell(Started(Key("j1", 7))) == [Tell()]
+    (held,) = worker.holding.held()
+    assert (held.executing, held.preparing) == (True, False)
+    worker.tell(Ran(Key("j1", 7)))
+    (held,) = worker.holding.held()
+    assert (held.executing, held.preparing) == (False, False)
+    assert worker.tell(Started(Key("j1", 7))) == [], "too late"
 
 
 def test_what_has_nothing_to_be_stored_does_not_hold_up_the_next_ones():
@@ -389,6 +406,11 @@ class Leases(RuleBasedStateMachine):
     def advance(self):
         self.sequence += 1
         self.tell(Advanced(min(self.begun - self.ran), self.sequence, 1))
+
+    @precondition(lambda self: self.begun - self.ran)
+    @rule()
+    def start(self):
+        self.tell(Started(min(self.begun - self.ran)))
 
     @precondition(lambda self: self.begun - self.ran)
     @rule()

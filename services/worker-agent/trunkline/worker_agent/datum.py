@@ -7,9 +7,9 @@
 
 `life` goes through them for the datums of a message, and says when that is acked.
 
-What a crash leaves, between any two of these: before the command, a message that comes again, and a
-recorded start that counts as a lost worker if there was one (the ledger comes before the inputs
-then). While it runs, the same; the claim says that it was executing, and the reaper charges that.
+What a crash leaves, between any two of these: before the command, a message that comes again, and
+perhaps a recorded start without an end, which charges nobody (the ledger comes before the inputs
+then). While it runs, the same; the claim says that it runs, and the reaper charges that.
 While outputs are stored, objects that nobody names; they are found again, being named by their
 contents. Where some of them lie elsewhere (`elsewhere`), they are stored in the slot still, and a worker that is
 lost then was executing. After the outcome, a message that comes again to somebody who finds the outcome, or whose
@@ -75,13 +75,19 @@ async def stage(datum: Datum, bench: Bench) -> None:
     datum.staged = True
 
 
-async def run(datum: Datum, bench: Bench, alone: Callable[[], Awaitable[None]]) -> Ran | Ack | Nak:
+async def run(
+    datum: Datum,
+    bench: Bench,
+    alone: Callable[[], Awaitable[None]],
+    starts: Callable[[], None],
+) -> Ran | Ack | Nak:
     """Run it, in its turn; return how that ended, or that it is not to be run.
 
     Args:
         datum: The one.
         bench: What is worked with.
         alone: Returns once nothing else is in hand; for one that is suspected to take its worker along.
+        starts: Called when all is there that the command needs.
 
     Raises:
         ShimLostError: the user's side is gone.
@@ -99,6 +105,7 @@ async def run(datum: Datum, bench: Bench, alone: Callable[[], Awaitable[None]]) 
     if executor.stages:
         await _insist("directory", datum, lambda: _present(datum, executor))
     datum.executed = True
+    starts()
     ran = await executor.run(datum)
     return await _stored_in_the_slot(datum, ran, bench) if ran.tied else ran
 
@@ -184,13 +191,15 @@ async def _judged(datum: Datum, bench: Bench, *, isolated: bool) -> attempts.Ver
 
     def change(ledger: Ledger) -> Ledger:
         nonlocal verdict
-        if begun in ledger.attempts:
-            return ledger
+        if begun in ledger.attempts or _put_off(verdict, ledger):
+            return ledger  # as it was decided before, and the answer to that was lost
         verdict = attempts.verdict(
             ledger, datum.ticket.datum_tries, bench.clock.wall_ns(), bench.incarnation
         )
         if isinstance(verdict, attempts.PassOn):
             return attempts.passed(ledger)
+        if isinstance(verdict, attempts.Wait) and verdict.noted:
+            return attempts.waited(ledger)
         runs = isinstance(verdict, attempts.Run) and (isolated or not verdict.alone)
         return attempts.started(ledger, begun) if runs else ledger
 
@@ -198,6 +207,11 @@ async def _judged(datum: Datum, bench: Bench, *, isolated: bool) -> attempts.Ver
         "ledger", datum, lambda: bench.records.change_ledger(datum.task, change)
     )
     return verdict
+
+
+def _put_off(verdict: attempts.Verdict, ledger: Ledger) -> bool:
+    noted = isinstance(verdict, attempts.Wait) and verdict.noted
+    return noted and attempts.waited(ledger) == ledger
 
 
 async def _failed(datum: Datum, bench: Bench, ran: Ran) -> Ack | Nak:

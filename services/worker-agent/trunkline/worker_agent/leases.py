@@ -77,6 +77,7 @@ class Leases:
             ran=self._ran,
             stored=self._stored,
             advanced=self._advanced,
+            starts=self._starts,
             stopping=lambda: holding.stopped,
             superseded=self._superseded,
             ours=self._ours,
@@ -268,6 +269,10 @@ class Leases:
         if self._works.get(work.key) is work:
             task = work.current.task
             self._tell(lease.Advanced(work.key, task.index, task.generation))
+
+    def _starts(self, work: Work) -> None:
+        if self._works.get(work.key) is work:
+            self._tell(lease.Started(work.key))
 
     async def _live(self, work: Work) -> None:
         settlement = await life.live(work, self._bench, self._hooks)

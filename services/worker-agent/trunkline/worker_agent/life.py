@@ -19,6 +19,7 @@ is under way in it ends too; outcomes that are stored by then count.
 
 import asyncio
 import dataclasses
+import functools
 import itertools
 import logging
 from collections.abc import Callable, Coroutine, Sequence
@@ -47,6 +48,8 @@ class Hooks:
     """`work.current` is another datum now."""
     stopping: Callable[[], bool]
     """Whether what is not begun is to be given back."""
+    starts: Callable[[Work], None]
+    """The command of `work.current` is being started."""
     superseded: Callable[[Datum], bool]
     """Whether a datum was restarted since it came: another message asks for it."""
     ours: Callable[[Work], bool]
@@ -104,7 +107,7 @@ async def _work(
         staging = None
         if bench.executor.stages and following.fresh:
             staging = _start(under_way, hooks, datum.stage(following, bench))
-        ran = await _run(each, bench, hooks, alone)
+        ran = await _run(work, each, bench, hooks, alone)
         ends.append(_start(under_way, hooks, _finish(each, ran, bench)))
         if isinstance(ran, Ran) and ran.stored is None:
             await _room(ends, bench)
@@ -119,7 +122,7 @@ async def _work(
         if staging is not None:
             await staging
     last = work.current
-    ran = await _run(last, bench, hooks, alone)
+    ran = await _run(work, last, bench, hooks, alone)
     work.ran = True
     hooks.ran(work, isinstance(ran, Ran) and ran.stored is not None)
     end = await _finish(last, ran, bench, lambda: hooks.stored(work))
@@ -127,9 +130,15 @@ async def _work(
 
 
 async def _run(
-    each: Datum, bench: Bench, hooks: Hooks, alone: Callable[[], Coroutine[Any, Any, None]]
+    work: Work,
+    each: Datum,
+    bench: Bench,
+    hooks: Hooks,
+    alone: Callable[[], Coroutine[Any, Any, None]],
 ) -> Ran | Ack | Nak:
-    return Ack() if hooks.superseded(each) else await datum.run(each, bench, alone)
+    if hooks.superseded(each):
+        return Ack()
+    return await datum.run(each, bench, alone, functools.partial(hooks.starts, work))
 
 
 async def _finish(

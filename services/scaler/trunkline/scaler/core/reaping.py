@@ -12,8 +12,8 @@ worker's) there is at most one living incarnation:
 
     living --its process is gone, or another incarnation claims the name--> dead
 
-On the way to `lost` or `dead`: what the worker had not begun is naked at once; what it was executing
-is charged first (an entry in the ledger), then naked; then an empty claim is stored in its name, so
+On the way to `lost` or `dead`: what the worker had not begun is naked at once, and so is what it was
+still preparing (its inputs, a look at its ledger); whose command ran is charged first (an entry in the ledger), then naked; then an empty claim is stored in its name, so
 that nobody reaps it again. A worker whose last claim was `closing` left on purpose and is charged
 nothing.
 
@@ -274,7 +274,7 @@ class Reaping:
                 effects += [
                     Withdraw(key[0], held, claim.worker, claim.incarnation)
                     for held in gone.held
-                    if held.executing
+                    if _runs(held)
                 ]
         known.heard_s = now_s
         if not claim.closing:
@@ -334,7 +334,7 @@ class Reaping:
         return [
             Excuse(pipeline, held, worker, incarnation, event.reason, event.cause)
             for held in gone.held
-            if held.executing
+            if _runs(held)
         ]
 
     def _reconnected(self, event: Reconnected) -> list[Effect]:
@@ -402,16 +402,20 @@ def _reap(
     key: Key, claim: Claim, held: Collection[Held], reason: str, cause: Cause
 ) -> list[Effect]:
     pipeline, worker = key
-    unbegun = [Nak(pipeline, each) for each in held if not each.executing]
+    unbegun = [Nak(pipeline, each) for each in held if not _runs(each)]
     begun = [
         Charge(pipeline, each, worker, claim.incarnation, reason, cause)
         for each in held
-        if each.executing
+        if _runs(each)
     ]
     charged = len(begun) if cause in CHARGED else 0
     back = len(unbegun) + len(begun) - charged
     told = Reaped(pipeline, worker, claim.incarnation, reason, back, charged)
     return [*unbegun, *begun, Close(pipeline, claim), told]
+
+
+def _runs(held: Held) -> bool:
+    return held.executing and not held.preparing
 
 
 def _holding(claim: Claim, held: tuple[Held, ...]) -> Claim:

@@ -9,7 +9,8 @@ A lease is a datum message in this worker's hands. Its life here:
                   \-> Cancel:   its job is gone, or it was restarted
     BEGUN, STORING, REPORTING -> Cancel -> Settled
 
-BEGUN takes a slot, from the start of staging to the end of the command. STORING (outputs are on their
+BEGUN takes a slot, from the start of staging to the end of the command; Started says when the command
+begins, which is what a lost worker is charged for. STORING (outputs are on their
 way to the store) and REPORTING (the outcome is on its way) do not, so the next one begins meanwhile;
 only a store or a server that does not keep up stops that. A message that was delivered before (or may
 have been) is not staged ahead: its ledger must be read and its start recorded first, and a start that
@@ -57,6 +58,7 @@ from trunkline.worker_agent.core.lease import (
     Reconnected,
     Settled,
     Stage,
+    Started,
     Stopped,
     Stored,
     Superseded,
@@ -147,6 +149,7 @@ class Holding:
                 generation=each.generation,
                 executing=each.phase is Phase.BEGUN,
                 since_ns=each.begun_ns,
+                preparing=each.phase is Phase.BEGUN and not each.started,
             )
             for each in self.leases.values()
         )
@@ -163,7 +166,8 @@ class Holding:
         effects = self._heard(event, now_s, now_ns)
         if self._waiting and self._slots_free():
             self._begin(effects, now_s, now_ns)
-        idle = isinstance(event, Advanced | Stored | Settled) and begun == self._count[Phase.BEGUN]
+        steady = Advanced | Started | Stored | Settled
+        idle = isinstance(event, steady) and begun == self._count[Phase.BEGUN]
         if not (self.stopped or self._alone or (idle and alone is None)):
             self._look_ahead(effects)
         return effects
@@ -181,8 +185,8 @@ class Holding:
                 return []
             case Settled(key):
                 return self._settled(key)
-            case Advanced():
-                return self._advanced(event, now_ns)
+            case Advanced() | Started():
+                return self._gone_on(event, now_ns)
             case Assigned() | Superseded() | Isolated():
                 return self._told(event)
             case Reconnected():
@@ -262,13 +266,15 @@ class Holding:
         self._slow = False
         return []
 
-    def _advanced(self, event: Advanced, now_ns: int) -> list[Effect]:
+    def _gone_on(self, event: Advanced | Started, now_ns: int) -> list[Effect]:
         lease = self.leases.get(event.key)
         if lease is None or lease.phase is not Phase.BEGUN:
             return []
-        lease.index, lease.generation, lease.begun_ns = event.index, event.generation, now_ns
-        if self._alone == event.key:
-            self._alone = None
+        lease.started = isinstance(event, Started)
+        if isinstance(event, Advanced):
+            lease.index, lease.generation, lease.begun_ns = event.index, event.generation, now_ns
+            if self._alone == event.key:
+                self._alone = None
         return [Tell()]
 
     def _settled(self, key: Key) -> list[Effect]:

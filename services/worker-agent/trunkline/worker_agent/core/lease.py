@@ -42,6 +42,8 @@ class Lease:
     cancelled: bool = False
     begun_s: float = 0.0
     begun_ns: int = 0
+    started: bool = False
+    """Whether the command of the datum that has the slot was started."""
 
 
 # Events and effects are made several times for each datum, and there may be 10,000 of these a second:
@@ -74,6 +76,12 @@ class Advanced(msgspec.Struct, frozen=True):
     key: Key
     index: int
     generation: int
+
+
+class Started(msgspec.Struct, frozen=True):
+    """All is there that a begun datum needs: its command is being started."""
+
+    key: Key
 
 
 class Ran(msgspec.Struct, frozen=True):
@@ -124,6 +132,7 @@ Event = (
     Assigned
     | Received
     | Advanced
+    | Started
     | Ran
     | Stored
     | Settled
