@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.chaos import victims
+from trunkline.chaos import leaders, victims
 from trunkline.chaos.core.schedule import Habit, Kind, Target
 from trunkline.chaos.running import Runner
 from trunkline.local.children import start_time
@@ -68,6 +68,25 @@ async def test_one_of_several_that_stand_by_is_chosen_by_chance(home: Home) -> N
         for each in chosen:
             assert each is not None
             each.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(("chance", "hit"), [(0.0, "scaler-2"), (0.7, "scaler-2"), (0.9, "scaler")])
+async def test_who_leads_is_hit_more_often_than_who_stands_by(
+    home: Home, chance: float, hit: str
+) -> None:
+    with a_process() as first, a_process() as second:
+        name_as(home, "scaler", first.pid, start_time(first.pid))
+        name_as(home, "scaler-2", second.pid, start_time(second.pid))
+        chosen = await victims.choose(home, Target.SCALER, chance, leader="scaler-2")
+        assert chosen is not None
+        with chosen:
+            assert chosen.name == hit
+
+
+async def test_nobody_leads_where_nobody_answers(home: Home) -> None:
+    assert await leaders.of(home, Target.SCALER) == ""
+    name_as(home, "scaler-2", os.getpid(), "1")
+    assert await leaders.of(home, Target.SCALER) == ""
 
 
 async def test_nobody_is_hit_whose_pid_is_another_process_by_now(home: Home) -> None:

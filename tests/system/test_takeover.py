@@ -1,5 +1,6 @@
 """Who leads is killed, or stopped for longer than its claim lives: another goes on, and the old one does no harm."""
 
+import asyncio
 import os
 import signal
 
@@ -9,6 +10,8 @@ from tests.support.installation import Installation, api
 from tests.system.test_kills import UPPER, upper, words
 
 DATUMS = 400
+ASLEEP_S = 60.0
+"""The time itself is what is tried: it ends all that a process could still have had in hand."""
 SERVICES = ("coordinator", "scaler")
 
 
@@ -84,3 +87,34 @@ async def test_a_leader_that_is_stopped_or_killed_is_followed_and_its_job_is_exa
         for each in standings:
             await next_leader(here, each)
         await exact(here, job, contents)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_leaders_that_sleep_for_a_minute_do_no_harm_when_they_wake() -> None:
+    """1. Both leaders are stopped in mid-job, and a worker is killed. 2. Their standbys finish the job. 3. A minute
+    later, when their connections, claims and requests are long over, they wake in the middle of another one.
+    """
+    async with installation.running(nodes=2, standbys=True) as here:
+        await here.repo("words")
+        await here.apply(UPPER)
+        first, second = words(DATUMS, "asleep"), words(DATUMS, "awake")
+        before = [await both(here, service) for service in SERVICES]
+        await here.workers("upper", 2)
+        job = await here.put("words", first)
+        await here.listed("upper", job, DATUMS // 10)
+        victim = (await here.busy("upper")).name
+        for each in before:
+            here.stack.kill(each.leader, signal.SIGSTOP)
+        await here.kill_worker(victim)
+        after = [await next_leader(here, each) for each in before]
+        await exact(here, job, first)
+        await asyncio.sleep(ASLEEP_S)
+        job = await here.put("words", second)
+        await here.listed("upper", job, DATUMS // 10)
+        for each in before:
+            os.kill(here.stack.pids[each.leader], signal.SIGCONT)
+        await exact(here, job, second)
+        for each in after:
+            now = await both(here, each.service)
+            assert (now.leader, now.term) == (each.leader, each.term), "the old one does no harm"

@@ -12,7 +12,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-from trunkline.chaos import victims
+from trunkline.chaos import leaders, victims
 from trunkline.chaos.core import schedule
 from trunkline.chaos.core.schedule import Fault, Habit, Kind, Target
 from trunkline.chaos.front import Front
@@ -92,7 +92,8 @@ class Runner:
 
 @contextlib.asynccontextmanager
 async def _hit(home: Home, fault: Fault) -> AsyncIterator[str]:
-    victim = await victims.choose(home, fault.target, fault.chance)
+    leader = await leaders.of(home, fault.target)
+    victim = await victims.choose(home, fault.target, fault.chance, leader)
     if victim is None:
         yield ""
         return

@@ -22,6 +22,9 @@ from trunkline.local.children import start_time
 from trunkline.local.home import Home
 
 _SERVICES = (Target.COORDINATOR, Target.SCALER, Target.NATS)
+LEADER_SHARE = 0.75
+"""Of the faults of a service of which others stand by: hitting those has less to show."""
+
 _BELOW_AGENT = 2
 """A command's process is a child of a shim, which is a child of an agent."""
 
@@ -87,14 +90,28 @@ def hold(name: str, pid: int, started: str, supervisor: int) -> Victim:
     return Victim(name, pid, descriptor)
 
 
-async def choose(home: Home, target: Target, chance: float) -> Victim | None:
-    """Return one of the processes that are a target now; None if there is none."""
+async def choose(home: Home, target: Target, chance: float, leader: str = "") -> Victim | None:
+    """Return one of the processes that are a target now; None if there is none.
+
+    Args:
+        home: The installation's.
+        target: What is to be hit.
+        chance: From 0 to below 1: which one of those that there are.
+        leader: Who leads them, if that is known: it is hit LEADER_SHARE of the time.
+    """
     supervisor = home.supervisor()
     if not supervisor:
         return None
     found = sorted(_services(home, target) if target in _SERVICES else await _below(home, target))
     if not found:
         return None
+    leads = [each for each in found if each[0] == leader]
+    if leads and len(found) > 1:
+        if chance < LEADER_SHARE:
+            found, chance = leads, 0.0
+        else:
+            found.remove(leads[0])
+            chance = (chance - LEADER_SHARE) / (1 - LEADER_SHARE)
     name, pid, started = found[int(chance * len(found))]
     with contextlib.suppress(NotOursError):
         return hold(name, pid, started, supervisor)
