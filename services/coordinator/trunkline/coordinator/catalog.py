@@ -37,6 +37,8 @@ class Catalog:
         self.branches = Mirror(tables.branches, self._wake)
         self.jobs = JobStore(tables.jobs, clock, self._wake_on_state)
         self.scaling = Mirror(tables.scaling, self._quiet)
+        self._nodes: dict[str, tuple[records.Pipeline, jobsets.Node | None]] = {}
+        """By name, with the record that it was made from: each round asks for those of all pipelines."""
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
@@ -82,7 +84,14 @@ class Catalog:
 
     def nodes(self) -> list[jobsets.Node]:
         """Return the pipelines that make jobs."""
-        return [node for each in self.all_pipelines() if (node := jobsets.node(each))]
+        known = self._nodes
+        self._nodes = {}
+        for each in self.all_pipelines():
+            made = known.get(each.name)
+            if made is None or made[0] is not each:
+                made = (each, jobsets.node(each))
+            self._nodes[each.name] = made
+        return [node for _, node in self._nodes.values() if node is not None]
 
     def installed(self) -> pipelines.Installed:
         """Return what a spec is checked against."""

@@ -65,6 +65,9 @@ from trunkline.storage.store import open_store
 
 log = logging.getLogger(__name__)
 
+PAUSE_S = 1.0
+"""Seconds between two rounds at most, where there is a reason for the second one."""
+
 ASKED = "STREAM.NAMES"
 """See `watching`."""
 
@@ -316,9 +319,10 @@ class Coordinator:
                 task.cancel()
 
     async def _rounds(self, tasks: asyncio.TaskGroup) -> None:
-        failures = 0
+        failures, loop = 0, asyncio.get_running_loop()
         while True:
             self._catalog.woken.clear()
+            began_s = loop.time()
             try:
                 wait_s = await self._round(tasks)
             except errors.TrunklineError as error:
@@ -329,6 +333,8 @@ class Coordinator:
                 continue
             failures, self._failure = 0, ""
             self._synced.set()
+            # where a round is long, among thousands of pipelines, leave as much time to all else
+            await asyncio.sleep(min(loop.time() - began_s, PAUSE_S))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(wait_s, self._settings.resync_s)):
                     await self._catalog.woken.wait()

@@ -27,7 +27,7 @@ from trunkline.contracts import errors, records, schedules, spec
 from trunkline.contracts.messages import File
 from trunkline.contracts.schedules import Schedule
 from trunkline.coordinator.catalog import Catalog
-from trunkline.coordinator.core import jobsets, ticks
+from trunkline.coordinator.core import ticks
 from trunkline.coordinator.events import Events
 from trunkline.coordinator.jobsets import JobSets
 from trunkline.coordinator.repos import MASTER
@@ -166,10 +166,9 @@ class Ticking:
 
     def _inputs(self) -> Iterator[tuple[str, spec.CronInput]]:
         """Yield the cron inputs of all pipelines that make jobs."""
-        for pipeline in self._catalog.all_pipelines():
-            if pipeline.spec is not None and jobsets.node(pipeline) is not None:
-                for cron in spec.crons(pipeline.spec.input):
-                    yield pipeline.name, cron
+        for node in self._catalog.nodes():
+            for cron in node.crons:
+                yield node.name, cron
 
     def _branch(self, cron: spec.CronInput) -> records.Branch | None:
         return self._catalog.branches.get(branch_key(cron.repo, MASTER))

@@ -52,6 +52,7 @@ class Node:
     name: str
     version: int
     inputs: tuple[spec.PfsInput, ...]
+    crons: tuple[spec.CronInput, ...] = ()
     output_branch: str = "master"
     set_id: str = ""
     salt: str = ""
@@ -86,6 +87,7 @@ def node(pipeline: records.Pipeline) -> Node | None:
         name=pipeline.name,
         version=pipeline.version,
         inputs=spec.inputs(pipeline.spec.input),
+        crons=tuple(spec.crons(pipeline.spec.input)),
         output_branch=pipeline.spec.output_branch,
         set_id=pipeline.set_id,
         salt=pipeline.salt,
