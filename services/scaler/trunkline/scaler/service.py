@@ -48,6 +48,8 @@ _REPEAT_S = 0.25
 """Seconds between looks while somebody was asked to drain and has not answered."""
 _PACE_S = 0.01
 """The least between two looks, so that a crowd of events makes one round."""
+_PAUSE_S = 1.0
+"""The most that a round leaves to all else before the next one."""
 _BURIED_KEPT = 10_000
 
 Instance = tuple[str, str]
@@ -149,6 +151,7 @@ class Scaler:
         failures = 0
         while True:
             self._woken.clear()
+            began_s = self._clock.monotonic_s()
             try:
                 view = await self._cluster.look()
             except ClusterUnavailableError as error:
@@ -162,8 +165,11 @@ class Scaler:
             self.problems = ()
             await self._notice(view)
             await self._drains.repeat()
-            await self._sleep(self._round(view, tasks))
-            await asyncio.sleep(_PACE_S)
+            next_s = self._round(view, tasks)
+            took_s = self._clock.monotonic_s() - began_s
+            await self._sleep(next_s)
+            # among thousands of pipelines a round is long: leave as much time to all else
+            await asyncio.sleep(max(_PACE_S, min(took_s, _PAUSE_S)))
 
     async def _sleep(self, at_most_s: float) -> None:
         try:
