@@ -129,6 +129,27 @@ def test_only_the_last_life_of_a_worker_is_excused() -> None:
     assert not [e for e in effects if isinstance(e, Excuse)]
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_how_a_process_went_is_not_held_against_the_next_one_of_its_name(cut: bool) -> None:
+    """1. A worker is not listed any more. 2. Another process gets its name, and may be cut off for a moment.
+    3. Only now the cluster says how the first one went. 4. The second one works on, and is charged nothing.
+    """
+    state = living()
+    state.handle(ProcessGone(KEY, "its process is gone", 1.0))
+    second = claim(held(5, executing=True), incarnation="two")
+    state.handle(Connected(KEY, "s/2", 2.0))
+    assert heard(state, second, 2.0) == []
+    if cut:
+        state.handle(Disconnected(KEY, "s/2", "Client Closed", 2.5))
+    effects = state.handle(ProcessGone(KEY, "evicted", 3.0, Cause.EVICTED, again=True))
+    assert [(type(each), each.incarnation) for each in effects if isinstance(each, Excuse)] == [
+        (Excuse, "one")
+    ]
+    assert kinds(effects) == ["Excuse"]
+    assert kinds(heard(state, second, 4.0)) == (["Withdraw"] if cut else [])
+    assert state.claim(KEY) == second
+
+
 def test_who_was_killed_or_closed_well_has_nothing_to_be_excused() -> None:
     state = living()
     lost(state, 1.0)

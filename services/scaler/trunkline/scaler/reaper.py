@@ -127,9 +127,11 @@ class Reaper:
         """Return when a living worker was last heard of, on the clock that never goes back."""
         return self._core.heard_s(key)
 
-    async def process_gone(self, key: Key, reason: str, cause: Cause = Cause.WORKER_LOST) -> None:
+    async def process_gone(
+        self, key: Key, reason: str, cause: Cause = Cause.WORKER_LOST, *, again: bool = False
+    ) -> None:
         """The cluster says that a worker's process is gone, and what its attempts are put down to."""
-        event = reaping.ProcessGone(key, reason, self._clock.monotonic_s(), cause)
+        event = reaping.ProcessGone(key, reason, self._clock.monotonic_s(), cause, again)
         await self._do(key, self._core.handle(event))
         self.lost.set()
 

@@ -212,7 +212,8 @@ class Scaler:
         if which in self._buried:
             if told and not self._buried[which]:
                 self._buried[which] = True
-                await self._reaper.process_gone((worker.pipeline, worker.name), reason, cause)
+                key = (worker.pipeline, worker.name)
+                await self._reaper.process_gone(key, reason, cause, again=True)
             return
         self._buried[which] = told
         if len(self._buried) > _BURIED_KEPT:

@@ -96,6 +96,8 @@ class ProcessGone:
     reason: str
     now_s: float
     cause: Cause = Cause.WORKER_LOST
+    again: bool = False
+    """Whether that was said before, without the cause: by now another process may have the name."""
 
 
 @dataclass(frozen=True)
@@ -315,12 +317,12 @@ class Reaping:
     def _process_gone(self, event: ProcessGone) -> list[Effect]:
         last = ""
         for (key, incarnation), gone in self._gone.items():
-            if key == event.key:
+            if key == event.key and (gone.dead or not event.again):
                 self._gone[key, incarnation] = replace(gone, dead=True)
                 if not last or gone.at_s >= self._gone[key, last].at_s:
                     last = incarnation
         known = self._known.get(event.key)
-        if known is None or known.claim is None:
+        if event.again or known is None or known.claim is None:
             return self._excuse(event, last) if last else []
         return self._lose(event.key, known, event.reason, event.now_s, dead=True, cause=event.cause)
 
