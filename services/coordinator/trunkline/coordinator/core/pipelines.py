@@ -173,7 +173,7 @@ def name_in(document: object) -> str | None:
 
 def readers(repo: str, pipelines: Mapping[str, records.Pipeline]) -> list[str]:
     """Return the names of the pipelines that read a repo, sorted."""
-    return sorted(name for name, reads in _reads(pipelines).items() if repo in reads)
+    return sorted(name for name, each in pipelines.items() if repo in _reads(each))
 
 
 def bounded(problems: Problems) -> Problems:
@@ -211,9 +211,7 @@ def _problems(
         elif leaf.repo not in installed.repos and not made:
             remedy = "create it, or apply the pipeline of that name, and apply this spec again"
             found.append((path, f"repo {leaf.repo!r} does not exist; {remedy}"))
-    reads = _reads(installed.pipelines)
-    reads[name] = [leaf.repo for leaf in spec.inputs(wanted.input)]
-    if cycle := cycles.find(name, reads):
+    if cycle := _cycle(wanted, installed):
         found.append(("$.input", f"it would close a cycle: {' -> '.join(cycle)}"))
     return tuple(found)
 
@@ -229,12 +227,21 @@ def _tick_problems(path: str, repo: str, installed: Installed, *, made: bool) ->
     return ()
 
 
-def _reads(pipelines: Mapping[str, records.Pipeline]) -> dict[str, list[str]]:
-    return {
-        name: [leaf.repo for leaf in spec.inputs(each.spec.input)]
-        for name, each in pipelines.items()
-        if each.spec is not None and each.state is not PipelineState.DELETING
-    }
+def _cycle(wanted: spec.PipelineSpec, installed: Installed) -> list[str]:
+    """Return the cycle that a spec would close; see `cycles`."""
+
+    def reads(name: str) -> list[str]:
+        if name == wanted.name:
+            return [leaf.repo for leaf in spec.inputs(wanted.input)]
+        return _reads(installed.pipelines.get(name))
+
+    return cycles.find(wanted.name, reads)
+
+
+def _reads(pipeline: records.Pipeline | None) -> list[str]:
+    if pipeline is None or pipeline.spec is None or pipeline.state is PipelineState.DELETING:
+        return []
+    return [leaf.repo for leaf in spec.inputs(pipeline.spec.input)]
 
 
 def _all_there(wanted: spec.PipelineSpec, heads: jobsets.Heads) -> bool:
