@@ -26,6 +26,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "transform": spec.Transform,
     "secret": spec.Secret,
     "parallelism_spec": spec.Parallelism,
+    "speculation": spec.Speculation,
     "input": spec.Input,
     "pfs": spec.PfsInput,
     "trigger": spec.Trigger,

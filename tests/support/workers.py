@@ -136,6 +136,7 @@ class Lab:
         tries: int = 3,
         timeout_s: float | None = None,
         ack_wait_s: float = 30.0,
+        speculates: bool = False,
         **transform: object,
     ) -> JobTicket:
         """Assign a new job that runs a command."""
@@ -147,6 +148,7 @@ class Lab:
             transform=code,
             datum_tries=tries,
             datum_timeout_s=timeout_s,
+            speculates=speculates,
         )
         await topology.ensure_job_consumer(
             self.data, ward(PIPELINE), ticket.job, ack_wait_s=ack_wait_s, max_ack_pending=10_000
@@ -204,6 +206,8 @@ class Lab:
     async def put(self, task: DatumTask, *others: DatumTask) -> None:
         """Publish a datum, or several as a set."""
         msg_id = f"{task.job}/{task.index}/{task.generation}.{task.round}"
+        if task.beside is not None:
+            msg_id += "/copy"
         message = DatumSet(datums=(task, *others)) if others else task
         subject = subjects.datums(ward(PIPELINE), task.job)
         await self.publisher.put(subject, messages.encode(message), msg_id=msg_id)

@@ -17,7 +17,9 @@ message on `subjects.attempts`, changed by compare-and-set only) holds one entry
 6. Whoever knows more, *explains* an attempt later. A worker whose user's container is gone writes
    `user-container-lost`; where the cluster says that memory was what it ended of, the scaler makes it
    `oom`, which is charged. A worker that was lost with its node, evicted or deleted is charged nothing after all.
-7. A datum that was executing at SUSPECT_AFTER ends of workers or containers is *suspected*: from then on it is run by a worker
+7. A *copy* (`speculation`) is run beside the first attempt, once, and only of a datum whose ledger is empty. It records its
+   start, marked as a copy, and charges nobody however it ends: it may be given up at any time, and cannot end the datum badly.
+8. A datum that was executing at SUSPECT_AFTER ends of workers or containers is *suspected*: from then on it is run by a worker
    that has nothing else in hand, so nobody else is held up when it happens again.
 
 So at each step a crash leaves a ledger that charges at most one attempt too few. A started attempt
@@ -86,6 +88,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     exit_code: int | None = None
     detail: str = ""
     """One sentence for people: the last lines of stderr, or what the reaper saw."""
+    copy: bool = False
+    """Whether it was a second one beside another: it counts for nothing but its own outcome."""
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True, tag="attempt-ledger.v1"):
@@ -134,13 +138,17 @@ class GiveUp(msgspec.Struct, frozen=True):
 Verdict = Run | Wait | PassOn | GiveUp
 
 
+class Leave(msgspec.Struct, frozen=True):
+    """The datum is not to be tried here at all: ack."""
+
+
 def charged(ledger: Ledger) -> list[Attempt]:
     """Return the attempts that count against `datum_tries`.
 
     One without an end does not: whoever asks has the datum in hand, so its former holder has lost
-    the lease, but perhaps nothing else.
+    the lease, but perhaps nothing else. Nor does any of a copy.
     """
-    return [each for each in ledger.attempts if each.cause in CHARGED]
+    return [each for each in ledger.attempts if each.cause in CHARGED and not each.copy]
 
 
 def verdict(ledger: Ledger, tries: int, now_ns: int, incarnation: str = "") -> Verdict:
@@ -152,6 +160,7 @@ def verdict(ledger: Ledger, tries: int, now_ns: int, incarnation: str = "") -> V
         now_ns: Wall clock, nanoseconds since the epoch.
         incarnation: Who asks, and would run it; empty for one that passes nothing on.
     """
+    ledger = _without_copies(ledger)
     counted = charged(ledger)
     if len(counted) >= tries:
         return _against(ledger, counted, tries, now_ns)
@@ -183,7 +192,39 @@ def _against(ledger: Ledger, counted: list[Attempt], tries: int, now_ns: int) ->
 
 def suspected(ledger: Ledger) -> bool:
     """Return whether a datum was executing so often when a worker or a container ended that it is to run alone."""
-    return sum(each.cause in _SUSPECT for each in ledger.attempts) >= SUSPECT_AFTER
+    known = _without_copies(ledger).attempts
+    return sum(each.cause in _SUSPECT for each in known) >= SUSPECT_AFTER
+
+
+def verdict_of_copy(ledger: Ledger) -> Run | Leave:
+    """Return whether a second worker may try a datum beside its first attempt, which has no entry.
+
+    One that has failed, has taken a worker along or was copied already is left to who has it.
+    """
+    return Leave() if ledger.attempts else Run()
+
+
+def superseded(ledger: Ledger, incarnation: str, now_ns: int) -> Ledger:
+    """Return the ledger as an outcome of this incarnation's shows it: other copies are superseded by it.
+
+    If it is not the first outcome, nobody sees that.
+    """
+
+    def told(each: Attempt) -> Attempt:
+        if not each.copy or each.cause is not None or each.incarnation == incarnation:
+            return each
+        return msgspec.structs.replace(each, cause=Cause.SUPERSEDED, ended_ns=now_ns)
+
+    if not any(each.copy for each in ledger.attempts):
+        return ledger
+    return msgspec.structs.replace(ledger, attempts=tuple(map(told, ledger.attempts)))
+
+
+def _without_copies(ledger: Ledger) -> Ledger:
+    if not any(each.copy for each in ledger.attempts):
+        return ledger
+    own = tuple(each for each in ledger.attempts if not each.copy)
+    return msgspec.structs.replace(ledger, attempts=own)
 
 
 def _unexplained(ledger: Ledger, now_ns: int) -> list[float]:
@@ -208,7 +249,7 @@ def passed(ledger: Ledger) -> Ledger:
 
 def waited(ledger: Ledger) -> Ledger:
     """Return the ledger after a verdict against the datum was put off."""
-    return msgspec.structs.replace(ledger, waited=len(ledger.attempts))
+    return msgspec.structs.replace(ledger, waited=len(_without_copies(ledger).attempts))
 
 
 def started(ledger: Ledger, attempt: Attempt) -> Ledger:
@@ -224,7 +265,9 @@ def ended(ledger: Ledger, attempt: Attempt) -> Ledger:
     attempts = list(ledger.attempts)
     for position, each in enumerate(attempts):
         if each.incarnation == attempt.incarnation and each.ended_ns == 0:
-            attempts[position] = msgspec.structs.replace(attempt, started_ns=each.started_ns)
+            attempts[position] = msgspec.structs.replace(
+                attempt, started_ns=each.started_ns, copy=each.copy
+            )
             break
     else:
         attempts.append(attempt)

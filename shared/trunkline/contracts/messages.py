@@ -84,6 +84,8 @@ class DatumTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     generation: int = 1
     round: int = 1
     """Raised when the coordinator puts a datum back whose message was lost."""
+    beside: Attempt | None = None
+    """Of a copy: the attempt that takes too long, and goes on. Its Msg-Id ends in `/copy`."""
 
 
 class DatumSet(msgspec.Struct, frozen=True, kw_only=True, tag="datum-set.v1"):
@@ -109,6 +111,8 @@ class JobTicket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     output_branch: str = "master"
     input_commits: tuple[tuple[str, str], ...] = ()
     """(input name, commit id) pairs, for the user's environment."""
+    speculates: bool = False
+    """Whether others may be given copies of a datum that takes long: who runs one looks for its outcome."""
     generations: dict[str, int] = {}
     """Index -> generation of datums that were restarted: what runs of an older one is killed, and its
     message taken off the queue."""

@@ -177,6 +177,15 @@ class DatumSets(_Part, frozen=True, kw_only=True):
     """Sets per worker; not with the other two."""
 
 
+class Speculation(_Part, frozen=True, kw_only=True):
+    """When a datum that takes long is given to a second worker, too."""
+
+    after: float = 1.5
+    """So many times what `quantile` of the others have taken at most."""
+    quantile: float = 0.75
+    """The share of the job's datums that must have outcomes before."""
+
+
 class PipelineSpec(_Part, frozen=True, kw_only=True):
     """One pipeline."""
 
@@ -199,6 +208,8 @@ class PipelineSpec(_Part, frozen=True, kw_only=True):
     reprocess_spec: str = "until_success"
     """`every_job` skips nothing."""
     datum_set_spec: DatumSets = DatumSets()
+    speculation: Speculation | None = None
+    """None: no datum is worked on twice at once on purpose."""
     same_path: str = "fail"
     """What happens when two datums write one path: `fail`, or `concatenate`, in datum order."""
     resource_requests: Resources | None = None

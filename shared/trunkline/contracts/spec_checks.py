@@ -157,6 +157,10 @@ def whole_spec(node: Node, found: Findings) -> None:
     elif "pipeline" not in node and "name" not in node:
         found.wrong("$.pipeline.name", "is missing")
     _check_resources(node, found)
+    transform = node.get("transform")
+    if "speculation" in node and isinstance(transform, Node) and "err_cmd" in transform:
+        text = "cannot be set with `err_cmd`: a second copy would run beside what that puts right"
+        found.wrong(node.path("speculation"), text)
 
 
 def _check_resources(node: Node, found: Findings) -> None:

@@ -210,6 +210,21 @@ DATUM_SETS = Section(
     spec_checks.datum_sets,
 )
 
+SPECULATION = Section(
+    "speculation",
+    "A datum that takes much longer than most is given to a second worker, where one is idle; the first outcome"
+    " counts, and the other try is ended. So its command may run twice at once. Not in Pachyderm; not with"
+    " `err_cmd`.",
+    (
+        taken("after", Number(1, 1000), "so many times the duration of most; 1.5 if not set"),
+        taken(
+            "quantile",
+            Number(0, 0.99),
+            "the share of the datums that must be done, and whose longest duration is taken; 0.75 if not set",
+        ),
+    ),
+)
+
 PROJECT = Section(
     "project",
     "There is one project.",
@@ -259,6 +274,7 @@ SPEC = Section(
         taken(
             "datum_set_spec", DATUM_SETS, "how many datums travel together", also=("chunk_spec",)
         ),
+        taken("speculation", SPECULATION, "a second copy of a datum that takes much longer"),
         taken(
             "same_path",
             OneOf({word: word for word in ("fail", "concatenate")}),

@@ -93,3 +93,5 @@ class Cause(enum.StrEnum):
     NO_RESOURCES = "no-resources"
     """The command could not be started for want of memory or processes: ours, not the datum's."""
     CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+    """The datum was worked on twice at once, and the other one's outcome was first."""

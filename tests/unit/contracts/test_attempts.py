@@ -218,3 +218,42 @@ def test_no_ledger_lets_a_datum_run_for_ever(causes, tries):
 def test_a_ledger_survives_the_wire():
     entries = ledger(attempt(Cause.OOM, code=137))
     assert msgspec.json.decode(msgspec.json.encode(entries), type=attempts.Ledger) == entries
+
+
+COPIES = st.lists(
+    st.tuples(st.sampled_from([None, *Cause]), st.booleans()).map(
+        lambda of: msgspec.structs.replace(attempt(of[0]), copy=of[1])
+    ),
+    max_size=8,
+)
+
+
+@given(COPIES, st.integers(1, 4))
+def test_what_copies_come_to_changes_no_verdict(entries: list[attempts.Attempt], tries: int):
+    own = [each for each in entries if not each.copy]
+    later = NOW + int(60e9)
+    assert attempts.verdict(ledger(*entries), tries, later, "w1") == attempts.verdict(
+        ledger(*own), tries, later, "w1"
+    )
+
+
+def test_a_copy_runs_only_beside_an_attempt_of_which_nothing_is_known():
+    assert attempts.verdict_of_copy(ledger()) == attempts.Run()
+    for cause in (None, *Cause):
+        assert attempts.verdict_of_copy(ledger(attempt(cause))) == attempts.Leave()
+
+
+def test_a_copy_whose_worker_is_lost_stays_a_copy():
+    copy = msgspec.structs.replace(attempt(by="w2"), copy=True)
+    lost = attempts.ended(ledger(copy), attempt(Cause.WORKER_LOST, by="w2"))
+    assert [(each.cause, each.copy) for each in lost.attempts] == [(Cause.WORKER_LOST, True)]
+    assert attempts.charged(lost) == []
+
+
+def test_an_outcome_shows_open_copies_of_others_as_superseded_and_no_other_attempt():
+    open_, own, lost = attempt(by="w1"), attempt(by="w2"), attempt(Cause.USER_EXIT, by="w3")
+    copy = msgspec.structs.replace(attempt(by="w4"), copy=True)
+    own_copy = msgspec.structs.replace(own, copy=True)
+    told = attempts.superseded(ledger(open_, own_copy, lost, copy), "w2", NOW)
+    causes = [each.cause for each in told.attempts]
+    assert causes == [None, None, Cause.USER_EXIT, Cause.SUPERSEDED]

@@ -209,6 +209,13 @@ def test_what_could_not_change_a_result_is_accepted_and_told():
         ({"input": {"git": {"URL": "x"}}}, "$.input.git"),
         ({"datum_set_spec": {"per_worker": 1, "number": 2}}, "$.datum_set_spec.per_worker"),
         ({"reprocess_spec": "sometimes"}, "$.reprocess_spec"),
+        ({"speculation": {"after": 1}}, "$.speculation.after"),
+        ({"speculation": {"quantile": 1}}, "$.speculation.quantile"),
+        ({"speculation": True}, "$.speculation"),
+        (
+            {"speculation": {}, "transform": {"cmd": ["x"], "err_cmd": ["y"]}},
+            "$.speculation",
+        ),
         ({"pod_spec": "{"}, "$.pod_spec"),
         ({"pod_spec": "[]"}, "$.pod_spec"),
         ({"pod_spec": {"a": 1}}, "$.pod_spec"),

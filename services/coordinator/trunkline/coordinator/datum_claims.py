@@ -1,6 +1,6 @@
-"""Which datums of a job are in workers' hands, by the workers' own claims: to show, never to decide."""
+"""What is in workers' hands, by their own claims: to show, and to choose by where a wrong choice does no harm."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 from trunkline.bus import tails
 from trunkline.bus.connection import NatsConnection
@@ -13,7 +13,7 @@ async def held(
 ) -> Mapping[int, api.DatumView]:
     """Return the datums of a job that are STARTING or RUNNING, by index."""
     found: dict[int, api.DatumView] = {}
-    async for claim in _claims(connection, subjects.claims_of(ward)):
+    for claim in await current(connection, ward):
         for each in claim.held:
             if each.job != job.id or (each.index in found and not each.executing):
                 continue
@@ -29,14 +29,18 @@ async def held(
     return found
 
 
-async def _claims(connection: NatsConnection, subject: str) -> AsyncIterator[messages.Claim]:
+async def current(connection: NatsConnection, ward: Ward) -> list[messages.Claim]:
+    """Return the last claims of a pipeline's workers, those that are gone included."""
+    subject = subjects.claims_of(ward)
     tail = tails.tail(
         connection, subjects.CLAIMS_STREAM, [subject], last_per_subject=True, end=True
     )
+    found: list[messages.Claim] = []
     async with tail as batches:
         async for batch in batches:
             for stored in batch:
                 try:
-                    yield messages.decode(stored.subject, stored.data, messages.Claim)
+                    found.append(messages.decode(stored.subject, stored.data, messages.Claim))
                 except errors.MalformedMessageError:
                     continue
+    return found

@@ -24,9 +24,11 @@ from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Stored
 from trunkline.contracts import errors, records, subjects
 from trunkline.contracts.messages import Outcome
+from trunkline.contracts.states import DatumState
 from trunkline.contracts.wards import Wards
 from trunkline.coordinator.core import outcomes as reading
 from trunkline.coordinator.core.job import Effect, Event, Fold, Ignored
+from trunkline.coordinator.core.speculation import Stragglers
 from trunkline.coordinator.events import Events
 from trunkline.coordinator.forgeries import Forgeries
 from trunkline.coordinator.gathering import Gathered
@@ -49,6 +51,9 @@ class LiveJob:
     def __init__(self, job: records.Job, spool: Path | None = None) -> None:
         self.pipeline, self.id = job.pipeline, job.id
         self.fold = Fold.of(job.generations)
+        wanted = job.spec.speculation
+        self.stragglers = None if wanted is None else Stragglers(wanted)
+        """Looks for datums that take long, where the spec wants that."""
         self.ignored: list[Ignored] = []
         """Not told yet."""
         self.ignored_count = 0
@@ -82,8 +87,12 @@ class LiveJob:
         """Take an outcome, and the bytes it was read from, into account; `wake` must follow."""
         done = self.fold.done
         effects = self.fold.seen(outcome.index, outcome.generation, outcome.state)
-        if self.fold.done > done and self._room:
-            self._gather(outcome.index, reading.keep(outcome, data))
+        if self.fold.done > done:
+            if self._room:
+                self._gather(outcome.index, reading.keep(outcome, data))
+            if self.stragglers is not None and outcome.state is DatumState.PROCESSED:
+                figures = outcome.figures
+                self.stragglers.durations.add(figures.download_s + figures.process_s)
         if effects:
             self._ignore(effects)
 

@@ -12,9 +12,11 @@ from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import BatchPublisher, Table
 from trunkline.contracts import records, spec, subjects
+from trunkline.contracts.attempts import Attempt
 from trunkline.contracts.wards import Wards
 from trunkline.coordinator.core import datums, sets
 from trunkline.coordinator.core.datums import Datum
+from trunkline.coordinator.core.speculation import Running
 from trunkline.coordinator.settings import Settings
 
 _ALONE = spec.DatumSets()
@@ -70,6 +72,19 @@ class JobQueue:
         groups = sets.grouped(chosen, wanted, workers)
         subject = subjects.datums(self._wards.of(job.pipeline), job.id)
         await self._ingest.put_all(subject, _messages(job, round_, groups))
+
+    async def put_copy(self, job: records.Job, datum: Datum, slow: Running) -> None:
+        """Put a datum into the queue once more, for a second worker to try beside the first.
+
+        Raises:
+            UnavailableError: it may be stored; put it again.
+            RefusedError: the server cannot store it now.
+        """
+        beside = Attempt(worker=slow.worker, incarnation=slow.incarnation, started_ns=slow.since_ns)
+        data = datums.message(job, datum, slow.generation, job.round, beside)
+        subject = subjects.datums(self._wards.of(job.pipeline), job.id)
+        name = datums.message_id(job.id, datum.index, slow.generation, job.round)
+        await self._ingest.put_all(subject, iter([(f"{name}/copy", data)]))
 
     async def _workers(self, pipeline: str) -> int:
         entry = await self._scaling.get(pipeline)

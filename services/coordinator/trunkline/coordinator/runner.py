@@ -14,7 +14,7 @@ the same record. What is left where the process dies:
 
 - in LISTING: see `listing`; the fold is built again from the record's windows and the stream;
 - in RUNNING: nothing is done here that could be lost; for datums that are restarted, see `restarting`,
-  for the job's own time limit, `deadlines`;
+  for the job's own time limit, `deadlines`, for copies of those that take long, `speculating`;
 - in MERGING before `committing`: a manifest and an archive that nobody names, made again. After it:
   the branch is looked at first. If it has the commit, the record becomes SUCCESS, whether or not what
   the output was made of can still be read; if not, all is made again. From `committing` on a kill
@@ -61,6 +61,7 @@ from trunkline.coordinator.queue import JobQueue
 from trunkline.coordinator.repair import Repairer
 from trunkline.coordinator.restarting import Restarter
 from trunkline.coordinator.settings import Settings
+from trunkline.coordinator.speculating import Speculator
 from trunkline.coordinator.tables import Tables
 from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
@@ -144,6 +145,9 @@ class JobRunner:
         quiet_s = settings.repair_quiet_s
         self._repairer = Repairer(jobs, self._inputs, self._queue, folder, events, quiet_s)
         self._restarter = Restarter(jobs, self._inputs, self._queue, assignments, events)
+        self._speculator = Speculator(
+            jobs, self._inputs, self._queue, outcomes, connection, wards, events, clock
+        )
         self._deadlines = Deadlines(jobs, clock)
         scratch = spool or Path(tempfile.gettempdir())
         archiver = Archiver(outcomes, store, spool)
@@ -197,6 +201,7 @@ class JobRunner:
                     tasks.create_task(self._folder.catch_up(live, job), name="catch-up"),
                     tasks.create_task(self._repairer.watch(live, job), name="repair"),
                     tasks.create_task(self._restarter.watch(live, job), name="restarts"),
+                    tasks.create_task(self._speculator.watch(live, job), name="speculation"),
                     tasks.create_task(self._deadlines.watch(job), name="deadline"),
                 ]
                 ends = [

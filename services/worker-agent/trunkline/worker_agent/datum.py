@@ -19,6 +19,11 @@ twice, since the outcome's subject takes one message.
 When the command ends badly, and `err_cmd` has not made that good, the attempt goes into the ledger first, then the message is given back
 with a delay; a crash in between makes it come again sooner. On the last try the outcome says so
 instead.
+
+A copy (`DatumTask.beside`) is run while another worker runs the same datum. It always looks back, and runs only
+if nothing is recorded; if it does not end well it is let go, once that is recorded. Whichever outcome is first
+says of the other attempt that it is superseded, which is true if it is stored. The slower one finds it in time
+(`leases`) and is cut short, or finds it when its own is refused.
 """
 
 import asyncio
@@ -27,6 +32,8 @@ import errno
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, assert_never
+
+import msgspec
 
 from trunkline.contracts import attempts, errors
 from trunkline.contracts.attempts import Attempt, Ledger
@@ -50,6 +57,9 @@ _LAST_WORD_S = 3.0
 """Seconds for the ledger entry of a datum that is given up at the end of a drain."""
 
 _DETAIL_CHARS = 300
+
+_COPIED_S = 1.0
+"""Seconds of work before which nobody makes a copy of a datum."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,7 +167,7 @@ async def _look_back(
 ) -> Ack | Nak | None:
     """Decide about a datum that was delivered before; None: it is to be run, its start recorded.
 
-    Where it is to be alone, it is before the start is recorded: what comes in between charges nobody.
+    A copy is also left alone. Where it is to be alone, it is before the start is recorded: what comes in between charges nobody.
     """
     if await _insist("outcome", datum, lambda: bench.records.has_outcome(datum.task)):
         return Ack()
@@ -174,6 +184,8 @@ async def _look_back(
             return None
         case attempts.Wait(delay_s) | attempts.PassOn(delay_s):
             return Nak(delay_s)
+        case attempts.Leave():
+            return Ack()
         case attempts.GiveUp(state, reason):
             last = datum.ledger.attempts[-1]
             await _report(
@@ -184,17 +196,28 @@ async def _look_back(
             assert_never(verdict)
 
 
-async def _judged(datum: Datum, bench: Bench, *, isolated: bool) -> attempts.Verdict:
+async def _judged(
+    datum: Datum, bench: Bench, *, isolated: bool
+) -> attempts.Verdict | attempts.Leave:
     """Ask the ledger what is to be done, and record what follows: a start, a pass, or nothing."""
-    begun = Attempt(worker=bench.worker, incarnation=bench.incarnation, started_ns=datum.started_ns)
-    verdict: attempts.Verdict = attempts.Run()
+    copy = datum.task.beside is not None
+    begun = Attempt(
+        worker=bench.worker,
+        incarnation=bench.incarnation,
+        started_ns=datum.started_ns,
+        copy=copy,
+    )
+    verdict: attempts.Verdict | attempts.Leave = attempts.Run()
 
     def change(ledger: Ledger) -> Ledger:
         nonlocal verdict
         if begun in ledger.attempts or _put_off(verdict, ledger):
             return ledger  # as it was decided before, and the answer to that was lost
-        verdict = attempts.verdict(
-            ledger, datum.ticket.datum_tries, bench.clock.wall_ns(), bench.incarnation
+        tries, now_ns = datum.ticket.datum_tries, bench.clock.wall_ns()
+        verdict = (
+            attempts.verdict_of_copy(ledger)
+            if copy
+            else attempts.verdict(ledger, tries, now_ns, bench.incarnation)
         )
         if isinstance(verdict, attempts.PassOn):
             return attempts.passed(ledger)
@@ -209,7 +232,7 @@ async def _judged(datum: Datum, bench: Bench, *, isolated: bool) -> attempts.Ver
     return verdict
 
 
-def _put_off(verdict: attempts.Verdict, ledger: Ledger) -> bool:
+def _put_off(verdict: attempts.Verdict | attempts.Leave, ledger: Ledger) -> bool:
     noted = isinstance(verdict, attempts.Wait) and verdict.noted
     return noted and attempts.waited(ledger) == ledger
 
@@ -226,6 +249,10 @@ async def _failed(datum: Datum, bench: Bench, ran: Ran) -> Ack | Nak:
             datum.task, lambda ledger: verdicts.recorded(ledger, attempt)
         ),
     )
+    if datum.task.beside is not None:
+        log.info("copy failed", extra=datum.named(cause=str(bad.cause), reason=bad.reason))
+        await bench.records.tell_attempt(datum.task, attempt, f"a copy failed: {bad.reason}")
+        return Ack()
     paths = [each.path for each in datum.task.inputs]
     after = verdicts.after(datum.ledger, bad, datum.ticket.datum_tries, paths)
     log.info("attempt failed", extra=datum.named(cause=str(bad.cause), reason=after.reason))
@@ -272,6 +299,7 @@ async def _report(
 ) -> None:
     """Return once the outcome is stored."""
     task = datum.task
+    history = await _history(datum, bench, state)
     outcome = Outcome(
         pipeline=task.pipeline,
         job=task.job,
@@ -289,19 +317,46 @@ async def _report(
         reason=reason,
         exit_code=exit_code,
         log_tail=tail,
-        attempts=max(1, len(datum.ledger.attempts)),
-        history=_history(datum, bench, state),
+        attempts=max(1, len(history)),
+        history=history,
         figures=Figures(**datum.measured),  # type: ignore[arg-type]
         ended_ns=bench.clock.wall_ns(),
     )
     await bench.records.store_outcome(task, outcome, hurry=bench.resting())
 
 
-def _history(datum: Datum, bench: Bench, state: DatumState) -> tuple[attempts.Attempt, ...]:
+async def _history(datum: Datum, bench: Bench, state: DatumState) -> tuple[Attempt, ...]:
     """Return the ledger's attempts; a good one is closed here only, since it ends the ledger."""
-    if not datum.ledger.attempts or state is not DatumState.PROCESSED:
-        return datum.ledger.attempts
-    return attempts.ended(datum.ledger, _ended(datum, bench, Cause.DONE, "", 0)).attempts
+    now_ns = bench.clock.wall_ns()
+    ledger = await _with_other(datum, bench, now_ns)
+    if not ledger.attempts or state is not DatumState.PROCESSED:
+        return ledger.attempts
+    return attempts.ended(ledger, _ended(datum, bench, Cause.DONE, "", 0)).attempts
+
+
+async def _with_other(datum: Datum, bench: Bench, now_ns: int) -> Ledger:
+    """Return the ledger with what runs, or ran, beside this attempt, as it is if this outcome is the first."""
+    beside = datum.task.beside
+    if beside is not None:
+        other = msgspec.structs.replace(beside, cause=Cause.SUPERSEDED, ended_ns=now_ns)
+        return msgspec.structs.replace(datum.ledger, attempts=(other, *datum.ledger.attempts))
+    ledger = datum.ledger
+    took_s = datum.measured.get("download_s", 0.0) + datum.measured.get("process_s", 0.0)
+    if datum.ticket.speculates and took_s >= _COPIED_S:
+        found = await _insist("ledger", datum, lambda: bench.records.ledger(datum.task))
+        ledger = found if any(each.copy for each in found.attempts) else ledger
+    return attempts.superseded(ledger, bench.incarnation, now_ns)
+
+
+async def beaten(datum: Datum, bench: Bench) -> None:
+    """Tell that an attempt was cut short since another one was faster.
+
+    Nothing is recorded: the outcome that was first says it, and the ledger may be gone with the job.
+    """
+    text = "another worker was faster"
+    attempt = _ended(datum, bench, Cause.SUPERSEDED, text, None)
+    log.info("superseded", extra=datum.named())
+    await bench.records.tell_attempt(datum.task, attempt, text)
 
 
 async def given_up(datum: Datum, bench: Bench, cause: Cause, text: str) -> Nak:
@@ -327,6 +382,7 @@ def _ended(datum: Datum, bench: Bench, cause: Cause, detail: str, code: int | No
         cause=cause,
         exit_code=code,
         detail=detail,
+        copy=datum.task.beside is not None,
     )
 
 

@@ -5,6 +5,7 @@ begun message has a `life` of its own, a task.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import assert_never
@@ -12,7 +13,7 @@ from typing import assert_never
 from trunkline.bus.ports import Delivery
 from trunkline.bus.pulls import StandingPull
 from trunkline.contracts import attempts, errors, messages
-from trunkline.contracts.messages import JobTicket
+from trunkline.contracts.messages import DatumTask, JobTicket
 from trunkline.runtime.clock import Clock
 from trunkline.worker_agent import life
 from trunkline.worker_agent.core import lease
@@ -27,6 +28,9 @@ from trunkline.worker_agent.work import Ack, Datum, Nak, Why, Work
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.25
+
+_ELSEWHERE_S = 0.5
+"""Seconds until a copy comes again that was given to the worker which has the datum already."""
 
 Pull = Callable[
     [str, Callable[[Delivery], None], Callable[[errors.PermissionViolationError], None]],
@@ -135,16 +139,29 @@ class Leases:
             return
         first = tasks[0]
         fresh = delivery.delivered <= 1 and first.round == 1 and first.generation == 1
+        fresh = fresh and first.beside is None
         known = self._works.get(key)
         if known is not None:
             # its lease has ended in between; this one may lie here since then, and have ended, too
             known.delivery, known.held_s = delivery, 0.0
+        elif self._has_other(first):
+            self._settle_soon(delivery, Nak(_ELSEWHERE_S))
+            self._tell(lease.Declined(job))
+            return
         else:
             now_s = self._clock.monotonic_s()
             datums = tuple([Datum(each, ticket, fresh, now_s) for each in tasks])
             held_s = now_s + self._config.ack_wait_s
             self._works[key] = Work(key, delivery, datums, datums[0], held_s)
         self._tell(lease.Received(key, first.index, first.generation, fresh, delivery.pending))
+
+    def _has_other(self, task: DatumTask) -> bool:
+        """Return whether a datum is in hand whose copy this is, or the other way round."""
+        return any(
+            (task.beside is None) is not (each.current.task.beside is None)
+            and (each.key.job, each.current.task.index) == (task.job, task.index)
+            for each in self._works.values()
+        )
 
     def reconnected(self) -> None:
         """Let go what was not begun: it is somebody else's by now."""
@@ -203,12 +220,16 @@ class Leases:
                 self._let_go(key, None)
             case lease.Cancel(key, begun):
                 if begun:
-                    here = key.job in self._holding.jobs
-                    self._cut(self._works[key], Why.SUPERSEDED if here else Why.CANCELLED)
+                    self._cut(self._works[key], self._why(self._works[key]))
                 else:
                     self._let_go(key, Ack())
             case _:
                 assert_never(effect)
+
+    def _why(self, work: Work) -> Why:
+        if work.key.job not in self._holding.jobs:
+            return Why.CANCELLED
+        return Why.BEATEN if work.beaten else Why.SUPERSEDED
 
     def _want(self, job: str, count: int) -> None:
         if self._holding.stopped or job not in self._holding.jobs:
@@ -335,6 +356,19 @@ class Leases:
             self._ask(work.key.job)
         elif asked_s < work.held_s:  # a lease that had ended may be another one's: this renews that
             work.held_s = asked_s + self._config.ack_wait_s
+        with contextlib.suppress(errors.UnavailableError):
+            await self._look_if_beaten(work)
+
+    async def _look_if_beaten(self, work: Work) -> None:
+        """End what runs if a copy of it elsewhere was faster."""
+        datum = work.current
+        if not datum.ticket.speculates or work.ran or not work.turn.is_set():
+            return
+        if await self._bench.records.is_beaten(datum.task, self._presence.incarnation):
+            same = self._works.get(work.key) is work and work.current is datum
+            if same and not work.ran:
+                work.beaten = True
+                self._tell(lease.Superseded(work.key))
 
     async def tick_forever(self) -> None:
         """Let the time pass for what waits."""

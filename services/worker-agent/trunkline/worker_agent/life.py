@@ -182,6 +182,9 @@ async def _cut_short(work: Work, bench: Bench, why: Why) -> Ack | Nak | None:
             return Ack()
         case Why.SUPERSEDED:  # the others of a set are wanted all the same
             return Ack() if len(work.datums) == 1 else Nak()
+        case Why.BEATEN:
+            await datum.beaten(work.current, bench)
+            return Ack() if len(work.datums) == 1 else Nak()
         case Why.DROPPED:
             return None
         case Why.DRAINED:

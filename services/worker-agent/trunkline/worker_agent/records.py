@@ -85,6 +85,25 @@ class Records:
             else:
                 return changed
 
+    async def ledger(self, task: DatumTask) -> Ledger:
+        """Return a datum's ledger as it is.
+
+        Raises:
+            UnavailableError: the server does not answer.
+        """
+        return await self.change_ledger(task, lambda ledger: ledger)
+
+    async def is_beaten(self, task: DatumTask, incarnation: str) -> bool:
+        """Return whether a datum has the outcome of another incarnation."""
+        stored = await self._stored(task)
+        if stored is None:
+            return False
+        try:
+            first = messages.decode(stored.subject, stored.data, Outcome)
+        except errors.MalformedMessageError:
+            return True  # it holds the place all the same
+        return first.incarnation != incarnation
+
     async def has_outcome(self, task: DatumTask) -> bool:
         """Return whether the datum is done already; a record that nobody can read ends it, too."""
         return await self._stored(task) is not None

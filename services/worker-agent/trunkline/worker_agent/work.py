@@ -19,6 +19,8 @@ class Why(enum.Enum):
     """Its job is gone."""
     SUPERSEDED = enum.auto()
     """It was restarted: a newer message asks for it."""
+    BEATEN = enum.auto()
+    """Another worker's outcome of it was first."""
     DRAINED = enum.auto()
     """It took longer than a stopping worker may wait."""
     DROPPED = enum.auto()
@@ -90,6 +92,8 @@ class Work:
     """Set when it may begin."""
     ran: bool = False
     """Whether it needs no slot any more."""
+    beaten: bool = False
+    """Whether another worker was faster with `current`."""
     why: Why | None = None
     """Set before it is cancelled."""
     life: asyncio.Task[None] | None = None

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from trunkline.contracts import globs, messages, names, records
+from trunkline.contracts.attempts import Attempt
 from trunkline.contracts.messages import DatumInput, DatumTask, File, Span
 from trunkline.coordinator.core import keys
 
@@ -234,8 +235,18 @@ class Listing:
         return Datum(index, identifier, fingerprint, parts)
 
 
-def message(job: records.Job, datum: Datum, generation: int, round_: int) -> bytes:
-    """Return the message that asks for a datum: with its files if they are few and it stays small."""
+def message(
+    job: records.Job, datum: Datum, generation: int, round_: int, beside: Attempt | None = None
+) -> bytes:
+    """Return the message that asks for a datum: with its files if they are few and it stays small.
+
+    Args:
+        job: Of the datum.
+        datum: The one.
+        generation: Its generation.
+        round_: Which round of repair it is put in.
+        beside: Of a copy: the attempt that takes too long.
+    """
     task = DatumTask(
         pipeline=job.pipeline,
         job=job.id,
@@ -245,6 +256,7 @@ def message(job: records.Job, datum: Datum, generation: int, round_: int) -> byt
         inputs=tuple([each.input(inline=True) for each in datum.parts]),
         generation=generation,
         round=round_,
+        beside=beside,
     )
     data = messages.encode(task)
     if len(data) <= messages.MESSAGE_MAX_BYTES:

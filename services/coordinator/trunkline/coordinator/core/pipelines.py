@@ -133,9 +133,10 @@ _AROUND = (
     "description",
     "metadata",
     "scheduling_spec",
+    "speculation",
     "tolerations",
 )
-"""Fields that say how many workers there are, where, and what they are called. Those of a worker's
+"""Fields that say how many workers there are, where, what they are called, and when two try one datum. Those of a worker's
 resources are not among them: whoever raises a limit wants to see what was killed by it run again."""
 
 

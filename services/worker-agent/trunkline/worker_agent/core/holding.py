@@ -45,6 +45,7 @@ from trunkline.worker_agent.core.lease import (
     Assigned,
     Begin,
     Cancel,
+    Declined,
     Effect,
     Event,
     Forget,
@@ -187,7 +188,7 @@ class Holding:
                 return self._settled(key)
             case Advanced() | Started():
                 return self._gone_on(event, now_ns)
-            case Assigned() | Superseded() | Isolated():
+            case Assigned() | Superseded() | Isolated() | Declined():
                 return self._told(event)
             case Reconnected():
                 return [*(Forget(each.key) for each in self._drop_waiting()), Tell()]
@@ -198,7 +199,7 @@ class Holding:
             case _:
                 assert_never(event)
 
-    def _told(self, event: Assigned | Superseded | Isolated) -> list[Effect]:
+    def _told(self, event: Assigned | Superseded | Isolated | Declined) -> list[Effect]:
         match event:
             case Assigned(jobs):
                 return self._assigned(jobs)
@@ -206,6 +207,9 @@ class Holding:
                 return self._superseded(key)
             case Isolated(key):
                 return self._isolate(key)
+            case Declined(job):
+                self._answered(job)
+                return []
 
     def _assigned(self, jobs: tuple[str, ...]) -> list[Effect]:
         gone = set(self.jobs) - set(jobs)
@@ -239,8 +243,7 @@ class Holding:
 
     def _received(self, event: Received, now_s: float) -> list[Effect]:
         job = event.key.job
-        if job in self._asked:
-            self._asked[job] = max(0, self._asked[job] - 1)
+        self._answered(job)
         if event.key in self.leases:
             return []  # the same message once more: it was lost in between and is ours again
         lease = Lease(event.key, event.index, event.generation, event.fresh, now_s)
@@ -253,6 +256,11 @@ class Holding:
         self._waiting.setdefault(job, deque()).append(lease)
         self._pending[job] = event.pending
         return [Tell()]
+
+    def _answered(self, job: str) -> None:
+        """Note that one of the messages that were asked for has come."""
+        if job in self._asked:
+            self._asked[job] = max(0, self._asked[job] - 1)
 
     def _ran(self, key: Key, stored: bool, now_s: float) -> list[Effect]:
         lease = self._move(key, Phase.BEGUN, Phase.REPORTING if stored else Phase.STORING)

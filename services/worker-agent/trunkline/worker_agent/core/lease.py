@@ -70,6 +70,12 @@ class Received(msgspec.Struct, frozen=True):
     """How many more of the job waited in the queue when it was sent."""
 
 
+class Declined(msgspec.Struct, frozen=True):
+    """A message of this job came that is for any other worker: a copy of what is in hand. It is on its way back."""
+
+    job: str
+
+
 class Advanced(msgspec.Struct, frozen=True):
     """Of a begun message, another datum is executing now."""
 
@@ -131,6 +137,7 @@ class Stopped(msgspec.Struct, frozen=True):
 Event = (
     Assigned
     | Received
+    | Declined
     | Advanced
     | Started
     | Ran
