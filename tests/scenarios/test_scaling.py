@@ -261,6 +261,30 @@ async def test_workers_that_a_spec_would_make_otherwise_are_replaced_and_finish_
     assert world.killed_busy == []
 
 
+async def test_an_edit_that_no_node_can_hold_costs_one_of_three_workers_until_it_is_mended(
+    world: World,
+) -> None:
+    three = {"constant": 3}
+    await world.pipeline(parallelism_spec=three)
+    async with world.scaled():
+        await asyncio.sleep(1)
+        before = set(world.names())
+        world.no_room = True
+        await world.pipeline(parallelism_spec=three, resource_limits={"memory_bytes": 2**50})
+        await asyncio.sleep(HOUR_S)
+        assert len(before & set(world.names())) == 2
+        assert len(world.names()) == 3
+        work = await world.job(4, 10)
+        await asyncio.sleep(30)
+        assert sorted(work.done) == [0, 1, 2, 3]
+        world.no_room = False
+        await world.pipeline(parallelism_spec=three, resource_limits={"memory_bytes": 2**30})
+        await asyncio.sleep(30)
+        assert len(world.names()) == 3
+        assert {world.workers[name].listed.made_by for name in world.names()} == {str(2**30)}
+        assert (await world.shown()).ready == 3
+
+
 async def test_a_corrected_spec_does_not_wait_for_the_failures_of_the_former_one(
     world: World,
 ) -> None:

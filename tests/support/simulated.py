@@ -61,7 +61,7 @@ class SimulatedWorker:
         self._told.set()
 
     async def run(self) -> None:
-        await asyncio.sleep(self.world.start_s)
+        await (asyncio.sleep(self.world.start_s) if self.listed.running else asyncio.Event().wait())
         await self.world.bus.tell(
             subjects.connects(WARDS),
             f"worker.{self.listed.pipeline}",
@@ -134,6 +134,7 @@ class World:
         start_s: From a worker's creation to its first claim.
         history: (time, number of workers listed) after each change.
         refuse: Why no worker can be started; empty when they can.
+        no_room: Whether workers that are made find no room, and never come up.
     """
 
     def __init__(self, *, nodes: int = 4, start_s: float = 0.1) -> None:
@@ -150,6 +151,7 @@ class World:
         self.created: list[tuple[float, str]] = []
         self.killed_busy: list[str] = []
         self.refuse = ""
+        self.no_room = False
         self.deaf = False
         self.away = False
         self._numbers = itertools.count(1)
@@ -189,6 +191,7 @@ class World:
             node=min(free, key=lambda name: load[name], default=""),
             instance=f"i{number}",
             made_by=self.makes(worker.spec),
+            running=not self.no_room,
         )
         made = self.workers[worker.name] = SimulatedWorker(self, listed, number)
         made.task = self._tasks.create_task(made.run(), name=worker.name)

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from trunkline.contracts import names
 from trunkline.scaler.core.plan import (
@@ -113,6 +115,60 @@ def test_new_code_replaces_old_workers() -> None:
     assert reason == "its code was replaced"
 
 
+def rolled(seen: Sequence[Seen], want: int, *, comes_up: bool) -> tuple[list[Seen], int]:
+    """Return where a roll ends whose new workers come up or never do, and the fewest that were ready."""
+    ready, fewest = (Phase.IDLE, Phase.BUSY), want
+    while changes := plan("p", {NEW: want}, seen):
+        seen = [each for each in after(seen, changes) if each.phase is not Phase.DRAINING]
+        fewest = min(fewest, sum(each.phase in ready for each in seen))
+        if comes_up:
+            seen = [replace(each, phase=Phase.IDLE) for each in seen]
+    return list(seen), fewest
+
+
+@pytest.mark.parametrize(("want", "missing"), [(1, 1), (3, 1), (4, 1), (9, 2), (40, 10)])
+def test_an_edit_whose_workers_never_come_up_costs_a_quarter_and_is_rolled_back(
+    want: int, missing: int
+) -> None:
+    before = [worker(number, outdated=True) for number in range(want)]
+    stuck, fewest = rolled(before, want, comes_up=False)
+    assert fewest == want - missing
+    assert len(stuck) == want
+    # the spec is what it was: those that never came up must go, and nobody else does
+    back = [
+        replace(each, outdated=False, must_go="" if each.phase is Phase.IDLE else "outdated")
+        for each in stuck
+    ]
+    assert len(drained(plan("p", {NEW: want}, back))) == missing
+    after_all, _ = rolled(back, want, comes_up=True)
+    assert {each.name for each in after_all} > {each.name for each in back if not each.must_go}
+
+
+@given(st.integers(1, 60))
+def test_a_roll_ends_with_new_workers_and_no_more_than_a_quarter_missing(want: int) -> None:
+    before = [worker(number, outdated=True) for number in range(want)]
+    ended, fewest = rolled(before, want, comes_up=True)
+    assert len(ended) == want
+    assert not any(each.outdated for each in ended)
+    assert fewest >= want - max(1, want // 4)
+
+
+def test_a_roll_takes_idle_ones_first_and_waits_while_others_are_missing() -> None:
+    seen = [
+        worker(0, Phase.BUSY, outdated=True),
+        worker(1, outdated=True),
+        worker(2),
+        worker(3),
+    ]
+    assert drained(plan("p", {NEW: 4}, seen)) == ["p-aaaaaaaa-1"]
+    assert drained(plan("p", {NEW: 4}, [*seen[:3], worker(3, Phase.STARTING)])) == []
+
+
+def test_a_surplus_takes_outdated_ones_before_others() -> None:
+    seen = [worker(0, outdated=True), worker(1), worker(2)]
+    assert drained(plan("p", {NEW: 2}, seen)) == ["p-aaaaaaaa-0"]
+
+
 def test_old_jobs_keep_their_workers_within_the_want() -> None:
     assert shares(4, NEW, {OLD: 100}) == {OLD: 3, NEW: 1}
     assert shares(4, NEW, {OLD: 2}) == {OLD: 2, NEW: 2}
@@ -156,6 +212,7 @@ views = st.lists(
         phase=st.sampled_from(Phase),
         since_ns=st.integers(0, 5),
         misplaced=st.booleans(),
+        outdated=st.booleans(),
         must_go=st.sampled_from(["", "", "", "its node is cordoned"]),
     ),
     max_size=30,
@@ -179,7 +236,12 @@ def test_a_busy_worker_is_never_chosen_while_an_idle_one_stays(
 ) -> None:
     chosen = set(drained(plan("p", wants, seen)))
     for victim in seen:
-        if victim.name in chosen and victim.phase is Phase.BUSY and not victim.must_go:
+        if (
+            victim.name in chosen
+            and victim.phase is Phase.BUSY
+            and not victim.must_go
+            and not victim.outdated
+        ):
             idle = [
                 each
                 for each in seen

@@ -82,8 +82,12 @@ def test_a_worker_that_never_says_a_word_is_replaced() -> None:
     assert not seen(claim=claim(True), silent_s=61.0).must_go
 
 
-def test_a_worker_that_would_be_made_otherwise_now_is_replaced() -> None:
-    assert seen(claim=claim(True), outdated=True).must_go == "the spec would make it otherwise now"
+def test_a_worker_that_would_be_made_otherwise_now_waits_for_its_turn_once_it_is_up() -> None:
+    assert seen(claim=claim(True), outdated=True).outdated
+    assert not seen(claim=claim(True), outdated=True).must_go
+    assert not seen(outdated=True).must_go  # it runs, and may be back in a moment
+    pending = seen(worker(running=False), outdated=True)
+    assert pending.must_go == "the spec would make it otherwise now"
     assert seen(worker("out"), outdated=True).must_go == "its node out is cordoned"
 
 

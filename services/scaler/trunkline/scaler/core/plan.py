@@ -10,6 +10,12 @@ The cap counts the workers that are to stay. One that drains still finishes its 
 counted, so when more are wanted again, new ones start at once. Each code version has a share of the
 want; the shares of versions that only finish their old jobs shrink with those jobs. A worker is
 never touched because a number around it has changed: only surplus workers are.
+
+Workers that would be made otherwise now (more memory, another agent) are replaced rollingly, since what
+is to replace them may never come up: a few drain, new ones start in their place, and further ones drain as
+those claim. So an edit that no node can hold, or an image that is not there, costs a quarter of the workers, and
+one where there are few. This holds within a code version; workers of a former one are of use to its
+jobs only, and those that these do not need go at once.
 """
 
 import enum
@@ -43,6 +49,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: str = ""
     must_go: str = ""
     """Why it is to be replaced, busy or not; it still finishes what it has begun."""
+    outdated: bool = False
+    """Whether it would be made in another way now: to be replaced when its turn comes."""
     misplaced: bool = False
     """Whether its node is gone, or does not count any more."""
 
@@ -112,8 +120,13 @@ def plan(pipeline: str, wants: Mapping[str, int], seen: Sequence[Seen]) -> list[
     for code_hash in sorted({*wants, *(each.code_hash for each in staying)}):
         want = wants.get(code_hash, 0)
         have = [each for each in staying if each.code_hash == code_hash and not each.must_go]
-        changes += _fewer(have, want, "its code was replaced" if code_hash not in wants else "")
-        for _ in range(want - len(have)):
+        surplus = max(0, len(have) - want)
+        victims = sorted(have, key=_last_to_keep)
+        why = f"{want} of {len(have)} workers are wanted" if code_hash in wants else _REPLACED
+        changes += [Drain(each.name, each.incarnation, why) for each in victims[:surplus]]
+        rolled = _in_turn(victims[surplus:], want)
+        changes += [Drain(each.name, each.incarnation, OUTDATED) for each in rolled]
+        for _ in range(want - (len(have) - surplus) + len(rolled)):
             name = free_name(pipeline, code_hash, taken)
             taken.add(name)
             changes.append(Create(name, code_hash))
@@ -134,19 +147,24 @@ def free_name(pipeline: str, code_hash: str, taken: Collection[str]) -> str:
 STAYING = (Phase.STARTING, Phase.IDLE, Phase.BUSY)
 
 
-def _fewer(have: Sequence[Seen], want: int, reason: str) -> list[Change]:
-    surplus = len(have) - want
-    if surplus <= 0:
-        return []
-    victims = sorted(have, key=_last_to_keep)[:surplus]
-    why = reason or f"{want} of {len(have)} workers are wanted"
-    return [Drain(each.name, each.incarnation, why) for each in victims]
+OUTDATED = "the spec would make it otherwise now"
+_REPLACED = "its code was replaced"
+_READY = (Phase.IDLE, Phase.BUSY)
+_MISSING = 4
+"""A worker in so many may be missing for the sake of a roll; one always may."""
 
 
-def _last_to_keep(each: Seen) -> tuple[bool, bool, bool, int, int, str]:
+def _in_turn(victims: Sequence[Seen], want: int) -> list[Seen]:
+    """Return the outdated ones, first victims first, that may be replaced now: few enough are missing."""
+    ready = [each for each in victims if each.phase in _READY]
+    spare = max(1, want // _MISSING) - (want - len(ready))
+    return [each for each in ready if each.outdated][: max(0, spare)]
+
+
+def _last_to_keep(each: Seen) -> tuple[bool, bool, bool, bool, int, int, str]:
     """Order workers by who goes first: never a busy one before an idle one.
 
-    Among equals those whose node is gone, then those that have not begun, then those that began
+    Among equals those whose node is gone, then those that have not begun, then outdated ones, then those that began
     last (the least is lost if they should die on the way), then the highest ordinal.
     """
     ordinal = each.name.rpartition("-")[2]
@@ -154,6 +172,7 @@ def _last_to_keep(each: Seen) -> tuple[bool, bool, bool, int, int, str]:
         each.phase is Phase.BUSY,
         not each.misplaced,
         each.phase is not Phase.STARTING,
+        not each.outdated,
         -each.since_ns,
         -int(ordinal) if ordinal.isdigit() else 0,
         each.name,

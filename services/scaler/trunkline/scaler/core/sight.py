@@ -7,7 +7,7 @@ import msgspec
 
 from trunkline.contracts import records
 from trunkline.contracts.messages import Claim, Held
-from trunkline.scaler.core.plan import Phase, Seen
+from trunkline.scaler.core.plan import OUTDATED, Phase, Seen
 from trunkline.scaler.ports import Node, Worker
 
 
@@ -47,8 +47,8 @@ def see(
         must_go = f"its node {node.name} is cordoned"
     elif not must_go and claim is None and worker.running and signs.silent_s > silent_s:
         must_go = f"no sign of life for {silent_s:.0f} s"
-    elif not must_go and signs.outdated:
-        must_go = "the spec would make it otherwise now"
+    elif not must_go and signs.outdated and claim is None and not worker.running:
+        must_go = OUTDATED  # it never came up, and may never: nothing is lost with it
     begun = executing(claim)
     return Seen(
         name=worker.name,
@@ -57,6 +57,7 @@ def see(
         since_ns=begun.since_ns if begun else 0,
         incarnation=claim.incarnation if claim else "",
         must_go=must_go,
+        outdated=signs.outdated,
         misplaced=bool(worker.node) and (node is None or not node.eligible),
     )
 
