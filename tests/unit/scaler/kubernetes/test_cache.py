@@ -49,7 +49,7 @@ def test_a_list_is_the_truth_though_versions_have_gone_back() -> None:
     """A restored etcd: versions begin anew, and what is listed is what there is."""
     its, told = cache()
     its.put(thing("a", 1000, "before"))
-    its.replace([thing("a", 7, "restored"), thing("b", 8)], begun_at=1)
+    its.replace(map(its.reduce, [thing("a", 7, "restored"), thing("b", 8)]), begun_at=1)
     assert sorted(its) == ["restored", "v"]
     its.put(thing("a", 8, "later"))
     assert its.get("a") == "later"
@@ -59,5 +59,5 @@ def test_a_list_is_the_truth_though_versions_have_gone_back() -> None:
 def test_a_list_begun_before_an_answer_does_not_set_it_back_either() -> None:
     its, _ = cache()
     its.put(thing("a", 20, "answered"), assumed_at=5)
-    its.replace([thing("a", 10, "listed")], begun_at=4)
+    its.replace([its.reduce(thing("a", 10, "listed"))], begun_at=4)
     assert its.get("a") == "answered"

@@ -46,5 +46,5 @@ def test_a_list_is_believed_above_all() -> None:
     kept = cache()
     kept.put(pod(3))
     kept.ended("u")
-    kept.replace([pod(1)], begun_at=5)
+    kept.replace([kept.reduce(pod(1))], begun_at=5)
     assert list(kept) == ["p"]

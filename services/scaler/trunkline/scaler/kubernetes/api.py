@@ -14,6 +14,7 @@ from kubernetes_asyncio import client
 
 from trunkline.contracts import errors
 from trunkline.runtime.leading import Fence
+from trunkline.scaler.kubernetes import answers
 from trunkline.scaler.kubernetes.reading import Object
 
 Told = Callable[[Object], None]
@@ -22,6 +23,8 @@ TIMEOUT_S = 30.0
 _SLACK_S = 10.0
 """For which a watch may outlive what the server was told."""
 PAGE = 500
+RETRY_MOST_S = 30.0
+"""For which a server's word keeps us from asking again at most: by one word of a proxy we were blind for a day."""
 
 
 class ApiError(errors.TrunklineError):
@@ -29,7 +32,7 @@ class ApiError(errors.TrunklineError):
 
     Attributes:
         status: Of HTTP; 0: it could not be asked, and it is unknown whether it was done.
-        retry_after_s: Before which it does not want to be asked again.
+        retry_after_s: Before which it does not want to be asked again; RETRY_MOST_S at most.
     """
 
     def __init__(self, what: str, status: int, text: str, retry_after_s: float = 0.0) -> None:
@@ -65,11 +68,11 @@ class Api:
 
     async def list_nodes(self, after: str = "") -> Object:
         """Return a page of nodes, the first one or that after another."""
-        return await self._ask("list nodes", self._core.list_node, **_page(after))
+        return await self._list("list nodes", self._core.list_node, **_page(after))
 
     async def list_pods(self, after: str = "") -> Object:
         """Return a page of our pods."""
-        return await self._ask("list pods", self._our_pods, **_page(after))
+        return await self._list("list pods", self._our_pods, **_page(after))
 
     async def watch_nodes(self, version: str, limit_s: int, told: Told) -> None:
         """Hand on each event of nodes until the watch ends."""
@@ -124,7 +127,7 @@ class Api:
     async def list_secrets(self, selector: str) -> Object:
         """Return our Secrets."""
         listing = self._core.list_namespaced_secret
-        return await self._ask("list secrets", listing, self.namespace, label_selector=selector)
+        return await self._list("list secrets", listing, self.namespace, label_selector=selector)
 
     async def create_secret(self, body: Object) -> Object:
         """Create a Secret."""
@@ -140,6 +143,15 @@ class Api:
         """Create an Event."""
         made = self._core.create_namespaced_event
         return await self._change("create an event", made, self.namespace, body)
+
+    async def _list(
+        self, what: str, call: Callable[..., Any], *args: object, **more: object
+    ) -> Object:
+        found = await self._ask(what, call, *args, **more)
+        try:
+            return answers.listed(found)
+        except answers.NoAnswerError as error:
+            raise _unanswered(what, error) from error
 
     async def _change(
         self, what: str, call: Callable[..., Any], *args: object, **more: object
@@ -159,8 +171,10 @@ class Api:
             raise _unanswered(what, error) from error
         if response.status >= 400:
             raise _refused(what, response, body)
-        found: Object = json.loads(body)
-        return found
+        try:
+            return answers.whole(body)
+        except answers.NoAnswerError as error:
+            raise _unanswered(what, error) from error
 
     async def _watch(
         self,
@@ -183,12 +197,9 @@ class Api:
                 if response.status >= 400:
                     raise _refused(what, response, await response.read())
                 async for line in response.content:
-                    event = json.loads(line)
-                    if event.get("type", "ERROR") == "ERROR":
-                        status = event.get("object") or event
-                        message = str(status.get("message", ""))
-                        raise ApiError(what, int(status.get("code") or 500), message)
-                    told(event)
+                    told(answers.event(line))
+        except answers.WatchEndedError as error:
+            raise ApiError(what, error.status, error.text) from error
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise _unanswered(what, error) from error
 
@@ -206,6 +217,7 @@ def _refused(what: str, response: aiohttp.ClientResponse, body: bytes) -> ApiErr
         said = json.loads(body)
         text = str(said.get("message", "")) if isinstance(said, dict) else body.decode()
     except ValueError:
-        text = body.decode(errors="replace")[:200]
+        text = answers.shown(body)
     after = response.headers.get("Retry-After", "")
-    return ApiError(what, response.status, text, float(after) if after.isdecimal() else 0.0)
+    after_s = min(float(after), RETRY_MOST_S) if after.isdecimal() else 0.0
+    return ApiError(what, response.status, text, after_s)

@@ -9,13 +9,21 @@ read. What the server has said of an object's end holds, so that such an answer 
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from trunkline.scaler.kubernetes.reading import Object
 
 V = TypeVar("V")
 
 _ENDED_KEPT = 10_000
+
+
+class Reduced(NamedTuple, Generic[V]):
+    """What is kept of an object that may be some hundred times as large."""
+
+    uid: str
+    version: str
+    value: V | None
 
 
 class Cache(Generic[V]):
@@ -48,12 +56,19 @@ class Cache(Generic[V]):
 
     def put(self, found: Object, *, assumed_at: int = 0) -> None:
         """Take one from the watch, or (assumed) from the answer to a write at that tick."""
+        self._take(self.reduce(found), assumed_at=assumed_at)
+
+    def reduce(self, found: Object) -> Reduced[V]:
+        """Return what would be kept of an object; nothing is kept yet."""
         meta = found["metadata"]
-        uid, version = str(meta["uid"]), str(meta.get("resourceVersion", ""))
+        version = str(meta.get("resourceVersion", ""))
+        return Reduced(str(meta["uid"]), version, self._read(found))
+
+    def _take(self, each: Reduced[V], *, assumed_at: int = 0) -> None:
+        uid, version, value = each
         known = self._kept.get(uid)
         if uid in self._ended or (known is not None and _older(version, known[0])):
             return  # the watch is ahead of what we were answered, or behind it
-        value = self._read(found)
         if value is None:
             self.drop(uid)
             return
@@ -75,18 +90,17 @@ class Cache(Generic[V]):
         if known is not None:
             self._told(known[2], None)
 
-    def replace(self, every: Iterable[Object], *, begun_at: int) -> None:
+    def replace(self, every: Iterable[Reduced[V]], *, begun_at: int) -> None:
         """Take a whole list, begun at that tick."""
         listed: set[str] = set()
         for each in every:
-            uid = str(each["metadata"]["uid"])
-            listed.add(uid)
-            self._ended.pop(uid, None)
-            known = self._kept.get(uid)
+            listed.add(each.uid)
+            self._ended.pop(each.uid, None)
+            known = self._kept.get(each.uid)
             if known is not None and known[1] < begun_at:
                 # a list is the truth, even if versions have gone back (etcd was restored)
-                self._kept[uid] = ("", known[1], known[2])
-            self.put(each)
+                self._kept[each.uid] = ("", known[1], known[2])
+            self._take(each)
         for uid, (_, assumed_at, _) in list(self._kept.items()):
             if uid not in listed and assumed_at < begun_at:
                 self.drop(uid)
