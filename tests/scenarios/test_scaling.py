@@ -45,6 +45,27 @@ async def test_a_lost_event_costs_one_resync_at_most(world: World) -> None:
         assert len(world.names()) == 10
 
 
+async def test_a_spec_that_cannot_be_decided_is_its_own_pipelines_problem(world: World) -> None:
+    """A pipeline was accepted whose spec ended the scaler, and each that was started after it.
+
+    1. Of two pipelines one cannot be decided: the other has its workers, and its state says why.
+    2. The spec is mended: it has workers, too, and no problem any more.
+    """
+    world.unreadable.add("bad")
+    await world.pipeline("bad")
+    await world.pipeline("good")
+    async with world.scaled(resync_s=30):
+        await asyncio.sleep(2)
+        assert len(world.names()) == 4
+        assert "a spec like no other" in (await world.shown("bad")).problem
+        world.unreadable.clear()
+        await world.pipeline("bad")
+        await asyncio.sleep(2)
+        assert len(world.names()) == 8
+        assert (await world.shown("bad")).problem == ""
+    assert (await world.shown("good")).problem == ""
+
+
 async def test_busy_workers_finish_their_two_hours_before_they_go(world: World) -> None:
     """Ten nodes, then four, then ten again, while six of ten workers are two hours at work.
 

@@ -12,9 +12,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Protocol
 
-import msgspec
-
-from trunkline.contracts import errors, quantities
+from trunkline.contracts import errors, json_bounds, quantities
 from trunkline.contracts.spec_findings import Findings, kind_of, short, shown
 
 
@@ -191,16 +189,21 @@ class JsonText:
 
     holds: type[dict[str, Any]] | type[list[Any]]
     said: str
+    check: Callable[[Any], None]
+    """Raises JsonUnfitError if what it holds has not the right shape."""
 
     def read(self, value: object, at: str, found: Findings) -> Any:  # noqa: ANN401
         """See Kind."""
         if not isinstance(value, str):
             return _unlike(self, value, at, found)
         try:
-            inner = msgspec.json.decode(value)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            inner = json_bounds.read(value)
+            if not isinstance(inner, self.holds):
+                return _unlike(self, inner, at, found)
+            self.check(inner)
+        except json_bounds.JsonUnfitError as error:
             return _wrong(at, f"expected {self.said}: {error}", found)
-        return value if isinstance(inner, self.holds) else _unlike(self, inner, at, found)
+        return value
 
 
 @dataclass(frozen=True)

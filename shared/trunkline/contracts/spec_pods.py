@@ -1,6 +1,6 @@
 """Fields about the workers' pods: they take effect on Kubernetes, and a warning tells so elsewhere."""
 
-from trunkline.contracts import spec_checks
+from trunkline.contracts import pod_shapes, spec_checks
 from trunkline.contracts.spec_fields import BYTES, CORES, COUNT, TEXT, on_kubernetes
 from trunkline.contracts.spec_kinds import JsonText, ListOf, MapOf, OneOf, Text, Whole
 from trunkline.contracts.spec_sections import Section
@@ -86,11 +86,17 @@ FIELDS = (
     on_kubernetes("tolerations", ListOf(TOLERATION), "taints that workers stand"),
     on_kubernetes("metadata", METADATA, "labels and annotations of the workers' pods"),
     on_kubernetes(
-        "pod_spec", JsonText(dict, "a string that holds a JSON object"), "merged into the pods"
+        "pod_spec",
+        JsonText(dict, "a string that holds a JSON object", pod_shapes.check),
+        "merged into the pods",
     ),
     on_kubernetes(
         "pod_patch",
-        JsonText(list, "a string that holds an array of JSON Patch operations"),
+        JsonText(
+            list,
+            "a string that holds an array of JSON Patch operations",
+            pod_shapes.check_operations,
+        ),
         "applied to the pods last",
     ),
 )

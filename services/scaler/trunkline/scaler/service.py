@@ -51,6 +51,7 @@ _PACE_S = 0.01
 _PAUSE_S = 1.0
 """The most that a round leaves to all else before the next one."""
 _BURIED_KEPT = 10_000
+_PROBLEM_MAX = 300
 
 Instance = tuple[str, str]
 """(name, instance) of a worker: a name is used again, this is not."""
@@ -245,8 +246,28 @@ class Scaler:
             if not its and (record is None or record.spec is None):
                 self._forget(pipeline)
             else:
-                next_s += self._decide(pipeline, its, eligibility, tasks)
+                next_s += self._decide_guarded(pipeline, its, eligibility, tasks)
         return max(0.0, min(next_s))
+
+    def _decide_guarded(
+        self,
+        pipeline: str,
+        workers: Sequence[Worker],
+        eligibility: Eligibility,
+        tasks: asyncio.TaskGroup,
+    ) -> list[float]:
+        """Decide one pipeline; if that fails, it is this pipeline's trouble, and the others go on.
+
+        A record that ends us would end whoever takes over, too, and each one that is started again.
+        """
+        try:
+            return self._decide(pipeline, workers, eligibility, tasks)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
+            problem = f"the scaler cannot decide this pipeline: {text[:_PROBLEM_MAX]}"
+            self._status.trouble(pipeline, problem)
+            log.exception("pipeline not decided", extra={"pipeline": pipeline})
+            return []
 
     def _decide(
         self,

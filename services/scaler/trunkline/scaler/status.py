@@ -50,6 +50,11 @@ class Status:
         if scaling != before:
             self._changed.set()
 
+    def trouble(self, pipeline: str, problem: str) -> None:
+        """Take note that nothing could be decided for a pipeline: the rest is told as it was."""
+        before = self._latest.get(pipeline) or _nothing_of(pipeline)
+        self.note(msgspec.structs.replace(before, problem=problem), acts={})
+
     def forget(self, pipeline: str) -> None:
         """The pipeline is gone, and so are its workers."""
         if self._latest.get(pipeline) is not None:
@@ -171,6 +176,20 @@ class Status:
             text="; ".join([text, *done]),
             facts={key: msgspec.Raw(msgspec.json.encode(value)) for key, value in facts.items()},
         )
+
+
+def _nothing_of(pipeline: str) -> records.Scaling:
+    return records.Scaling(
+        pipeline=pipeline,
+        cap=0,
+        want=0,
+        have=0,
+        ready=0,
+        busy=0,
+        pending=0,
+        in_flight=0,
+        reason="nothing could be decided",
+    )
 
 
 def _decided(scaling: records.Scaling | None) -> tuple[object, ...]:

@@ -72,5 +72,5 @@ def test_operations(document: Any, operation: Any, result: Any) -> None:
 )
 def test_what_does_not_fit_is_refused(operation: Any) -> None:
     document = {"list": [1], "text": "t", "one": 1}
-    with pytest.raises(patches.PatchFailedError):
+    with pytest.raises(patches.PatchError, match="pod_patch"):
         patches.patched(document, json.dumps([operation]))

@@ -148,8 +148,8 @@ ENV = "/containers/0/env"
         ([add("/volumes/1", {"name": "run", "emptyDir": {}})], "one name"),
         ([add("/terminationGracePeriodSeconds", 5)], "at least 60"),
         ([add("/securityContext/fsGroup", 1)], "must stay"),
-        ([add("/containers", {})], "must stay an array"),
-        ([add("/containers/0/volumeMounts", 5)], "must be arrays"),
+        ([add("/containers", {})], "containers"),
+        ([add("/containers/0/volumeMounts", 5)], "volumeMounts"),
         ([add("", {})], "must stay"),
     ],
 )

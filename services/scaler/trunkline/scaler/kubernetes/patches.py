@@ -1,13 +1,16 @@
 """Changes of a JSON document that a spec brings along: RFC 7386 (merge) and RFC 6902 (patch).
 
-Both leave the document that they are given as it is.
+Both leave the document that they are given as it is. Whoever wrote the change may mean harm: a document that copies
+itself doubles with each operation, so what comes of it is measured after each one.
 """
 
 import copy
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from trunkline.contracts import errors
+from trunkline.contracts import errors, json_bounds, pod_shapes
 
 Json: TypeAlias = Any
 """What may stand in a JSON document."""
@@ -21,7 +24,23 @@ class PatchFailedError(PatchError):
     """An operation of a patch does not fit what is there."""
 
     def __init__(self, position: int, operation: object, reason: str) -> None:
-        super().__init__(f"pod_patch[{position}] {json.dumps(operation)[:200]}: {reason}")
+        super().__init__(f"pod_patch[{position}] {json.dumps(operation)[:200]}: {reason[:200]}")
+
+
+class UnfitError(PatchError):
+    """A change, or what comes of it, is too large, or of another type than it must be."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what}: {reason}")
+
+
+@contextmanager
+def fitting(what: str) -> Iterator[None]:
+    """Raise UnfitError for what does not fit."""
+    try:
+        yield
+    except json_bounds.JsonUnfitError as error:
+        raise UnfitError(what, str(error)) from None
 
 
 class _DoesNotFitError(Exception):
@@ -29,8 +48,15 @@ class _DoesNotFitError(Exception):
 
 
 def merged(document: dict[str, Any], change: str) -> dict[str, Any]:
-    """Return a document with an object (as text; empty: none) merged into it."""
-    found: dict[str, Any] = _merged(copy.deepcopy(document), json.loads(change or "{}"))
+    """Return a document with an object (as text; empty: none) merged into it.
+
+    Raises:
+        UnfitError: it is none, or too large.
+    """
+    with fitting("pod_spec"):
+        found = _merged(copy.deepcopy(document), json_bounds.read(change or "{}"))
+    if not isinstance(found, dict):
+        raise UnfitError("pod_spec", "it is no object")
     return found
 
 
@@ -52,12 +78,17 @@ def patched(document: dict[str, Any], operations: str) -> dict[str, Any]:
 
     Raises:
         PatchFailedError: one of them does not fit.
+        UnfitError: they are none, or too many.
     """
     holder: dict[str, Any] = {"": copy.deepcopy(document)}
-    for position, operation in enumerate(json.loads(operations or "[]")):
+    with fitting("pod_patch"):
+        each = json_bounds.read(operations or "[]")
+        pod_shapes.check_operations(each)
+    for position, operation in enumerate(each):
         try:
             _apply(holder, operation)
-        except _DoesNotFitError as error:
+            json_bounds.check(holder)
+        except (_DoesNotFitError, json_bounds.JsonUnfitError) as error:
             raise PatchFailedError(position, operation, str(error)) from None
         if not isinstance(holder.get(""), dict):
             raise PatchFailedError(position, operation, "it leaves no object")
@@ -65,9 +96,7 @@ def patched(document: dict[str, Any], operations: str) -> dict[str, Any]:
     return found
 
 
-def _apply(holder: dict[str, Any], operation: Json) -> None:
-    if not isinstance(operation, dict):
-        raise _DoesNotFitError("it is no object")
+def _apply(holder: dict[str, Any], operation: dict[str, Any]) -> None:
     kind, path = operation.get("op"), _steps(operation, "path")
     match kind:
         case "add":
@@ -137,8 +166,9 @@ def _remove(holder: Json, path: list[str]) -> Json:
 
 
 def _index(step: str, most: int) -> int:
-    if not (step.isascii() and step.isdigit() and str(int(step)) == step and int(step) <= most):
-        message = f"{step!r} is no position up to {most}"
+    short = step.isascii() and step.isdigit() and len(step) <= len(str(most))
+    if not (short and str(int(step)) == step and int(step) <= most):
+        message = f"{step[:40]!r} is no position up to {most}"
         raise _DoesNotFitError(message)
     return int(step)
 

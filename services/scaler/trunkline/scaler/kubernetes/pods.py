@@ -31,6 +31,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from trunkline.bus import logins
+from trunkline.contracts import json_bounds, pod_shapes
 from trunkline.contracts.spec import PipelineSpec, Resources, Secret, Toleration
 from trunkline.scaler.kubernetes import object_names, patches, pod_checks
 from trunkline.scaler.kubernetes.pod_checks import AGENT, SHIM, USER
@@ -69,6 +70,9 @@ _HOME, _RUN, _TOOLS, _CREDENTIALS = (
 _SOCKET = f"{_RUN}/agent.sock"
 _AGENT_WAIT_S = 3600
 """Seconds for which the shim waits for an agent: an exit costs a back-off, and mends nothing."""
+_REASON_MAX = 500
+_UNFIT = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What Python raises where a value is not what it was taken for."""
 _SMALL = {"emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}}
 
 
@@ -85,16 +89,28 @@ def worker_pod(worker: WorkerSpec, settings: PodSettings, owner: Owner) -> Manif
     Raises:
         WorkerRefusedError: the spec cannot have one; the reason says what to change.
     """
-    made = _pod(worker, settings, owner)
     try:
+        made = _pod(worker, settings, owner)
         spec = patches.merged(made["spec"], worker.spec.pod_spec)
         spec = patches.patched(spec, worker.spec.pod_patch)
+        with patches.fitting("the pod's spec"):
+            json_bounds.check(spec)
+            pod_shapes.check(spec)
         pod_checks.check(made["spec"], spec, store_secret=settings.store_secret)
+        pod = {**made, "spec": spec}
+        pod["metadata"]["annotations"][SPEC_HASH] = spec_hash(pod)
     except patches.PatchError as error:
-        raise WorkerRefusedError(worker.name, str(error)) from error
-    pod = {**made, "spec": spec}
-    pod["metadata"]["annotations"][SPEC_HASH] = spec_hash(pod)
+        raise WorkerRefusedError(worker.name, _said(error)) from error
+    except _UNFIT as error:
+        # what no check has thought of is one pipeline's trouble, not everybody's
+        reason = f"no pod can be made of its spec: {type(error).__name__}: {_said(error)}"
+        raise WorkerRefusedError(worker.name, reason) from error
     return pod
+
+
+def _said(error: Exception) -> str:
+    """Return what an error says, fit to be stored and shown: it quotes what users wrote."""
+    return str(error).encode(errors="backslashreplace").decode()[:_REASON_MAX]
 
 
 def spec_hash(pod: Manifest) -> str:
