@@ -10,7 +10,9 @@ The rules go by what a pod has in the end, never by the operations that led ther
 from collections.abc import Iterator
 from typing import Any
 
+from trunkline.scaler.kubernetes import pod_confinement, pod_volumes
 from trunkline.scaler.kubernetes.patches import Json, PatchError
+from trunkline.scaler.kubernetes.pod_settings import PodSettings
 
 Part = dict[str, Any]
 
@@ -23,6 +25,9 @@ _SHARED = frozenset({"tools", "run", "home"})
 _AGENTS = frozenset({"credentials", "store"})
 """Volumes that the agent alone mounts."""
 _KEPT = (
+    ("nodeName",),
+    ("securityContext", "sysctls"),
+    ("securityContext", "windowsOptions"),
     ("automountServiceAccountToken",),
     ("enableServiceLinks",),
     ("restartPolicy",),
@@ -35,16 +40,17 @@ _NEVER = frozenset(
     {
         "hostPath", "hostPID", "hostIPC", "hostNetwork", "hostAliases", "hostProcess", "hostPort", "privileged",
         "shareProcessNamespace", "serviceAccountToken", "dnsConfig", "dnsPolicy", "procMount",
-        "ephemeralContainers", "volumeDevices",
+        "ephemeralContainers", "volumeDevices", "dataSource", "dataSourceRef",
     }
 )  # fmt: skip
-"""Fields that lead to the node, to the API, or the agent to another server."""
+"""Fields that lead to the node, to the API, the agent to another server, or to a copy of the store."""
 _USER_FIXED = (
     ("image",),
     ("command",),
     ("args",),
     ("workingDir",),
     ("lifecycle",),
+    ("terminationMessagePath",),
     ("securityContext", "allowPrivilegeEscalation"),
     ("securityContext", "capabilities", "drop"),
     ("securityContext", "runAsNonRoot"),
@@ -59,25 +65,44 @@ class PodRefusedError(PatchError):
         super().__init__(f"such a pod is not made: {reason}")
 
 
-def check(made: Part, wanted: Part, *, store_secret: str) -> None:
+def check(made: Part, wanted: Part, settings: PodSettings) -> None:
     """Raise PodRefusedError if a pod's spec as it is wanted breaks a rule; the first one is named.
 
     Args:
         made: The pod's spec as we have made it.
         wanted: The same after the changes that the pipeline's spec brings along.
-        store_secret: The Secret that lets agents into the store; empty: there is none.
+        settings: What the installation says.
     """
-    for reason in _problems(made, wanted, store_secret):
+    for reason in _problems(made, wanted, settings):
         raise PodRefusedError(reason)
 
 
-def _problems(made: Part, wanted: Part, store_secret: str) -> Iterator[str]:
+def check_annotations(annotations: dict[str, str]) -> None:
+    """Raise PodRefusedError if a pod's annotations undo what its fields say."""
+    for key in annotations:
+        reason = pod_confinement.unfit_annotation(key)
+        if reason:
+            raise PodRefusedError(reason)
+
+
+def confined(wanted: Part, settings: PodSettings) -> Part:
+    """Return a pod's spec with the containers confined that a spec has added; see `pod_confinement`."""
+    ours = frozenset({AGENT, USER, SHIM})
+    return wanted | {
+        kind: pod_confinement.confined(wanted[kind], ours, allow_root=settings.allow_root)
+        for kind in ("initContainers", "containers")
+        if wanted.get(kind)
+    }
+
+
+def _problems(made: Part, wanted: Part, settings: PodSettings) -> Iterator[str]:
     yield from _shape(wanted)  # the first one ends it, so the others may rest on this
     yield from _kept(made, wanted)
-    yield from _containers(made, wanted)
+    yield from _containers(made, wanted, settings)
     yield from _volumes(made, wanted)
     yield from _fields(made, wanted)
-    yield from _secrets(wanted, store_secret)
+    yield from _secrets(wanted, settings.store_secret)
+    yield from _priority(wanted, settings)
 
 
 def _shape(wanted: Part) -> Iterator[str]:
@@ -87,11 +112,6 @@ def _shape(wanted: Part) -> Iterator[str]:
             yield f"{name} must stay an array of objects"
         elif len({str(one.get("name")) for one in each}) < len(each):
             yield f"two of {name} have one name"
-    for kind in ("initContainers", "containers"):
-        for each in wanted.get(kind) or []:
-            mounts = each.get("volumeMounts", [])
-            if not isinstance(mounts, list) or not all(isinstance(one, dict) for one in mounts):
-                yield f"volumeMounts in {kind} must be arrays of objects"
 
 
 def _kept(made: Part, wanted: Part) -> Iterator[str]:
@@ -104,7 +124,13 @@ def _kept(made: Part, wanted: Part) -> Iterator[str]:
         yield f"{grace} must be at least {least}, which is what a draining worker takes"
 
 
-def _containers(made: Part, wanted: Part) -> Iterator[str]:
+def _priority(wanted: Part, settings: PodSettings) -> Iterator[str]:
+    name = wanted.get("priorityClassName") or ""
+    if name.startswith("system-") and name != settings.default_priority_class:
+        yield f"the priority class {name!r} is for the cluster's own pods"
+
+
+def _containers(made: Part, wanted: Part, settings: PodSettings) -> Iterator[str]:
     before, after = _by_name(made, "containers"), _by_name(wanted, "containers")
     steps, steps_after = _by_name(made, "initContainers"), _by_name(wanted, "initContainers")
     if steps_after.get(SHIM) != steps[SHIM]:
@@ -118,27 +144,21 @@ def _containers(made: Part, wanted: Part) -> Iterator[str]:
     others = [each for name, each in after.items() if name not in (USER, AGENT)]
     others += [each for name, each in steps_after.items() if name != SHIM]
     for each in others:
-        yield from _mounts(each.get("volumeMounts", []))
+        yield from pod_volumes.unfit_mounts(each.get("volumeMounts") or [], _AGENTS | _SHARED)
+    yield from pod_confinement.unfit_others(others, allow_root=settings.allow_root)
 
 
 def _user(user: Part, own: Part) -> Iterator[str]:
     for path in _USER_FIXED:
         if _at(user, path) != _at(own, path):
             yield f"{'.'.join(path)} of the container {USER!r} must stay: see `transform`"
-    mounts = user.get("volumeMounts", [])
-    if any(each not in mounts for each in own["volumeMounts"]):
+    mounts, fixed = user.get("volumeMounts") or [], own["volumeMounts"]
+    if any(each not in mounts for each in fixed):
         yield f"the mounts of the container {USER!r} must stay; others may be added"
-    yield from _mounts([each for each in mounts if each not in own["volumeMounts"]])
-
-
-def _mounts(more: list[Part]) -> Iterator[str]:
-    """Say what is wrong with mounts that are not of our making."""
-    for mount in more:
-        name, path = mount.get("name"), mount.get("mountPath")
-        if name in _AGENTS or name in _SHARED:
-            yield f"the volume {name!r} cannot be mounted elsewhere"
-        if _is_below(path, "/trunkline", "/run/trunkline"):
-            yield f"nothing can be mounted at {path!r}"
+    # a Secret of the spec's is mounted by us, but where the spec says
+    more = [each for each in mounts if each["name"] not in _SHARED or each not in fixed]
+    yield from pod_volumes.unfit_mounts(more, _AGENTS | _SHARED)
+    yield from pod_confinement.unfit_user(user)
 
 
 def _volumes(made: Part, wanted: Part) -> Iterator[str]:
@@ -149,12 +169,16 @@ def _volumes(made: Part, wanted: Part) -> Iterator[str]:
                 yield "the volume 'home' must stay an emptyDir or become ephemeral"
         elif after.get(name) != volume:
             yield f"the volume {name!r} must stay as it is"
+    yield from pod_volumes.unfit(wanted["volumes"], _by_name(made, "volumes"))
 
 
 def _fields(made: Part, wanted: Part) -> Iterator[str]:
     for path, key, value in _walk(wanted, made["volumes"]):
         if key in _NEVER and value not in (None, False, []):
             yield f"{path}{key} may not be set"
+        unfit = pod_confinement.unfit_field(key, value)
+        if unfit:
+            yield f"{path}{key} {unfit}"
         if key == "capabilities" and isinstance(value, dict):
             added = {str(each) for each in value.get("add") or ()} - _ADDABLE
             if added:
@@ -200,7 +224,3 @@ def _at(value: Json, path: tuple[str, ...]) -> Json:
     for step in path:
         value = value.get(step) if isinstance(value, dict) else None
     return value
-
-
-def _is_below(path: Json, *places: str) -> bool:
-    return isinstance(path, str) and any(f"{path.rstrip('/')}/".startswith(f"{p}/") for p in places)

@@ -96,7 +96,9 @@ def worker_pod(worker: WorkerSpec, settings: PodSettings, owner: Owner) -> Manif
         with patches.fitting("the pod's spec"):
             json_bounds.check(spec)
             pod_shapes.check(spec)
-        pod_checks.check(made["spec"], spec, store_secret=settings.store_secret)
+        spec = pod_checks.confined(spec, settings)
+        pod_checks.check(made["spec"], spec, settings)
+        pod_checks.check_annotations(made["metadata"]["annotations"])
         pod = {**made, "spec": spec}
         pod["metadata"]["annotations"][SPEC_HASH] = spec_hash(pod)
     except patches.PatchError as error:
