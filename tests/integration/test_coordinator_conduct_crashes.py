@@ -257,3 +257,23 @@ async def test_a_crash_at_any_instant_of_a_verb_changes_nothing_of_what_is_left(
     for at in after:
         crashing = Faults(at)
         assert await told(site, verb, crashing) == whole, crashing.trace[-1]
+
+
+async def test_a_work_queue_that_is_gone_is_told_of_unless_it_went_with_its_pipeline(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> list[str]:
+        return [each.message for each in caplog.records if "work queue" in each.message]
+
+    async with process(site, Faults()) as made:
+        await Repos(made.catalog, CLOCK).create("in")
+        await made.pipelines.apply(a_spec("words", "in"))
+        made.pipelines.doubt_missing(())
+        assert told() == ["work queue was gone"]
+        await made.pipelines.ensure_all()
+        await made.deleting.delete("words")
+        made.pipelines.doubt_missing(())
+        await made.round()
+        assert "words" not in made.catalog.pipelines
+        made.pipelines.doubt_missing(())
+        assert told() == ["work queue was gone"]

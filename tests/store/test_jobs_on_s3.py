@@ -16,6 +16,8 @@ from trunkline.local import storing
 pytestmark = [pytest.mark.s3, pytest.mark.timeout(240)]
 
 FILES = 40
+LONG_S = 30.0
+"""Longer than each time limit of a request, and than two leases."""
 
 
 def words(name, repo, script):
@@ -71,9 +73,12 @@ def nothing_secret_in(home):
             assert KEY.encode() not in data, path
 
 
-@pytest.mark.parametrize("how", ["killed", "frozen"])
+@pytest.mark.parametrize(
+    ("how", "least_s"),
+    [("killed", 0), ("frozen", 0), pytest.param("killed", LONG_S, marks=pytest.mark.slow)],
+)
 async def test_a_store_that_is_away_amid_a_job_costs_no_datum_and_no_try(
-    s3_server, s3_url, how, capsys
+    s3_server, s3_url, how, least_s, capsys
 ):
     async with installation.running(nodes=3, store=s3_url) as here:
         workers = {}
@@ -90,6 +95,9 @@ async def test_a_store_that_is_away_amid_a_job_costs_no_datum_and_no_try(
             try:
                 told = await installation.until(lambda: problems(here), what="a problem")
                 assert any(s3_url in each for each in told)
+                left_s = began + least_s - asyncio.get_running_loop().time()
+                await asyncio.sleep(max(0.0, left_s))  # the outage's length is what is tried
+                assert least_s == 0 or await problems(here)
             finally:
                 if how == "killed":
                     await asyncio.to_thread(s3_server.start)

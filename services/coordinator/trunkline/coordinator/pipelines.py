@@ -134,9 +134,12 @@ class Pipelines:
     def doubt_missing(self, streams: Collection[str]) -> None:
         """Let the next round look again at pipelines whose work queue is not among these streams."""
         for name in list(self._ensured):
-            if subjects.datums_stream(name) not in streams:
+            if subjects.datums_stream(name) in streams:
+                continue
+            del self._ensured[name]
+            pipeline = self._catalog.pipelines.get(name)
+            if pipeline is not None and _lives(pipeline):  # else it went with its pipeline
                 log.warning("work queue was gone", extra={"pipeline": name})
-                del self._ensured[name]
 
     async def ensure(self, pipeline: records.Pipeline) -> None:
         """Make what follows from the record of a pipeline that lives and is not there yet."""
