@@ -86,8 +86,10 @@ def test_a_worker_that_would_be_made_otherwise_now_waits_for_its_turn_once_it_is
     assert seen(claim=claim(True), outdated=True).outdated
     assert not seen(claim=claim(True), outdated=True).must_go
     assert not seen(outdated=True).must_go  # it runs, and may be back in a moment
-    pending = seen(worker(running=False), outdated=True)
-    assert pending.must_go == "the spec would make it otherwise now"
+    crashing = msgspec.structs.replace(worker(), problem="CrashLoopBackOff")
+    for down in (worker(running=False), crashing):
+        assert seen(down, outdated=True).must_go == "the spec would make it otherwise now"
+    assert not seen(crashing, claim=claim(True), outdated=True).must_go
     assert seen(worker("out"), outdated=True).must_go == "its node out is cordoned"
 
 

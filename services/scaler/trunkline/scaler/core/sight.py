@@ -47,7 +47,7 @@ def see(
         must_go = f"its node {node.name} is cordoned"
     elif not must_go and claim is None and worker.running and signs.silent_s > silent_s:
         must_go = f"no sign of life for {silent_s:.0f} s"
-    elif not must_go and signs.outdated and claim is None and not worker.running:
+    elif not must_go and signs.outdated and claim is None and _kept_down(worker):
         must_go = OUTDATED  # it never came up, and may never: nothing is lost with it
     begun = executing(claim)
     return Seen(
@@ -103,6 +103,11 @@ def executing(claim: Claim | None) -> Held | None:
     """Return the datum that a worker began last."""
     begun = [held for held in claim.held if held.executing] if claim else []
     return max(begun, key=lambda held: held.since_ns, default=None)
+
+
+def _kept_down(worker: Worker) -> bool:
+    """Return whether the cluster says that it does not run, or why: one that only has not claimed may yet."""
+    return not worker.running or bool(worker.problem)
 
 
 def _phase(worker: Worker, signs: Signs, drain_answer_s: float) -> Phase:
