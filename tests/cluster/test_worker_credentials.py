@@ -179,6 +179,22 @@ async def test_a_pipeline_that_follows_a_deleted_one_at_once_has_workers(
     await installed.pods.until(pod.metadata.name, pods.running)
 
 
+async def test_workers_come_back_though_somebody_has_deleted_what_they_log_in_by(
+    installed: Whole,
+) -> None:
+    """The Secret alone, and a pod: the next one does not come up without it."""
+    await installed.add_nodes(1)
+    repo = await installed.new_repo("files")
+    pipeline = await installed.pipeline("robbed", COPY, repo=repo)
+    (pod,) = await at_work(installed, pipeline)
+    core, namespace = installed.pods.core, installed.pods.namespace
+    await core.delete_namespaced_secret(object_names.credentials_name(pipeline), namespace)
+    await core.delete_namespaced_pod(pod.metadata.name, namespace)
+    await installed.pods.until_gone(pod.metadata.name)
+    job = await installed.put(repo, {"/a": b"a"})
+    await installed.succeeded(pipeline, job, within_s=60)
+
+
 async def test_workers_go_on_by_new_credentials_when_the_key_that_signed_theirs_is_rotated(
     installed: Whole, tmp_path: Path
 ) -> None:

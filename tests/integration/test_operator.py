@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from trunkline.contracts import errors, subjects
 from trunkline.contracts.states import DatumState
 from trunkline.runtime.clock import SystemClock
 from trunkline.scaler import hearing, issuing
+from trunkline.scaler.ports import Credentials
 
 
 def now() -> int:
@@ -286,18 +287,68 @@ async def test_what_is_revoked_ends_at_once_and_for_nobody_else(
     async with opened as issuer:
         first, other = await url(issuer, "p1", "first"), await url(issuer, "p2", "other")
         async with worker_of(first, "p1") as worker, worker_of(other, "p2") as neighbour:
-            await issuer.revoke("p1")
+            await issuer.revoke("p1", 0.0)
             async with asyncio.timeout(10):
                 await worker.closed()
             assert "revoked" in " ".join(worker.problems)
             await neighbour.flush()
             assert neighbour.epoch == 0
             assert not await probe.accepts(first)
-            await issuer.revoke("p3")  # one more, so that claims are not what the server began with
+            await issuer.revoke(
+                "p3", 0.0
+            )  # one more, so that claims are not what the server began with
             again = await url(issuer, "p1", "again")
             assert await probe.accepts(again)
     await server.restart()
     assert [await probe.accepts(each) for each in (first, again, other)] == [False, True, True]
+
+
+class Skewed:
+    """A clock that is some seconds off."""
+
+    def __init__(self, by_s: int) -> None:
+        self._by_ns, self._right = by_s * 10**9, SystemClock()
+
+    def wall_ns(self) -> int:
+        return self._right.wall_ns() + self._by_ns
+
+    def monotonic_s(self) -> float:
+        return self._right.monotonic_s()
+
+
+async def test_leaders_whose_clocks_differ_revoke_what_the_other_has_issued_and_nothing_else(
+    operator_server: OperatorServer,
+) -> None:
+    """1. Issued by one that is ahead, revoked by the next: it counts no more. 2. Revoked by the one that is
+    ahead, issued by the next: it counts at once. 3. A date that is nobody's clock ends nothing for ever.
+    """
+    server = operator_server
+
+    def led_by(skew_s: int) -> AbstractAsyncContextManager[issuing.JwtIssuer]:
+        clock = Skewed(skew_s)
+        return issuing.opened(server.shelf, WARDS, url=server.url("issuer"), clock=clock)
+
+    def url(made: Credentials, name: str) -> str:
+        return server.issuer.url(name, jwts.read_creds(made.text))
+
+    async with led_by(300) as ahead:
+        first = await ahead.issue("p1")
+        assert await probe.accepts(url(first, "first"))
+    async with led_by(0) as next_one:
+        await next_one.revoke("p1", first.held.issued_at)
+        assert not await probe.accepts(url(first, "first"))
+        second = await next_one.issue("p1")
+        assert await probe.accepts(url(second, "second"))
+    async with led_by(600) as ahead:
+        await ahead.revoke("p1", second.held.issued_at)
+    async with led_by(0) as next_one:
+        third = await next_one.issue("p1")
+        assert await probe.accepts(url(third, "third"))
+        await next_one.revoke("p1", 9e18)
+        assert not await probe.accepts(url(third, "third"))
+        fourth = await next_one.issue("p1")
+    assert await probe.accepts(url(fourth, "fourth"))
+    assert fourth.held.issued_at <= now() + issuing.SKEW_S + 1
 
 
 async def test_a_rotated_key_ends_what_it_has_signed(operator_server: OperatorServer) -> None:

@@ -27,6 +27,7 @@ class World:
         self.secrets: dict[str, Credentials] = {}
         self.issued: list[tuple[str, float]] = []
         self.revoked: list[str] = []
+        self.revoked_from = 0.0
         self.issuer_away = self.cluster_away = False
         self.refused: set[str] = set()
         self.name = "key-1"
@@ -43,11 +44,12 @@ class World:
         held = Held(issued_at=now, expires_at=now + self.life_s, issuer=self.name)
         return Credentials(text=f"{pipeline} {len(self.issued)}", held=held)
 
-    async def revoke(self, pipeline: str) -> None:
+    async def revoke(self, pipeline: str, issued_at: float) -> None:
         if self.issuer_away:
             raise errors.UnavailableError("the issuer", "it is away")
         await asyncio.sleep(self.revocation_s)
         self.revoked.append(pipeline)
+        self.revoked_from = issued_at
 
     # the Secrets
 
@@ -118,11 +120,12 @@ async def test_an_outage_of_seven_hours_is_outlived_and_told() -> None:
             await asyncio.sleep(16 * HOUR_S - 120)
             setattr(world, away, True)
             await asyncio.sleep(hours * HOUR_S + 120)
-            assert "away" in keeper.problems[0]
+            assert "away" in "".join([*keeper.problems, keeper.trouble("p1")])
             assert not world.expired()
             setattr(world, away, False)
             await asyncio.sleep(61)
             assert not keeper.problems
+            assert not keeper.trouble("p1")
             assert world.secrets["p1"].held.issued_at > world.now() - 62
 
 
@@ -148,7 +151,8 @@ async def test_what_cannot_be_issued_holds_up_nobody_else() -> None:
     async with world.kept() as keeper:
         await asyncio.sleep(5)
         assert set(world.secrets) == {"b", "c"}
-        assert "'a'" in keeper.problems[0]
+        assert "'a'" in keeper.trouble("a")
+        assert not keeper.problems  # it is that pipeline's, and the process does its work
         world.refused.clear()
         await asyncio.sleep(61)
         assert set(world.secrets) == {"a", "b", "c"}
@@ -232,3 +236,60 @@ async def test_who_starts_a_worker_is_told_that_its_credential_cannot_be_made() 
         world.cluster_away = False
         await asyncio.sleep(61)
         await keeper.ensure("p1")
+
+
+async def test_what_somebody_has_taken_away_is_made_anew_before_the_next_worker_starts() -> None:
+    world = World()
+    async with world.kept() as keeper:
+        await asyncio.sleep(1)
+        world.secrets.clear()
+        keeper.forget("p1")
+        await keeper.ensure("p1")
+        assert world.secrets["p1"].text == "p1 2"
+        await asyncio.sleep(60)
+    assert len(world.issued) == 2
+
+
+async def test_what_nobody_has_issued_is_no_credential_and_goes_with_its_pipeline() -> None:
+    """A ConfigMap whose Secret was never made, or says nothing of itself."""
+    world = World()
+    empty = Credentials(text="", held=Held(issued_at=0))
+    world.secrets = {"p1": empty, "gone": empty}
+    world.refused = {"p1"}
+    async with world.kept() as keeper:
+        await asyncio.sleep(1)
+        assert set(world.secrets) == {"p1"}
+        with pytest.raises(ClusterUnavailableError, match="it is away"):
+            await keeper.ensure("p1")
+        world.refused = set()
+        await keeper.ensure("p1")
+        assert world.secrets["p1"].text == "p1 1"
+
+
+async def test_the_trouble_of_a_pipeline_ends_with_it() -> None:
+    world = World()
+    world.refused = {"p1"}
+    async with world.kept() as keeper:
+        await asyncio.sleep(1)
+        assert keeper.trouble("p1")
+        world.pipelines = set()
+        keeper.wake()
+        await asyncio.sleep(1)
+        assert not keeper.trouble("p1")
+        assert not keeper.problems
+
+
+async def test_a_revocation_that_cannot_be_done_is_a_problem_of_the_process() -> None:
+    """Its pipeline is gone, so nobody else would tell."""
+    world = World()
+    async with world.kept() as keeper:
+        await asyncio.sleep(10)
+        world.pipelines, world.issuer_away = set(), True
+        keeper.wake()
+        await asyncio.sleep(1)
+        assert "'p1'" in keeper.problems[0]
+        world.issuer_away = False
+        await asyncio.sleep(61)
+        assert not keeper.problems
+    assert world.revoked == ["p1"]
+    assert world.revoked_from == world.issued[0][1]

@@ -152,7 +152,7 @@ class LocalIssuer:
         text = await self.worker_url(pipeline)
         return issued.Credentials(text=text, held=issued.Held(issued_at=0, issuer=self.name))
 
-    async def revoke(self, pipeline: str) -> None:
+    async def revoke(self, pipeline: str, issued_at: float = 0.0) -> None:  # noqa: ARG002
         """Forget the pipeline's user: the server ends its connections, and knows it no more."""
         with _locked(self._files):
             present = self._files.read()

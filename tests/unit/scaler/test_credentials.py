@@ -38,13 +38,18 @@ def test_after_a_round_all_who_work_hold_fresh_credentials_and_nobody_else_does(
 
 def test_a_revocation_is_kept_as_long_as_what_it_revokes_could_count() -> None:
     claims = Claims(sub="A", name="DATA", iat=50, nats={"limits": {}})
-    once = issuing.revoking(claims, "U1", 100, keep_s=10)
+    once = issuing.revoking(claims, "U1", 100, now=100, keep_s=10)
     assert (once.iat, once.nats["revocations"]) == (100, {"U1": 100})
-    twice = issuing.revoking(once, "U2", 105, keep_s=10)
+    twice = issuing.revoking(once, "U2", 105, now=105, keep_s=10)
     assert twice.nats == {"limits": {}, "revocations": {"U1": 100, "U2": 105}}
-    assert issuing.revoking(twice, "U3", 112, keep_s=10).nats["revocations"] == {
+    assert issuing.revoking(twice, "U3", 112, now=112, keep_s=10).nats["revocations"] == {
         "U2": 105,
         "U3": 112,
     }
+    # what is revoked until later stays so
+    assert issuing.revoking(twice, "U2", 90, now=90, keep_s=10).nats == twice.nats
+    # a date that is ahead forgets nobody
+    ahead = issuing.revoking(twice, "U3", 900, now=106, keep_s=10)
+    assert ahead.nats["revocations"] == {"U1": 100, "U2": 105, "U3": 900}
     # a server keeps the newer of two claims, whatever our clock says
-    assert issuing.revoking(twice, "U3", 90, keep_s=10).iat == 106
+    assert issuing.revoking(twice, "U3", 90, now=90, keep_s=10).iat == 106

@@ -4,6 +4,11 @@ One round: look at what is held, plan, act. A pipeline whose credential cannot b
 tried again with back-off, and holds up nobody else's; what it has goes on for a third of its life. Nor does
 a revocation, which takes up to a second: each goes on beside the rounds. What is done about one pipeline is
 done in turn, and whoever is about to start a pipeline's first worker has its credential made at once (`ensure`).
+What somebody else has taken away is made anew as soon as that is noticed (`forget`), at the latest by the next look.
+
+What cannot be done for a pipeline is that pipeline's trouble, not the process's: a quota in its way keeps no other one
+from its work. Only of one that is gone there is nobody else to tell it.
+
 What a death leaves between making and putting, or between revoking and removing: the next round does
 both again, see `core.credentials`.
 """
@@ -77,16 +82,30 @@ class Keeper:
         self._in_turn: dict[str, asyncio.Lock] = {}
         self._ending: set[str] = set()
         self._told: dict[str, str] = {}
-        """Pipeline -> why something could not be done about it; the empty name: why we cannot look."""
+        """Pipeline -> why something could not be done about it."""
+        self._blind = ""
+        """Why we cannot look."""
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What keeps it from its work, for people."""
-        return tuple(self._told.values())
+        """What keeps it from its work, for people: that it cannot look, or end what is gone."""
+        wanted = self._wanted()
+        ends = [why for pipeline, why in self._told.items() if pipeline not in wanted]
+        return (*([self._blind] if self._blind else ()), *ends)
+
+    def trouble(self, pipeline: str) -> str:
+        """Return what could not be done for a pipeline, for people; empty: nothing."""
+        return self._told.get(pipeline, "")
 
     def wake(self) -> None:
         """Look again now: a pipeline has come or gone."""
         self._woken.set()
+
+    def forget(self, pipeline: str) -> None:
+        """Trust no more in what was known to be held: somebody has taken it away."""
+        self._held.pop(pipeline, None)
+        self._changed[pipeline] = None
+        self.wake()
 
     async def run(self) -> None:
         """Keep them for ever."""
@@ -110,10 +129,11 @@ class Keeper:
             async with asyncio.timeout(ENSURED_S):
                 await self._looked.wait()
                 async with self._turn(pipeline):
-                    if pipeline not in self._held:
+                    held = self._held.get(pipeline)
+                    if held is None or not held.issuer:
                         await self._issue(pipeline)
         except (TimeoutError, errors.UnavailableError, errors.RequestRefusedError) as error:
-            why = "; ".join(self.problems) or str(error) or "not made in time"
+            why = self._blind or self.trouble(pipeline) or str(error) or "not made in time"
             what = f"credentials of {pipeline!r}"
             raise ClusterUnavailableError(what, why) from error
 
@@ -150,15 +170,17 @@ class Keeper:
         try:
             held = dict(await self._shelf.held())
         except ClusterUnavailableError as error:
-            self._told[""] = str(error)
+            self._blind = str(error)
             return False
-        self._told.pop("", None)
+        self._blind = ""
         for pipeline, now in self._changed.items():
             if now is None:
                 held.pop(pipeline, None)
             else:
                 held[pipeline] = now
         self._held = held
+        there = {*held, *self._wanted(), *self._ending}
+        self._told = {pipeline: why for pipeline, why in self._told.items() if pipeline in there}
         self._looked.set()
         return True
 
@@ -203,7 +225,8 @@ class Keeper:
     async def _revoke(self, pipeline: str) -> None:
         if pipeline in self._wanted():
             return
-        await self._issuer.revoke(pipeline)
+        held = self._held.get(pipeline)
+        await self._issuer.revoke(pipeline, held.issued_at if held else 0.0)
         await self._shelf.remove(pipeline)
         self._held.pop(pipeline, None)
         self._changed[pipeline] = None

@@ -230,8 +230,12 @@ class CredentialIssuer(Protocol):
         """
         ...
 
-    async def revoke(self, pipeline: str) -> None:
+    async def revoke(self, pipeline: str, issued_at: float) -> None:
         """End all that was issued for a pipeline until now, and the connections made with it.
+
+        Args:
+            pipeline: Whose.
+            issued_at: What is held says of itself; it may have been issued by a clock that is ahead of ours.
 
         Raises:
             UnavailableError: a server that is to know of it is not there; ask again.

@@ -1,6 +1,7 @@
 """What a spec, and an installation, make of a worker's pod."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -220,6 +221,17 @@ def test_any_pipeline_has_objects_of_its_own(pipeline: str) -> None:
 
 def test_names_that_differ_in_case_only_do_not_meet() -> None:
     assert object_names.object_name("Edges") != object_names.object_name("edges")
+
+
+@pytest.mark.parametrize(
+    "name_of",
+    [object_names.owner_name, object_names.credentials_name, object_names.label_value],
+)
+def test_no_name_can_be_chosen_to_meet_another(name_of: Callable[[str], str]) -> None:
+    """What a name is mapped to is known to everybody, and may be another pipeline's name."""
+    for name in ("Foo", "a_", "A" * 51):
+        meant = name_of(name).removeprefix("trunkline-").removesuffix("-worker-creds")
+        assert meant == name or name_of(meant) != name_of(name)
 
 
 def test_a_file_store_is_a_volume_of_the_agents() -> None:

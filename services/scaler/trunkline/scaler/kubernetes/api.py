@@ -119,10 +119,15 @@ class Api:
         patch = self._core.patch_namespaced_config_map
         return await self._change("patch a configmap", patch, name, self.namespace, body)
 
-    async def delete_owner(self, name: str) -> Object:
-        """Delete a ConfigMap; what belongs to it goes, too."""
-        gone = self._core.delete_namespaced_config_map
-        return await self._change("delete a configmap", gone, name, self.namespace, body={})
+    async def delete_owner(self, name: str, uid: str) -> Object:
+        """Delete that very ConfigMap; what belongs to it goes, too."""
+        gone, body = self._core.delete_namespaced_config_map, {"preconditions": {"uid": uid}}
+        return await self._change("delete a configmap", gone, name, self.namespace, body=body)
+
+    async def list_owners(self, selector: str) -> Object:
+        """Return our ConfigMaps."""
+        listing = self._core.list_namespaced_config_map
+        return await self._ask("list configmaps", listing, self.namespace, label_selector=selector)
 
     async def list_secrets(self, selector: str) -> Object:
         """Return our Secrets."""

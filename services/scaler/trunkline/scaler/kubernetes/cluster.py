@@ -92,6 +92,7 @@ class KubernetesCluster:
         self._happened = asyncio.Event()
         self._when_gone: Callable[[str], None] = lambda _: None
         self._before_pods: Callable[[str], Awaitable[None]] = _at_once
+        self._trouble: Callable[[str], str] = lambda _: ""
         self._known: dict[int, tuple[PipelineSpec, _Made]] = {}
         common = _Common(clock=clock, tick=self._tick, woken=lambda: self._tell(Changed()))
         self._informers = (
@@ -110,7 +111,11 @@ class KubernetesCluster:
         await self._find_nodes({each.node for each in self._pods} - nodes.keys() - {""})
         some_ready = any(each.ready for each in nodes.values())
         workers = tuple(
-            reading.worker(each, self._lost(each, nodes, some_ready=some_ready))
+            reading.worker(
+                each,
+                self._lost(each, nodes, some_ready=some_ready),
+                trouble=self._trouble(each.pipeline),
+            )
             for each in self._pods
         )
         return ClusterView(
@@ -152,6 +157,20 @@ class KubernetesCluster:
         """Call this with a pipeline's name whenever a pod of it is not there any more."""
         self._when_gone = call
 
+    def troubled_by(self, call: Callable[[str], str]) -> None:
+        """Ask this, of a pipeline, what else keeps its workers from their work; empty: nothing."""
+        self._trouble = call
+
+    def starting(self) -> bool:
+        """Say whether a pod is on its node and does not run, or not again."""
+        return any(
+            each.node
+            and not each.deleting
+            and not each.ended
+            and (each.problem or not each.running)
+            for each in self._pods
+        )
+
     def before_pods(self, call: Callable[[str], Awaitable[None]]) -> None:
         """Wait for this before a pod of a pipeline is made; it raises ClusterUnavailableError."""
         self._before_pods = call
@@ -191,9 +210,10 @@ class KubernetesCluster:
 
     async def create(self, worker: WorkerSpec) -> None:
         """Create a worker's pod."""
-        await self._before_pods(worker.pipeline)
         try:
+            # the owner first: should it be another one, its Secret is to be made anew
             owner = await self.owners.of(worker.pipeline)
+            await self._prepare(worker.pipeline)
             pod = pods.worker_pod(worker, self._settings, owner)
             await self.owners.note(worker.pipeline, pod["metadata"]["annotations"][pods.SPEC_HASH])
             await self._pace.turn()
@@ -211,6 +231,13 @@ class KubernetesCluster:
             raise refused from error
         self._pods.put(made, assumed_at=self._tick())
         self._say(worker.pipeline, NORMAL, "SuccessfulCreate", "workers are created as wanted")
+
+    async def _prepare(self, pipeline: str) -> None:
+        try:
+            await self._before_pods(pipeline)
+        except ClusterUnavailableError as error:
+            self._say(pipeline, WARNING, "FailedCreate", str(error))
+            raise
 
     async def _meet(self, name: str, refusal: ApiError) -> None:
         """Find out who has the name: raise AlreadyExistsError if it is the worker's own pod."""

@@ -30,6 +30,9 @@ from trunkline.scaler.ports import Cluster, CredentialIssuer
 from trunkline.scaler.settings import Settings
 from trunkline.scaler.shelves import Directory
 
+_LOOK_S = 10.0
+"""Seconds between looks at Secrets while a pod does not come up: it may be for want of one."""
+
 
 class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Each field is read from `TRUNKLINE_<FIELD>`."""
@@ -105,6 +108,8 @@ class Kept:
         self.keeper = Keeper(issuer, shelf, wanted=self._wanted, clock=SystemClock())
         made.when_gone(self._gone)
         made.before_pods(self.keeper.ensure)
+        made.owners.when_new(self.keeper.forget)
+        made.troubled_by(self.keeper.trouble)
 
     async def run(self, table: Table[records.Pipeline]) -> None:
         """Keep them for ever. Nothing is revoked before all pipelines and pods are known."""
@@ -121,6 +126,13 @@ class Kept:
                 if not begun:
                     begun = True
                     tasks.create_task(self.keeper.run(), name="credentials")
+                    tasks.create_task(self._look_after_starts(), name="look-after-starts")
+
+    async def _look_after_starts(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if self._cluster.starting():
+                self.keeper.wake()
 
     def _gone(self, pipeline: str) -> None:
         """Look again if that was the last pod of a pipeline that is no more: its login is to end."""

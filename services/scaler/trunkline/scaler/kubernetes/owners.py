@@ -1,10 +1,14 @@
 """The ConfigMaps to which all objects of a pipeline belong: `trunkline-<pipeline>`.
 
 One is looked for at most every few seconds while pods are made: should somebody have deleted it, what
-belonged to it goes, and what is made anew belongs to a new one.
+belonged to it goes, and what is made anew belongs to a new one. Who keeps things that belong to it is told.
+
+One is deleted as the very one that was read: a deletion that comes late, when the pipeline is there again, takes
+nothing of its successor's.
 """
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 
@@ -33,41 +37,58 @@ class Owners:
         self._locks: dict[str, asyncio.Lock] = {}
         self._hashes: dict[str, str] = {}
         """Pipeline -> spec hash of the pod that was made last."""
+        self._when_new: Callable[[str], None] = lambda _: None
+
+    def when_new(self, call: Callable[[str], None]) -> None:
+        """Call this with a pipeline's name when it has another owner, to which nothing belongs yet."""
+        self._when_new = call
 
     async def of(self, pipeline: str) -> Owner:
         """Return a pipeline's, made if there is none; raise ApiError."""
-        async with self._locks.setdefault(pipeline, asyncio.Lock()):
+        async with self._lock(pipeline):
             known = self._known.get(pipeline)
             now_s = self._clock.monotonic_s()
             if known is not None and now_s - known[1] < _TRUSTED_S:
                 return known[0]
             name = object_names.owner_name(pipeline)
-            try:
-                found = await self._api.read_owner(name)
-            except ApiError as error:
-                if error.status != 404:
-                    raise
+            found = await self._read(name)
+            made = found is None
+            if found is None:
                 found = await self._make(name, pipeline)
             owner = Owner(name=name, uid=found["metadata"]["uid"])
             self._known[pipeline] = owner, now_s
+            if made or (known is not None and known[0] != owner):
+                self._hashes.pop(pipeline, None)
+                self._when_new(pipeline)
             return owner
 
     async def note(self, pipeline: str, spec_hash: str) -> None:
         """Write down what pods are made by, if that has changed; raise ApiError."""
-        if self._hashes.get(pipeline) != spec_hash:
-            body = {"data": {"spec-hash": spec_hash}}
-            self._hashes[pipeline] = spec_hash
-            await self._api.patch_owner(object_names.owner_name(pipeline), body)
+        async with self._lock(pipeline):
+            if self._hashes.get(pipeline) != spec_hash:
+                body = {"data": {"spec-hash": spec_hash}}
+                await self._api.patch_owner(object_names.owner_name(pipeline), body)
+                self._hashes[pipeline] = spec_hash
+
+    async def listed(self) -> list[Object]:
+        """Return the metadata of all that stay; raise ApiError."""
+        found = await self._api.list_owners(pods.OURS)
+        metas = [each["metadata"] for each in found["items"]]
+        return [each for each in metas if not each.get("deletionTimestamp")]
 
     async def remove(self, pipeline: str) -> None:
         """Delete a pipeline's; raise ApiError."""
         self._known.pop(pipeline, None)
         self._locks.pop(pipeline, None)
         self._hashes.pop(pipeline, None)
+        name = object_names.owner_name(pipeline)
+        found = await self._read(name)
+        if found is None:
+            return
         try:
-            await self._api.delete_owner(object_names.owner_name(pipeline))
+            await self._api.delete_owner(name, found["metadata"]["uid"])
         except ApiError as error:
-            if error.status != 404:
+            if error.status not in (404, 409):  # gone, or another's name by now
                 raise
 
     def reference(self, pipeline: str) -> Reference:
@@ -75,6 +96,17 @@ class Owners:
         known = self._known.get(pipeline)
         uid = known[0].uid if known else ""
         return Reference(name=object_names.owner_name(pipeline), uid=uid)
+
+    def _lock(self, pipeline: str) -> asyncio.Lock:
+        return self._locks.setdefault(pipeline, asyncio.Lock())
+
+    async def _read(self, name: str) -> Object | None:
+        try:
+            return await self._api.read_owner(name)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
 
     async def _make(self, name: str, pipeline: str) -> Object:
         labels = {**pods.MANAGED_BY, pods.PIPELINE: object_names.label_value(pipeline)}

@@ -50,6 +50,8 @@ SPEC_HASH = f"{PREFIX}/spec-hash"
 SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "trunkline-scaler"}
 COMPONENT = {"app.kubernetes.io/name": "trunkline", "app.kubernetes.io/component": "worker"}
+OURS = ",".join(f"{key}={value}" for key, value in MANAGED_BY.items())
+"""Finds all that a scaler makes for pipelines."""
 SELECTOR = ",".join(f"{key}={value}" for key, value in (MANAGED_BY | COMPONENT).items())
 """Finds all worker pods of a namespace."""
 

@@ -145,12 +145,13 @@ def workers_pod(found: Object) -> PodView | None:
     return view
 
 
-def worker(view: PodView, lost: str) -> Worker:
+def worker(view: PodView, lost: str, trouble: str = "") -> Worker:
     """Return a pod as the scaler lists it.
 
     Args:
         view: The pod.
         lost: Why nothing of it can be counted on, its node being away; empty while it can.
+        trouble: What keeps all workers of its pipeline from their work, if it says nothing else.
     """
     return Worker(
         name=view.worker,
@@ -166,7 +167,7 @@ def worker(view: PodView, lost: str) -> Worker:
         oom_ns=view.oom_ns,
         must_go=view.back_off,
         made_by=view.spec_hash,
-        problem=view.problem,
+        problem=view.problem or trouble,
     )
 
 

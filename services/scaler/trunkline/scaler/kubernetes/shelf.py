@@ -4,10 +4,14 @@ What is known of a credential beside its text stands in annotations, so whoever 
 know what is due. Removing goes by the ConfigMap: all that belongs to it goes, too, but only some time later. So
 a Secret is disowned then: a pipeline of the same name that comes before it is gone is not held to have one. A
 death before that leaves it as if it were held, and it is removed again.
+
+A ConfigMap without a Secret (a death between the two, a quota) counts as a credential that nobody has issued: it is
+made anew while its pipeline is there, and removed with it. So does a Secret whose ConfigMap somebody has deleted, since
+it is about to go.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from trunkline.contracts import errors, names
 from trunkline.contracts.wards import Wards
@@ -17,8 +21,9 @@ from trunkline.scaler.kubernetes.owners import Owners
 from trunkline.scaler.kubernetes.reading import Object
 from trunkline.scaler.ports import ClusterUnavailableError, Credentials, Held
 
-_SELECTOR = ",".join(f"{key}={value}" for key, value in pods.MANAGED_BY.items())
 _SECRETS = "secrets of workers"
+_NOBODYS = Held(issued_at=0)
+"""Is made anew."""
 _ISSUED, _EXPIRES, _ISSUER = (
     f"{pods.PREFIX}/{name}" for name in ("issued-at", "expires-at", "issuer")
 )
@@ -31,13 +36,18 @@ class SecretShelf:
         self._api, self._owners, self._wards = api, owners, wards
 
     async def held(self) -> Mapping[str, Held]:
-        """Return what our Secrets say of themselves."""
+        """Return what our Secrets say of themselves, and whose are missing."""
         try:
-            listed = await self._api.list_secrets(_SELECTOR)
+            listed = await self._api.list_secrets(pods.OURS)
+            owners = await self._owners.listed()
         except ApiError as error:
             raise ClusterUnavailableError(_SECRETS, str(error)) from error
-        says = [each["metadata"].get("annotations") or {} for each in listed["items"]]
-        return {each[pods.PIPELINE]: _held(each) for each in says if _names_a_pipeline(each)}
+        there = {each["uid"] for each in owners}
+        secrets = _by_pipeline(
+            (each["metadata"] for each in listed["items"]), object_names.credentials_name
+        )
+        held = dict.fromkeys(_by_pipeline(owners, object_names.owner_name), _NOBODYS)
+        return held | {pipeline: _held(meta, there) for pipeline, meta in secrets.items()}
 
     async def put(self, pipeline: str, made: Credentials) -> None:
         """Put a pipeline's into its Secret."""
@@ -87,24 +97,31 @@ class SecretShelf:
             raise ClusterUnavailableError(_SECRETS, f"the last {name} is not gone yet") from error
 
 
-def _names_a_pipeline(says: Mapping[str, str]) -> bool:
-    """Say whether it is one of ours: who may write Secrets may write anything into their annotations."""
-    try:
-        names.pipeline(says.get(pods.PIPELINE, ""))
-    except errors.InvalidNameError:
-        return False
-    return True
+def _by_pipeline(metas: Iterable[Object], name_of: Callable[[str], str]) -> dict[str, Object]:
+    """Return pipeline -> metadata of what is ours: who may write objects may annotate them with anything."""
+    found = {}
+    for meta in metas:
+        try:
+            pipeline = names.pipeline((meta.get("annotations") or {}).get(pods.PIPELINE, ""))
+        except errors.InvalidNameError:
+            continue
+        if meta["name"] == name_of(pipeline):  # by this name it is put, and removed
+            found[pipeline] = meta
+    return found
 
 
-def _held(says: Mapping[str, str]) -> Held:
+def _held(meta: Object, owners: Collection[str]) -> Held:
+    says: Mapping[str, str] = meta.get("annotations") or {}
     expires = says.get(_EXPIRES)
     try:
         times = [float(text) for text in (says.get(_ISSUED, "0"), expires or "0")]
     except ValueError:
         times = []
     if not times or not all(map(math.isfinite, times)):
-        return Held(issued_at=0)  # nobody's word: it is made anew
+        return _NOBODYS
     issued_at, expires_at = times
+    if not any(each.get("uid") in owners for each in meta.get("ownerReferences") or ()):
+        return Held(issued_at=issued_at)
     return Held(
         issued_at=issued_at,
         expires_at=expires_at if expires else None,
