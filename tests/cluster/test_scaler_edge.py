@@ -24,6 +24,7 @@ from trunkline.scaler.kubernetes import cluster as kubernetes
 from trunkline.scaler.kubernetes import pods
 from trunkline.scaler.kubernetes.api import Api
 from trunkline.scaler.kubernetes.cluster import KubernetesCluster
+from trunkline.scaler.kubernetes.object_names import credentials_name
 from trunkline.scaler.kubernetes.owners import Owners
 from trunkline.scaler.kubernetes.shelf import SecretShelf
 from trunkline.scaler.ports import (
@@ -294,8 +295,9 @@ async def test_what_secrets_say_of_themselves_is_not_believed(
     says = {
         "odd": {pods.PIPELINE: "edges.>"},
         "empty": {},
-        "never": {pods.PIPELINE: "never", f"{pods.PREFIX}/issued-at": "nan"},
-        "late": {pods.PIPELINE: "late", f"{pods.PREFIX}/expires-at": "tomorrow"},
+        "strange": {pods.PIPELINE: "edges"},  # that pipeline's has another name
+        credentials_name("never"): {pods.PIPELINE: "never", f"{pods.PREFIX}/issued-at": "nan"},
+        credentials_name("late"): {pods.PIPELINE: "late", f"{pods.PREFIX}/expires-at": "tomorrow"},
     }
     for name, annotations in says.items():
         metadata = {"name": name, "labels": pods.MANAGED_BY, "annotations": annotations}
