@@ -4,12 +4,10 @@ import asyncio
 import collections
 import contextlib
 import dataclasses
-import re
 from base64 import b64decode
-from collections.abc import Mapping
 
 import pytest
-from tests.cluster import pods
+from tests.cluster import pods, words
 from tests.cluster.kubelet import images
 from tests.cluster.whole import USER_UID, Whole
 from tests.support import installation
@@ -20,27 +18,7 @@ from trunkline.scaler.kubernetes import object_names
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-WORDS = """
-for file in /pfs/in/*; do
-  tr -cs 'a-z' '\\n' < "$file" | sed '/^$/d' | sort | uniq -c | awk '{print $2 "\\t" $1}' > "/pfs/out/${file##*/}.tsv"
-done
-"""
-
-
-def texts(count: int) -> dict[str, bytes]:
-    return {
-        f"/t{n}": f"the {'datum ' * (n % 7)}of word{'s' * (n % 3)} {n}\n".encode()
-        for n in range(count)
-    }
-
-
-def counted(contents: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Count without Trunkline."""
-    found = {}
-    for path, data in contents.items():
-        counts = sorted(collections.Counter(re.findall(rb"[a-z]+", data)).items())
-        found[f"{path}.tsv"] = b"".join(b"%s\t%d\n" % each for each in counts)
-    return found
+WORDS = words.script("in")
 
 
 async def read(installed: Whole, repo: str) -> dict[str, bytes]:
@@ -54,10 +32,10 @@ async def test_words_of_500_files_are_counted_by_four_workers(installed: Whole) 
     await installed.add_nodes(2)
     repo = await installed.new_repo("texts")
     pipeline = await installed.pipeline("words", WORDS, repo=repo, parallelism_spec={"constant": 4})
-    contents = texts(500)
+    contents = words.texts(500)
     job = await installed.put(repo, contents)
     await installed.succeeded(pipeline, job, within_s=60)
-    assert await read(installed, pipeline) == counted(contents)
+    assert await read(installed, pipeline) == words.counted(contents)
     assert (await installed.workers(pipeline, 4)).want == 4
     report = await installed.verified(pipeline, job)
     assert (report.datums, report.lost, report.twice) == (500, 0, 0)
@@ -70,7 +48,7 @@ async def test_a_word_count_outlives_each_service_and_loses_nothing(installed: W
     pipeline = await installed.pipeline(
         "words", f"sleep 0.1; {WORDS}", repo=repo, parallelism_spec={"constant": 4}
     )
-    contents = texts(400)
+    contents = words.texts(400)
     job = await installed.put(repo, contents)
     for done, killed in ((20, "scaler"), (60, "coordinator"), (100, "server"), (140, "all")):
         await installed.listed(pipeline, job, done)
@@ -83,7 +61,7 @@ async def test_a_word_count_outlives_each_service_and_loses_nothing(installed: W
         if killed in ("server", "all"):
             await installed.server.start()
     await installed.succeeded(pipeline, job, within_s=90)
-    assert await read(installed, pipeline) == counted(contents)
+    assert await read(installed, pipeline) == words.counted(contents)
     report = await installed.verified(pipeline, job)
     assert (report.datums, report.lost, report.twice) == (400, 0, 0)
     for pod in await installed.pods_of(pipeline):
@@ -121,17 +99,17 @@ async def test_five_workers_on_ten_nodes_become_twenty_and_those_that_are_there_
     pipeline = await installed.pipeline(
         "words", WORDS, repo=repo, parallelism_spec={"coefficient": 0.5}
     )
-    contents = texts(250)
+    contents = words.texts(250)
     first = await installed.put(repo, contents)
     await installed.succeeded(pipeline, first)
     scaling = await installed.workers(pipeline, 5)
     assert scaling.reason == "10 nodes x 0.5 = 5 workers"
     five = {each.metadata.uid for each in await installed.pods_of(pipeline)}
     await installed.pipeline("words", WORDS, repo=repo, parallelism_spec={"coefficient": 2.0})
-    more = {f"/more{path[1:]}": text for path, text in texts(250).items()}
+    more = {f"/more{path[1:]}": text for path, text in words.texts(250).items()}
     second = await installed.put(repo, more)
     await installed.succeeded(pipeline, second)
-    assert await read(installed, pipeline) == counted({**contents, **more})
+    assert await read(installed, pipeline) == words.counted({**contents, **more})
     await installed.workers(pipeline, 20, within_s=90)
     twenty = await installed.pods_of(pipeline)
     assert five < {each.metadata.uid for each in twenty}
