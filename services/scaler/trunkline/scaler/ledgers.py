@@ -7,6 +7,7 @@ already is not made twice: that is what makes a charge safe to repeat.
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -31,17 +32,13 @@ async def charge(
         UnavailableError: the server does not answer; whether the entry stands is unknown.
     """
 
-    def entered(ledger: Ledger) -> Ledger | None:
-        if ledger.generation > held.generation:
-            return None
-        if ledger.generation < held.generation:
-            ledger = Ledger(generation=held.generation)
+    def entered(ledger: Ledger) -> Ledger:
         same = [a for a in ledger.attempts if a.incarnation == attempt.incarnation]
         if any(a.cause in attempts.LOST for a in same):
-            return None
+            return ledger
         return attempts.ended(ledger, attempt)
 
-    return await _change(connection, publisher, ward, held, entered)
+    return await _change(connection, publisher, ward, held, _of_its_generation(held, entered))
 
 
 async def excuse(
@@ -52,11 +49,7 @@ async def excuse(
     Raises:
         UnavailableError: the server does not answer.
     """
-
-    def excused(ledger: Ledger) -> Ledger | None:
-        changed = attempts.excused(ledger, attempt)
-        return None if changed == ledger else changed
-
+    excused = partial(attempts.excused, attempt=attempt)
     return await _change(connection, publisher, ward, held, excused)
 
 
@@ -68,16 +61,8 @@ async def explain(
     Raises:
         UnavailableError: the server does not answer; whether it stands is unknown.
     """
-
-    def explained(ledger: Ledger) -> Ledger | None:
-        if ledger.generation > held.generation:
-            return None
-        if ledger.generation < held.generation:
-            ledger = Ledger(generation=held.generation)
-        changed = attempts.explained(ledger, attempt)
-        return None if changed == ledger else changed
-
-    return await _change(connection, publisher, ward, held, explained)
+    explained = partial(attempts.explained, attempt=attempt)
+    return await _change(connection, publisher, ward, held, _of_its_generation(held, explained))
 
 
 async def withdraw(
@@ -88,12 +73,23 @@ async def withdraw(
     Raises:
         UnavailableError: the server does not answer.
     """
-
-    def withdrawn(ledger: Ledger) -> Ledger | None:
-        changed = attempts.withdrawn(ledger, incarnation)
-        return None if changed == ledger else changed
-
+    withdrawn = partial(attempts.withdrawn, incarnation=incarnation)
     return await _change(connection, publisher, ward, held, withdrawn)
+
+
+def _of_its_generation(
+    held: Held, change: Callable[[Ledger], Ledger]
+) -> Callable[[Ledger], Ledger]:
+    """Return the change for what was held of a generation: a newer one is left, an older one replaced."""
+
+    def changed(ledger: Ledger) -> Ledger:
+        if ledger.generation > held.generation:
+            return ledger
+        if ledger.generation < held.generation:
+            ledger = Ledger(generation=held.generation)
+        return change(ledger)
+
+    return changed
 
 
 async def _change(
@@ -101,7 +97,7 @@ async def _change(
     publisher: Publisher,
     ward: Ward,
     held: Held,
-    change: Callable[[Ledger], Ledger | None],
+    change: Callable[[Ledger], Ledger],
 ) -> bool:
     subject = subjects.attempts(ward, held.job, held.index)
     for _ in range(_TRIES):
@@ -112,7 +108,7 @@ async def _change(
             log.warning("ledger replaced", extra={"pipeline": ward.pipeline, "error": str(error)})
             ledger = Ledger()
         changed = change(ledger)
-        if changed is None:
+        if changed == ledger:
             return True
         try:
             await publisher.put(
