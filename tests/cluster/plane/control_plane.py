@@ -5,7 +5,9 @@ ones. A free port may be taken by somebody else before the server that it was fo
 server ends at once, and all begins again with other ports.
 
 Killed in the middle (`kill_api_server`) the API server comes back on the same port and the same data, and
-the controllers and the scheduler connect again by themselves.
+with it the controllers and the scheduler are started anew. They would connect again by themselves, but each
+waits twice as long after each failure, up to a minute, and forgets its failures only two minutes later:
+after a few kills the next test would find nobody who makes a pod of a deployment or binds it to a node.
 """
 
 import asyncio
@@ -26,6 +28,7 @@ from tests.cluster.plane.process import Process
 NODE_GRACE_S = 12
 _TRIES = 3
 _READY_S = 60
+_FOLLOWERS = ("kube-controller-manager", "kube-scheduler")
 # What only clouds and real kubelets need.
 _NO_CONTROLLERS = [
     "nodeipam",
@@ -64,7 +67,7 @@ class ControlPlane:
                     self._start("etcd", "kube-apiserver")
                     asyncio.run(self.ready())
                     # Only now: started before, they would wait some ten seconds longer than it does.
-                    self._start("kube-controller-manager", "kube-scheduler")
+                    self._start(*_FOLLOWERS)
                 except ComponentEndedError:
                     self._stop()
                     if tried == _TRIES:
@@ -100,9 +103,12 @@ class ControlPlane:
         self.processes["kube-apiserver"].kill()
 
     async def restart_api_server(self) -> None:
-        """Start it again on the same port and data, and wait until it is ready."""
+        """Start it again on the same port and data, wait until it is ready, and start its followers anew."""
         self.processes["kube-apiserver"].start()
         await self.ready()
+        for name in _FOLLOWERS:
+            self.processes[name].kill()
+        self._start(*_FOLLOWERS)
 
     async def ready(self) -> None:
         """Wait until the API server says that it is ready.
