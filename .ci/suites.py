@@ -1,10 +1,12 @@
 """Fail when a suite of tests did not run: nothing collected, or everything skipped.
 
-Reads pytest's JUnit files; a suite is a directory below tests/ that holds test files.
+Reads pytest's JUnit files; a suite is a directory below tests/ that holds test files. With `--failed` it prints
+the names of the tests that failed instead, and fails when there are none.
 """
 
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,12 +14,7 @@ from xml.etree import ElementTree
 def main(results: list[str]) -> None:
     """Print how many tests of each suite ran and were skipped."""
     ran, skipped = Counter[str](), Counter[str]()
-    cases = (
-        case
-        for path in results
-        for case in ElementTree.parse(path).iter("testcase")  # noqa: S314 - we have just made it
-    )
-    for case in cases:
+    for case in _cases(results):
         suite = case.get("classname", "").split(".")[1]
         (skipped if case.find("skipped") is not None else ran)[suite] += 1
     suites = sorted(
@@ -30,5 +27,25 @@ def main(results: list[str]) -> None:
         sys.exit(f"no test ran in: {', '.join(idle) or 'tests'}")
 
 
+def name_failed(results: list[str]) -> None:
+    """Print the tests that failed, a line each."""
+    failed = [
+        f"{case.get('classname')}::{case.get('name')}"
+        for case in _cases(results)
+        if case.find("failure") is not None or case.find("error") is not None
+    ]
+    if not failed:
+        sys.exit("no test failed by itself")
+    sys.stdout.write("".join(f"{name}\n" for name in failed))
+
+
+def _cases(results: list[str]) -> Iterator[ElementTree.Element]:
+    for path in results:
+        yield from ElementTree.parse(path).iter("testcase")  # noqa: S314 - we have just made it
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    if sys.argv[1] == "--failed":
+        name_failed(sys.argv[2:])
+    else:
+        main(sys.argv[1:])
