@@ -129,6 +129,7 @@ check: $(VENV)/.dev lock-check check-shim  ## Check style, types, the rules betw
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/python -m tests.support.subjects_table --check
+	$(BIN)/python -m tests.support.metrics_table --check
 	$(BIN)/python -m tests.support.spec_pages --check
 	$(BIN)/python -m tests.support.shim_header --check
 	$(BIN)/python -m tests.support.service_locks --check
@@ -150,6 +151,7 @@ lock-check:
 
 docs: $(VENV)/.dev  ## Write what is made from the code: tables in docs/, services' locks, tags of images
 	$(BIN)/python -m tests.support.subjects_table --write
+	$(BIN)/python -m tests.support.metrics_table --write
 	$(BIN)/python -m tests.support.matrix --write
 	$(BIN)/python -m tests.support.spec_pages --write
 	$(BIN)/python -m tests.support.shim_header --write

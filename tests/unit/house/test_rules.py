@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.support import subjects_table
+from tests.support import metrics_table, subjects_table
 
 from trunkline.contracts import globs, spec, spec_parsing
 
@@ -74,6 +74,10 @@ def test_there_are_examples() -> None:
 
 def test_the_page_of_subjects_is_that_of_the_code() -> None:
     assert subjects_table.PAGE.read_text() == subjects_table.rendered()
+
+
+def test_docs_list_the_metrics_that_the_code_has() -> None:
+    assert metrics_table.PAGE.read_text() == metrics_table.rendered()
 
 
 def test_links_between_our_pages_lead_somewhere() -> None:
