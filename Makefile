@@ -158,5 +158,9 @@ docs: $(VENV)/.dev  ## Write what is made from the code: tables in docs/, servic
 	$(BIN)/python -m tests.support.service_locks --write
 	$(BIN)/python -m tests.support.image_tags --write
 
+.PHONY: dashboards
+dashboards: $(VENV)/.dev  ## Write Grafana's dashboards anew, from manifests/grafana/*.py
+	$(BIN)/python -m manifests.grafana
+
 clean: clean-demo  ## Remove what was made
 	rm -rf $(VENV) $(SHIM_BIN) $(SHIM_TESTED) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
