@@ -1,107 +1,102 @@
-"""`python -m tests.chaos --seeds 100`: a job for each seed, a line for each job, and what all came to.
+"""`python -m tests.chaos --seeds 100`: a job for each seed, a row for each job, and what all came to.
 
-What is killed and when is a function of the seed, so a line that is wrong is tried again by its number.
+What is killed and when is a function of the seed, so a row that is wrong is tried again by its number. Each
+row goes into a file as it ends: after a kill, `--resume` goes on with the seeds that are missing there, and
+the table that is printed at the end is that of the file.
 """
 
 import argparse
 import asyncio
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-from tests.chaos import story
-from tests.chaos.story import Ran
+from tests.chaos import story, table
+from tests.chaos.rows import Ran, Rows, Setup, Undisturbed
 
 from trunkline.chaos.core import schedule
 
-HEADINGS = (
-    "seed  state     worker  coord  scaler  nats  retried  refused  lost  twice  wall s  ratio"
-)
+ROWS = Path(".cache/chaos.jsonl")
+"""Where rows go if nothing else is said."""
 
 
 def main() -> int:
-    """Run the seeds; return 1 if anything was lost, was there twice, or did not come to its end."""
+    """Run the seeds; return 1 unless each of them came to its end and holds."""
+    asked = _parser().parse_args()
+    setup = Setup(
+        what=asked.what,
+        datums=asked.datums,
+        servers=asked.servers,
+        standbys=asked.standbys,
+        failing_store=asked.failing_store,
+    )
+    if not asked.resume and asked.rows.exists():
+        asked.rows.replace(asked.rows.with_suffix(".before"))
+    rows = Rows(asked.rows, setup)
+    seeds = range(asked.first, asked.first + asked.seeds)
+    missing = rows.missing(seeds)
+    usual = rows.undisturbed or _measured(rows, setup, asked.undisturbed_datums or asked.datums)
+    print(table.heading(usual, story.WORKERS))
+    print(table.HEADINGS, flush=True)
+    for each in rows.ran:
+        if each.seed in seeds:
+            _show(each, usual)
+    for seed in missing:
+        ran = _tried(setup, seed, print if asked.verbose else lambda _: None)
+        rows.add(ran)
+        _show(ran, usual)
+    found = [each for each in rows.ran if each.seed in seeds]
+    print(table.summary(found, usual.scaled_s))
+    return 0 if all(each.holds for each in found) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--first", type=int, default=1, help="the first of them")
     parser.add_argument("--datums", type=int, default=story.DATUMS)
     parser.add_argument("--servers", type=int, choices=(1, 3), default=1, help="of NATS")
     parser.add_argument("--standbys", action="store_true", help="of coordinator and scaler")
+    parser.add_argument(
+        "--failing-store",
+        action="store_true",
+        help="let 5 in 100 calls of the store fail, and 5 more be done and fail, all the time",
+    )
     parser.add_argument("--what", choices=sorted(schedule.HABITS), default="kills")
-    parser.add_argument("--undisturbed", type=float, help="seconds; measured first where not given")
-    parser.add_argument("--json", type=Path, help="where all of it is written, too")
+    parser.add_argument(
+        "--undisturbed-datums", type=int, help="of the run that is measured first; --datums if not"
+    )
+    parser.add_argument("--rows", type=Path, default=ROWS, help="the file of rows (JSON lines)")
+    parser.add_argument("--resume", action="store_true", help="go on with what is missing there")
     parser.add_argument("--verbose", action="store_true", help="say what is done when")
-    asked = parser.parse_args()
-    usual_s = asked.undisturbed
-    if usual_s is None:
-        calm = story.run(
-            0, None, datums=asked.datums, servers=asked.servers, standbys=asked.standbys
-        )
-        usual_s = asyncio.run(calm).wall_s
-    how = "undisturbed" if asked.undisturbed is None else "undisturbed, as it is taken for"
-    print(f"{asked.datums} datums, {story.WORKERS} workers; {how}: {usual_s:.1f} s")
-    print(HEADINGS, flush=True)
-    ran: list[Ran] = []
-    failed = 0
-    for seed in range(asked.first, asked.first + asked.seeds):
-        try:
-            each = asyncio.run(
-                story.run(
-                    seed,
-                    asked.what,
-                    datums=asked.datums,
-                    servers=asked.servers,
-                    standbys=asked.standbys,
-                    tell=print if asked.verbose else lambda _: None,
-                )
-            )
-        except Exception:
-            traceback.print_exc()
-            failed += 1
-            continue
-        ran.append(each)
-        failed += not each.holds
-        print(line(each, usual_s), flush=True)
-        for reason in each.reasons:
-            print("     ", reason)
-        if others := {k: n for k, n in each.faults.items() if not k.startswith("kill ")}:
-            print("      beside it:", ", ".join(f"{n} {what}" for what, n in others.items()))
-        for finding in (*each.report.broken, *each.report.unknown):
-            print(f"      {finding.check}: {finding.text}", *finding.examples, sep="\n        ")
-    print(summary(ran, failed, usual_s))
-    if asked.json:
-        asked.json.write_bytes(msgspec.json.format(msgspec.json.encode(ran)))
-    return 1 if failed else 0
+    return parser
 
 
-def line(each: Ran, usual_s: float) -> str:
-    """Return a row of the table."""
-    killed = [
-        each.faults.get(f"kill {who}", 0)
-        for who in ("worker", "coordinator", "scaler", "nats-server")
-    ]
-    report = each.report
-    return (
-        f"{each.seed:4}  {each.state:8}  {killed[0]:6}  {killed[1]:5}  {killed[2]:6}  {killed[3]:4}"
-        f"  {report.retried:7}  {each.refused:7}  {report.lost:4}  {report.twice:5}"
-        f"  {each.wall_s:6.1f}  {each.wall_s / usual_s:5.2f}"
-    )
+def _measured(rows: Rows, setup: Setup, datums: int) -> Undisturbed:
+    """Run the story once without anything that breaks, and keep how long it takes."""
+    ran = asyncio.run(story.run(setup, 0, datums=datums, disturbed=False))
+    if not ran.holds:
+        sys.exit(f"the undisturbed run does not hold: {ran.state}, {ran.report}")
+    usual = Undisturbed(setup=setup, datums=datums, wall_s=ran.wall_s)
+    rows.add(usual)
+    return usual
 
 
-def summary(ran: Sequence[Ran], failed: int, usual_s: float) -> str:
-    """Return what all came to."""
-    kills = sum(sum(each.faults.values()) for each in ran)
-    lost = sum(each.report.lost for each in ran)
-    twice = sum(each.report.twice for each in ran)
-    ratios = sorted(each.wall_s / usual_s for each in ran) or [0.0]
-    return (
-        f"{len(ran)} jobs, {failed} failed; {kills} faults, "
-        f"{sum(each.report.retried for each in ran)} attempts beyond the first, "
-        f"{sum(each.refused for each in ran)} second results refused, {lost} lost, {twice} twice; "
-        f"wall over undisturbed: median {ratios[len(ratios) // 2]:.2f}, most {ratios[-1]:.2f}"
-    )
+def _tried(setup: Setup, seed: int, tell: Callable[[str], None]) -> Ran:
+    """Return what became of a seed; a story that breaks off is a row, too, and none that holds."""
+    try:
+        return asyncio.run(story.run(setup, seed, tell=tell))
+    except Exception as error:  # the next seed has its own installation
+        traceback.print_exc()
+        return Ran(setup=setup, seed=seed, state="BROKE OFF", wall_s=0.0, reasons=(repr(error),))
+
+
+def _show(each: Ran, usual: Undisturbed) -> None:
+    print(table.row(each, usual.scaled_s))
+    for line in table.beside(each):
+        print("     ", line)
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
+from tests.chaos.rows import Ran, Setup
 from tests.support import installation
 
 from trunkline.audit import evidence, verifying
-from trunkline.audit.core.findings import Report
 from trunkline.chaos.core import schedule
 from trunkline.chaos.front import Front
 from trunkline.chaos.inside import Control
@@ -22,8 +21,8 @@ from trunkline.contracts.states import JobState
 from trunkline.local.home import Home
 
 WORKERS = 4
-DATUMS = 9_000
-"""Some 100 s of work for four workers when nothing disturbs them: 20 to 40 ms each, and a process's start."""
+DATUMS = 12_000
+"""90 s of sleep for each of four workers, 20 to 40 ms a datum; beside it, as many starts of processes."""
 SHORTEST_MS, LONGEST_MS = 20, 40
 WITHIN_S = 900.0
 
@@ -41,25 +40,6 @@ SPEC = {
 _REFUSED = "another worker's outcome was first"
 
 
-class Ran(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one job."""
-
-    seed: int
-    state: str
-    wall_s: float
-    faults: dict[str, int]
-    """`kill worker` -> how often."""
-    refused: int
-    """Results that came second, as the workers that had them tell."""
-    report: Report
-    reasons: tuple[str, ...] = ()
-    """Why it did not succeed: the job's reason, and what each bad datum went through."""
-
-    @property
-    def holds(self) -> bool:
-        return self.state == "SUCCESS" and not self.report.broken and not self.report.unknown
-
-
 def contents(datums: int) -> dict[str, bytes]:
     span = LONGEST_MS - SHORTEST_MS + 1
     return {
@@ -69,40 +49,41 @@ def contents(datums: int) -> dict[str, bytes]:
 
 
 async def run(
+    setup: Setup,
     seed: int,
-    what: str | None,
     *,
-    datums: int = DATUMS,
-    servers: int = 1,
-    standbys: bool = False,
+    datums: int | None = None,
+    disturbed: bool = True,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Ran:
-    """Run a job of so many datums while things break, and look it over once it has ended.
+    """Run a job while things break, and look it over once it has ended.
 
     Args:
+        setup: What there is, and what breaks.
         seed: Of the schedule.
-        what: Of `schedule.HABITS`; None for nothing.
-        datums: How many.
-        servers: Of NATS.
-        standbys: Whether another coordinator and another scaler stand by.
+        datums: How many, if not as many as the setup says.
+        disturbed: Whether anything breaks at all.
         tell: Takes a line for each fault.
     """
-    habits = schedule.HABITS[what] if what else ()
+    habits = schedule.HABITS[setup.what] if disturbed else ()
+    within = disturbed and (setup.failing_store or setup.what not in schedule.OUTSIDE)
     with tempfile.TemporaryDirectory() as folder:
         control = Control(Path(folder) / "control.json")
-        front = Front() if what and what not in schedule.OUTSIDE else None
+        front = Front() if within else None
         async with installation.running(
             nodes=WORKERS,
-            servers=servers,
-            standbys=standbys,
-            settings=control.environment() if front else {},
+            servers=setup.servers,
+            standbys=setup.standbys,
+            settings=control.environment() if within else {},
             front=front.standing if front else None,
         ) as here:
-            job = await _begun(here, datums)
+            job = await _begun(here, datums or setup.datums)
+            if within and setup.failing_store:
+                control.change(failing=schedule.FAILING)
             runner = Runner(
                 Home(here.home), seed, habits, tell, front=front, control=control if front else None
             )
-            return await _ran(here, job, runner, seed)
+            return await _ran(here, job, runner, setup, seed)
 
 
 async def _begun(here: installation.Installation, datums: int) -> str:
@@ -121,7 +102,9 @@ async def _end(here: installation.Installation, job: str) -> records.Job:
             return await here.ended("slow", job, within_s=WITHIN_S)
 
 
-async def _ran(here: installation.Installation, job: str, runner: Runner, seed: int) -> Ran:
+async def _ran(
+    here: installation.Installation, job: str, runner: Runner, setup: Setup, seed: int
+) -> Ran:
     began = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
         breaking = tasks.create_task(runner.run(), name="chaos")
@@ -132,6 +115,7 @@ async def _ran(here: installation.Installation, job: str, runner: Runner, seed: 
     async with evidence.opened(context.auditor, context.auditor_data, context.store) as found:
         report = await verifying.verify(found, await found.job("slow", job))
     return Ran(
+        setup=setup,
         seed=seed,
         state=str(ended.state),
         wall_s=wall_s,

@@ -1,5 +1,6 @@
 """An ended job is looked over from streams and store alone, and whatever is wrong is named."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -45,7 +46,8 @@ async def auditor(site: Site) -> AsyncIterator[evidences.Evidence]:
 
 async def verified(site: Site, job: records.Job) -> Report:
     async with auditor(site) as found:
-        return await verifying.verify(found, await found.job(job.pipeline, job.id[:12]))
+        one = await found.job(job.pipeline, job.id[:12])
+        return await verifying.verify(found, one, behind_s=0)
 
 
 def broken(report: Report) -> dict[str, tuple[str, ...]]:
@@ -261,6 +263,28 @@ async def test_a_job_without_an_archive_yet_is_read_from_the_stream(site: Site) 
     report = await verified(site, job)
     assert (report.datums, report.outcomes, report.lost) == (COUNT, COUNT - 1, 1)
     assert broken(report)["none lost"] == ("datum 9 has no outcome",)
+
+
+async def test_an_outcome_that_a_copy_has_missed_is_waited_for(site: Site) -> None:
+    """As one that comes late: what is read behind the others lacks the newest ones, and gets them."""
+    async with support.worker(site, P):
+        job = await ended(site, lines(COUNT))
+    run = await runs.open_run(site.store, job.outcomes)
+    kept = [(key, reading.whole(value)) async for key, value in run.items()]
+    await put(site, msgspec.structs.replace(job, outcomes="", compacted=False))
+    async with (
+        asyncio.timeout(20),
+        auditor(site) as found,
+        asyncio.TaskGroup() as tasks,
+        site.server.connect_worker(P) as worker,
+    ):
+        audit = verifying.verify(found, await found.job(P, job.id))
+        verified_late = tasks.create_task(audit, name="verify")
+        for key, outcome in kept:
+            index = int.from_bytes(key, "big")
+            subject = subjects.outcome(ward(P), job.id, index, 1)
+            await Window(worker).put(subject, messages.encode(outcome))
+        assert broken(await verified_late) == {}
 
 
 async def test_a_job_that_is_at_work_is_not_looked_over(site: Site) -> None:

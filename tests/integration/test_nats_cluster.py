@@ -10,6 +10,7 @@ from tests.support.wards import WARDS, ward
 
 from trunkline.bus import topology, watching
 from trunkline.bus.connection import NatsConnection, connect
+from trunkline.bus.newest import Newest
 from trunkline.bus.ports import Message
 from trunkline.bus.publishing import Window
 from trunkline.contracts import errors, subjects
@@ -17,6 +18,10 @@ from trunkline.contracts.durability import Durability
 from trunkline.scaler import hearing
 
 pytestmark = [pytest.mark.nats, pytest.mark.timeout(90)]
+
+COORDINATOR = subjects.COORDINATOR_INBOX
+JOBS = subjects.bucket_stream(subjects.JOBS)
+COUNT = 300
 
 
 async def copies(connection: NatsConnection, stream: str) -> tuple[int, int]:
@@ -107,6 +112,56 @@ async def test_who_is_at_a_server_that_is_cut_off_says_so_and_goes_to_another(
             watch.cancel()
     finally:
         await cluster.kill()
+
+
+async def test_what_a_server_has_missed_is_waited_for_by_who_reads_the_newest(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """A copy that is behind answers direct gets: the record of a job that has ended says it works.
+
+    1. A server that leads nothing of it is cut off, and has a record as it was.
+    2. It is changed, and others are stored, at the two that are left.
+    3. A direct get at the one says what was; who reads the newest hears it once it is there.
+    """
+    cluster = TestCluster(tmp_path_factory.mktemp("nats"))
+    await cluster.with_lines()
+    await cluster.start()
+    try:
+        async with (
+            asyncio.timeout(80),
+            connect(cluster.url("coordinator", server=1), name="c", inbox=COORDINATOR) as ctl,
+        ):
+            await _eventually(lambda: topology.declare_ctl(ctl, Durability.REPLICATED))
+            led = (await ctl.js_api(f"STREAM.INFO.{JOBS}"))["cluster"]["leader"]
+            number = next(each for each in (2, 3) if f"nats-{each}" != led)
+            where = cluster.url("auditor", server=number)
+            async with connect(where, name="a", inbox=subjects.AUDITOR_INBOX) as behind:
+                await _behind(cluster, number, Window(ctl), behind)
+    finally:
+        await cluster.kill()
+
+
+async def _behind(cluster: TestCluster, number: int, window: Window, there: NatsConnection) -> None:
+    """Have a server miss something that who asks there wants to know."""
+    root = f"$KV.{subjects.JOBS}.p"
+    await window.put(f"{root}.0", b"works", timeout_s=60)
+    while await there.last(JOBS, f"{root}.0") is None:
+        await asyncio.sleep(0.05)
+    cluster.cut(number)
+    for each in reversed(range(COUNT)):
+        await window.put(f"{root}.{each}", b"ended", timeout_s=60)
+    old = await there.last(JOBS, f"{root}.0")
+    assert old is not None
+    assert old.data == b"works"
+    newest = Newest(there)
+    async with asyncio.TaskGroup() as tasks:
+        last = tasks.create_task(newest.last(JOBS, f"{root}.0"), name="last")
+        scan = tasks.create_task(newest.scan(JOBS, f"{root}.>"), name="scan")
+        cluster.mend()
+    stored = last.result()
+    assert stored is not None
+    assert stored.data == b"ended"
+    assert [each.data for each in scan.result()] == [b"ended"] * COUNT
 
 
 def at(cluster: TestCluster, connection: NatsConnection) -> int:

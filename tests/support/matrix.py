@@ -65,6 +65,7 @@ def deeds() -> Iterator[tuple[str, list[Deed]]]:
             Deed("write a spec", f"$KV.{subjects.PIPELINES}.p1"),
             Deed("read jobs", f"{API}.DIRECT.GET.{JOBS}.$KV.{subjects.JOBS}.p1.{JOB}"),
             Deed("read jobs by a query", f"{API}.DIRECT.GET.{JOBS}"),
+            Deed("read jobs of the leader", f"{API}.STREAM.MSG.GET.{JOBS}"),
             Deed("follow jobs", f"{API}.CONSUMER.CREATE.{JOBS}.x"),
             Deed("write a job's record", f"$KV.{subjects.JOBS}.p1.{JOB}"),
             Deed("write what the scaler wants", f"$KV.{subjects.SCALING}.p1"),

@@ -3,7 +3,8 @@
 Nothing is asked of a coordinator, so this tells the same whether one runs or not. The records are read
 from their buckets, outcomes from the archive in the store, or from the stream as long as there is none;
 the datums are listed anew from the input commits, as the job's own coordinator once did. All of it is
-read by users that can change nothing (`permissions`, `auditor`).
+read by users that can change nothing (`permissions`, `auditor`). The records are as new as when they are
+asked for (`newest`): a job's end shows also where the server that answers has missed it.
 """
 
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from trunkline.bus import connection
 from trunkline.bus.connection import NatsConnection
+from trunkline.bus.newest import Newest
 from trunkline.bus.ports import Table
 from trunkline.bus.tables import KvTable
 from trunkline.contracts import errors, names, records, subjects
@@ -157,9 +159,10 @@ async def opened(control: str, data: str, store: str) -> AsyncIterator[Evidence]
         connection.connect(control, name="auditor", inbox=inbox) as records_there,
         connection.connect(data, name="auditor-data", inbox=inbox) as outcomes_there,
     ):
+        reads = Newest(records_there)
         yield Evidence(
-            KvTable(records_there, subjects.JOBS, records.Job),
-            KvTable(records_there, subjects.COMMITS, records.Commit),
+            KvTable(records_there, subjects.JOBS, records.Job, reads=reads),
+            KvTable(records_there, subjects.COMMITS, records.Commit, reads=reads),
             outcomes_there,
             open_store(store),
             Path(tempfile.gettempdir()),

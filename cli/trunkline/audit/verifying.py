@@ -8,8 +8,14 @@
 
 Where what would tell is gone in good order (an old commit's record), the finding is *unknown*; where it
 is gone though something still names it, it is broken.
+
+Outcomes that are in no archive yet are read from whichever server of a cluster answers, and its copy may be
+behind (see `bus.newest`). So what is missing there is looked for again, for as long as a server may need
+to have all that the others have, before it counts as lost.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -24,9 +30,18 @@ from trunkline.contracts.states import DatumState
 from trunkline.storage import manifests
 from trunkline.storage.sorting import Sorter
 
+BEHIND_S = 15.0
+"""Seconds for which a copy of the outcomes may be behind; one that was killed is not in a few."""
+_AGAIN_S = 0.5
 
-async def verify(evidence: Evidence, job: records.Job) -> Report:
+
+async def verify(evidence: Evidence, job: records.Job, *, behind_s: float = BEHIND_S) -> Report:
     """Look a job over.
+
+    Args:
+        evidence: What there is to read.
+        job: Its record.
+        behind_s: For how long a copy may be behind.
 
     Raises:
         NotEndedError: it is still at work.
@@ -34,12 +49,16 @@ async def verify(evidence: Evidence, job: records.Job) -> Report:
     """
     if not job.state.ended:
         raise NotEndedError(job)
+    deadline_s = time.monotonic() + behind_s
     while True:
         report = await _Audit(evidence, job).run()
         latest = await evidence.job(job.pipeline, job.id)
-        if latest.outcomes == job.outcomes:
+        if latest.outcomes != job.outcomes:
+            job = latest  # its outcomes were put away, and the stream cleared, while it was read
+        elif job.outcomes or not report.broken or time.monotonic() >= deadline_s:
             return report
-        job = latest  # its outcomes were put away, and the stream cleared, while it was read
+        else:
+            await asyncio.sleep(_AGAIN_S)
 
 
 class _Audit:

@@ -324,13 +324,14 @@ class NatsConnection:
                 found[stored.subject] = stored
         return list(found.values())
 
-    async def pages(self, stream: str, subject_filter: str) -> AsyncIterator[Sequence[Stored]]:
-        """Yield all messages whose subjects match the filter, by sequence, a page at a time.
+    async def pages(
+        self, stream: str, subject_filter: str, *, first: int = 1
+    ) -> AsyncIterator[Sequence[Stored]]:
+        """Yield all messages from `first` on whose subjects match, by sequence, a page at a time.
 
         Nothing is made on the server for it. Raises as `scan`.
         """
         subject = f"{jetstream.API}.DIRECT.GET.{stream}"
-        first = 1
         while True:
             query = {"batch": SCAN_BATCH, "seq": first, "next_by_subj": subject_filter}
             parts = await self.repeats.ask_many(

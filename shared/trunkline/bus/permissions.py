@@ -231,6 +231,7 @@ def _auditor(role: Literal["auditor", "auditor-data"]) -> Permissions:
         publish=_all(
             tuple(f"{API}.DIRECT.GET.{each}" for each in streams),
             tuple(_looking_up(each) for each in streams),
+            tuple(f"{API}.STREAM.MSG.GET.{each}" for each in streams if each in buckets),
         ),
         subscribe=(f"{subjects.AUDITOR_INBOX}.>",),
     )

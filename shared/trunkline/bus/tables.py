@@ -15,7 +15,7 @@ import contextlib
 import logging
 import re
 from collections.abc import AsyncIterator, Sequence
-from typing import Generic
+from typing import Generic, Protocol
 
 from trunkline.bus import headers as header_block
 from trunkline.bus import tails
@@ -36,6 +36,18 @@ WRITE_S = 10.0
 """Seconds after which a write without an answer is given up."""
 
 
+class Reads(Protocol):
+    """How records are read: a connection's own way, or that of `newest.Newest`."""
+
+    async def last(self, stream: str, subject: str) -> Stored | None:
+        """Return the last message of a subject."""
+        ...
+
+    async def scan(self, stream: str, subject_filter: str) -> list[Stored]:
+        """Return that of each subject that matches."""
+        ...
+
+
 class KvTable(Generic[R]):
     """See `ports.Table`."""
 
@@ -46,8 +58,10 @@ class KvTable(Generic[R]):
         record: type[R],
         *,
         write_s: float = WRITE_S,
+        reads: Reads | None = None,
     ) -> None:
         self._connection, self._record, self._write_s = connection, record, write_s
+        self._reads = reads or connection
         self._window = Window(connection)
         self._stream = subjects.bucket_stream(bucket)
         self._root = f"$KV.{bucket}."
@@ -64,7 +78,7 @@ class KvTable(Generic[R]):
 
     async def get(self, key: str) -> Entry[R] | None:
         """Return the record, or None."""
-        stored = await self._connection.last(self._stream, self._subject(key))
+        stored = await self._reads.last(self._stream, self._subject(key))
         entry = self._entry(stored) if stored is not None else None
         return entry if entry is not None and entry.value is not None else None
 
@@ -78,7 +92,7 @@ class KvTable(Generic[R]):
             except errors.RefusedError as error:
                 if error.code != errors.RefusedError.WRONG_LAST_SEQUENCE:
                     raise
-            stored = await self._connection.last(self._stream, subject)
+            stored = await self._reads.last(self._stream, subject)
             if stored is not None and self._entry(stored).value is not None:
                 raise errors.AlreadyExistsError(self._kind, key)
             expected = stored.sequence if stored is not None else 0
@@ -105,7 +119,7 @@ class KvTable(Generic[R]):
     async def all(self, prefix: str = "") -> list[Entry[R]]:
         """Return all live records whose key starts with the prefix, sorted by key."""
         tokens = prefix.rpartition(".")[0]
-        found = await self._connection.scan(
+        found = await self._reads.scan(
             self._stream, f"{self._root}{tokens}.>" if tokens else f"{self._root}>"
         )
         entries = [self._entry(stored) for stored in found]

@@ -1,0 +1,128 @@
+"""What became of each seed, in a file that outlives whoever writes it: a line of JSON for each, as it ends.
+
+A series of many hours is cut short now and then. Its file holds every seed that has come to an end, so the
+next run goes on with those that are missing, and the table is made of the file, whoever has run what. A line
+that a kill has torn is as if it was not there: its seed is run again. One file may hold several *setups*;
+rows of another one are passed over.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from trunkline.audit.core.findings import Report
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a series is about; its rows can be compared with each other."""
+
+    what: str = "kills"
+    """Of `schedule.HABITS`."""
+    datums: int = 12_000
+    servers: int = 1
+    """Of NATS."""
+    standbys: bool = False
+    """Whether another coordinator and another scaler stand by."""
+    failing_store: bool = False
+    """Whether the store fails `schedule.FAILING` of all calls all the time, before and after they are done."""
+
+    def __str__(self) -> str:
+        told = [
+            f"{self.what}, {self.datums:,} datums",
+            f"{self.servers} NATS servers" if self.servers > 1 else "",
+            "with standbys" if self.standbys else "",
+            "the store failing all the time" if self.failing_store else "",
+        ]
+        return ", ".join(filter(None, told))
+
+
+class Undisturbed(msgspec.Struct, frozen=True, kw_only=True, tag="undisturbed"):
+    """How long the same takes when nothing breaks."""
+
+    setup: Setup
+    datums: int
+    """Of the run that was measured: fewer than the setup's, where there is little time."""
+    wall_s: float
+
+    @property
+    def scaled_s(self) -> float:
+        """Seconds for as many datums as the setup has."""
+        return self.wall_s * self.setup.datums / self.datums
+
+
+class Ran(msgspec.Struct, frozen=True, kw_only=True, tag="ran"):
+    """What became of one job."""
+
+    setup: Setup
+    seed: int
+    state: str
+    wall_s: float
+    faults: dict[str, int] = {}
+    """`kill worker` -> how often."""
+    refused: int = 0
+    """Results that came second, as the workers that had them tell."""
+    report: Report | None = None
+    """What `verify` says; None if it never came to that."""
+    reasons: tuple[str, ...] = ()
+    """Why it did not succeed: the job's reason, and what each bad datum went through."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it did all that it had to, and nothing twice."""
+        report = self.report
+        whole = report is not None and not report.broken and not report.unknown
+        return whole and self.state == "SUCCESS"
+
+
+_Line = Undisturbed | Ran
+
+
+class Rows:
+    """Those of one setup in a file, which need not be there yet."""
+
+    def __init__(self, file: Path, setup: Setup) -> None:
+        self._file, self._setup = file, setup
+
+    def add(self, line: _Line) -> None:
+        """Append it; it is on the disk when this returns."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # torn: what is appended must not go with it
+                    file.write(b"\n")
+            file.write(msgspec.json.encode(line) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    @property
+    def undisturbed(self) -> Undisturbed | None:
+        """The newest measurement."""
+        found = [each for each in self._lines() if isinstance(each, Undisturbed)]
+        return found[-1] if found else None
+
+    @property
+    def ran(self) -> list[Ran]:
+        """By seed; of a seed that was tried again, the newest row."""
+        found = {each.seed: each for each in self._lines() if isinstance(each, Ran)}
+        return [found[seed] for seed in sorted(found)]
+
+    def missing(self, seeds: Iterable[int]) -> list[int]:
+        """Return which of these seeds have no row."""
+        there = {each.seed for each in self.ran}
+        return [seed for seed in seeds if seed not in there]
+
+    def _lines(self) -> Iterator[_Line]:
+        try:
+            lines = self._file.read_bytes().splitlines()
+        except FileNotFoundError:
+            return
+        for text in lines:
+            try:
+                line = msgspec.json.decode(text, type=_Line)
+            except msgspec.DecodeError:
+                continue
+            if line.setup == self._setup:
+                yield line
