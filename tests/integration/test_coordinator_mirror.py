@@ -35,7 +35,8 @@ class Told:
         self.changes: list[tuple[str | None, str | None]] = []
         self.woken = asyncio.Event()
 
-    def __call__(self, old: records.Repo | None, new: records.Repo | None) -> None:
+    def __call__(self, key: str, old: records.Repo | None, new: records.Repo | None) -> None:
+        assert key in {each.name for each in (old, new) if each is not None}
         self.changes.append((old.description if old else None, new.description if new else None))
         self.woken.set()
 

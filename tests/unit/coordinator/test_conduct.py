@@ -1,6 +1,6 @@
 """Pipelines that are stopped, started and run again, and which jobs there must be then."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import pytest
@@ -28,6 +28,10 @@ def pipeline(name: str = "words", *reads: str, **fields: object) -> records.Pipe
     return msgspec.structs.replace(made, **fields)
 
 
+def advance(job: records.Job, jobs: Mapping[tuple[str, str], records.Job]) -> object:
+    return readiness.advance(job, lambda *key: jobs.get(key))
+
+
 class World:
     """What is stored, as the edge would keep it."""
 
@@ -50,7 +54,7 @@ class World:
         for doomed in conduct.doomed(self.pipelines, list(self.jobs.values())):
             self.end(doomed.pipeline, doomed.id, JobState.KILLED, halted=doomed.halted)
         for job in [each for each in self.jobs.values() if each.state is JobState.WAITING]:
-            if isinstance(readiness.advance(job, self.jobs), Unrunnable):
+            if isinstance(advance(job, self.jobs), Unrunnable):
                 self.end(job.pipeline, job.id, JobState.UNRUNNABLE)
 
     def end(self, name: str, job: str, state: JobState, **fields: object) -> None:
@@ -66,7 +70,7 @@ class World:
             (each, found.inputs)
             for each in waiting
             if all(each.order <= one.order for one in waiting if one.pipeline == each.pipeline)
-            and isinstance(found := readiness.advance(each, self.jobs), Ready)
+            and isinstance(found := advance(each, self.jobs), Ready)
         ]
         if ready:
             one, inputs = ready[pick % len(ready)]

@@ -93,7 +93,7 @@ class Dag:
             if job.state is not JobState.WAITING:
                 continue
             state, inputs = JobState.WAITING, job.inputs
-            match readiness.advance(job, by_key):
+            match readiness.advance(job, lambda *key: by_key.get(key)):
                 case readiness.Ready(found):
                     state, inputs = JobState.LISTING, found
                 case readiness.Unrunnable():

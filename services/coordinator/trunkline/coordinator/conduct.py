@@ -117,8 +117,7 @@ class Conduct:
 
     async def round(self) -> None:
         """Kill what must not go on."""
-        pipelines = self._catalog.heads_of_pipelines()
-        for each in core.doomed(pipelines, self._catalog.jobs.unsettled()):
+        for each in core.doomed(self._catalog.dag.pipelines, self._catalog.jobs.unsettled()):
             await self._catalog.jobs.kill(each.pipeline, each.id, each.reason, halted=each.halted)
             extra = {"pipeline": each.pipeline, "job": each.id, "reason": each.reason}
             log.info("job is killed", extra=extra)

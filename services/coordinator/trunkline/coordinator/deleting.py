@@ -21,9 +21,9 @@ from trunkline.contracts.states import PipelineState
 from trunkline.contracts.wards import Wards
 from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.catalog import Catalog
-from trunkline.coordinator.core import pipelines as core
 from trunkline.coordinator.events import Events
 from trunkline.coordinator.repos import InUseError, Repos
+from trunkline.coordinator.tables import version_key
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Deleting:
             current = self._catalog.pipelines.get(names.pipeline(name))
             if current is None:
                 raise errors.NotFoundError("pipeline", name)
-            readers = core.readers(name, self._catalog.heads_of_pipelines())
+            readers = self._catalog.dag.readers(name)
             if readers and not force:
                 told = ", ".join(readers)
                 remedy = "delete what reads it first, or use force"
@@ -77,9 +77,8 @@ class Deleting:
             self._assignments.forget(name)
             await self._catalog.jobs.delete_all(name)
             await self._catalog.tables.done.delete(name)
-            for key in list(self._catalog.pipelines):
-                if key.startswith(f"{name}."):
-                    await self._catalog.pipelines.delete(key)
+            for each in self._catalog.versions_of(name):
+                await self._catalog.pipelines.delete(version_key(name, each.version))
             await self._repos.remove_ticks(name)
             repo = self._catalog.repos.get(name)
             if repo is not None and repo.pipeline and not self._output_is_of_use(name):
@@ -90,5 +89,6 @@ class Deleting:
 
     def _output_is_of_use(self, name: str) -> bool:
         """Whether there is anything in a pipeline's output repo, or anybody who reads it."""
-        readers = core.readers(name, self._catalog.heads_of_pipelines())
-        return bool(readers) or any(each.head for each in self._catalog.branches_of(name))
+        return bool(self._catalog.dag.readers(name)) or any(
+            each.head for each in self._catalog.branches_of(name)
+        )

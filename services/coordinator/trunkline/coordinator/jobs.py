@@ -70,6 +70,10 @@ class JobStore:
         self.kept = kept
         self._clock = clock
         self._changed = changed
+        self._of: dict[str, dict[str, records.Job]] = {}
+        """Those in memory: pipeline -> id -> job."""
+        self._sets: dict[str, dict[str, records.Job]] = {}
+        """The same: id -> pipeline -> job."""
         self._open: dict[str, dict[str, records.Job]] = {}
         self._settled: dict[str, dict[str, int]] = {}
         """Pipeline -> id -> order."""
@@ -93,7 +97,7 @@ class JobStore:
 
     async def is_used(self, identifier: str) -> bool:
         """Return whether there is a job of this id, of any pipeline."""
-        if any(job.id == identifier for job in self.mirror.values()):
+        if identifier in self._sets:
             return True
         for pipeline in sorted(self.forgotten):
             if await self.get(pipeline, identifier) is not None:
@@ -107,10 +111,13 @@ class JobStore:
 
     def list(self, pipeline: str = "") -> Sequence[records.Job]:
         """Return the jobs (of one pipeline) in memory, in order."""
-        found = self.mirror.values()
-        if pipeline:
-            found = [job for job in found if job.pipeline == pipeline]
+        pipelines = [pipeline] if pipeline else list(self._of)
+        found = (job for name in pipelines for job in self._of.get(name, {}).values())
         return sorted(found, key=_place)
+
+    def of_set(self, identifier: str) -> Sequence[records.Job]:
+        """Return the jobs of an id in memory, by pipeline."""
+        return sorted(self._sets.get(identifier, {}).values(), key=_place)
 
     def unsettled(self, pipeline: str = "") -> Sequence[records.Job]:
         """Return the jobs (of one pipeline) for which something is left to be done, in order."""
@@ -207,14 +214,19 @@ class JobStore:
     def _forget(self, pipeline: str, but: str = "") -> None:
         """Forget the older settled jobs of a pipeline, but one, and but those of sets under way."""
         kept = self._settled[pipeline]
-        under_way = {job for jobs in self._open.values() for job in jobs}
         for job in sorted(kept, key=kept.__getitem__)[: -self.kept]:
-            if job != but and job not in under_way:
+            if job != but and all(settled(each) for each in self._sets[job].values()):
                 del kept[job]
+                self._drop(pipeline, job)
                 self.mirror.forget(job_key(pipeline, job))
                 self.forgotten.add(pipeline)
 
-    def _note(self, old: records.Job | None, new: records.Job | None) -> None:
+    def _drop(self, pipeline: str, job: str) -> None:
+        _drop(self._of, pipeline, job)
+        _drop(self._sets, job, pipeline)
+
+    def _note(self, key: str, old: records.Job | None, new: records.Job | None) -> None:
+        del key
         job = new or old
         assert job is not None
         self._sort(job, gone=new is None)
@@ -226,10 +238,13 @@ class JobStore:
 
     def _sort(self, job: records.Job, *, gone: bool) -> None:
         """Put a job among those for which something is left to be done, or among the settled ones."""
-        _drop(self._open, job)
-        _drop(self._settled, job)
+        _drop(self._open, job.pipeline, job.id)
+        _drop(self._settled, job.pipeline, job.id)
         if gone:
+            self._drop(job.pipeline, job.id)
             return
+        self._of.setdefault(job.pipeline, {})[job.id] = job
+        self._sets.setdefault(job.id, {})[job.pipeline] = job
         if not settled(job):
             self._open.setdefault(job.pipeline, {})[job.id] = job
             return
@@ -239,11 +254,11 @@ class JobStore:
             self._forget(job.pipeline, but=job.id)
 
 
-def _drop(kept: dict[str, dict[str, V]], job: records.Job) -> None:
-    of_pipeline = kept.get(job.pipeline, {})
-    of_pipeline.pop(job.id, None)
-    if not of_pipeline:
-        kept.pop(job.pipeline, None)
+def _drop(kept: dict[str, dict[str, V]], first: str, second: str) -> None:
+    found = kept.get(first, {})
+    found.pop(second, None)
+    if not found:
+        kept.pop(first, None)
 
 
 def _place(job: records.Job) -> tuple[str, int, str]:

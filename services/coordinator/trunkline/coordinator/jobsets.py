@@ -5,6 +5,7 @@ does the second let a job begin, so that a set that has begun is complete.
 """
 
 import logging
+from collections.abc import Collection
 from typing import assert_never
 
 import msgspec
@@ -29,13 +30,26 @@ class JobSets:
     async def create_missing(self) -> int:
         """Create the jobs that are missing, upstream ones first; return how many.
 
+        Looked at is what something has changed for since the last time that came through (`core.dag`).
         Called with the lock on the graph held.
         """
+        marks = self._catalog.dag.take_marks()
+        try:
+            return await self._create_missing(marks)
+        except BaseException:
+            self._catalog.dag.mark(*marks)
+            raise
+
+    async def _create_missing(self, marks: Collection[str]) -> int:
         catalog = self._catalog
-        pipelines = catalog.heads_of_pipelines()
-        wanted = jobsets.derive(catalog.nodes(), catalog.heads(), catalog.jobs.list())
-        for each in wanted:
-            job = jobsets.record(each, pipelines[each.pipeline], self._clock.wall_ns())
+        nodes, heads = catalog.dag.due(marks), catalog.heads()
+        known = jobsets.rests_on(nodes, heads, catalog.jobs.list, catalog.jobs.of_set)
+        now_ns = self._clock.wall_ns()
+        wanted = [
+            jobsets.record(each, catalog.dag.pipelines[each.pipeline], now_ns)
+            for each in jobsets.derive(nodes, heads, known)
+        ]
+        for job in wanted:
             if await catalog.jobs.create(job) is not job:  # it was there, and forgotten
                 continue
             log.info("job created", extra={"pipeline": job.pipeline, "job": job.id})
@@ -49,11 +63,10 @@ class JobSets:
             await self._advance()
 
     async def _advance(self) -> None:
-        jobs = {(each.pipeline, each.id): each for each in self._catalog.jobs.list()}
         for job in list(self._catalog.jobs.unsettled()):
             if job.state is not JobState.WAITING or self._held(job):
                 continue
-            match readiness.advance(job, jobs):
+            match readiness.advance(job, self._catalog.jobs.known):
                 case readiness.Waits():
                     continue
                 case readiness.Ready(inputs):
@@ -70,7 +83,6 @@ class JobSets:
                     changed = await self._end(job, reason)
                 case other:
                     assert_never(other)
-            jobs[job.pipeline, job.id] = changed
             log.info(
                 "job changed",
                 extra={"pipeline": job.pipeline, "job": job.id, "state": changed.state},

@@ -30,10 +30,10 @@ class Mirror(Generic[R]):
 
     Args:
         table: The bucket.
-        changed: Called with (old, new) after each change; None where there is no record.
+        changed: Called with (key, old, new) after each change; None where there is no record.
     """
 
-    def __init__(self, table: Table[R], changed: Callable[[R | None, R | None], None]) -> None:
+    def __init__(self, table: Table[R], changed: Callable[[str, R | None, R | None], None]) -> None:
         self.table = table
         self.filled = asyncio.Event()
         """Set once all that was in the bucket at the start is here."""
@@ -61,7 +61,7 @@ class Mirror(Generic[R]):
         else:
             self._entries[entry.key] = entry
         if old is not None or entry.value is not None:
-            self._changed(old.value if old else None, entry.value)
+            self._changed(entry.key, old.value if old else None, entry.value)
 
     def __contains__(self, key: str) -> bool:
         return key in self._entries
@@ -133,7 +133,7 @@ class Mirror(Generic[R]):
         if self._entries.get(key) is entry:
             del self._entries[key]
             self._gone[key] = entry.revision
-            self._changed(entry.value, None)
+            self._changed(key, entry.value, None)
 
     def forget(self, key: str) -> None:
         """Keep a record in the bucket only; `refresh`, or a change of it, brings it back."""
@@ -165,4 +165,4 @@ class Mirror(Generic[R]):
             self.take(entry)
         elif (old := self._entries.pop(key, None)) is not None:
             self._gone[key] = old.revision
-            self._changed(old.value, None)
+            self._changed(key, old.value, None)

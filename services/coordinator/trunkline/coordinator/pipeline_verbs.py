@@ -104,12 +104,7 @@ class PipelineVerbs:
         """List the versions of a pipeline, newest first."""
         page: contract.Page = decode(body, contract.Page)
         name = self._pipeline(page.key).name
-        history = [
-            each
-            for key in self._catalog.pipelines
-            if key.startswith(f"{name}.") and (each := self._catalog.pipelines.get(key))
-        ]
-        history.sort(key=lambda each: -each.version)
+        history = list(reversed(self._catalog.versions_of(name)))
         rest = paging.following(((str(each.version), each) for each in history), page.after)
         return paging.cut(rest, paging.limit(page.limit))
 

@@ -158,7 +158,7 @@ class Pipelines:
 
         What keeps one pipeline from it (a limit of the server, say) keeps no other one.
         """
-        for pipeline in self._catalog.all_pipelines():
+        for pipeline in list(self._catalog.dag.pipelines.values()):
             if self._ensured.get(pipeline.name) == pipeline.version:
                 continue
             try:

@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trunkline.contracts import api, errors, parallelism, records, spec, spec_parsing
@@ -110,7 +110,8 @@ class Planning:
     def _decide(
         self, specs: Sequence[spec.PipelineSpec], *, now: bool, reprocess: bool
     ) -> list[core.Accepted | core.Unchanged]:
-        installed = self._catalog.installed()
+        pipelines = dict(self._catalog.dag.pipelines)
+        installed = replace(self._catalog.installed(), pipelines=pipelines)
         found: list[core.Accepted | core.Unchanged] = []
         problems: list[tuple[str, str]] = []
         for number, wanted in enumerate(specs):
@@ -125,8 +126,7 @@ class Planning:
                 problems += _placed(decision.problems, number, len(specs))
                 continue
             found.append(decision)
-            pipelines = {**installed.pipelines, wanted.name: decision.record}
-            installed = core.Installed(pipelines, installed.repos, installed.heads, installed.local)
+            pipelines[wanted.name] = decision.record
         if problems:
             raise errors.InvalidSpecError(problems)
         return found

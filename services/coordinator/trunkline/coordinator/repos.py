@@ -20,7 +20,6 @@ import msgspec
 from trunkline.bus.ports import Entry
 from trunkline.contracts import api, errors, names, records, spec
 from trunkline.coordinator.catalog import Catalog
-from trunkline.coordinator.core import pipelines as cores
 from trunkline.coordinator.core import ticks
 from trunkline.coordinator.tables import Tables, branch_key, commit_key
 from trunkline.runtime.clock import Clock
@@ -156,10 +155,10 @@ class Repos:
             return found
 
     def _readers_of(self, repo: str, branch: str) -> list[str]:
-        pipelines = self._catalog.heads_of_pipelines()
+        pipelines = self._catalog.dag.pipelines
         return [
             name
-            for name in cores.readers(repo, pipelines)
+            for name in self._catalog.dag.readers(repo)
             if (found := pipelines[name].spec) is not None
             and any((leaf.repo, leaf.branch) == (repo, branch) for leaf in spec.inputs(found.input))
         ]
@@ -174,7 +173,7 @@ class Repos:
             repo = self.repo(name)
             if self._pipeline(name) is not None:
                 raise InUseError("repo", name, f"pipeline {name!r} owns it", "delete that first")
-            if readers := cores.readers(name, self._catalog.heads_of_pipelines()):
+            if readers := self._catalog.dag.readers(name):
                 told = ", ".join(readers)
                 raise InUseError(
                     "repo", name, f"it is read by {told}", "delete what reads it first"
@@ -184,10 +183,10 @@ class Repos:
 
     async def remove_ticks(self, pipeline: str) -> None:
         """Remove the repos that were made for ticks of a pipeline that goes, but for those that others read."""
-        pipelines = self._catalog.heads_of_pipelines()
         for repo in self._catalog.repos.values():
-            others = set(cores.readers(repo.name, pipelines)) - {pipeline}
-            if repo.ticks_of == pipeline and not others:
+            if repo.ticks_of != pipeline:
+                continue
+            if not set(self._catalog.dag.readers(repo.name)) - {pipeline}:
                 await self.remove(repo.name)
 
     async def remove(self, name: str) -> None:

@@ -5,7 +5,8 @@ has left behind, the missing jobs, the ticks that are due, the jobs that must no
 job that is under way. It is level-triggered: whatever changes a record wakes it, and it runs at the next
 tick, and every `resync_s` anyway.
 Nothing that a round does depends on the one before, so the first round after a start is the repair
-of whatever the process was killed in, and no request is answered before it is through.
+of whatever the process was killed in, and no request is answered before it is through. Later ones look for
+missing jobs where something has changed (`core.dag`), and every `resync_s` everywhere.
 
 All of this is what a *leader* does, and it is made anew for each term (see `runtime.leading`); who stands by has
 its program, a connection and nothing else, and answers no request.
@@ -221,6 +222,7 @@ class Coordinator:
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._synced = asyncio.Event()
         self._failure = ""
+        self._looked_at_all_s = 0.0
         self._declaring = Declaring(
             ctl,
             data,
@@ -348,6 +350,10 @@ class Coordinator:
             await self._repos.repair()
             self._pipelines.doubt_all()
         await self._pipelines.ensure_all()
+        now_s = asyncio.get_running_loop().time()
+        if doubted or now_s - self._looked_at_all_s >= self._settings.resync_s:
+            self._catalog.dag.mark_all()
+            self._looked_at_all_s = now_s
         async with self._catalog.graph:
             await self._jobsets.create_missing()
         wait_s = await self._ticking.round()

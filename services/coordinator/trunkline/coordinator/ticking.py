@@ -166,7 +166,7 @@ class Ticking:
 
     def _inputs(self) -> Iterator[tuple[str, spec.CronInput]]:
         """Yield the cron inputs of all pipelines that make jobs."""
-        for node in self._catalog.nodes():
+        for node in self._catalog.dag.ticking:
             for cron in node.crons:
                 yield node.name, cron
 

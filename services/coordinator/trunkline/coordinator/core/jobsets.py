@@ -32,10 +32,14 @@ job yet: the commit that brings it is the root that makes one.
 
 A job leaves WAITING only after a round in which all that `derive` said was created; so a set that
 has begun is complete, except for pipelines that came later.
+
+What is derived for a pipeline rests on the heads that it reads, its own jobs, those of the pipelines that
+it reads from, and those of the sets in question (`rests_on`): so it may be derived for some pipelines
+alone, if all downstream of them are among these (`dag`).
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from trunkline.contracts import records, spec
@@ -129,17 +133,52 @@ def upstream_first(nodes: Mapping[str, Node]) -> list[Node]:
 
     What lies on a cycle or behind one is left out: no spec that closes one is ever accepted.
     """
-    waits = {
-        name: {leaf.repo for leaf in each.inputs} & nodes.keys() for name, each in nodes.items()
-    }
+    waits: dict[str, int] = {}
+    readers: dict[str, list[str]] = {}
+    for name, each in nodes.items():
+        upstream = {leaf.repo for leaf in each.inputs} & nodes.keys()
+        waits[name] = len(upstream)
+        for repo in upstream:
+            readers.setdefault(repo, []).append(name)
     ordered: list[Node] = []
-    while free := sorted(name for name, upstream in waits.items() if not upstream):
+    free = sorted(name for name, count in waits.items() if not count)
+    while free:
         ordered += [nodes[name] for name in free]
-        for name in free:
-            del waits[name]
-        for upstream in waits.values():
-            upstream.difference_update(free)
+        following: list[str] = []
+        for reader in (each for name in free for each in readers.get(name, ())):
+            waits[reader] -= 1
+            if not waits[reader]:
+                following.append(reader)
+        free = sorted(following)
     return ordered
+
+
+def rests_on(
+    nodes: Iterable[Node],
+    heads: Heads,
+    of_pipeline: Callable[[str], Iterable[records.Job]],
+    of_set: Callable[[str], Iterable[records.Job]],
+) -> list[records.Job]:
+    """Return the jobs that `derive` has to know for these nodes, in order.
+
+    Args:
+        nodes: Some, and all downstream of them.
+        heads: Of all branches.
+        of_pipeline: Jobs of a pipeline.
+        of_set: Jobs with an id.
+    """
+    pipelines: dict[str, None] = {}
+    sets: dict[str, None] = {}
+    for each in nodes:
+        pipelines[each.name] = None
+        for leaf in each.inputs:
+            pipelines[leaf.repo] = None
+            sets[heads.get((leaf.repo, leaf.branch), "")] = None
+    found = {(job.pipeline, job.id): job for name in pipelines for job in of_pipeline(name)}
+    sets.update((job.id, None) for job in found.values() if not job.state.ended)
+    for identifier in sets:
+        found.update(((job.pipeline, job.id), job) for job in of_set(identifier))
+    return sorted(found.values(), key=lambda job: (job.pipeline, job.order, job.id))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import msgspec
 from trunkline.contracts import names, records, spec
 from trunkline.contracts.errors import InvalidNameError
 from trunkline.contracts.states import PipelineState
-from trunkline.coordinator.core import admission, cycles, jobsets
+from trunkline.coordinator.core import admission, cycles, dag, jobsets
 
 Problems = tuple[tuple[str, str], ...]
 
@@ -172,11 +172,6 @@ def name_in(document: object) -> str | None:
         return None
 
 
-def readers(repo: str, pipelines: Mapping[str, records.Pipeline]) -> list[str]:
-    """Return the names of the pipelines that read a repo, sorted."""
-    return sorted(name for name, each in pipelines.items() if repo in _reads(each))
-
-
 def bounded(problems: Problems) -> Problems:
     """Return problems that fit into a record and a reply, however hostile the spec was."""
     kept = tuple((path[:200], text[:PROBLEM_MAX_CHARS]) for path, text in problems[:PROBLEMS_MAX])
@@ -234,15 +229,9 @@ def _cycle(wanted: spec.PipelineSpec, installed: Installed) -> list[str]:
     def reads(name: str) -> list[str]:
         if name == wanted.name:
             return [leaf.repo for leaf in spec.inputs(wanted.input)]
-        return _reads(installed.pipelines.get(name))
+        return dag.reads(installed.pipelines.get(name))
 
     return cycles.find(wanted.name, reads)
-
-
-def _reads(pipeline: records.Pipeline | None) -> list[str]:
-    if pipeline is None or pipeline.spec is None or pipeline.state is PipelineState.DELETING:
-        return []
-    return [leaf.repo for leaf in spec.inputs(pipeline.spec.input)]
 
 
 def _all_there(wanted: spec.PipelineSpec, heads: jobsets.Heads) -> bool:

@@ -1,6 +1,6 @@
 """Whether a WAITING job may begin: its inputs are committed, still to come, or never will be."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -29,13 +29,13 @@ class Unrunnable:
 
 
 def advance(
-    job: records.Job, jobs: Mapping[tuple[str, str], records.Job]
+    job: records.Job, find: Callable[[str, str], records.Job | None]
 ) -> Ready | Waits | Unrunnable:
     """Return what is to become of a WAITING job.
 
     Args:
         job: The job.
-        jobs: All jobs by (pipeline, id).
+        find: (pipeline, id) -> that job, or None.
     """
     inputs: list[records.JobInput] = []
     waits = False
@@ -43,7 +43,7 @@ def advance(
         if not each.upstream or each.commit:
             inputs.append(each)
             continue
-        maker = jobs.get((each.repo, job.id))
+        maker = find(each.repo, job.id)
         if maker is None:
             return Unrunnable(f"the upstream job {each.repo}@{job.id} was deleted")
         if maker.state is JobState.SUCCESS:
