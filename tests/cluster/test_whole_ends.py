@@ -9,6 +9,7 @@ import pytest
 from tests.cluster.whole import Whole
 from tests.support import installation
 
+from trunkline.cli import explaining
 from trunkline.contracts import api, errors, records
 from trunkline.contracts.attempts import Ledger
 from trunkline.contracts.states import Cause, DatumState, JobState
@@ -56,6 +57,11 @@ async def test_a_datum_that_uses_up_its_containers_memory_fails_after_its_tries(
     assert view.state == DatumState.FAILED
     assert view.outcome is not None
     assert [each.cause for each in view.outcome.history] == [Cause.OOM] * 3
+    [why] = (await explaining.explanation(installed.client, f"{pipeline}@{job}")).reasons
+    assert why.kind == "oom"
+    assert "killed for want of memory 3 times" in why.why
+    assert "its limit is 64 MiB" in why.why
+    assert "raise `resource_limits.memory`" in why.remedy
     others = [
         each for each in await installed.attempts(pipeline, job) if each.cause is not Cause.OOM
     ]
@@ -104,6 +110,25 @@ async def problem(installed: Whole, pipeline: str, *words: str) -> None:
         return scaling is not None and all(word in scaling.problem for word in words)
 
     await installation.until(look, what=f"a problem with {', '.join(words)}")
+
+
+async def test_a_job_that_no_node_tolerates_says_so_and_runs_once_one_does(
+    installed: Whole,
+) -> None:
+    [node] = await installed.add_nodes(
+        1, taints=[{"key": "dedicated", "value": "gpu", "effect": "NoSchedule"}]
+    )
+    repo = await installed.new_repo("files")
+    pipeline = await installed.pipeline("picky", "cp /pfs/in/* /pfs/out", repo=repo)
+    job = await installed.put(repo, CONTENTS)
+    await problem(installed, pipeline, "Unschedulable")
+    why, *_ = (await explaining.explanation(installed.client, f"{pipeline}@{job}")).reasons
+    assert why.kind == "no-node"
+    assert f"{node.name}: taint dedicated=gpu:NoSchedule" in why.why
+    assert '"tolerations": [{"key": "dedicated", "value": "gpu"' in why.remedy
+    tolerates: Any = {"key": "dedicated", "operator": "Equal", "value": "gpu"}
+    await installed.pipeline("picky", "cp /pfs/in/* /pfs/out", repo=repo, tolerations=[tolerates])
+    await installed.succeeded(pipeline, job)
 
 
 async def test_what_keeps_pods_from_coming_up_is_named_and_a_corrected_spec_mends_it(

@@ -263,6 +263,7 @@ def test_what_is_not_there_has_its_own_code(trunkline: Command) -> None:
     for words in (
         ("inspect", "pipeline", "nothing"),
         ("inspect", "worker", "nobody"),
+        ("explain", "nothing"),
         ("cat", "nothing@master:/x"),
         ("wait", "nothing@" + "0" * 32),
         ("delete", "repo", "nothing"),

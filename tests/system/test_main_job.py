@@ -7,6 +7,7 @@ import pytest
 from nats.aio.client import Client as Plain
 from tests.support import installation
 
+from trunkline.cli import explaining
 from trunkline.contracts import api, errors, records
 
 
@@ -125,3 +126,30 @@ async def test_a_put_on_a_pipelines_repo_is_refused(here):
     repos = [view async for view in here.client.every("repo.list", api.RepoView)]
     assert {view.repo.name for view in repos} >= {"put-in", "taken"}
     assert all(isinstance(view.repo, records.Repo) for view in repos)
+
+
+async def test_a_job_behind_another_and_one_whose_upstream_fails_are_explained(here, tmp_path):
+    """1. One worker is held by the first job: the second waits behind it. 2. Both fail: so does what reads them."""
+    script = f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo no luck; exit 7"
+    slow = {"cmd": ["/bin/sh", "-c", script]}
+    await here.repo("explained-in")
+    await here.apply(copy("upper", "explained-in", transform=slow, datum_tries=1))
+    await here.apply(copy("lower", "upper"))
+    first = await here.put("explained-in", {"/a": b"1"})
+    await here.busy("upper")
+    second = await here.put("explained-in", {"/b": b"2"})
+
+    async def behind() -> Any:
+        found = await explaining.explanation(here.client, f"upper@{second}")
+        return next((each for each in found.reasons if each.kind == "behind-job"), None)
+
+    reason = await installation.until(behind, what="a job behind another")
+    assert f"job upper@{first[:12]} is RUNNING" in reason.why
+    assert f"`trunkline stop job upper@{first[:12]}`" in reason.remedy
+    (tmp_path / "go").touch()
+    await here.ended("lower", second)
+    explained = await explaining.explanation(here.client, f"lower@{second}")
+    assert [each.kind for each in explained.reasons] == ["upstream-failed"]
+    assert f"upper@{second[:12]} is FAILURE: datum" in explained.reasons[0].why
+    assert "it printed last: 'no luck'" in explained.reasons[0].why
+    assert [each.kind for each in explained.events] == ["job-created", "job-changed"]

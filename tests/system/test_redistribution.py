@@ -5,6 +5,7 @@ import signal
 
 from tests.support import installation
 
+from trunkline.cli import explaining
 from trunkline.contracts import api, attempts, errors, records
 from trunkline.contracts.states import Cause, DatumState
 
@@ -62,6 +63,10 @@ async def test_a_datum_that_always_kills_its_worker_is_quarantined_and_can_be_br
         assert "worker-lost" in bad.outcome.reason
         runs = (tmp_path / "runs").read_text().splitlines()
         assert len(runs) == 3, "it ran exactly as often as it has tries"
+        [why] = (await explaining.explanation(here.client, f"copy@{job}", "2")).reasons
+        assert why.kind == "quarantined"
+        assert "its worker was lost 3 times" in why.why
+        assert "`trunkline restart datum" in why.remedy
         (tmp_path / "armed").unlink()
         again = api.DatumRestart(pipeline="copy", job=job, generations={2: 2})
         await here.client.call("datum.restart", again, records.Job)

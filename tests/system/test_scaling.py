@@ -4,6 +4,8 @@ from typing import Any
 
 from tests.support import installation
 
+from trunkline.cli import explaining
+
 NAP = {
     "transform": {"cmd": ["/bin/sh"], "stdin": ['sleep 1; cp "$PFS"/in/* "$PFS/out/"']},
     "input": {"pfs": {"repo": "in", "glob": "/*"}},
@@ -106,6 +108,12 @@ async def test_scaling_in_drains_idle_workers_and_never_a_busy_one_before():
         await here.nodes(3)
         after = await here.workers("nap", 3)
         assert at_work <= {each.name for each in after.workers}
+        [code] = {each.code_hash[:8] for each in after.workers}
+        gone = {f"nap-{code}-{each}" for each in range(6)} - {each.name for each in after.workers}
+        for what in (gone.pop(), "nap"):
+            explained = await explaining.explanation(here.client, what)
+            down = [each for each in explained.reasons if each.kind == "scaled-down"]
+            assert "from 6 to 3 workers: 3 nodes x 1 = 3 workers" in down[0].why
         await here.succeeded("nap", job)
         for view in await here.datums("nap", job):
             assert view.outcome is not None

@@ -131,7 +131,11 @@ class _Audit:
             async for index, outcome in found:
                 state = DatumState.SKIPPED if skipped else outcome.state
                 self._tally.take(
-                    index, state, bytes.fromhex(outcome.fingerprint.zfill(32)), outcome.attempts
+                    index,
+                    state,
+                    bytes.fromhex(outcome.fingerprint.zfill(32)),
+                    outcome.attempts,
+                    copied=any(each.copy for each in outcome.history),
                 )
                 if not skipped and (why := self._misplaced(index, outcome)):
                     self._tally.misplaced(index, why)

@@ -1,81 +1,230 @@
-"""Why a pipeline has as many workers as it has: the scaler's last decision, with its inputs."""
+"""The verb `explain`: gathers what is stored of a thing; `core` makes sentences of it.
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+WHAT                  DATUM      what is meant
+PIPELINE              -          the pipeline: its workers, and its newest job
+PIPELINE@ID           -          the job
+PIPELINE[@ID]         given      the datum of that job
+a worker's name       -          the worker, also one that is gone
+"""
+
+from collections.abc import AsyncIterable
+from typing import TypeVar
 
 import click
-import msgspec
 
-from trunkline.cli import render, session
+from trunkline.cli import refs, render, session
+from trunkline.cli.core import datums, jobs, pipelines, workers
+from trunkline.cli.core.explanations import Explanation, since
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
-from trunkline.contracts import api, records
+from trunkline.contracts import api, errors, messages, records
+from trunkline.contracts.states import JobState
+from trunkline.runtime.clock import SystemClock
+
+T = TypeVar("T")
+
+LOOK_BACK_NS = 24 * 3600 * 10**9
+"""How far back events of a pipeline or a worker are looked for."""
+
+SHOWN = 10
+"""Events that are printed; JSON and YAML have all that were looked at."""
+
+_SAMPLE = 20
+"""Datums that are looked at in each state: enough to tell causes apart."""
+_EVENTS_MAX = 2000
+_DEEP = 20
+"""Upstream jobs on the way to what failed first."""
+_BAD = ("FAILED", "QUARANTINED")
+_HELD = ("RUNNING", "STARTING")
 
 
-def explain(asked: Asked, pipeline: str) -> None:
-    """Print the decision; what is seen by now below it."""
+def explain(asked: Asked, what: str, datum: str) -> None:
+    """Say why a pipeline, a job, a datum or a worker is as it is."""
 
     async def body(client: Client) -> None:
-        found = await client.call("pipeline.explain", api.Named(name=pipeline), api.Explained)
-        if asked.output != "table":
-            render.record(asked, found)
-            return
-        for line in explained(found):
-            click.echo(line)
+        found = await explanation(client, what, datum)
+        if not render.one(asked, found):
+            show(found, SystemClock().wall_ns())
 
     session.run(asked, body)
 
 
-def explained(found: api.Explained) -> Iterator[str]:
-    """Yield the lines that explain a pipeline's workers."""
-    pipeline, decision, scaling = found.pipeline, found.decision, found.scaling
-    yield f"{pipeline.name}: version {pipeline.version}, {pipeline.state}"
-    if decision is not None:
-        facts = {key: msgspec.json.decode(raw) for key, raw in decision.facts.items()}
-        yield f"decided {render.age(decision.at_ns)} ago: {facts.get('reason') or decision.text}"
-        yield from _inputs(facts)
-        yield from _begun(facts)
-    elif scaling is None:
-        yield "the scaler has decided nothing about it yet"
-    if scaling is not None:
-        yield from _now(scaling)
+async def explanation(client: Client, what: str, datum: str = "") -> Explanation:
+    """Return the explanation of what these words mean.
+
+    Raises:
+        NotFoundError: there is nothing of that name, and there was nothing lately.
+    """
+    pipeline, identifier = refs.split_job(what)
+    if datum:
+        return await _datum(client, what, datum)
+    if identifier:
+        return jobs.explain(await _job(client, await refs.job(client, what), events=True))
+    view = await _pipeline(client, pipeline)
+    if view is not None:
+        return await _pipeline_explained(client, view)
+    return await _worker(client, what)
 
 
-def _inputs(facts: Mapping[str, Any]) -> Iterator[str]:
-    nodes = msgspec.convert(facts.get("nodes", ()), tuple[records.Node, ...])
-    counted = [node.name for node in nodes if node.eligible]
-    yield f"  nodes: {len(counted)} of {len(nodes)} count{_named(counted)}"
-    for node in nodes:
-        if not node.eligible:
-            yield f"    not {node.name}: {node.why_not or 'not eligible'}"
-    yield f"  work: {facts.get('pending', 0)} pending, {facts.get('in_flight', 0)} in flight"
-    before = facts.get("wanted_before")
-    was = "" if before is None else f" (before: {before})"
-    yield f"  workers: cap {facts.get('cap')}, have {facts.get('have')}, want {facts.get('want')}{was}"
-    wants = facts.get("wants", {})
-    if len(wants) > 1:
-        yield from (f"    {want} of code {code}" for code, want in wants.items())
+def show(found: Explanation, now_ns: int) -> None:
+    """Print an explanation for people."""
+    click.echo(found.standing)
+    for number, reason in enumerate(found.reasons):
+        click.echo(f"{'also: ' if number else 'why: '}{reason.why}")
+        if reason.remedy:
+            click.echo(f"  what to do: {reason.remedy}")
+    for line in found.details:
+        click.echo(line)
+    if found.events:
+        click.echo("events:")
+    for event in found.events[-SHOWN:]:
+        click.echo(f"  {since(event.at_ns, now_ns)} ago, {event.source}: {event.text}")
 
 
-def _begun(facts: Mapping[str, Any]) -> Iterator[str]:
-    for verb in ("create", "drain"):
-        if names := facts.get(verb):
-            yield f"  {verb}: {', '.join(names)}"
-    if problem := facts.get("problem"):
-        yield f"  problem: {problem}"
+async def _pipeline(client: Client, name: str) -> api.PipelineView | None:
+    try:
+        return await client.call("pipeline.get", api.Named(name=name), api.PipelineView)
+    except errors.RequestRefusedError as error:
+        if error.code != "not-found":
+            raise
+        return None
 
 
-def _now(scaling: records.Scaling) -> Iterator[str]:
-    yield (
-        f"now: {scaling.have} of {scaling.want} workers, {scaling.busy} busy; "
-        f"{scaling.pending} pending, {scaling.in_flight} in flight"
+async def _pipeline_explained(client: Client, view: api.PipelineView) -> Explanation:
+    name = view.pipeline.name
+    now_ns = SystemClock().wall_ns()
+    found = await client.call("pipeline.explain", api.Named(name=name), api.Explained)
+    newest = await _job(client, view.last_job, view=view) if view.last_job else None
+    listed = client.events(name, since_ns=now_ns - LOOK_BACK_NS)
+    return pipelines.explain(
+        pipelines.Facts(
+            pipeline=view.pipeline,
+            now_ns=now_ns,
+            scaling=found.scaling,
+            decision=found.decision,
+            job=newest,
+            events=await _last(listed, _EVENTS_MAX),
+        )
     )
-    if scaling.problem:
-        yield f"  problem: {scaling.problem}"
 
 
-def _named(names: Sequence[str], most: int = 10) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f": {', '.join(names[:most])}{more}"
+async def _job(
+    client: Client,
+    job: records.Job,
+    *,
+    view: api.PipelineView | None = None,
+    events: bool = False,
+    depth: int = 0,
+) -> jobs.Facts:
+    """Return what is stored of a job, and of what it waits for."""
+    if view is None:
+        view = await _pipeline(client, job.pipeline)
+    bad: tuple[api.DatumView, ...] = ()
+    open_: tuple[api.DatumView, ...] = ()
+    if job.counts.failed + job.counts.quarantined:
+        bad = await _first(client.datums(job.pipeline, job.id, states=_BAD, page=_SAMPLE), _SAMPLE)
+    if job.state in (JobState.LISTING, JobState.RUNNING):
+        held = client.datums(job.pipeline, job.id, states=_HELD, page=_SAMPLE)
+        open_ = await _first(held, _SAMPLE)
+    told: tuple[messages.Event, ...] = ()
+    if events:
+        listed = client.events(job.pipeline, job=job.id, since_ns=job.created_ns)
+        told = await _last(listed, _EVENTS_MAX)
+    return jobs.Facts(
+        job=job,
+        now_ns=SystemClock().wall_ns(),
+        pipeline=view.pipeline if view else None,
+        scaling=view.scaling if view else None,
+        earlier=await _earlier(client, job),
+        upstream=await _upstream(client, job, depth),
+        bad=bad,
+        open=open_,
+        events=told,
+    )
+
+
+async def _earlier(client: Client, job: records.Job) -> tuple[records.Job, ...]:
+    """Return the pipeline's older jobs that have not ended, or are not put away, oldest first."""
+    if job.state.ended:
+        return ()
+    found = [
+        each
+        async for each in client.every("job.list", records.Job, key=job.pipeline)
+        if each.order < job.order and not (each.state.ended and each.compacted)
+    ]
+    return tuple(sorted(found, key=lambda each: (each.state.ended, each.order)))
+
+
+async def _upstream(client: Client, job: records.Job, depth: int) -> tuple[jobs.Facts, ...]:
+    """Return the jobs above that keep this one from its input, each with those above it."""
+    if job.state not in (JobState.WAITING, JobState.UNRUNNABLE) or depth >= _DEEP:
+        return ()
+    above: list[records.Job] = []
+    for leaf in job.inputs:
+        if leaf.upstream and not leaf.commit:
+            try:
+                named = api.JobNamed(pipeline=leaf.repo, id=job.id)
+                above.append(await client.call("job.get", named, records.Job))
+            except errors.RequestRefusedError as error:
+                if error.code != "not-found":  # deleted: the job's own reason says so
+                    raise
+    broken = [each for each in above if each.state.ended and each.state is not JobState.SUCCESS]
+    if job.state is JobState.WAITING:
+        broken = [each for each in above if each.state is not JobState.SUCCESS]
+    return tuple([await _job(client, each, depth=depth + 1) for each in broken])
+
+
+async def _datum(client: Client, what: str, datum: str) -> Explanation:
+    job = await refs.job(client, what)
+    view = await refs.datum(client, job, datum)
+    listed = client.events(job.pipeline, job=job.id, since_ns=job.created_ns)
+    told = [each async for each in listed if each.index == view.index]
+    facts = datums.Facts(view=view, job=await _job(client, job), events=tuple(told))
+    return datums.explain(facts)
+
+
+async def _worker(client: Client, name: str) -> Explanation:
+    """Explain a worker that is there, or that events speak of."""
+    now_ns = SystemClock().wall_ns()
+    async for view in client.every("pipeline.list", api.PipelineView, page=100):
+        there = view.scaling is not None and any(each.name == name for each in view.scaling.workers)
+        if not there and not workers.may_be_of(view.pipeline.name, name):
+            continue
+        since_ns = now_ns - LOOK_BACK_NS
+        told = await _last(
+            client.events(view.pipeline.name, worker=name, since_ns=since_ns), _EVENTS_MAX
+        )
+        if there or told:
+            return workers.explain(
+                workers.Facts(
+                    name=name,
+                    pipeline=view.pipeline,
+                    now_ns=now_ns,
+                    scaling=view.scaling,
+                    events=told,
+                )
+            )
+    raise errors.NotFoundError(
+        "pipeline or worker",
+        name,
+        "`trunkline list pipelines` and `trunkline list workers` show what there is;"
+        " a job is PIPELINE@ID",
+    )
+
+
+async def _first(source: AsyncIterable[T], most: int) -> tuple[T, ...]:
+    found: list[T] = []
+    async for each in source:
+        found.append(each)
+        if len(found) == most:
+            break
+    return tuple(found)
+
+
+async def _last(source: AsyncIterable[T], most: int) -> tuple[T, ...]:
+    found: list[T] = []
+    async for each in source:
+        found.append(each)
+        if len(found) > 2 * most:
+            del found[:-most]
+    return tuple(found[-most:])

@@ -97,29 +97,32 @@ def ls(asked: Asked, text: str) -> None:
     async def body(client: Client) -> None:
         place = refs.place(text)
         found = files.ls(client, place.repo, place.ref, f"/{place.path}")
-        if asked.output != "table":
+        if not asked.for_people:
             render.records(asked, await render.gathered(asked, found))
             return
+        rows: list[tuple[str, ...]]
         if globs.compile(f"/{place.path}").is_plain:
             rows = await _directory([file async for file in found], place.path)
         else:
-            rows = [(file.path, render.size(file.size)) async for file in found]
+            rows = [(file.path, render.size(file.size), file.sha256) async for file in found]
         if not rows and place.path:
             raise errors.NotFoundError("file", text)
-        render.table(("path", "size"), rows)
+        render.table(asked, ("path", "size", "sha256"), rows, wide=1)
 
     session.run(asked, body)
 
 
-async def _directory(found: list[File], path: str) -> list[tuple[str, str]]:
+async def _directory(found: list[File], path: str) -> list[tuple[str, ...]]:
     """Return a line per file directly in the directory, and one per directory in it."""
     prefix = f"/{path.rstrip('/')}/" if path.strip("/") else "/"
     sizes: dict[str, int] = {}
+    hashes: dict[str, str] = {}
     for file in found:
         head, slash, _ = file.path.removeprefix(prefix).partition("/")
         name = prefix + head + slash if file.path.startswith(prefix) else file.path
         sizes[name] = sizes.get(name, 0) + file.size
-    return [(name, render.size(size)) for name, size in sizes.items()]
+        hashes[name] = "" if slash else file.sha256
+    return [(name, render.size(size), hashes[name]) for name, size in sizes.items()]
 
 
 def cat(asked: Asked, text: str) -> None:

@@ -18,9 +18,9 @@ def list_jobs(asked: Asked, pipeline: str) -> None:
             return
         headings = (
             *("job", "version", "state", "progress", "failed"),
-            *("took", "age", "reason"),
+            *("took", "age", "reason", "code", "copies", "output"),
         )
-        render.table(headings, [_job_row(job) for job in found])
+        render.table(asked, headings, [_job_row(job) for job in found], wide=3)
 
     session.run(asked, body)
 
@@ -35,6 +35,9 @@ def _job_row(job: records.Job) -> tuple[object, ...]:
         render.took(job.started_ns, job.ended_ns),
         render.age(job.created_ns),
         job.reason,
+        job.code_hash,
+        job.counts.copied,
+        job.output,
     )
 
 
@@ -57,9 +60,9 @@ def list_datums(asked: Asked, text: str, states: tuple[str, ...]) -> None:
             return
         headings = (
             *("index", "state", "tries", "worker", "wait", "download", "process", "upload"),
-            *("cpu", "rss", "in", "out", "files", "datum", "reason"),
+            *("cpu", "rss", "in", "out", "files", "datum", "reason", "exit", "fingerprint"),
         )
-        render.table(headings, [_datum_row(view) for view in found])
+        render.table(asked, headings, [_datum_row(view) for view in found], wide=2)
 
     session.run(asked, body)
 
@@ -67,7 +70,7 @@ def list_datums(asked: Asked, text: str, states: tuple[str, ...]) -> None:
 def _datum_row(view: api.DatumView) -> tuple[object, ...]:
     outcome = view.outcome
     if outcome is None:
-        return (view.index, view.state, "", view.worker, *("",) * 11)
+        return (view.index, view.state, "", view.worker, *("",) * 13)
     figures = outcome.figures
     return (
         view.index,
@@ -85,6 +88,8 @@ def _datum_row(view: api.DatumView) -> tuple[object, ...]:
         outcome.output_files,
         outcome.datum[:12],
         outcome.reason,
+        "" if outcome.exit_code is None else outcome.exit_code,
+        outcome.fingerprint,
     )
 
 

@@ -42,14 +42,23 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 SECONDS = Seconds()
 
 
+FORMS = ("table", "wide", "json", "yaml", "name")
+"""Of answers; see `render`."""
+
+
 class Asked(NamedTuple):
     """What every verb that asks an installation is told."""
 
     home: str | None
     output: str
-    """`table`, `json` or `yaml`."""
+    """One of FORMS."""
     limit: int = 0
     """Entries of a list; 0 for all."""
+
+    @property
+    def for_people(self) -> bool:
+        """Whether tables and sentences are wanted, not records."""
+        return self.output in ("table", "wide")
 
 
 class Nouns(click.Group):
@@ -83,7 +92,7 @@ reprocess = click.option("--reprocess", is_flag=True, help="Run what is done, to
 _output = click.option(
     "--output",
     "-o",
-    type=click.Choice(["table", "json", "yaml"]),
+    type=click.Choice(FORMS),
     default="table",
     show_default=True,
     help="Form of the answer.",
@@ -123,11 +132,20 @@ def listing(verb: F) -> F:
     return home(_output(_limit(called)))  # type: ignore[return-value]
 
 
-def both(first: click.Group, second: click.Group, name: str) -> Callable[[F], click.Command]:
+def example(*lines: str) -> str:
+    """Return the end of a verb's help: how it is used. Each verb has one."""
+    return "\n".join(
+        ("\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {each}" for each in lines))
+    )
+
+
+def both(
+    first: click.Group, second: click.Group, name: str, *, epilog: str
+) -> Callable[[F], click.Command]:
     """Make one command of two groups."""
 
     def made(verb: F) -> click.Command:
-        command = click.command(name)(verb)
+        command = click.command(name, epilog=epilog)(verb)
         first.add_command(command)
         second.add_command(command)
         return command

@@ -45,7 +45,7 @@ async def _apply(
         anew = api.PipelineReprocess(spec=text, salt=secrets.token_hex(16), now=now)
         verb, request = "pipeline.reprocess", msgspec.json.encode(anew)
     pipeline = await client.call(verb, request, records.Pipeline)
-    if pipeline.ignored and asked.output == "table":
+    if pipeline.ignored and asked.for_people:
         fields = ", ".join(pipeline.ignored)
         render.warn(f"pipeline {pipeline.name}: without effect in this installation: {fields}")
     return pipeline
@@ -62,8 +62,11 @@ def list_pipelines(asked: Asked, name: str | None) -> None:
             found = await render.gathered(asked, listed)
         if render.records(asked, found):
             return
-        headings = ("name", "version", "state", "workers", "last job", "job state", "updated")
-        render.table(headings, [_row(view) for view in found])
+        headings = (
+            *("name", "version", "state", "workers", "last job", "job state", "updated"),
+            *("busy", "pending", "in flight", "image", "why so many workers"),
+        )
+        render.table(asked, headings, [_row(view) for view in found], wide=5)
         for view in found:
             refusal = view.pipeline.refusal
             for path, text in refusal.problems if refusal else ():
@@ -82,6 +85,11 @@ def _row(view: api.PipelineView) -> tuple[object, ...]:
         job.id[:12] if job else "-",
         job.state if job else "-",
         render.age(pipeline.updated_ns),
+        scaling.busy if scaling else "-",
+        scaling.pending if scaling else "-",
+        scaling.in_flight if scaling else "-",
+        pipeline.spec.transform.image if pipeline.spec else "-",
+        scaling.reason if scaling else "-",
     )
 
 

@@ -44,7 +44,7 @@ def list_datums(asked: Asked, file: str) -> None:
             )
             for each in first[: asked.limit or None]
         ]
-        render.table(("index", "state", "in", "datum", "inputs"), rows)
+        render.table(asked, ("index", "state", "in", "datum", "inputs"), rows)
         if any(len(plan.first) < plan.datums for plan in plans):
             render.warn(
                 "these are the first ones; `trunkline apply --dry-run` says how many there are"

@@ -1,6 +1,12 @@
-"""How answers look: aligned columns when piped, a coloured table on a terminal, JSON, YAML.
+"""How answers look, of all verbs: the one place that knows the forms of `-o`.
 
-JSON and YAML hold the records as `api` describes them; tables are for people and may change.
+    table   aligned columns when piped, coloured on a terminal; of one thing, YAML
+    wide    the same, with more columns
+    json    the records as `api` describes them: one, or a list
+    yaml    the same
+    name    a line for each thing: the name by which other verbs know it
+
+Tables and sentences are for people and may change; the other forms are for programs.
 """
 
 import sys
@@ -10,6 +16,8 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from trunkline.cli import naming
+from trunkline.cli.core import explanations
 from trunkline.cli.options import Asked
 from trunkline.runtime.clock import SystemClock
 
@@ -25,9 +33,13 @@ _COLOURS = {
 }
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under their headings."""
-    texts = [[_cell(cell) for cell in row] for row in rows]
+def table(
+    asked: Asked, headings: Sequence[str], rows: Iterable[Sequence[object]], *, wide: int = 0
+) -> None:
+    """Print rows under their headings; the last `wide` columns with `-o wide` only."""
+    shown = len(headings) - (0 if asked.output == "wide" else wide)
+    headings = headings[:shown]
+    texts = [[_cell(cell) for cell in row[:shown]] for row in rows]
     if sys.stdout.isatty():
         _rich_table(headings, texts)
         return
@@ -41,24 +53,37 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def records(asked: Asked, found: Sequence[msgspec.Struct]) -> bool:
-    """Print a list as JSON or YAML if that was asked for; return whether it was."""
-    if asked.output == "table":
+    """Print a list in a form for programs if that was asked for; return whether it was."""
+    if asked.for_people:
         return False
-    _print(asked, [_plain(each) for each in found])
+    if asked.output == "name":
+        for name in filter(None, map(naming.of, found)):
+            click.echo(name)
+    else:
+        _print(asked, [_plain(each) for each in found])
+    return True
+
+
+def one(asked: Asked, found: object) -> bool:
+    """Print one thing in a form for programs if that was asked for; return whether it was."""
+    if asked.for_people:
+        return False
+    record(asked, found)
     return True
 
 
 def record(asked: Asked, found: object) -> None:
-    """Print one thing: JSON or YAML, and for people YAML too."""
-    _print(asked, _plain(found))
+    """Print one thing, for people as YAML."""
+    if asked.output == "name":
+        click.echo(naming.of(found))
+    else:
+        _print(asked, _plain(found))
 
 
 def done(asked: Asked, found: object, sentence: str) -> None:
     """Say what a verb did: a sentence for people, else the record."""
-    if asked.output == "table":
+    if not one(asked, found):
         click.echo(sentence)
-    else:
-        record(asked, found)
 
 
 def warn(text: str) -> None:
@@ -84,12 +109,7 @@ def age(at_ns: int) -> str:
 
 def duration(seconds: float) -> str:
     """Return a duration as people say it: 0.3s, 42s, 5m, 3h, 2d."""
-    if seconds < 10:
-        return f"{max(seconds, 0.0):.1f}s"
-    for unit, size, most in (("s", 1, 120), ("m", 60, 7200), ("h", 3600, 172_800)):
-        if seconds < most:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{seconds / 86_400:.0f}d"
+    return explanations.span(seconds)
 
 
 def seconds(value: float) -> str:

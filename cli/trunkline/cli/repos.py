@@ -43,10 +43,12 @@ def list_repos(asked: Asked) -> None:
                 "a pipeline" if view.repo.pipeline else "you",
                 render.age(view.repo.created_ns),
                 view.repo.description,
+                " ".join(f"{each.name}={each.head[:12] or '-'}" for each in view.branches),
             )
             for view in found
         ]
-        render.table(("name", "branches", "written by", "age", "description"), rows)
+        headings = ("name", "branches", "written by", "age", "description", "heads")
+        render.table(asked, headings, rows, wide=1)
 
     session.run(asked, body)
 
@@ -67,10 +69,12 @@ def list_commits(asked: Asked, repo: str) -> None:
                 render.size(commit.size),
                 commit.parent[:12],
                 render.age(commit.created_ns),
+                commit.manifest,
             )
             for commit in found
         ]
-        render.table(("commit", "branch", "files", "size", "parent", "age"), rows)
+        headings = ("commit", "branch", "files", "size", "parent", "age", "manifest")
+        render.table(asked, headings, rows, wide=1)
 
     session.run(asked, body)
 

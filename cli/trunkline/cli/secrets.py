@@ -65,7 +65,9 @@ def list_secrets(asked: Asked) -> None:
     with session.reporting():
         found = [Listed(name=name, keys=keys) for name, keys in _secrets(asked).all().items()]
         if not render.records(asked, found):
-            render.table(("secret", "keys"), [(each.name, " ".join(each.keys)) for each in found])
+            render.table(
+                asked, ("secret", "keys"), [(each.name, " ".join(each.keys)) for each in found]
+            )
 
 
 def delete(asked: Asked, name: str) -> None:

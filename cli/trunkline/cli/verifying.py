@@ -33,10 +33,8 @@ def verify(asked: Asked, text: str) -> None:
 
     with session.reporting():
         report = asyncio.run(body())
-        if asked.output == "table":
-            _show(report)
-        else:
-            render.record(asked, report)
+        if not render.one(asked, report):
+            _show(asked, report)
         problem = verifying.as_error(report)
         if problem is not None:
             raise problem
@@ -54,9 +52,9 @@ def _where(asked: Asked) -> tuple[str, str, str]:
     return control, data, context.store
 
 
-def _show(report: Report) -> None:
+def _show(asked: Asked, report: Report) -> None:
     rows = [(each.check, str(each.verdict), each.text) for each in report.findings]
-    render.table(("check", "holds", "found"), rows)
+    render.table(asked, ("check", "holds", "found"), rows)
     for finding in report.findings:
         for example in finding.examples:
             click.echo(f"{finding.check}: {example}")

@@ -28,7 +28,7 @@ def list_versions(asked: Asked, pipeline: str) -> None:
             (each.version, _code(each), render.age(each.updated_ns), change)
             for each, change in zip(found, changes, strict=True)
         ]
-        render.table(("version", "code", "age", "changed"), rows)
+        render.table(asked, ("version", "code", "age", "changed"), rows)
 
     session.run(asked, body)
 

@@ -25,12 +25,14 @@ def list_workers(asked: Asked, pipeline: str) -> None:
                 f"{worker.job[:12]} {worker.index}" if worker.job else "-",
                 render.took(worker.since_ns, 0),
                 render.age(worker.created_ns),
+                worker.code_hash,
+                render.age(worker.pulled_ns),
             )
             for scaling in found
             for worker in scaling.workers
         ]
         headings = ("pipeline", "worker", "phase", "held", "job and datum", "since", "age")
-        render.table(headings, rows)
+        render.table(asked, (*headings, "code", "first asked"), rows, wide=2)
         for scaling in found:
             why = f"{scaling.pipeline}: {scaling.have} of {scaling.want}: {scaling.reason}"
             click.echo(why + (f"; {scaling.problem}" if scaling.problem else ""))
@@ -61,10 +63,20 @@ def list_events(asked: Asked, pipeline: str) -> None:
         if render.records(asked, found):
             return
         rows = [
-            (render.age(event.at_ns), event.source, event.kind, event.pipeline, event.text)
+            (
+                render.age(event.at_ns),
+                event.source,
+                event.kind,
+                event.pipeline,
+                event.text,
+                event.job,
+                "" if event.index is None else event.index,
+                event.worker,
+            )
             for event in found
         ]
-        render.table(("ago", "source", "kind", "pipeline", "what"), rows)
+        headings = ("ago", "source", "kind", "pipeline", "what", "job", "datum", "worker")
+        render.table(asked, headings, rows, wide=3)
 
     session.run(asked, body)
 

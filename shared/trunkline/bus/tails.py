@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from trunkline.bus import headers as header_block
@@ -44,11 +45,13 @@ class _Tail:
         subjects: Sequence[str],
         *,
         after: int,
+        since_ns: int,
         last_per_subject: bool,
         end: bool,
     ) -> None:
         self._connection, self._stream, self._subjects = connection, stream, list(subjects)
         self._last_per_subject, self._end = last_per_subject, end
+        self._since_ns = since_ns
         self._last = after
         """The sequence of the last message that went into the buffer."""
         self._collecting = last_per_subject
@@ -156,6 +159,9 @@ class _Tail:
         }
         if self._last > 0:
             config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": self._last + 1}
+        elif self._since_ns > 0:
+            began = datetime.fromtimestamp(self._since_ns / 1e9, UTC).isoformat()
+            config |= {"deliver_policy": "by_start_time", "opt_start_time": began}
         else:
             config["deliver_policy"] = "last_per_subject" if self._last_per_subject else "all"
         return {"stream_name": self._stream, "config": config}
@@ -216,6 +222,7 @@ async def tail(
     subjects: Sequence[str],
     *,
     after: int = 0,
+    since_ns: int = 0,
     last_per_subject: bool = False,
     end: bool = False,
 ) -> AsyncIterator[AsyncIterator[Sequence[Stored]]]:
@@ -226,11 +233,18 @@ async def tail(
         stream: The stream's name; it may not be there yet.
         subjects: Filters that do not overlap; empty for all.
         after: The sequence after which to begin.
+        since_ns: The time at which to begin where `after` is 0; wall clock of the server.
         last_per_subject: Begin with one batch of each subject's last message (it may be empty).
         end: Stop once what was there at the start is delivered.
     """
     follower = _Tail(
-        connection, stream, subjects, after=after, last_per_subject=last_per_subject, end=end
+        connection,
+        stream,
+        subjects,
+        after=after,
+        since_ns=since_ns,
+        last_per_subject=last_per_subject,
+        end=end,
     )
     try:
         async with contextlib.aclosing(follower.batches()) as batches:  # type: ignore[type-var]

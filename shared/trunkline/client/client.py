@@ -17,7 +17,7 @@ import msgspec
 
 from trunkline.bus import connection as connections
 from trunkline.bus import ports
-from trunkline.contracts import api, errors, subjects
+from trunkline.contracts import api, errors, messages, subjects
 from trunkline.runtime import backoff
 from trunkline.storage import store as stores
 
@@ -129,6 +129,27 @@ class Client:
             if not reply.more:
                 return
             after = int(reply.next) if reply.next else entries[-1].sequence
+
+    async def events(
+        self, pipeline: str = "", *, job: str = "", worker: str = "", since_ns: int = 0
+    ) -> AsyncIterator[messages.Event]:
+        """Yield the events of a pipeline or of all, oldest first; or those of a job or a worker."""
+        after = ""
+        while True:
+            request = api.EventPage(
+                key=pipeline,
+                after=after,
+                limit=api.PAGE_MAX,
+                since_ns=since_ns,
+                job=job,
+                worker=worker,
+            )
+            reply = await self._reply("event.list", request, REQUEST_S)
+            for each in _result("event.list", reply, list[messages.Event]):
+                yield each
+            if not reply.more:
+                return
+            after = reply.next
 
     async def publish_spec(self, text: bytes) -> None:
         """Publish a spec on the durable way in, and return once it is stored.

@@ -40,7 +40,7 @@ job; a datum's index; a stream sequence of a log line or an event).
 | datum.list | DatumPage | list of DatumView |
 | datum.restart | DatumRestart | records.Job |
 | log.page | LogPage | list of LogEntry |
-| event.list | Page (key: a pipeline, or empty) | list of messages.Event |
+| event.list | EventPage (key: a pipeline, or empty) | list of messages.Event |
 | worker.list | Page (key: a pipeline, or empty) | list of records.Scaling |
 | nodes.set | NodesSet | records.Nodes |
 | nodes.get | - | records.Nodes |
@@ -190,6 +190,19 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     key: str = ""
     after: str = ""
     limit: int = 100
+
+
+class EventPage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One page of events: all, or those that speak of one job or worker."""
+
+    key: str = ""
+    after: str = ""
+    limit: int = 100
+    since_ns: int = 0
+    """Only those that were stored since then; 0 for all."""
+    job: str = ""
+    worker: str = ""
+    """Only those of it, and decisions that created or drained it."""
 
 
 class RepoCreate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

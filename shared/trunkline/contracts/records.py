@@ -117,6 +117,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     recovered: int = 0
     failed: int = 0
     quarantined: int = 0
+    copied: int = 0
+    """Of these, datums that a second worker was given while the first took long (`speculation`)."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

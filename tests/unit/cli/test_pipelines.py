@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from trunkline.cli import explaining, pipelines, versions
+from trunkline.cli import pipelines, versions
+from trunkline.cli.core import pipelines as explaining
 from trunkline.contracts import api, messages, records, spec
 from trunkline.contracts.states import PipelineState
 from trunkline.runtime.clock import SystemClock
@@ -74,11 +75,22 @@ def test_a_decision_is_told_with_all_that_it_was_made_of() -> None:
         pending=5,
         in_flight=2,
         reason="because",
+        nodes=nodes,
         problem="no room",
     )
-    found = api.Explained(pipeline=pipeline("words", "in"), decision=decision, scaling=scaling)
-    assert list(explaining.explained(found)) == [
-        "words: version 3, RUNNING",
+    known = explaining.Facts(
+        pipeline=pipeline("words", "in"),
+        now_ns=SystemClock().wall_ns(),
+        decision=decision,
+        scaling=scaling,
+    )
+    found = explaining.explain(known)
+    assert found.standing == (
+        "pipeline words, version 3, is RUNNING: 2 of 3 workers, 1 busy; 5 datums wait, 2 are in flight"
+    )
+    assert [each.kind for each in found.reasons] == ["worker-problem", "workers"]
+    assert "no room" in found.reasons[0].why
+    assert list(found.details) == [
         "decided 5m ago: because",
         "  nodes: 1 of 2 count: n0",
         "    not n1: cordoned",
@@ -87,14 +99,13 @@ def test_a_decision_is_told_with_all_that_it_was_made_of() -> None:
         "    1 of code aaaa",
         "    2 of code bbbb",
         "  create: words-bbbb-0, words-bbbb-1",
-        "now: 2 of 3 workers, 1 busy; 5 pending, 2 in flight",
-        "  problem: no room",
     ]
 
 
 def test_without_a_decision_that_is_said() -> None:
-    lines = list(explaining.explained(api.Explained(pipeline=pipeline("words", "in"))))
-    assert lines[1:] == ["the scaler has decided nothing about it yet"]
+    facts = explaining.Facts(pipeline=pipeline("words", "in"), now_ns=0)
+    [reason] = explaining.explain(facts).reasons
+    assert reason.why == "the scaler has decided nothing about it yet"
 
 
 def test_a_pipeline_stands_by_or_crashes_as_its_scaler_sees_it() -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from trunkline.cli import refs, render, specs
+from trunkline.cli import options, refs, render, specs
 from trunkline.cli.__main__ import main
 from trunkline.client import client as clients
 from trunkline.contracts import errors
 from trunkline.local.home import Context, Home
+
+TABLE = options.Asked(home=None, output="table")
 
 
 @pytest.fixture
@@ -136,7 +138,7 @@ def test_validate_tells_what_the_coordinator_would_not_run(runner: CliRunner) ->
 
 
 def test_piped_tables_are_plain_aligned_text(capsys: pytest.CaptureFixture[str]) -> None:
-    render.table(("name", "state"), [("a", "RUNNING"), ("longer", "")])
+    render.table(TABLE, ("name", "state"), [("a", "RUNNING"), ("longer", "")])
     assert capsys.readouterr().out == "NAME    STATE\na       RUNNING\nlonger  -\n"
 
 

@@ -30,6 +30,7 @@ class Tally:
         self._strangers: list[str] = []
         self._foreign: list[str] = []
         self.retried = 0
+        self._copied = 0
 
     @property
     def datums(self) -> int:
@@ -51,11 +52,20 @@ class Tally:
         self._counts = bytearray(datums)
         self._fingerprints.clear()
 
-    def take(self, index: int, state: DatumState, fingerprint: bytes, attempts: int) -> None:
-        """Take an outcome."""
+    def take(
+        self,
+        index: int,
+        state: DatumState,
+        fingerprint: bytes,
+        attempts: int,
+        *,
+        copied: bool = False,
+    ) -> None:
+        """Take an outcome; `copied`: of a datum that two workers have tried at once."""
         self._states[state] += 1
         if state is not DatumState.SKIPPED:
             self.retried += max(attempts - 1, 0)
+            self._copied += copied
         if not 0 <= index < len(self._counts):
             self._strangers.append(f"an outcome of index {index}, which no datum has")
             return
@@ -96,7 +106,7 @@ class Tally:
             yield self._counted(job)
 
     def _counted(self, job: records.Job) -> Finding:
-        states = _as_counts(self._states)
+        states = _as_counts(self._states, self._copied)
         wrong = [] if states == job.counts else [f"the job's record says {_shown(job.counts)}"]
         return findings.judged("counts", _shown(states), wrong)
 
@@ -114,13 +124,14 @@ def _is_whole(job: records.Job) -> bool:
     return failed or job.state is JobState.SUCCESS
 
 
-def _as_counts(states: dict[DatumState, int]) -> records.Counts:
+def _as_counts(states: dict[DatumState, int], copied: int) -> records.Counts:
     return records.Counts(
         processed=states[DatumState.PROCESSED],
         skipped=states[DatumState.SKIPPED],
         recovered=states[DatumState.RECOVERED],
         failed=states[DatumState.FAILED],
         quarantined=states[DatumState.QUARANTINED],
+        copied=copied,
     )
 
 

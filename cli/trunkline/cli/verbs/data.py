@@ -3,11 +3,11 @@
 import click
 
 from trunkline.cli import options
-from trunkline.cli.options import asking, listing
+from trunkline.cli.options import asking, example, listing
 from trunkline.cli.verbs.groups import create, delete, get, inspect, list_, main
 
 
-@create.command("repo")
+@create.command("repo", epilog=example('trunkline create repo texts --description "what we count"'))
 @click.argument("name")
 @click.option("--description", default="", help="For people.")
 @asking
@@ -18,7 +18,7 @@ def create_repo(asked: options.Asked, name: str, description: str) -> None:
     repos.create_repo(asked, name, description)
 
 
-@create.command("branch")
+@create.command("branch", epilog=example("trunkline create branch texts@dev"))
 @click.argument("branch", metavar="REPO@BRANCH")
 @click.option("--head", default="", metavar="ID", help="The commit it starts at.")
 @asking
@@ -29,7 +29,7 @@ def create_branch(asked: options.Asked, branch: str, head: str) -> None:
     repos.create_branch(asked, branch, head)
 
 
-@options.both(get, list_, "repos")
+@options.both(get, list_, "repos", epilog=example("trunkline list repos -o wide"))
 @listing
 def list_repos(asked: options.Asked) -> None:
     """List repos."""
@@ -38,7 +38,7 @@ def list_repos(asked: options.Asked) -> None:
     repos.list_repos(asked)
 
 
-@options.both(get, list_, "commits")
+@options.both(get, list_, "commits", epilog=example("trunkline list commits texts --limit 5"))
 @click.argument("repo")
 @listing
 def list_commits(asked: options.Asked, repo: str) -> None:
@@ -48,7 +48,13 @@ def list_commits(asked: options.Asked, repo: str) -> None:
     repos.list_commits(asked, repo)
 
 
-@get.command("file")
+@get.command(
+    "file",
+    epilog=example(
+        "trunkline get file words@master:/counts -O counts.txt",
+        "trunkline get file words@master:/ -r -O results",
+    ),
+)
 @click.argument("path", metavar="REPO@BRANCH:PATH")
 @click.option("--output-path", "-O", "target", default="", help="File or directory; - is stdout.")
 @click.option("--recursive", "-r", is_flag=True, help="A whole directory.")
@@ -60,7 +66,7 @@ def get_file(asked: options.Asked, path: str, target: str, *, recursive: bool) -
     files.get_file(asked, path, target, recursive=recursive)
 
 
-@inspect.command("repos")
+@inspect.command("repos", epilog=example("trunkline inspect repo texts"))
 @click.argument("name")
 @asking
 def inspect_repo(asked: options.Asked, name: str) -> None:
@@ -70,7 +76,7 @@ def inspect_repo(asked: options.Asked, name: str) -> None:
     repos.inspect_repo(asked, name)
 
 
-@inspect.command("commits")
+@inspect.command("commits", epilog=example("trunkline inspect commit texts@master"))
 @click.argument("commit", metavar="REPO@REF")
 @asking
 def inspect_commit(asked: options.Asked, commit: str) -> None:
@@ -80,7 +86,12 @@ def inspect_commit(asked: options.Asked, commit: str) -> None:
     repos.inspect_commit(asked, commit)
 
 
-@main.command()
+@main.command(
+    epilog=example(
+        "trunkline put texts@master -r -f ./texts",
+        "echo hello | trunkline put texts@master:/hello -f -",
+    )
+)
 @click.argument("target", metavar="REPO@BRANCH[:PATH]")
 @click.option(
     "--file",
@@ -103,7 +114,7 @@ def put(
     files.put(asked, target, sources, recursive=recursive, replace=replace)
 
 
-@main.command()
+@main.command(epilog=example("trunkline ls texts@master", 'trunkline ls "words@master:/**"'))
 @click.argument("path", metavar="REPO@BRANCH[:GLOB]")
 @listing
 def ls(asked: options.Asked, path: str) -> None:
@@ -113,7 +124,7 @@ def ls(asked: options.Asked, path: str) -> None:
     files.ls(asked, path)
 
 
-@main.command()
+@main.command(epilog=example('trunkline cat "words@master:/*"'))
 @click.argument("path", metavar="REPO@BRANCH:GLOB")
 @asking
 def cat(asked: options.Asked, path: str) -> None:
@@ -123,7 +134,7 @@ def cat(asked: options.Asked, path: str) -> None:
     files.cat(asked, path)
 
 
-@delete.command("repos")
+@delete.command("repos", epilog=example("trunkline delete repo texts"))
 @click.argument("name")
 @asking
 def delete_repo(asked: options.Asked, name: str) -> None:
@@ -133,7 +144,7 @@ def delete_repo(asked: options.Asked, name: str) -> None:
     repos.delete_repo(asked, name)
 
 
-@delete.command("branch")
+@delete.command("branch", epilog=example("trunkline delete branch texts@dev"))
 @click.argument("branch", metavar="REPO@BRANCH")
 @asking
 def delete_branch(asked: options.Asked, branch: str) -> None:

@@ -3,11 +3,11 @@
 import click
 
 from trunkline.cli import options
-from trunkline.cli.options import asking
-from trunkline.cli.verbs.groups import main, nodes
+from trunkline.cli.options import asking, example
+from trunkline.cli.verbs.groups import inspect, main, nodes
 
 
-@main.command()
+@main.command(epilog=example("trunkline version"))
 def version() -> None:
     """Print the version."""
     from importlib import metadata
@@ -15,7 +15,9 @@ def version() -> None:
     click.echo(metadata.version("trunkline"))
 
 
-@main.command()
+@main.command(
+    epilog=example("trunkline up", "trunkline up --detach --nodes 4 --store s3://bucket/prefix")
+)
 @options.home
 @click.option("--nodes", type=click.IntRange(0), help="Logical nodes; kept as they are if not set.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Of NATS; 4222 if that is free.")
@@ -72,7 +74,7 @@ def up(
     )
 
 
-@main.command()
+@main.command(epilog=example("trunkline down"))
 @options.home
 def down(home: str | None) -> None:
     """Stop the installation that runs in a state directory."""
@@ -81,7 +83,7 @@ def down(home: str | None) -> None:
     installation.down(home)
 
 
-@main.command()
+@main.command(epilog=example("trunkline chaos --for 30s --seed 7"))
 @options.home
 @click.option("--seed", type=int, help="Of the schedule; the same one gives the same faults.")
 @click.option("--for", "seconds", type=options.SECONDS, default="60s", help="Such as 90s or 5m.")
@@ -100,7 +102,7 @@ def chaos(home: str | None, *, seed: int | None, seconds: float, what: str, dry_
     breaking.chaos(home, seed=seed, seconds=seconds, what=what, dry_run=dry_run)
 
 
-@main.command()
+@main.command(epilog=example("trunkline status"))
 @asking
 def status(asked: options.Asked) -> None:
     """Show what the installation is and whether it is well."""
@@ -109,7 +111,16 @@ def status(asked: options.Asked) -> None:
     installation.status(asked)
 
 
-@main.command()
+@inspect.command("installation", epilog=example("trunkline inspect installation"))
+@asking
+def inspect_installation(asked: options.Asked) -> None:
+    """Show what the installation is: its durability, store and server, and who leads; as `status`."""
+    from trunkline.cli import installation
+
+    installation.status(asked)
+
+
+@main.command(epilog=example("trunkline gc --dry-run"))
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option(
     "--despite-damage", is_flag=True, help="Also if something that others hang on is unreadable."
@@ -122,7 +133,7 @@ def gc(asked: options.Asked, *, dry_run: bool, despite_damage: bool) -> None:
     collecting.collect(asked, dry_run=dry_run, despite_damage=despite_damage)
 
 
-@nodes.command("set")
+@nodes.command("set", epilog=example("trunkline nodes set 4"))
 @click.argument("count", type=click.IntRange(0))
 @asking
 def nodes_set(asked: options.Asked, count: int) -> None:
@@ -132,7 +143,7 @@ def nodes_set(asked: options.Asked, count: int) -> None:
     workers.nodes_set(asked, count)
 
 
-@nodes.command("get")
+@nodes.command("get", epilog=example("trunkline nodes get"))
 @asking
 def nodes_get(asked: options.Asked) -> None:
     """Show how many there are."""

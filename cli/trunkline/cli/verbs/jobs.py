@@ -3,11 +3,16 @@
 import click
 
 from trunkline.cli import options
-from trunkline.cli.options import asking, listing
+from trunkline.cli.options import asking, example, listing
 from trunkline.cli.verbs.groups import delete, get, inspect, list_, main, rerun, restart, stop
 
 
-@options.both(get, list_, "jobs")
+@options.both(
+    get,
+    list_,
+    "jobs",
+    epilog=example("trunkline list jobs words", "trunkline list jobs -o name --limit 1"),
+)
 @click.argument("pipeline", required=False)
 @listing
 def list_jobs(asked: options.Asked, pipeline: str | None) -> None:
@@ -17,7 +22,14 @@ def list_jobs(asked: options.Asked, pipeline: str | None) -> None:
     jobs.list_jobs(asked, pipeline or "")
 
 
-@options.both(get, list_, "datums")
+@options.both(
+    get,
+    list_,
+    "datums",
+    epilog=example(
+        "trunkline list datums words --state FAILED", "trunkline list datums -f pipeline.json"
+    ),
+)
 @click.argument("job", required=False)
 @click.option("--state", "states", multiple=True, help="Only these: FAILED, SKIPPED, RUNNING, ...")
 @click.option("--file", "-f", "spec", metavar="FILE", help="The first ones that a spec would make.")
@@ -37,7 +49,7 @@ def list_datums(
     jobs.list_datums(asked, job, tuple(state.upper() for state in states))
 
 
-@inspect.command("jobs")
+@inspect.command("jobs", epilog=example("trunkline inspect job words@3f2a -o json"))
 @click.argument("job")
 @asking
 def inspect_job(asked: options.Asked, job: str) -> None:
@@ -47,7 +59,7 @@ def inspect_job(asked: options.Asked, job: str) -> None:
     jobs.inspect_job(asked, job)
 
 
-@inspect.command("datums")
+@inspect.command("datums", epilog=example("trunkline inspect datum words@3f2a 17"))
 @click.argument("job")
 @click.argument("datum")
 @asking
@@ -58,7 +70,7 @@ def inspect_datum(asked: options.Asked, job: str, datum: str) -> None:
     jobs.inspect_datum(asked, job, datum)
 
 
-@restart.command("datums")
+@restart.command("datums", epilog=example("trunkline restart datum words@3f2a 17 18"))
 @click.argument("job")
 @click.argument("datums", metavar="DATUM...", nargs=-1, required=True)
 @asking
@@ -69,7 +81,7 @@ def restart_datums(asked: options.Asked, job: str, datums: tuple[str, ...]) -> N
     jobs.restart_datums(asked, job, datums)
 
 
-@main.command()
+@main.command(epilog=example("trunkline logs words", "trunkline logs words@3f2a --datum 17 -f"))
 @click.argument("job")
 @click.option("--datum", default="", metavar="DATUM", help="Only this one's, of JOB.")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the job ends.")
@@ -81,7 +93,9 @@ def logs(asked: options.Asked, job: str, datum: str, *, follow: bool) -> None:
     bodies.logs(asked, job, datum, follow=follow)
 
 
-@main.command()
+@main.command(
+    epilog=example("trunkline wait texts@master", "trunkline wait words@3f2a --timeout 60")
+)
 @click.argument("what", metavar="JOB|REPO@COMMIT")
 @click.option("--timeout", "timeout_s", type=float, default=0.0, help="Seconds; 0 waits for ever.")
 @asking
@@ -92,7 +106,7 @@ def wait(asked: options.Asked, what: str, timeout_s: float) -> None:
     waiting.wait(asked, what, timeout_s)
 
 
-@main.command()
+@main.command(epilog=example("trunkline verify words@3f2a"))
 @click.argument("job")
 @asking
 def verify(asked: options.Asked, job: str) -> None:
@@ -102,7 +116,7 @@ def verify(asked: options.Asked, job: str) -> None:
     verifying.verify(asked, job)
 
 
-@stop.command("jobs")
+@stop.command("jobs", epilog=example("trunkline stop job words@3f2a"))
 @click.argument("job")
 @asking
 def stop_job(asked: options.Asked, job: str) -> None:
@@ -112,7 +126,7 @@ def stop_job(asked: options.Asked, job: str) -> None:
     jobs.stop(asked, job)
 
 
-@rerun.command("jobs")
+@rerun.command("jobs", epilog=example("trunkline rerun job words@3f2a"))
 @click.argument("job")
 @options.reprocess
 @asking
@@ -123,7 +137,7 @@ def rerun_job(asked: options.Asked, job: str, *, reprocess: bool) -> None:
     jobs.rerun(asked, job, reprocess=reprocess)
 
 
-@delete.command("jobs")
+@delete.command("jobs", epilog=example("trunkline delete job words@3f2a"))
 @click.argument("job")
 @asking
 def delete_job(asked: options.Asked, job: str) -> None:

@@ -3,11 +3,13 @@
 import click
 
 from trunkline.cli import options
-from trunkline.cli.options import asking, listing
+from trunkline.cli.options import asking, example, listing
 from trunkline.cli.verbs.groups import delete, get, inspect, list_, main, rerun, start, stop
 
 
-@main.command()
+@main.command(
+    epilog=example("trunkline apply -f pipeline.json", "trunkline apply -f pipeline.yaml --dry-run")
+)
 @options.spec_files
 @click.option("--publish", is_flag=True, help="Publish it only: stored also while nobody answers.")
 @click.option("--now", is_flag=True, help="Kill the jobs of older versions; they finish otherwise.")
@@ -36,7 +38,7 @@ def apply(
     pipelines.apply(asked, files, publish=publish, now=now, reprocess=reprocess)
 
 
-@main.command()
+@main.command(epilog=example("trunkline validate -f pipeline.json"))
 @options.spec_files
 @options.printing
 def validate(asked: options.Asked, files: tuple[str, ...]) -> None:
@@ -46,7 +48,12 @@ def validate(asked: options.Asked, files: tuple[str, ...]) -> None:
     specs.validate(asked, files)
 
 
-@options.both(get, list_, "pipelines")
+@options.both(
+    get,
+    list_,
+    "pipelines",
+    epilog=example("trunkline list pipelines", "trunkline list pipelines words -o wide"),
+)
 @click.argument("name", required=False)
 @click.option("--history", metavar="NAME", help="The versions of this one: as `list versions`.")
 @listing
@@ -60,7 +67,7 @@ def list_pipelines(asked: options.Asked, name: str | None, history: str | None) 
         pipelines.list_pipelines(asked, name)
 
 
-@options.both(get, list_, "versions")
+@options.both(get, list_, "versions", epilog=example("trunkline list versions words"))
 @click.argument("pipeline")
 @listing
 def list_versions(asked: options.Asked, pipeline: str) -> None:
@@ -70,7 +77,7 @@ def list_versions(asked: options.Asked, pipeline: str) -> None:
     versions.list_versions(asked, pipeline)
 
 
-@options.both(get, list_, "workers")
+@options.both(get, list_, "workers", epilog=example("trunkline list workers words"))
 @click.argument("pipeline", required=False)
 @listing
 def list_workers(asked: options.Asked, pipeline: str | None) -> None:
@@ -80,7 +87,7 @@ def list_workers(asked: options.Asked, pipeline: str | None) -> None:
     workers.list_workers(asked, pipeline or "")
 
 
-@options.both(get, list_, "events")
+@options.both(get, list_, "events", epilog=example("trunkline list events words --limit 20"))
 @click.argument("pipeline", required=False)
 @listing
 def list_events(asked: options.Asked, pipeline: str | None) -> None:
@@ -90,7 +97,7 @@ def list_events(asked: options.Asked, pipeline: str | None) -> None:
     workers.list_events(asked, pipeline or "")
 
 
-@inspect.command("pipelines")
+@inspect.command("pipelines", epilog=example("trunkline inspect pipeline words --version 2"))
 @click.argument("name")
 @click.option("--version", type=click.IntRange(1), help="As it was then.")
 @asking
@@ -101,7 +108,7 @@ def inspect_pipeline(asked: options.Asked, name: str, version: int | None) -> No
     pipelines.inspect(asked, name, version or 0)
 
 
-@inspect.command("workers")
+@inspect.command("workers", epilog=example("trunkline inspect worker words-26843f77-0"))
 @click.argument("name")
 @asking
 def inspect_worker(asked: options.Asked, name: str) -> None:
@@ -111,17 +118,29 @@ def inspect_worker(asked: options.Asked, name: str) -> None:
     workers.inspect_worker(asked, name)
 
 
-@main.command()
-@click.argument("pipeline")
+@main.command(
+    epilog=example(
+        "trunkline explain words",
+        "trunkline explain words@3f2a",
+        "trunkline explain words@3f2a 17",
+        "trunkline explain words-26843f77-0",
+    )
+)
+@click.argument("what", metavar="PIPELINE|JOB|WORKER")
+@click.argument("datum", required=False)
 @asking
-def explain(asked: options.Asked, pipeline: str) -> None:
-    """Say why a pipeline has as many workers as it has."""
+def explain(asked: options.Asked, what: str, datum: str | None) -> None:
+    """Say why something waits, why it failed, or why there are so many workers: and what to do.
+
+    PIPELINE is the pipeline itself, with its newest job; PIPELINE@ID is a job; with DATUM, it is one of that
+    job's (of the newest one for a plain PIPELINE).
+    """
     from trunkline.cli import explaining
 
-    explaining.explain(asked, pipeline)
+    explaining.explain(asked, what, datum or "")
 
 
-@stop.command("pipelines")
+@stop.command("pipelines", epilog=example("trunkline stop pipeline words"))
 @click.argument("name")
 @asking
 def stop_pipeline(asked: options.Asked, name: str) -> None:
@@ -131,7 +150,7 @@ def stop_pipeline(asked: options.Asked, name: str) -> None:
     pipelines.stop(asked, name)
 
 
-@start.command("pipelines")
+@start.command("pipelines", epilog=example("trunkline start pipeline words"))
 @click.argument("name")
 @asking
 def start_pipeline(asked: options.Asked, name: str) -> None:
@@ -141,7 +160,7 @@ def start_pipeline(asked: options.Asked, name: str) -> None:
     pipelines.start(asked, name)
 
 
-@rerun.command("pipelines")
+@rerun.command("pipelines", epilog=example("trunkline rerun pipeline words --reprocess"))
 @click.argument("name")
 @options.reprocess
 @asking
@@ -152,7 +171,7 @@ def rerun_pipeline(asked: options.Asked, name: str, *, reprocess: bool) -> None:
     pipelines.rerun(asked, name, reprocess=reprocess)
 
 
-@main.command()
+@main.command(epilog=example("trunkline tick nightly"))
 @click.argument("pipeline")
 @asking
 def tick(asked: options.Asked, pipeline: str) -> None:
@@ -162,7 +181,10 @@ def tick(asked: options.Asked, pipeline: str) -> None:
     pipelines.tick(asked, pipeline)
 
 
-@delete.command("pipelines")
+@delete.command(
+    "pipelines",
+    epilog=example("trunkline delete pipeline words", "trunkline delete pipeline --all"),
+)
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="All pipelines.")
 @click.option("--force", is_flag=True, help="Also if others read its output.")

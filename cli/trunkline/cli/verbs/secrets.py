@@ -3,11 +3,17 @@
 import click
 
 from trunkline.cli import options
-from trunkline.cli.options import asking
+from trunkline.cli.options import asking, example
 from trunkline.cli.verbs.groups import create, delete, get, list_
 
 
-@create.command("secret")
+@create.command(
+    "secret",
+    epilog=example(
+        "trunkline create secret bucket --from-literal KEY=VALUE",
+        "trunkline create secret login -f password=./password.txt",
+    ),
+)
 @click.argument("name")
 @click.option(
     "--file",
@@ -36,7 +42,7 @@ def create_secret(
     secrets.create(asked, name, files, literals, replace=replace)
 
 
-@options.both(get, list_, "secrets")
+@options.both(get, list_, "secrets", epilog=example("trunkline list secrets"))
 @asking
 def list_secrets(asked: options.Asked) -> None:
     """List secrets and their keys."""
@@ -45,7 +51,7 @@ def list_secrets(asked: options.Asked) -> None:
     secrets.list_secrets(asked)
 
 
-@delete.command("secrets")
+@delete.command("secrets", epilog=example("trunkline delete secret bucket"))
 @click.argument("name")
 @asking
 def delete_secret(asked: options.Asked, name: str) -> None:

@@ -121,6 +121,7 @@ class Archiver:
         output: Callable[[int, bytes], Awaitable[None]] | None,
     ) -> Archive:
         tally = dict.fromkeys(DatumState, 0)
+        copied = 0
         writer = RunWriter(self._store, scale=done.OUTCOMES_SCALE)
         with Spool(self._spool) as spool:
             async for batch in gathered.batches():
@@ -129,6 +130,7 @@ class Archiver:
                         continue
                     state, key = reading.state(kept), reading.key(index)
                     tally[state] += 1
+                    copied += reading.was_copied(kept)
                     if writer.push(key, kept):
                         await writer.flush()
                     if state is _PROCESSED and spool.push(reading.fingerprint(kept), key):
@@ -137,7 +139,7 @@ class Archiver:
                         await output(index, kept)
             outcomes = await writer.finish()
             run = await done.write_index(self._store, outcomes, spool) if spool.count else ""
-        return Archive(outcomes=outcomes, done_run=run, counts=_counts(job, tally))
+        return Archive(outcomes=outcomes, done_run=run, counts=_counts(job, tally, copied))
 
 
 def _has_skipped(job: records.Job) -> bool:
@@ -149,11 +151,12 @@ def _is_forged(fold: Fold, index: int) -> bool:
     return fold.state_of(index) is DatumState.SKIPPED
 
 
-def _counts(job: records.Job, tally: dict[DatumState, int]) -> records.Counts:
+def _counts(job: records.Job, tally: dict[DatumState, int], copied: int) -> records.Counts:
     return records.Counts(
         processed=tally[DatumState.PROCESSED],
         skipped=sum(window.count for window in job.skipped),
         recovered=tally[DatumState.RECOVERED],
         failed=tally[DatumState.FAILED],
         quarantined=tally[DatumState.QUARANTINED],
+        copied=copied,
     )

@@ -86,7 +86,8 @@ class LiveJob:
     def seen(self, outcome: Outcome, data: bytes) -> None:
         """Take an outcome, and the bytes it was read from, into account; `wake` must follow."""
         done = self.fold.done
-        effects = self.fold.seen(outcome.index, outcome.generation, outcome.state)
+        copied = any(each.copy for each in outcome.history)
+        effects = self.fold.seen(outcome.index, outcome.generation, outcome.state, copied=copied)
         if self.fold.done > done:
             if self._room:
                 self._gather(outcome.index, reading.keep(outcome, data))

@@ -7,6 +7,7 @@ sequence in each.
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -53,21 +54,32 @@ class Readers:
 
     async def event_list(self, body: bytes) -> Answer:
         """Return events of both accounts, oldest first."""
-        page: contract.Page = decode(body, contract.Page)
+        page: contract.EventPage = decode(body, contract.EventPage)
         most = paging.limit(page.limit)
+        since_ns = _sequence(page.since_ns, "$.since_ns")
         ctl, data = subjects.EVENTS, subjects.WORKER_EVENTS
         if page.key:
             ward = self._wards.of(page.key)
             ctl, data = subjects.events_of(ward.pipeline), subjects.worker_events_of(ward)
         seen = _position(page.after)
-        ours = await _read(self._ctl, subjects.EVENTS_STREAM, ctl, seen[0], most + 1)
+        ours = await _read(
+            self._ctl,
+            subjects.EVENTS_STREAM,
+            ctl,
+            seen[0],
+            most + 1,
+            since_ns=since_ns,
+            wanted=partial(_speaks_of, page),
+        )
         theirs = await _read(
             self._data,
             subjects.WORKER_EVENTS_STREAM,
             data,
             seen[1],
             most + 1,
-            wanted=self._wards.owns,  # not what a worker had the server store in another's name
+            since_ns=since_ns,
+            # not what a worker had the server store in another's name
+            wanted=lambda stored: self._wards.owns(stored.subject) and _speaks_of(page, stored),
         )
         return paging.cut(_merged(ours, theirs, seen), most)
 
@@ -79,16 +91,31 @@ async def _read(
     after: int,
     most: int,
     *,
-    wanted: Callable[[str], bool] = lambda _: True,
+    since_ns: int = 0,
+    wanted: Callable[[Stored], bool] = lambda _: True,
 ) -> list[Stored]:
-    """Return up to so many messages behind a sequence, with subjects that are wanted."""
+    """Return up to so many messages that are wanted, behind a sequence, or since a time."""
     found: list[Stored] = []
-    async with tails.tail(connection, stream, [subject], after=after, end=True) as batches:
+    tail = tails.tail(connection, stream, [subject], after=after, since_ns=since_ns, end=True)
+    async with tail as batches:
         async for batch in batches:
-            found += (each for each in batch if wanted(each.subject))
+            found += filter(wanted, batch)
             if len(found) >= most:
                 break
     return found[:most]
+
+
+def _speaks_of(page: contract.EventPage, stored: Stored) -> bool:
+    """Return whether an event is one that a page asks for, by its job and its worker."""
+    if not (page.job or page.worker):
+        return True
+    event = _decoded(stored, messages.Event)
+    if event is None or page.job not in ("", event.job):
+        return False
+    if page.worker in ("", event.worker):
+        return True
+    named = f'"{page.worker}"'.encode()
+    return any(named in bytes(event.facts.get(verb, b"")) for verb in ("create", "drain"))
 
 
 def _entries(found: Iterable[Stored]) -> Iterable[tuple[str, contract.LogEntry]]:

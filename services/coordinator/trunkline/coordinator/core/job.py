@@ -152,6 +152,8 @@ class Fold:
     """How many datums have a state."""
     _states: bytearray = field(default_factory=bytearray)
     _tally: list[int] = field(default_factory=lambda: [0] * (len(_CODES) + 1))
+    _copied: set[int] = field(default_factory=set)
+    """Those that have ended of the few that two workers have tried at once."""
     _complete: bool = False
     _killed: bool = False
     _look: _Look | None = None
@@ -170,6 +172,7 @@ class Fold:
             recovered=self._tally[_CODES[DatumState.RECOVERED]],
             failed=self._tally[_CODES[DatumState.FAILED]],
             quarantined=self._tally[_CODES[DatumState.QUARANTINED]],
+            copied=len(self._copied),
         )
 
     @property
@@ -254,7 +257,9 @@ class Fold:
             case _:
                 assert_never(event)
 
-    def seen(self, index: int, generation: int, state: DatumState) -> list[Effect]:
+    def seen(
+        self, index: int, generation: int, state: DatumState, *, copied: bool = False
+    ) -> list[Effect]:
         """Do the same as `handle` for an OutcomeSeen, of which a job has one for each datum."""
         if not 0 <= index < self.opened or (self.total is not None and index >= self.total):
             return [Ignored(index, "the job has published no such datum")]
@@ -271,6 +276,8 @@ class Fold:
         if before:  # told twice
             return []
         self._set(index, _CODES[state])
+        if copied:
+            self._copied.add(index)
         return self._completed()
 
     def _open(self, upto: int) -> None:
@@ -293,6 +300,7 @@ class Fold:
             self._set(index, 0)
         self._tally[0] -= self.opened - total
         self.opened = total
+        self._copied = {each for each in self._copied if each < total}
         del self._states[total:]
 
     def _restart(self, index: int, generation: int) -> None:
@@ -301,6 +309,7 @@ class Fold:
         self.generations[index] = generation
         if 0 <= index < self.opened and self._states[index]:
             self._set(index, 0)
+            self._copied.discard(index)
             self._complete = False
 
     def _set(self, index: int, code: int) -> None:

@@ -23,7 +23,8 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _FINGERPRINT_BYTES = 16
 _HEAD_BYTES = 1 + _FINGERPRINT_BYTES
-_OUTPUT = 0x80
+_OUTPUT, _COPIED = 0x80, 0x40
+"""Beside the state in the first byte."""
 _STATES = tuple(DatumState)
 _CODES = {state: code for code, state in enumerate(_STATES)}
 _decode = msgspec.json.Decoder(Outcome).decode
@@ -89,6 +90,8 @@ def keep(outcome: Outcome, data: bytes) -> bytes:
     head = _CODES[outcome.state]
     if outcome.files or outcome.manifest:
         head |= _OUTPUT
+    if any(each.copy for each in outcome.history):
+        head |= _COPIED
     if not outcome.fingerprint:
         return b"%c%b%b" % (head, bytes(_FINGERPRINT_BYTES), messages.encode(outcome))
     return b"%c%b%b" % (head, bytes.fromhex(outcome.fingerprint), data)
@@ -96,12 +99,17 @@ def keep(outcome: Outcome, data: bytes) -> bytes:
 
 def state(kept: bytes) -> DatumState:
     """Return how the datum of a kept outcome ended."""
-    return _STATES[kept[0] & ~_OUTPUT]
+    return _STATES[kept[0] & ~(_OUTPUT | _COPIED)]
 
 
 def has_output(kept: bytes) -> bool:
     """Whether a kept outcome names files."""
-    return kept[0] >= _OUTPUT
+    return bool(kept[0] & _OUTPUT)
+
+
+def was_copied(kept: bytes) -> bool:
+    """Whether the datum of a kept outcome was tried by a second worker beside the first one."""
+    return bool(kept[0] & _COPIED)
 
 
 def fingerprint(kept: bytes) -> bytes:

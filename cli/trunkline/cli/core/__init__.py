@@ -1,0 +1,1 @@
+"""What the command line decides before it says it: from facts to sentences, without asking anybody."""

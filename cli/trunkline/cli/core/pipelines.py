@@ -1,0 +1,133 @@
+"""Why a pipeline has as many workers as it has, and what its newest job waits for."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from trunkline.cli.core import jobs, missing_workers
+from trunkline.cli.core.explanations import Explanation, Reason, named, since
+from trunkline.contracts import messages, records
+from trunkline.contracts.states import JobState, PipelineState
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a pipeline."""
+
+    pipeline: records.Pipeline
+    now_ns: int
+    scaling: records.Scaling | None = None
+    decision: messages.Event | None = None
+    """The scaler's last."""
+    job: jobs.Facts | None = None
+    """Its newest one."""
+    events: tuple[messages.Event, ...] = ()
+    """Of late, oldest first."""
+
+
+def explain(facts: Facts) -> Explanation:
+    """Return why a pipeline is as it is."""
+    pipeline, scaling = facts.pipeline, facts.scaling
+    standing = f"pipeline {pipeline.name}, version {pipeline.version}, is {pipeline.state}"
+    if scaling is not None:
+        standing += f": {scaling.have} of {scaling.want} workers, {scaling.busy} busy"
+        standing += f"; {scaling.pending} datums wait, {scaling.in_flight} are in flight"
+    return Explanation(
+        what="pipeline",
+        name=pipeline.name,
+        standing=standing,
+        reasons=tuple(_reasons(facts)),
+        details=tuple(decided(facts)),
+        events=facts.events,
+    )
+
+
+def _reasons(facts: Facts) -> Iterator[Reason]:
+    pipeline, scaling = facts.pipeline, facts.scaling
+    yield from missing_workers.reasons(pipeline, scaling)
+    if pipeline.refusal and pipeline.state is not PipelineState.REFUSED:
+        yield missing_workers.refused(pipeline)
+    if facts.job is not None and facts.job.job.state is not JobState.SUCCESS:
+        yield from _newest(facts.job)
+    if (down := _scaled_down(facts)) is not None:
+        yield down
+    if scaling is not None:
+        left_out = [each for each in scaling.nodes if not each.eligible]
+        yield Reason(
+            kind="workers",
+            why=f"it is to have {scaling.want} of at most {scaling.cap} workers: {scaling.reason}",
+            remedy=_more(left_out),
+        )
+
+
+def _newest(job: jobs.Facts) -> Iterator[Reason]:
+    first = next(jobs.reasons(job), None)
+    if first is not None and first.kind not in ("at-work", "starting", "no-node"):
+        standing = jobs.standing(job.job, job.now_ns)
+        yield Reason(
+            kind=first.kind, why=f"its newest {standing}: {first.why}", remedy=first.remedy
+        )
+
+
+def _more(left_out: list[records.Node]) -> str:
+    if not left_out:
+        return ""
+    return f"{named(each.name for each in left_out)} would count, too, without what is said of them below"
+
+
+def _scaled_down(facts: Facts) -> Reason | None:
+    """Return why there are fewer workers than before, if the last change of their number was that."""
+    for event in reversed(facts.events):
+        said = _facts(event)
+        before, want = said.get("wanted_before"), said.get("want")
+        if event.kind != "scaled" or not isinstance(before, int) or not isinstance(want, int):
+            continue
+        if before == want:
+            continue
+        if before < want:
+            return None
+        ago = since(event.at_ns, facts.now_ns)
+        victims = named(said.get("drain") or ())
+        drained = f"; drained: {victims}" if victims else ""
+        return Reason(
+            kind="scaled-down",
+            why=f"{ago} ago it was scaled down from {before} to {want} workers: {said.get('reason')}{drained}",
+            remedy="more nodes, or another `parallelism_spec`, give more workers",
+        )
+    return None
+
+
+def decided(facts: Facts) -> Iterator[str]:
+    """Yield the lines of the last decision, with all that it was made of."""
+    if facts.decision is None:
+        return
+    said = _facts(facts.decision)
+    ago = since(facts.decision.at_ns, facts.now_ns)
+    yield f"decided {ago} ago: {said.get('reason') or facts.decision.text}"
+    nodes = msgspec.convert(said.get("nodes", ()), tuple[records.Node, ...])
+    counting = [node.name for node in nodes if node.eligible]
+    told = f": {named(counting, 10)}" if counting else ""
+    yield f"  nodes: {len(counting)} of {len(nodes)} count{told}"
+    for node in nodes:
+        if not node.eligible:
+            yield f"    not {node.name}: {node.why_not or 'not eligible'}"
+    yield f"  work: {said.get('pending', 0)} pending, {said.get('in_flight', 0)} in flight"
+    before = said.get("wanted_before")
+    was = "" if before is None else f" (before: {before})"
+    yield f"  workers: cap {said.get('cap')}, have {said.get('have')}, want {said.get('want')}{was}"
+    wants = said.get("wants", {})
+    if len(wants) > 1:
+        yield from (f"    {want} of code {code}" for code, want in wants.items())
+    yield from _begun(said)
+
+
+def _begun(said: Mapping[str, Any]) -> Iterator[str]:
+    for verb in ("create", "drain"):
+        if names := said.get(verb):
+            yield f"  {verb}: {', '.join(names)}"
+    if problem := said.get("problem"):
+        yield f"  problem: {problem}"
+
+
+def _facts(event: messages.Event) -> dict[str, Any]:
+    return {key: msgspec.json.decode(raw) for key, raw in event.facts.items()}

@@ -1,0 +1,142 @@
+"""Why a datum failed, or is tried again: its attempts and their causes, with a remedy for each cause."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from trunkline.cli.core.explanations import Reason, counted, named
+from trunkline.contracts import api, records, spec
+from trunkline.contracts.attempts import CHARGED, Attempt, Ledger
+from trunkline.contracts.states import Cause, DatumState
+
+_TAIL_CHARS = 200
+
+
+def attempts(view: api.DatumView) -> tuple[Attempt, ...]:
+    """Return what is recorded of a datum's attempts, oldest first."""
+    if view.outcome is not None and view.outcome.history:
+        return view.outcome.history
+    try:
+        ledger = msgspec.json.decode(view.attempts, type=Ledger | None)
+    except msgspec.DecodeError:
+        return ()
+    return ledger.attempts if ledger else ()
+
+
+def cause(view: api.DatumView) -> Cause:
+    """Return what a datum that has ended badly ended of: the cause of its last attempt that counts."""
+    made = [each for each in attempts(view) if each.cause not in (None, Cause.DONE)]
+    counts = [each for each in made if each.cause in CHARGED] or made
+    if counts and counts[-1].cause is not None:
+        return counts[-1].cause
+    text = view.outcome.reason if view.outcome else ""
+    if "out of memory" in text:
+        return Cause.OOM
+    return Cause.USER_TIMEOUT if "timed out" in text else Cause.USER_EXIT
+
+
+def failure(job: records.Job, view: api.DatumView) -> Reason:
+    """Return why a datum has failed or is quarantined, and what to do about it."""
+    ended_of = cause(view)
+    quarantined = view.state == DatumState.QUARANTINED
+    kind = "quarantined" if quarantined else str(ended_of)
+    why = f"datum {view.index} is {view.state}: {_what(job, view, ended_of)}"
+    return Reason(kind=kind, why=why, remedy=_remedy(job, view, ended_of))
+
+
+def again(job: records.Job, view: api.DatumView) -> Reason | None:
+    """Return why a datum without an outcome is tried once more; None if it never was tried."""
+    made = [each for each in attempts(view) if not each.copy and each.cause is not None]
+    if not made:
+        return None
+    charged = sum(each.cause in CHARGED for each in made)
+    last = made[-1]
+    detail = f" ({last.detail})" if last.detail else ""
+    return Reason(
+        kind="tried-again",
+        why=f"it was tried before: {told(made)}{detail}; {charged} of {job.spec.datum_tries} tries are used up",
+        remedy=f"`trunkline logs {job.pipeline}@{job.id} --datum {view.index}` shows what it printed",
+    )
+
+
+def told(made: Sequence[Attempt]) -> str:
+    """Return the causes of attempts, the most frequent first."""
+    count = Counter(str(each.cause) for each in made)
+    return ", ".join(f"{many} x {each}" for each, many in count.most_common())
+
+
+def _what(job: records.Job, view: api.DatumView, ended_of: Cause) -> str:
+    made = [each for each in attempts(view) if each.cause is ended_of]
+    times = f" {len(made)} times" if len(made) > 1 else ""
+    where = named(dict.fromkeys(each.worker for each in made if each.worker))
+    on = f", on {where}" if where else ""
+    outcome = view.outcome
+    match ended_of:
+        case Cause.OOM:
+            limit = _memory(job.spec)
+            peak = outcome.figures.peak_rss_bytes if outcome else 0
+            most = f"; its largest process had {peak >> 20} MiB" if peak >> 20 else ""
+            return f"it was killed for want of memory{times}{on}; {limit}{most}"
+        case Cause.WORKER_LOST:
+            return (
+                f"its worker was lost{times} while it executed{on}: it probably takes workers along"
+            )
+        case Cause.USER_TIMEOUT:
+            limit_s = job.spec.datum_timeout_s
+            limit = f" of {limit_s:g} s" if limit_s else ""
+            return f"it ran into its time limit{limit}{times}{on}"
+        case Cause.USER_EXIT:
+            return f"{outcome.reason if outcome else 'its command failed'}{_tail(view)}"
+        case _:
+            return outcome.reason if outcome and outcome.reason else str(ended_of)
+
+
+def _memory(asked: spec.PipelineSpec) -> str:
+    limits = asked.resource_limits
+    if limits is None or limits.memory_bytes is None:
+        return "the spec sets no limit, so its node was full"
+    return f"its limit is {limits.memory_bytes >> 20} MiB"
+
+
+def _tail(view: api.DatumView) -> str:
+    lines = view.outcome.log_tail.strip().splitlines() if view.outcome else []
+    return f"; it printed last: {lines[-1][:_TAIL_CHARS]!r}" if lines else ""
+
+
+def _remedy(job: records.Job, view: api.DatumView, ended_of: Cause) -> str:
+    name = f"{job.pipeline}@{job.id[:12]}"
+    if job.state.ended:
+        then = f"then `trunkline rerun job {name}`, which skips what is done"
+    else:
+        then = f"then `trunkline restart datum {name} {view.index}`"
+    look = f"look at `trunkline logs {name} --datum {view.index}`"
+    match ended_of:
+        case Cause.OOM:
+            return f"raise `resource_limits.memory` in the spec (or split the datum by a finer glob), {then}"
+        case Cause.WORKER_LOST:
+            return f"{look} for its last words, mend the command or give it more memory, {then}"
+        case Cause.USER_TIMEOUT:
+            return f"raise `datum_timeout` in the spec, or make the datum smaller, {then}"
+        case Cause.STORE_ERROR:
+            return f"see whether the store answers (`trunkline status`), {then}"
+        case _:
+            return f"{look}, mend the command or the input, {then}"
+
+
+def failures(job: records.Job, bad: Sequence[api.DatumView]) -> list[Reason]:
+    """Return why a job's datums failed: a reason per cause, that of the most datums first.
+
+    Args:
+        job: The job.
+        bad: Those of its datums that are known to have ended badly, maybe not all.
+    """
+    groups: dict[tuple[str, Cause], list[api.DatumView]] = {}
+    for view in bad:
+        groups.setdefault((view.state, cause(view)), []).append(view)
+    found = []
+    for alike in sorted(groups.values(), key=lambda each: -len(each)):
+        reason = failure(job, alike[0])
+        others = f" ({counted(len(alike) - 1, 'other')} like it)" if len(alike) > 1 else ""
+        found.append(msgspec.structs.replace(reason, why=reason.why + others))
+    return found

@@ -1,0 +1,130 @@
+"""Forms of answers and help: every verb has the same, and an example of its use."""
+
+import json
+from collections.abc import Iterator
+
+import click
+import pytest
+import yaml
+from tests.unit.cli import test_explanations as build
+
+from trunkline.audit.core.findings import Report
+from trunkline.cli import options, render
+from trunkline.cli.__main__ import main
+from trunkline.contracts import api, messages, records
+from trunkline.contracts.states import JobState
+
+PRINT_NOTHING = {"up", "down", "chaos", "version"}
+"""Verbs that print no record."""
+
+
+def meant(command: click.Command | None) -> click.Command:
+    assert command is not None
+    return command
+
+
+def verbs(group: click.Group = main, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in sorted(group.commands.items()):
+        if isinstance(command, click.Group):
+            yield from verbs(command, *path, name)
+        else:
+            yield (*path, name), command
+
+
+ALL = list(verbs())
+named = pytest.mark.parametrize(("path", "command"), ALL, ids=[" ".join(path) for path, _ in ALL])
+
+
+@named
+def test_every_verb_that_prints_takes_all_forms(
+    path: tuple[str, ...], command: click.Command
+) -> None:
+    forms = [each for each in command.params if "-o" in each.opts]
+    if path[0] in PRINT_NOTHING:
+        assert forms == []
+        return
+    [form] = forms
+    assert isinstance(form.type, click.Choice)
+    assert tuple(form.type.choices) == options.FORMS
+
+
+@named
+def test_every_verb_has_help_with_an_example_that_is_one_of_its_own(
+    path: tuple[str, ...], command: click.Command
+) -> None:
+    assert command.help, path
+    head, title, *lines = (command.epilog or "").splitlines()
+    assert (head, title.rstrip(":s")) == ("\b", "Example")
+    assert lines
+    for line in lines:
+        words = line.rpartition("| ")[2].split()
+        assert words[0] == "trunkline"
+        typed = [each.strip('"') for each in words[1:]]
+        context, found = click.Context(main), meant(main)
+        while isinstance(found, click.Group):
+            _, inner, typed = found.resolve_command(context, typed)
+            found = meant(inner)
+        assert found is command
+        assert "--help" not in typed
+
+
+RECORDS = [
+    (build.job(JobState.SUCCESS), f"words@{build.ID}"),
+    (api.PipelineView(pipeline=build.pipeline()), "words"),
+    (build.pipeline(), "words"),
+    (records.Repo(name="texts", created_ns=1), "texts"),
+    (api.RepoView(repo=records.Repo(name="texts", created_ns=1)), "texts"),
+    (records.Branch(repo="texts", name="master"), "texts@master"),
+    (
+        records.Commit(
+            id="c1", repo="texts", branch="master", manifest="m", files=1, size=1, created_ns=1
+        ),
+        "texts@c1",
+    ),
+    (api.DatumView(index=7, state="WAITING"), "7"),
+    (build.scaling(workers=(build.at_work("w0", "j"), build.at_work("w1", "j"))), "w0\nw1"),
+    (build.at_work("w0", "j"), "w0"),
+    (messages.File(path="/a", size=1, sha256=""), "/a"),
+    (records.Nodes(count=3), "3"),
+    (build.scaled(2, 1), "words/scaled"),
+    (api.Status(version="1.0", durability="", store="", server=""), "1.0"),
+    (api.Collection(began_ns=5), "gc/5"),
+    (
+        Report(
+            pipeline="words",
+            job="j",
+            state="SUCCESS",
+            datums=0,
+            outcomes=0,
+            lost=0,
+            twice=0,
+            retried=0,
+            files=0,
+            bytes=0,
+            findings=(),
+        ),
+        "words@j",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("record", "name"), RECORDS, ids=[type(each).__name__ for each, _ in RECORDS]
+)
+def test_a_record_has_every_form(
+    capsys: pytest.CaptureFixture[str], record: object, name: str
+) -> None:
+    def printed(form: str) -> str:
+        assert render.one(options.Asked(home=None, output=form), record)
+        return capsys.readouterr().out
+
+    assert printed("name") == f"{name}\n"
+    assert json.loads(printed("json")) == yaml.safe_load(printed("yaml"))
+    for form in ("table", "wide"):
+        assert not render.one(options.Asked(home=None, output=form), record)
+
+
+def test_wide_tables_have_more_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    for form, text in (("table", "A\n1\n"), ("wide", "A  B\n1  2\n")):
+        render.table(options.Asked(home=None, output=form), ("a", "b"), [(1, 2)], wide=1)
+        assert capsys.readouterr().out == text
