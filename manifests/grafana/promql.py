@@ -50,8 +50,9 @@ def per_second(metric: Metric, by: str = "", where: str = "") -> Expression:
 
 
 def gained(metric: Metric, by: str = "", where: str = "") -> Expression:
-    """Return by what a counter has risen in the time that is shown, by these labels."""
-    return _made(f"sum{_by(by)} (increase({chosen(metric, where)}[$__range]))", metric, UNITS)
+    """Return by what a counter has risen in the time that is shown, by these labels; whole, though estimated."""
+    text = f"round(sum{_by(by)} (increase({chosen(metric, where)}[$__range])))"
+    return _made(text, metric, UNITS)
 
 
 def quantile(part: float, metric: Metric, by: str = "", where: str = "") -> Expression:

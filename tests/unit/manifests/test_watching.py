@@ -1,0 +1,115 @@
+"""The Prometheus and the Grafana that an overlay may add: they fit each other, and see no more than they need."""
+
+import json
+
+import kubernetes_validate
+import pytest
+import yaml
+from tests.support import dashboards, rendering
+from tests.support.rendering import Object
+
+PARTS = ("prometheus", "grafana")
+REMEMBERED = 200_000
+"""Bytes of an object, as `kubectl apply` writes it into an annotation, which may have 262,144."""
+
+
+def found(part: str, kind: str) -> list[Object]:
+    return [each for each in rendering.rendered(part) if each["kind"] == kind]
+
+
+def pod(part: str) -> Object:
+    (deployment,) = found(part, "Deployment")
+    spec: Object = deployment["spec"]["template"]["spec"]
+    return spec
+
+
+def provisioning(name: str) -> Object:
+    path = rendering.MANIFESTS / "grafana" / "provisioning" / name
+    read: Object = yaml.safe_load(path.read_text())
+    return read
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_all_of_a_part_is_valid_and_small_enough_to_be_applied(part):
+    for each in rendering.rendered(part):
+        kubernetes_validate.validate(each, "1.29", strict=True)
+        assert len(json.dumps(json.dumps(each))) < REMEMBERED, rendering.name(each)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_pod_is_restricted_has_a_version_and_limits(part):
+    spec = pod(part)
+    (container,) = spec["containers"]
+    assert spec["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["image"].rpartition(":")[2].lstrip("v")[0].isdigit()
+    assert container["resources"]["limits"]["memory"]
+    assert container["readinessProbe"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_a_pod_mounts_is_there(part):
+    maps = {each["metadata"]["name"]: set(each["data"]) for each in found(part, "ConfigMap")}
+    for volume in pod(part)["volumes"]:
+        sources = volume.get("projected", {}).get("sources", [volume])
+        for source in (each["configMap"] for each in sources if "configMap" in each):
+            assert {each["key"] for each in source.get("items", [])} <= maps[source["name"]]
+
+
+def test_grafana_is_given_every_dashboard_where_it_looks():
+    given = {name for each in found("grafana", "ConfigMap") for name in each["data"]}
+    assert {f"{uid}.json" for uid in dashboards.read()} <= given
+    (provider,) = provisioning("dashboards.yaml")["providers"]
+    (container,) = pod("grafana")["containers"]
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    assert provider["options"]["path"] == mounts["dashboards"]
+    assert provider["folder"] == "Trunkline"
+    (home,) = (
+        each["value"] for each in container["env"] if each["name"].endswith("HOME_DASHBOARD_PATH")
+    )
+    assert home == f"{mounts['dashboards']}/trunkline-overview.json"
+
+
+def test_grafana_looks_for_the_prometheus_that_is_there_and_may_reach_it():
+    (source,) = provisioning("datasource.yaml")["datasources"]
+    (service,) = found("prometheus", "Service")
+    (port,) = service["spec"]["ports"]
+    assert source["url"] == f"http://{service['metadata']['name']}:{port['port']}"
+    (policy,) = found("prometheus", "NetworkPolicy")
+    (rule,) = policy["spec"]["ingress"]
+    (deployment,) = found("grafana", "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert rule["from"][0]["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_grafana_is_asked_as_often_as_prometheus_scrapes():
+    config = yaml.safe_load((rendering.MANIFESTS / "prometheus" / "prometheus.yaml").read_text())
+    (source,) = provisioning("datasource.yaml")["datasources"]
+    assert source["jsonData"]["timeInterval"] == config["global"]["scrape_interval"]
+
+
+def test_prometheus_sees_pods_where_it_looks_for_them_and_nothing_else():
+    config = yaml.safe_load((rendering.MANIFESTS / "prometheus" / "prometheus.yaml").read_text())
+    (job,) = config["scrape_configs"]
+    (discovery,) = job["kubernetes_sd_configs"]
+    roles = found("prometheus", "Role")
+    assert {each["metadata"]["namespace"] for each in roles} == set(
+        discovery["namespaces"]["names"]
+    )
+    for role in roles:
+        assert role["rules"] == [
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}
+        ]
+    assert not found("prometheus", "ClusterRole")
+
+
+def test_nobody_logs_in_to_a_grafana_whose_first_password_everybody_knows():
+    (container,) = pod("grafana")["containers"]
+    given = {each["name"]: each["value"] for each in container["env"]}
+    assert given["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert given["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert given["GF_AUTH_BASIC_ENABLED"] == "false"
