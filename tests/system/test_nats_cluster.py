@@ -17,6 +17,7 @@ from tests.support.installation import Installation
 from tests.support.nats_servers import NUMBERS, Servers
 
 from trunkline.contracts import attempts, errors, subjects
+from trunkline.contracts.durability import Durability
 
 pytestmark = [pytest.mark.nats, pytest.mark.timeout(200)]
 
@@ -39,10 +40,13 @@ def words(count: int) -> dict[str, bytes]:
 
 
 @asynccontextmanager
-async def working() -> AsyncIterator[tuple[Installation, Servers]]:
+async def working(
+    level: Durability = Durability.REPLICATED,
+) -> AsyncIterator[tuple[Installation, Servers]]:
     """An installation on three servers, with four workers that wait for data."""
+    settings = {"TRUNKLINE_DURABILITY": level.value}
     async with (
-        installation.running(nodes=4, servers=3) as here,
+        installation.running(nodes=4, servers=3, settings=settings) as here,
         nats_servers.watched(here) as servers,
     ):
         await here.repo("in")
@@ -148,3 +152,54 @@ async def test_all_servers_may_be_killed_at_once():
                 await servers.restarted(number, starts[number])
         await exact(here, job, contents)
         assert await charged(here, job) == []
+
+
+async def test_one_copy_that_is_synced_outlives_each_server_in_turn():
+    """Streams are spread over the servers: while one is away, what it has is, and nothing is lost."""
+    contents = words(DATUMS)
+    async with working(Durability.SYNCED) as (here, servers):
+        job = await here.put("in", contents)
+        await here.listed("upper", job, DATUMS // 10)
+        for number in NUMBERS:
+            await servers.restart(number, signal.SIGKILL)
+        await exact(here, job, contents)
+        assert await charged(here, job) == []
+
+
+async def test_three_synced_copies_outlive_the_server_that_leads():
+    contents = words(DATUMS)
+    async with working(Durability.REPLICATED_SYNCED) as (here, servers):
+        job = await here.put("in", contents)
+        await here.listed("upper", job, DATUMS // 10)
+        await servers.restart(await servers.leader(subjects.OUTCOMES_STREAM), signal.SIGKILL)
+        await exact(here, job, contents)
+        assert await charged(here, job) == []
+
+
+async def test_what_lay_in_memory_is_lost_with_the_servers_and_the_next_job_is_not():
+    """Whoever says it all again finds everything at work."""
+    contents = words(DATUMS // 10)
+    async with working(Durability.MEMORY) as (here, servers):
+        lost = await here.put("in", contents)
+        await here.listed("upper", lost, 1)
+        starts = {number: servers.starts(number) for number in NUMBERS}
+        for number in NUMBERS:
+            servers.kill(number)
+        for number in NUMBERS:
+            await servers.restarted(number, starts[number])
+        await servers.whole()
+        again = await said_again(here, contents)
+        await exact(here, again, contents)
+
+
+async def said_again(here: Installation, contents: Mapping[str, bytes]) -> str:
+    """Make what is gone, and commit; return the commit's id."""
+    while True:
+        with contextlib.suppress(errors.RequestRefusedError):  # it is there
+            await here.repo("in")
+        try:
+            await here.nodes(4)
+            await here.apply(WORK)
+            return await here.put("in", contents)
+        except (errors.UnavailableError, errors.RequestRefusedError):
+            await asyncio.sleep(0.1)  # a leader that has only just found its buckets gone
