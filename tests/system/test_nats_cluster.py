@@ -16,8 +16,11 @@ from tests.support import installation, nats_servers
 from tests.support.installation import Installation
 from tests.support.nats_servers import NUMBERS, Servers
 
+from trunkline.chaos import leaders
+from trunkline.chaos.core.schedule import Target
 from trunkline.contracts import attempts, errors, subjects
 from trunkline.contracts.durability import Durability
+from trunkline.local.home import Home
 
 pytestmark = [pytest.mark.nats, pytest.mark.timeout(200)]
 
@@ -88,7 +91,9 @@ async def test_a_job_survives_the_kill_of_the_servers_that_lead():
     async with working() as (here, servers):
         job = await here.put("in", contents)
         await here.listed("upper", job, DATUMS // 10)
-        await servers.restart(await servers.leader(subjects.OUTCOMES_STREAM), signal.SIGKILL)
+        led = await servers.leader(subjects.OUTCOMES_STREAM)
+        assert await leaders.of(Home(here.home), Target.NATS) == f"nats-server-{led}"
+        await servers.restart(led, signal.SIGKILL)
         await servers.restart(servers.meta_leader(), signal.SIGKILL)
         await servers.restart(await servers.leader(subjects.datums_stream("upper")), signal.SIGKILL)
         await exact(here, job, contents)
