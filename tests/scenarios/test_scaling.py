@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.support import counting
 from tests.support.memory import TIME
 from tests.support.simulated import World
 
@@ -456,3 +457,21 @@ async def test_every_decision_is_an_event_with_its_inputs(world: World) -> None:
     event = messages.decode(subject, world.bus.stored[subject].data, messages.Event)
     assert shown.reason in event.text
     assert {"nodes", "pending", "in_flight", "cap", "have", "want"} <= set(event.facts)
+
+
+async def cost_of_more_among(many: int) -> float:
+    """Return what thirty more pipelines cost a scaler that has so many, all of which stand by."""
+    async with World(nodes=4).turning() as world, world.scaled(resync_s=60):
+        for number in range(many):
+            await world.pipeline(f"p{number}", standby=True)
+        await asyncio.sleep(1)
+        with counting.operations() as cost:
+            for number in range(many, many + 30):
+                await world.pipeline(f"p{number}", standby=True)
+                await asyncio.sleep(1)
+        assert (await world.shown(f"p{many + 29}")).want == 0
+        return cost.count
+
+
+async def test_a_pipeline_among_hundreds_that_stand_by_costs_what_it_costs_among_a_few() -> None:
+    assert await cost_of_more_among(300) < 4 * await cost_of_more_among(10)

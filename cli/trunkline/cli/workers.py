@@ -35,7 +35,8 @@ def list_workers(asked: Asked, pipeline: str) -> None:
         render.table(asked, (*headings, "code", "first asked"), rows, wide=2)
         for scaling in found:
             why = f"{scaling.pipeline}: {scaling.have} of {scaling.want}: {scaling.reason}"
-            click.echo(why + (f"; {scaling.problem}" if scaling.problem else ""))
+            more = f"; {scaling.more_workers} more are not listed" if scaling.more_workers else ""
+            click.echo(why + more + (f"; {scaling.problem}" if scaling.problem else ""))
 
     session.run(asked, body)
 

@@ -234,7 +234,13 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     wants: dict[str, int] = {}
     """Code hash -> workers; several while jobs of older code are at work. The sum is `want`."""
     nodes: tuple[Node, ...] = ()
+    """Those that do not count first, if there are too many for a record; and how many were left out."""
+    more_nodes: int = 0
+    eligible: int = 0
+    """Nodes that count, of all."""
     workers: tuple[WorkerView, ...] = ()
+    """Idle ones last, if there are too many for a record; and how many were left out."""
+    more_workers: int = 0
     problem: str = ""
     """Why workers cannot be started, where they cannot."""
     at_ns: int = 0

@@ -1,13 +1,11 @@
 """Jobs are derived where something has changed, and come out as if all had been looked at."""
 
-import sys
-from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support import counting
 from tests.support.jobs import CLOCK
 from tests.support.memory import tables
 
@@ -100,7 +98,7 @@ def changes(draw: st.DrawFn) -> tuple[str, Any]:
 
 
 @given(st.lists(changes(), min_size=5, max_size=30), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_what_is_derived_after_each_change_is_all_that_is_missing(
     history: list[tuple[str, Any]], data: st.DataObject
 ) -> None:
@@ -131,25 +129,6 @@ def test_what_is_derived_after_each_change_is_all_that_is_missing(
             assert world.missing() == []
 
 
-def operations(act: Callable[[], object]) -> int:
-    """Return how many of Python's instructions something takes: the same in every run."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal count
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        count += event == "opcode"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        act()
-    finally:
-        sys.settrace(before)
-    return count
-
-
 def one_more(world: Installed, name: str) -> None:
     """Do what the coordinator decides about one more spec, and of an end of its job."""
     wanted = pipeline(name, "in").spec
@@ -171,7 +150,9 @@ def cost_among(many: int) -> int:
     world.commit("in", "f" * 32)
     for number in range(many):
         one_more(world, f"p{number}")
-    return operations(lambda: one_more(world, "another"))
+    with counting.operations() as cost:
+        one_more(world, "another")
+    return cost.count
 
 
 def test_a_spec_among_a_thousand_pipelines_costs_what_it_costs_among_ten() -> None:

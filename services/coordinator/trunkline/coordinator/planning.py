@@ -235,7 +235,7 @@ class Planning:
             return entry.value.count if entry and entry.value else None
         own = self._catalog.scaling.get(pipeline)
         told = [own] if own else self._catalog.scaling.values()
-        return max((sum(node.eligible for node in each.nodes) for each in told), default=None)
+        return max((each.eligible for each in told), default=None)
 
 
 def _parsed(body: bytes) -> list[spec.PipelineSpec]:

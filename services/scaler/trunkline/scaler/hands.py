@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Hands:
-    """What is being done, by the worker's name, and which pipelines have trouble to start any."""
+    """What is being done, and which pipelines have trouble to start any."""
 
     def __init__(
         self,
@@ -37,7 +37,9 @@ class Hands:
         self._cluster, self._drains, self._clock, self._wake = cluster, drains, clock, wake
         self._wards = wards
         self._slots = asyncio.Semaphore(at_once)
-        self._doing: dict[str, tuple[str, Change]] = {}
+        self._doing: set[str] = set()
+        self._making: dict[str, dict[str, Create]] = {}
+        """Pipeline -> name -> what is being made."""
         self._starts: dict[str, Starts] = {}
 
     def starts(self, pipeline: str) -> Starts:
@@ -52,8 +54,7 @@ class Hands:
         """Return the workers of a pipeline that are being created right now."""
         return [
             Seen(name=change.name, code_hash=change.code_hash, phase=Phase.STARTING)
-            for owner, change in self._doing.values()
-            if owner == pipeline and isinstance(change, Create)
+            for change in self._making.get(pipeline, {}).values()
         ]
 
     def begin(
@@ -66,7 +67,9 @@ class Hands:
             spec is None or self.starts(pipeline).wait_s(self._clock.monotonic_s()) > 0
         ):
             return False
-        self._doing[change.name] = pipeline, change
+        self._doing.add(change.name)
+        if isinstance(change, Create):
+            self._making.setdefault(pipeline, {})[change.name] = change
         name = f"{type(change).__name__.lower()}-{change.name}"
         tasks.create_task(self._do(pipeline, change, spec), name=name)
         return True
@@ -90,8 +93,15 @@ class Hands:
             self.starts(pipeline).failed(str(error), self._clock.monotonic_s())
             log.warning("cluster does not answer", extra={**extra, "error": str(error)})
         finally:
-            del self._doing[change.name]
+            self._done(pipeline, change)
             self._wake()
+
+    def _done(self, pipeline: str, change: Change) -> None:
+        self._doing.discard(change.name)
+        making = self._making.get(pipeline, {})
+        making.pop(change.name, None)
+        if not making:
+            self._making.pop(pipeline, None)
 
     async def _create(self, pipeline: str, change: Create, spec: PipelineSpec) -> None:
         extra = {"pipeline": pipeline, "worker": change.name}

@@ -18,10 +18,11 @@ from trunkline.contracts.states import Cause
 from trunkline.contracts.wards import Wards
 from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
-from trunkline.scaler.core import plan, sight
-from trunkline.scaler.core.decision import Decision, decide
+from trunkline.scaler.core import plan, showing, sight
+from trunkline.scaler.core.decision import decide
 from trunkline.scaler.core.eligibility import Eligibility
 from trunkline.scaler.core.plan import Phase, Seen
+from trunkline.scaler.core.quiet import Quiet
 from trunkline.scaler.core.sight import Signs
 from trunkline.scaler.core.standby import Standby
 from trunkline.scaler.drains import Drains
@@ -105,6 +106,7 @@ class Scaler:
         self._hands = Hands(cluster, self._drains, wards, clock, at_once=config.actions, wake=wake)
         self._status = Status(scaling, ctl_publisher, clock)
         self._standby: dict[str, Standby] = {}
+        self._quiet = Quiet()
         self._versions: dict[str, int] = {}
         """Of each pipeline, as they were decided last."""
         self._workers: dict[str, Worker] = {}
@@ -241,11 +243,14 @@ class Scaler:
             workers.setdefault(worker.pipeline, []).append(worker)
         for name in [name for name in self._standby if name not in workers]:
             self._forget(name)
+        self._quiet.look(view.nodes)
         for pipeline, its in workers.items():
             record = self._views.pipeline(pipeline)
             if not its and (record is None or record.spec is None):
                 self._forget(pipeline)
-            else:
+                continue
+            busy = bool(its) or self._views.busy(pipeline)
+            if not self._quiet.holds(pipeline, record, busy=busy):
                 next_s += self._decide_guarded(pipeline, its, eligibility, tasks)
         return max(0.0, min(next_s))
 
@@ -260,6 +265,7 @@ class Scaler:
 
         A record that ends us would end whoever takes over, too, and each one that is started again.
         """
+        self._quiet.forget(pipeline)
         try:
             return self._decide(pipeline, workers, eligibility, tasks)
         except Exception as error:
@@ -312,12 +318,14 @@ class Scaler:
         if not changes and all(each.phase is not Phase.STARTING for each in [*seen, *making]):
             starts.steady(now_s)
         problem = starts.problem or sight.trouble(workers, current[0])
-        self._status.note(
-            self._scaling(pipeline, decision, workers, seen, nodes, problem),
-            acts=acts,
-        )
-        again = (decision.again_in_s, starts.wait_s(now_s) or None)
-        return [each for each in again if each is not None]
+        claims = [self._reaper.claim((pipeline, each.name)) for each in workers]
+        views = list(zip(workers, seen, claims, strict=True))
+        self._status.note(showing.scaling(pipeline, decision, views, nodes, problem), acts=acts)
+        waits = (decision.again_in_s, starts.wait_s(now_s) or None)
+        again = [each for each in waits if each is not None]
+        if not (workers or jobs or changes or making or again or problem):
+            self._quiet.note(pipeline, record)
+        return again
 
     def _current(self, pipeline: str, record: records.Pipeline | None) -> tuple[str, str]:
         """Return the code hash of a pipeline's newest version, and what its workers are made by."""
@@ -368,40 +376,9 @@ class Scaler:
     def _forget(self, pipeline: str) -> None:
         self._standby.pop(pipeline, None)
         self._versions.pop(pipeline, None)
+        self._quiet.forget(pipeline)
         self._hands.forget(pipeline)
         self._status.forget(pipeline)
-
-    def _scaling(
-        self,
-        pipeline: str,
-        decision: Decision,
-        workers: Sequence[Worker],
-        seen: Sequence[Seen],
-        nodes: Sequence[Node],
-        problem: str,
-    ) -> records.Scaling:
-        claims = {each.name: self._reaper.claim((pipeline, each.name)) for each in workers}
-        return records.Scaling(
-            pipeline=pipeline,
-            cap=decision.cap,
-            want=decision.want,
-            have=len(workers),
-            ready=sum(each.phase in (Phase.IDLE, Phase.BUSY) for each in seen),
-            busy=sum(1 for claim in claims.values() if claim is not None and claim.held),
-            pending=decision.load.pending,
-            in_flight=decision.load.in_flight,
-            reason=decision.reason,
-            wants=decision.wants,
-            nodes=tuple(
-                records.Node(name=node.name, eligible=node.eligible, why_not=node.why_not)
-                for node in nodes
-            ),
-            workers=tuple(
-                sight.show(worker, each, claims[worker.name])
-                for worker, each in zip(workers, seen, strict=True)
-            ),
-            problem=problem,
-        )
 
 
 def _instance(worker: Worker) -> Instance:

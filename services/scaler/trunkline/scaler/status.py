@@ -7,7 +7,7 @@ made up for by the next.
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 """Seconds between two records of one pipeline that differ in no decision."""
+_NAMES_MAX, _NAMED_MAX = 1000, 20
+"""Names in the facts of an event, which must fit into a message, and in its sentence."""
 _MOMENT_S = 0.01
 """Not worth waiting for."""
 
@@ -32,6 +34,8 @@ class Status:
         self._latest: dict[str, records.Scaling | None] = {}
         self._written: dict[str, records.Scaling | None] = {}
         self._written_s: dict[str, float] = {}
+        self._due: set[str] = set()
+        """Pipelines whose record may not be what is written."""
         self._events: list[messages.Event] = []
         self._changed = asyncio.Event()
 
@@ -48,7 +52,7 @@ class Status:
             self._events.append(self._event(before, scaling, acts))
             self._changed.set()
         if scaling != before:
-            self._changed.set()
+            self._have_written(scaling.pipeline)
 
     def trouble(self, pipeline: str, problem: str) -> None:
         """Take note that nothing could be decided for a pipeline: the rest is told as it was."""
@@ -59,7 +63,11 @@ class Status:
         """The pipeline is gone, and so are its workers."""
         if self._latest.get(pipeline) is not None:
             self._latest[pipeline] = None
-            self._changed.set()
+            self._have_written(pipeline)
+
+    def _have_written(self, pipeline: str) -> None:
+        self._due.add(pipeline)
+        self._changed.set()
 
     async def write_forever(self, pipelines: Collection[str]) -> None:
         """Write what has changed, when it is due.
@@ -71,6 +79,7 @@ class Status:
             self._written.setdefault(entry.pipeline, entry)
             if entry.pipeline not in pipelines:
                 self._latest.setdefault(entry.pipeline, None)
+                self._have_written(entry.pipeline)
         while True:
             self._changed.clear()  # first: what is noted while we write must not be passed over
             due_s = await self._write_due()
@@ -91,9 +100,10 @@ class Status:
         """Write what is due; return the seconds until something else is."""
         now_s = self._clock.monotonic_s()
         next_s: list[float] = []
-        for pipeline, scaling in list(self._latest.items()):
-            written = self._written.get(pipeline)
+        for pipeline in list(self._due):
+            scaling, written = self._latest.get(pipeline), self._written.get(pipeline)
             if scaling == (written and msgspec.structs.replace(written, at_ns=0)):
+                self._due.discard(pipeline)
                 if scaling is None:
                     self._drop(pipeline)
                 continue
@@ -102,11 +112,12 @@ class Status:
                 _decided(written),
                 _settled(written),
             )
-            if urgent or quiet_s >= EVERY_S - _MOMENT_S:
-                if not await self._try(self._write(pipeline, scaling)):
-                    next_s.append(EVERY_S)
-            else:
+            if not urgent and quiet_s < EVERY_S - _MOMENT_S:
                 next_s.append(EVERY_S - quiet_s)
+            elif not await self._try(self._write(pipeline, scaling)):
+                next_s.append(EVERY_S)
+            elif self._latest.get(pipeline) is scaling:  # else it has been noted again meanwhile
+                self._due.discard(pipeline)
         events, self._events = self._events, []
         for position, event in enumerate(events):
             if not await self._try(self._publish(event)):
@@ -162,9 +173,9 @@ class Status:
             "wants": scaling.wants,
             "reason": scaling.reason,
             "problem": scaling.problem,
-            **acts,
+            **{verb: names[:_NAMES_MAX] for verb, names in acts.items()},
         }
-        done = [f"{verb} {', '.join(names)}" for verb, names in acts.items() if names]
+        done = [f"{verb} {_named(names)}" for verb, names in acts.items() if names]
         text = f"{scaling.have} -> {scaling.want} workers: {scaling.reason}"
         if scaling.problem:
             text += f"; problem: {scaling.problem}"
@@ -176,6 +187,11 @@ class Status:
             text="; ".join([text, *done]),
             facts={key: msgspec.Raw(msgspec.json.encode(value)) for key, value in facts.items()},
         )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
+    return ", ".join(names[:_NAMED_MAX]) + more
 
 
 def _nothing_of(pipeline: str) -> records.Scaling:

@@ -74,6 +74,10 @@ class Views:
         """Return a pipeline's jobs that have not ended, oldest first."""
         return sorted(self._jobs.get(pipeline, {}).values(), key=lambda job: job.order)
 
+    def busy(self, pipeline: str) -> bool:
+        """Return whether a pipeline has jobs that have not ended."""
+        return pipeline in self._jobs
+
     def gauges(self, pipeline: str) -> dict[str, Gauge]:
         """Return job id -> what is left of it."""
         return self._gauges.get(pipeline, {})
@@ -131,12 +135,13 @@ class Views:
 
     def _take_job(self, key: str, job: records.Job | None) -> None:
         pipeline, _, identifier = key.partition(".")
-        jobs = self._jobs.setdefault(pipeline, {})
         if job is not None and not job.state.ended:
-            jobs[identifier] = job
+            self._jobs.setdefault(pipeline, {})[identifier] = job
             return
-        jobs.pop(identifier, None)
-        self._gauges.get(pipeline, {}).pop(identifier, None)
+        for of in (self._jobs, self._gauges):
+            of.get(pipeline, {}).pop(identifier, None)
+            if not of.get(pipeline):
+                of.pop(pipeline, None)  # of thousands of pipelines few have any
 
     async def _look(self, *, shown: bool) -> None:
         at_once = asyncio.Semaphore(_AT_ONCE)
@@ -166,9 +171,11 @@ class Views:
             except errors.TrunklineError as error:
                 log.debug("no gauge", extra={"pipeline": pipeline, "error": str(error)})
                 return  # the last look holds
+        if job not in self._jobs.get(pipeline, {}):
+            return  # it has ended meanwhile, and its gauge is gone
         gauges = self._gauges.setdefault(pipeline, {})
         before = gauges.get(job)
-        if measured is None or job not in self._jobs.get(pipeline, {}):
+        if measured is None:
             gauges.pop(job, None)
         else:
             gauges[job] = Gauge(pending=measured.pending, in_flight=measured.in_flight)
