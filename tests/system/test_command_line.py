@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from tests.support import shells
 
 from trunkline.local.home import Home
 
@@ -259,11 +260,27 @@ def test_a_stopped_job_ends_with_all_it_runs_also_if_the_coordinator_dies_of_it(
         time.sleep(0.05)
 
 
+def test_a_shell_completes_names_of_what_there_is(trunkline: Command) -> None:
+    trunkline.good("create", "repo", "completed")
+    bin_ = str(Path(sys.executable).parent)
+    environ = {**trunkline.environ, "PATH": f"{bin_}:{os.environ['PATH']}"}
+    # bash itself cuts the word at the @, and replaces what follows it
+    asked = ["trunkline inspect repo comp", "trunkline put completed@m"]
+    assert shells.bash(asked, environ) == [["completed"], ["master"]]
+
+
+def test_top_is_printed_once_when_piped(trunkline: Command) -> None:
+    trunkline.good("create", "repo", "topped")
+    assert trunkline.good("top").out.startswith("trunkline top  all pipelines")
+    assert trunkline.good("top", "-o", "json").json["name"] == "all pipelines"
+
+
 def test_what_is_not_there_has_its_own_code(trunkline: Command) -> None:
     for words in (
         ("inspect", "pipeline", "nothing"),
         ("inspect", "worker", "nobody"),
         ("explain", "nothing"),
+        ("top", "nothing"),
         ("cat", "nothing@master:/x"),
         ("wait", "nothing@" + "0" * 32),
         ("delete", "repo", "nothing"),

@@ -1,11 +1,13 @@
 """What a dead worker held is available to others again, and who is charged for it."""
 
+import asyncio
 import contextlib
 import signal
 
 from tests.support import installation
 
-from trunkline.cli import explaining
+from trunkline.cli import explaining, topping
+from trunkline.cli.core.board import Board
 from trunkline.contracts import api, attempts, errors, records
 from trunkline.contracts.states import Cause, DatumState
 
@@ -78,17 +80,33 @@ async def test_a_datum_that_always_kills_its_worker_is_quarantined_and_can_be_br
         assert charged == []
 
 
+async def watched(here, seen):
+    looker = topping.Looker(here.client, "copy", installation.SystemClock())
+    async for board, away in topping.boards_of(looker, 0.2):
+        seen.append((board, away))
+
+
 async def test_a_rolling_restart_of_the_server_charges_nobody():
-    async with installation.running(nodes=2) as here:
+    """And who looks on goes on looking."""
+    async with installation.running(nodes=2) as here, asyncio.TaskGroup() as tasks:
         await here.repo("in")
         await here.apply(COPY)
         await here.workers("copy", 2)
         job = await here.put("in", files(40))
+        boards: list[tuple[Board, str]] = []
+        looking = tasks.create_task(watched(here, boards), name="top")
         for done in (4, 14, 24):
             await here.listed("copy", job, done)
             here.stack.kill("nats-server", signal.SIGTERM)
         ended = await here.succeeded("copy", job, within_s=100)
         assert ended.counts.processed == 40
+        assert any(board.jobs and board.jobs[0].done > 24 for board, away in boards if not away)
+
+        async def fresh():
+            return not boards[-1][0].jobs and not boards[-1][1]
+
+        await installation.until(fresh, what="a board without the job")
+        looking.cancel()
         recorded = await here.attempts("copy", job)
         assert [each for each in recorded if each.cause in attempts.CHARGED] == []
 

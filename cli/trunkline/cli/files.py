@@ -11,12 +11,15 @@ from typing import BinaryIO
 import click
 
 from trunkline.cli import refs, render, session
+from trunkline.cli.core import explanations
+from trunkline.cli.core import pace as paces
 from trunkline.cli.options import Asked
 from trunkline.client import files
 from trunkline.client.client import Client
 from trunkline.client.files import Source
 from trunkline.contracts import errors, globs, names
 from trunkline.contracts.messages import File
+from trunkline.runtime.clock import SystemClock
 
 
 class UsageError(errors.TrunklineError):
@@ -69,7 +72,7 @@ def _piped(at: str, piped: BinaryIO) -> Source:
 
 @contextmanager
 def _bar() -> Iterator[files.Progress | None]:
-    """Yield what shows how far a put is, on a terminal."""
+    """Yield what shows how far a put is, and when it will have ended, on a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -79,14 +82,20 @@ def _bar() -> Iterator[files.Progress | None]:
         progress.TextColumn("put"),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[pace]}"),
         progress.TimeElapsedColumn(),
     )
+    clock, pace = SystemClock(), paces.Pace()
     out = console.Console(stderr=True)
     with progress.Progress(*columns, console=out, transient=True) as shown:
-        task = shown.add_task("put", total=None)
+        task = shown.add_task("put", total=None, pace="")
 
-        def advance(done: int, total: int, _size: int) -> None:
-            shown.update(task, completed=done, total=total)
+        def advance(done: int, total: int, size: int) -> None:
+            pace.look(clock.monotonic_s(), done)
+            left_s = paces.left_s(total - done, pace.per_s())
+            to_go = "" if left_s is None else f", {explanations.span(left_s)} to go"
+            told = f"{render.size(size)}{to_go}"
+            shown.update(task, completed=done, total=total, pace=told)
 
         yield advance
 

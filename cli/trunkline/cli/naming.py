@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from trunkline.audit.core.findings import Report
+from trunkline.cli.core.board import Board
 from trunkline.contracts import api, messages, records
 
 _BY_KIND: dict[type, Callable[[Any], str]] = {
     Report: lambda report: f"{report.pipeline}@{report.job}",
+    Board: lambda board: "\n".join(each.name for each in board.jobs),
     api.DatumView: lambda view: str(view.index),
     api.LogEntry: lambda entry: f"{entry.job} {entry.line.index}",
     api.PipelineView: lambda view: view.pipeline.name,

@@ -1,4 +1,4 @@
-"""How jobs that run are shown: live bars on a terminal, a line per change when piped."""
+"""How jobs that run are shown: live bars with pace and time to go on a terminal, otherwise a line per change."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,11 @@ from typing import Protocol
 import click
 
 from trunkline.cli import render
+from trunkline.cli.core import explanations
+from trunkline.cli.core import pace as paces
 from trunkline.contracts import records
 from trunkline.contracts.states import JobState
+from trunkline.runtime.clock import SystemClock
 
 
 class Progress(Protocol):
@@ -25,12 +28,16 @@ class Progress(Protocol):
 
 
 @contextmanager
-def shown(*, terminal: bool | None = None) -> Iterator[Progress]:
-    """Yield what shows jobs: bars if stderr is a terminal, so that stdout stays clean."""
-    if sys.stderr.isatty() if terminal is None else terminal:
+def shown(*, lines: bool = True) -> Iterator[Progress]:
+    """Yield what shows jobs: bars if stderr is a terminal, so that stdout stays clean.
+
+    Args:
+        lines: Whether there are lines where it is none; otherwise nothing.
+    """
+    if sys.stderr.isatty():
         yield from _bars()
     else:
-        yield _Lines()
+        yield _Lines() if lines else _Nothing()
 
 
 def good(job: records.Job) -> int:
@@ -98,6 +105,28 @@ class _Lines:
         click.echo(text, err=True)
 
 
+class _Nothing:
+    """For programs, which ask for the end only."""
+
+    def show(self, jobs: Sequence[records.Job]) -> None:
+        """Show nothing."""
+
+    def tell(self, text: str) -> None:
+        """Say nothing."""
+
+
+def pace(looks: paces.Pace, job: records.Job, now_s: float) -> str:
+    """Return how fast a job goes and when it will have ended, after one more look at it."""
+    if job.state.ended or not job.started_ns:
+        return ""
+    looks.look(now_s, good(job) + failed(job) - job.counts.skipped)
+    per_s = looks.per_s(job.started_ns / 1e9)
+    if job.total is None:
+        return paces.told(per_s)
+    left_s = paces.left_s(job.total - good(job) - failed(job), per_s)
+    return f"{paces.told(per_s)}, {'?' if left_s is None else explanations.span(left_s)} to go"
+
+
 def _bars() -> Iterator[Progress]:
     from rich import console  # noqa: PLC0415 - a terminal's only
     from rich import progress as bars  # noqa: PLC0415
@@ -107,10 +136,13 @@ def _bars() -> Iterator[Progress]:
         bars.BarColumn(),
         bars.MofNCompleteColumn(),
         bars.TextColumn("{task.fields[state]}"),
+        bars.TextColumn("{task.fields[pace]}"),
         bars.TimeElapsedColumn(),
     )
     with bars.Progress(*columns, console=console.Console(stderr=True)) as progress:
         tasks: dict[str, bars.TaskID] = {}
+        looks: dict[str, paces.Pace] = {}
+        clock = SystemClock()
 
         class Bars:
             """One bar per job."""
@@ -118,13 +150,18 @@ def _bars() -> Iterator[Progress]:
             def show(self, jobs: Sequence[records.Job]) -> None:
                 for job in jobs:
                     if job.pipeline not in tasks:
-                        tasks[job.pipeline] = progress.add_task(job.pipeline, state="", total=None)
+                        tasks[job.pipeline] = progress.add_task(
+                            job.pipeline, state="", pace="", total=None
+                        )
                     bad = f", {failed(job)} failed" if failed(job) else ""
                     progress.update(
                         tasks[job.pipeline],
                         completed=good(job),
                         total=job.total,
                         state=f"{job.state}{bad}",
+                        pace=pace(
+                            looks.setdefault(job.pipeline, paces.Pace()), job, clock.wall_ns() / 1e9
+                        ),
                     )
                     if job.state.ended:
                         progress.stop_task(tasks[job.pipeline])

@@ -136,6 +136,11 @@ def size(count: int) -> str:
     return f"{value:.1f} TiB"
 
 
+def colour(word: str) -> str:
+    """Return the style in which a state or a phase is shown; empty for a plain one."""
+    return _COLOURS.get(word, "")
+
+
 def _rich_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich import box, console, text  # noqa: PLC0415 - a terminal's only
     from rich import table as tables  # noqa: PLC0415
@@ -144,7 +149,7 @@ def _rich_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for heading in headings:
         shown.add_column(heading, overflow="fold")
     for row in rows:
-        shown.add_row(*(text.Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+        shown.add_row(*(text.Text(cell, style=colour(cell)) for cell in row))
     console.Console().print(shown)
 
 

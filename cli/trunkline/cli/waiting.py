@@ -61,7 +61,7 @@ async def meant(client: Client, text: str) -> list[tuple[str, str]]:
 async def watched(client: Client, jobs: list[tuple[str, str]]) -> Sequence[records.Job]:
     """Show the jobs until all have ended; return them as they ended."""
     last: Sequence[records.Job] = []
-    with progress.shown() as shown:
+    with progress.shown(lines=False) as shown:
         async with contextlib.aclosing(following.follow(client, jobs)) as looks:
             async for last in looks:
                 shown.show(last)

@@ -1,6 +1,7 @@
 """Forms of answers and help: every verb has the same, and an example of its use."""
 
 import json
+import re
 from collections.abc import Iterator
 
 import click
@@ -14,7 +15,7 @@ from trunkline.cli.__main__ import main
 from trunkline.contracts import api, messages, records
 from trunkline.contracts.states import JobState
 
-PRINT_NOTHING = {"up", "down", "chaos", "version"}
+PRINT_NOTHING = {"up", "down", "chaos", "version", "completion"}
 """Verbs that print no record."""
 
 
@@ -57,7 +58,7 @@ def test_every_verb_has_help_with_an_example_that_is_one_of_its_own(
     assert (head, title.rstrip(":s")) == ("\b", "Example")
     assert lines
     for line in lines:
-        words = line.rpartition("| ")[2].split()
+        words = re.split(r"\| |<\(", line)[-1].replace(")", "").partition(" > ")[0].split()
         assert words[0] == "trunkline"
         typed = [each.strip('"') for each in words[1:]]
         context, found = click.Context(main), meant(main)

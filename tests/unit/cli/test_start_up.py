@@ -20,7 +20,8 @@ print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["version"], ["apply", "--help"], ["list", "jobs", "--help"]]
+    "arguments",
+    [["--help"], ["version"], ["apply", "--help"], ["list", "jobs", "--help"], ["top", "--help"]],
 )
 def test_help_and_version_import_nothing_slow(arguments: list[str]) -> None:
     done = subprocess.run(

@@ -4,6 +4,7 @@ import click
 
 from trunkline.cli import options
 from trunkline.cli.options import asking, example, listing
+from trunkline.cli.verbs import completing
 from trunkline.cli.verbs.groups import create, delete, get, inspect, list_, main
 
 
@@ -19,7 +20,7 @@ def create_repo(asked: options.Asked, name: str, description: str) -> None:
 
 
 @create.command("branch", epilog=example("trunkline create branch texts@dev"))
-@click.argument("branch", metavar="REPO@BRANCH")
+@click.argument("branch", metavar="REPO@BRANCH", shell_complete=completing.places)
 @click.option("--head", default="", metavar="ID", help="The commit it starts at.")
 @asking
 def create_branch(asked: options.Asked, branch: str, head: str) -> None:
@@ -39,7 +40,7 @@ def list_repos(asked: options.Asked) -> None:
 
 
 @options.both(get, list_, "commits", epilog=example("trunkline list commits texts --limit 5"))
-@click.argument("repo")
+@click.argument("repo", shell_complete=completing.repos)
 @listing
 def list_commits(asked: options.Asked, repo: str) -> None:
     """List the commits of a repo."""
@@ -55,7 +56,7 @@ def list_commits(asked: options.Asked, repo: str) -> None:
         "trunkline get file words@master:/ -r -O results",
     ),
 )
-@click.argument("path", metavar="REPO@BRANCH:PATH")
+@click.argument("path", metavar="REPO@BRANCH:PATH", shell_complete=completing.places)
 @click.option("--output-path", "-O", "target", default="", help="File or directory; - is stdout.")
 @click.option("--recursive", "-r", is_flag=True, help="A whole directory.")
 @asking
@@ -67,7 +68,7 @@ def get_file(asked: options.Asked, path: str, target: str, *, recursive: bool) -
 
 
 @inspect.command("repos", epilog=example("trunkline inspect repo texts"))
-@click.argument("name")
+@click.argument("name", shell_complete=completing.repos)
 @asking
 def inspect_repo(asked: options.Asked, name: str) -> None:
     """Show a repo with its branches."""
@@ -77,7 +78,7 @@ def inspect_repo(asked: options.Asked, name: str) -> None:
 
 
 @inspect.command("commits", epilog=example("trunkline inspect commit texts@master"))
-@click.argument("commit", metavar="REPO@REF")
+@click.argument("commit", metavar="REPO@REF", shell_complete=completing.places)
 @asking
 def inspect_commit(asked: options.Asked, commit: str) -> None:
     """Show a commit."""
@@ -92,7 +93,7 @@ def inspect_commit(asked: options.Asked, commit: str) -> None:
         "echo hello | trunkline put texts@master:/hello -f -",
     )
 )
-@click.argument("target", metavar="REPO@BRANCH[:PATH]")
+@click.argument("target", metavar="REPO@BRANCH[:PATH]", shell_complete=completing.places)
 @click.option(
     "--file",
     "-f",
@@ -115,7 +116,7 @@ def put(
 
 
 @main.command(epilog=example("trunkline ls texts@master", 'trunkline ls "words@master:/**"'))
-@click.argument("path", metavar="REPO@BRANCH[:GLOB]")
+@click.argument("path", metavar="REPO@BRANCH[:GLOB]", shell_complete=completing.places)
 @listing
 def ls(asked: options.Asked, path: str) -> None:
     """List a directory of a commit, or the files that a glob matches."""
@@ -125,7 +126,7 @@ def ls(asked: options.Asked, path: str) -> None:
 
 
 @main.command(epilog=example('trunkline cat "words@master:/*"'))
-@click.argument("path", metavar="REPO@BRANCH:GLOB")
+@click.argument("path", metavar="REPO@BRANCH:GLOB", shell_complete=completing.places)
 @asking
 def cat(asked: options.Asked, path: str) -> None:
     """Write the contents of files to stdout."""
@@ -135,7 +136,7 @@ def cat(asked: options.Asked, path: str) -> None:
 
 
 @delete.command("repos", epilog=example("trunkline delete repo texts"))
-@click.argument("name")
+@click.argument("name", shell_complete=completing.repos)
 @asking
 def delete_repo(asked: options.Asked, name: str) -> None:
     """Delete a repo."""
@@ -145,7 +146,7 @@ def delete_repo(asked: options.Asked, name: str) -> None:
 
 
 @delete.command("branch", epilog=example("trunkline delete branch texts@dev"))
-@click.argument("branch", metavar="REPO@BRANCH")
+@click.argument("branch", metavar="REPO@BRANCH", shell_complete=completing.places)
 @asking
 def delete_branch(asked: options.Asked, branch: str) -> None:
     """Delete a branch with its commits; `master` is there again at once, empty."""

@@ -16,6 +16,21 @@ def version() -> None:
 
 
 @main.command(
+    epilog=example(
+        "source <(trunkline completion bash)",
+        "trunkline completion zsh > ~/.zfunc/_trunkline",
+        "trunkline completion fish > ~/.config/fish/completions/trunkline.fish",
+    )
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what a shell must source to complete verbs, options and the names of what there is."""
+    from trunkline.cli import completions
+
+    click.echo(completions.script(shell, main), nl=False)
+
+
+@main.command(
     epilog=example("trunkline up", "trunkline up --detach --nodes 4 --store s3://bucket/prefix")
 )
 @options.home

@@ -4,6 +4,7 @@ import click
 
 from trunkline.cli import options
 from trunkline.cli.options import asking, example, listing
+from trunkline.cli.verbs import completing
 from trunkline.cli.verbs.groups import delete, get, inspect, list_, main, rerun, restart, stop
 
 
@@ -13,7 +14,7 @@ from trunkline.cli.verbs.groups import delete, get, inspect, list_, main, rerun,
     "jobs",
     epilog=example("trunkline list jobs words", "trunkline list jobs -o name --limit 1"),
 )
-@click.argument("pipeline", required=False)
+@click.argument("pipeline", required=False, shell_complete=completing.pipelines)
 @listing
 def list_jobs(asked: options.Asked, pipeline: str | None) -> None:
     """List jobs, of one pipeline or of all."""
@@ -30,7 +31,7 @@ def list_jobs(asked: options.Asked, pipeline: str | None) -> None:
         "trunkline list datums words --state FAILED", "trunkline list datums -f pipeline.json"
     ),
 )
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=completing.jobs)
 @click.option("--state", "states", multiple=True, help="Only these: FAILED, SKIPPED, RUNNING, ...")
 @click.option("--file", "-f", "spec", metavar="FILE", help="The first ones that a spec would make.")
 @listing
@@ -50,7 +51,7 @@ def list_datums(
 
 
 @inspect.command("jobs", epilog=example("trunkline inspect job words@3f2a -o json"))
-@click.argument("job")
+@click.argument("job", shell_complete=completing.jobs)
 @asking
 def inspect_job(asked: options.Asked, job: str) -> None:
     """Show a job."""
@@ -60,7 +61,7 @@ def inspect_job(asked: options.Asked, job: str) -> None:
 
 
 @inspect.command("datums", epilog=example("trunkline inspect datum words@3f2a 17"))
-@click.argument("job")
+@click.argument("job", shell_complete=completing.jobs)
 @click.argument("datum")
 @asking
 def inspect_datum(asked: options.Asked, job: str, datum: str) -> None:
@@ -71,7 +72,7 @@ def inspect_datum(asked: options.Asked, job: str, datum: str) -> None:
 
 
 @restart.command("datums", epilog=example("trunkline restart datum words@3f2a 17 18"))
-@click.argument("job")
+@click.argument("job", shell_complete=completing.jobs)
 @click.argument("datums", metavar="DATUM...", nargs=-1, required=True)
 @asking
 def restart_datums(asked: options.Asked, job: str, datums: tuple[str, ...]) -> None:
@@ -82,7 +83,7 @@ def restart_datums(asked: options.Asked, job: str, datums: tuple[str, ...]) -> N
 
 
 @main.command(epilog=example("trunkline logs words", "trunkline logs words@3f2a --datum 17 -f"))
-@click.argument("job")
+@click.argument("job", shell_complete=completing.jobs)
 @click.option("--datum", default="", metavar="DATUM", help="Only this one's, of JOB.")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the job ends.")
 @asking
@@ -96,7 +97,7 @@ def logs(asked: options.Asked, job: str, datum: str, *, follow: bool) -> None:
 @main.command(
     epilog=example("trunkline wait texts@master", "trunkline wait words@3f2a --timeout 60")
 )
-@click.argument("what", metavar="JOB|REPO@COMMIT")
+@click.argument("what", metavar="JOB|REPO@COMMIT", shell_complete=completing.jobs_and_places)
 @click.option("--timeout", "timeout_s", type=float, default=0.0, help="Seconds; 0 waits for ever.")
 @asking
 def wait(asked: options.Asked, what: str, timeout_s: float) -> None:
@@ -107,7 +108,7 @@ def wait(asked: options.Asked, what: str, timeout_s: float) -> None:
 
 
 @main.command(epilog=example("trunkline verify words@3f2a"))
-@click.argument("job")
+@click.argument("job", shell_complete=completing.jobs)
 @asking
 def verify(asked: options.Asked, job: str) -> None:
     """Look an ended job over, from streams and store alone: nothing lost, nothing twice."""
@@ -117,7 +118,7 @@ def verify(asked: options.Asked, job: str) -> None:
 
 
 @stop.command("jobs", epilog=example("trunkline stop job words@3f2a"))
-@click.argument("job")
+@click.argument("job", shell_complete=completing.jobs)
 @asking
 def stop_job(asked: options.Asked, job: str) -> None:
     """Stop a job: what runs is killed, and nothing is committed."""
@@ -127,7 +128,7 @@ def stop_job(asked: options.Asked, job: str) -> None:
 
 
 @rerun.command("jobs", epilog=example("trunkline rerun job words@3f2a"))
-@click.argument("job")
+@click.argument("job", shell_complete=completing.jobs)
 @options.reprocess
 @asking
 def rerun_job(asked: options.Asked, job: str, *, reprocess: bool) -> None:
@@ -138,7 +139,7 @@ def rerun_job(asked: options.Asked, job: str, *, reprocess: bool) -> None:
 
 
 @delete.command("jobs", epilog=example("trunkline delete job words@3f2a"))
-@click.argument("job")
+@click.argument("job", shell_complete=completing.jobs)
 @asking
 def delete_job(asked: options.Asked, job: str) -> None:
     """Delete the record of a job that has ended; what it made stays."""

@@ -4,6 +4,7 @@ import click
 
 from trunkline.cli import options
 from trunkline.cli.options import asking, example, listing
+from trunkline.cli.verbs import completing
 from trunkline.cli.verbs.groups import delete, get, inspect, list_, main, rerun, start, stop
 
 
@@ -54,7 +55,7 @@ def validate(asked: options.Asked, files: tuple[str, ...]) -> None:
     "pipelines",
     epilog=example("trunkline list pipelines", "trunkline list pipelines words -o wide"),
 )
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completing.pipelines)
 @click.option("--history", metavar="NAME", help="The versions of this one: as `list versions`.")
 @listing
 def list_pipelines(asked: options.Asked, name: str | None, history: str | None) -> None:
@@ -68,7 +69,7 @@ def list_pipelines(asked: options.Asked, name: str | None, history: str | None) 
 
 
 @options.both(get, list_, "versions", epilog=example("trunkline list versions words"))
-@click.argument("pipeline")
+@click.argument("pipeline", shell_complete=completing.pipelines)
 @listing
 def list_versions(asked: options.Asked, pipeline: str) -> None:
     """List the versions of a pipeline, newest first, with what each one changed."""
@@ -78,7 +79,7 @@ def list_versions(asked: options.Asked, pipeline: str) -> None:
 
 
 @options.both(get, list_, "workers", epilog=example("trunkline list workers words"))
-@click.argument("pipeline", required=False)
+@click.argument("pipeline", required=False, shell_complete=completing.pipelines)
 @listing
 def list_workers(asked: options.Asked, pipeline: str | None) -> None:
     """List workers and what they do."""
@@ -88,7 +89,7 @@ def list_workers(asked: options.Asked, pipeline: str | None) -> None:
 
 
 @options.both(get, list_, "events", epilog=example("trunkline list events words --limit 20"))
-@click.argument("pipeline", required=False)
+@click.argument("pipeline", required=False, shell_complete=completing.pipelines)
 @listing
 def list_events(asked: options.Asked, pipeline: str | None) -> None:
     """List why things happened."""
@@ -98,7 +99,7 @@ def list_events(asked: options.Asked, pipeline: str | None) -> None:
 
 
 @inspect.command("pipelines", epilog=example("trunkline inspect pipeline words --version 2"))
-@click.argument("name")
+@click.argument("name", shell_complete=completing.pipelines)
 @click.option("--version", type=click.IntRange(1), help="As it was then.")
 @asking
 def inspect_pipeline(asked: options.Asked, name: str, version: int | None) -> None:
@@ -109,7 +110,7 @@ def inspect_pipeline(asked: options.Asked, name: str, version: int | None) -> No
 
 
 @inspect.command("workers", epilog=example("trunkline inspect worker words-26843f77-0"))
-@click.argument("name")
+@click.argument("name", shell_complete=completing.workers)
 @asking
 def inspect_worker(asked: options.Asked, name: str) -> None:
     """Show a worker."""
@@ -126,7 +127,7 @@ def inspect_worker(asked: options.Asked, name: str) -> None:
         "trunkline explain words-26843f77-0",
     )
 )
-@click.argument("what", metavar="PIPELINE|JOB|WORKER")
+@click.argument("what", metavar="PIPELINE|JOB|WORKER", shell_complete=completing.anything)
 @click.argument("datum", required=False)
 @asking
 def explain(asked: options.Asked, what: str, datum: str | None) -> None:
@@ -140,8 +141,22 @@ def explain(asked: options.Asked, what: str, datum: str | None) -> None:
     explaining.explain(asked, what, datum or "")
 
 
+@main.command(epilog=example("trunkline top", "trunkline top words --once"))
+@click.argument("pipeline", required=False, shell_complete=completing.pipelines)
+@click.option(
+    "--once", is_flag=True, help="Only once; also when piped, or with -o json and others."
+)
+@click.option("--every", type=options.SECONDS, default="1s", help="Between looks, such as 1s.")
+@asking
+def top(asked: options.Asked, pipeline: str | None, *, once: bool, every: float) -> None:
+    """Watch jobs with their pace, workers and what they are at, the scaler, and the last failures."""
+    from trunkline.cli import topping
+
+    topping.top(asked, pipeline or "", once=once, every_s=every)
+
+
 @stop.command("pipelines", epilog=example("trunkline stop pipeline words"))
-@click.argument("name")
+@click.argument("name", shell_complete=completing.pipelines)
 @asking
 def stop_pipeline(asked: options.Asked, name: str) -> None:
     """Stop a pipeline: its jobs are killed, its workers go, and no commit sets off a job."""
@@ -151,7 +166,7 @@ def stop_pipeline(asked: options.Asked, name: str) -> None:
 
 
 @start.command("pipelines", epilog=example("trunkline start pipeline words"))
-@click.argument("name")
+@click.argument("name", shell_complete=completing.pipelines)
 @asking
 def start_pipeline(asked: options.Asked, name: str) -> None:
     """Start a pipeline that was stopped; one job catches up on the newest inputs."""
@@ -161,7 +176,7 @@ def start_pipeline(asked: options.Asked, name: str) -> None:
 
 
 @rerun.command("pipelines", epilog=example("trunkline rerun pipeline words --reprocess"))
-@click.argument("name")
+@click.argument("name", shell_complete=completing.pipelines)
 @options.reprocess
 @asking
 def rerun_pipeline(asked: options.Asked, name: str, *, reprocess: bool) -> None:
@@ -172,7 +187,7 @@ def rerun_pipeline(asked: options.Asked, name: str, *, reprocess: bool) -> None:
 
 
 @main.command(epilog=example("trunkline tick nightly"))
-@click.argument("pipeline")
+@click.argument("pipeline", shell_complete=completing.pipelines)
 @asking
 def tick(asked: options.Asked, pipeline: str) -> None:
     """Let a pipeline's cron inputs tick now, whatever their schedules say."""
@@ -185,7 +200,7 @@ def tick(asked: options.Asked, pipeline: str) -> None:
     "pipelines",
     epilog=example("trunkline delete pipeline words", "trunkline delete pipeline --all"),
 )
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completing.pipelines)
 @click.option("--all", "everything", is_flag=True, help="All pipelines.")
 @click.option("--force", is_flag=True, help="Also if others read its output.")
 @asking

@@ -1,0 +1,179 @@
+"""What `top` shows: jobs that run with their pace, workers, the scaler's word, the last failures.
+
+Made of records and events only, so it is the same whoever asks, and after a restart of any service.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from trunkline.contracts import api, messages, records
+from trunkline.contracts.states import JobState
+
+FAILURES = 8
+"""That are shown, the last ones."""
+
+_PHASES = ("busy", "draining", "starting", "idle", "gone")
+_WRONG = frozenset({"attempt", "reaped", "spec-refused", "repaired", "outcome-ignored", "remade"})
+_BAD = (JobState.FAILURE, JobState.KILLED, JobState.UNRUNNABLE)
+_FINE = ("another worker was faster", "drained")
+
+
+class JobRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A job, and how far it is."""
+
+    name: str
+    state: JobState
+    done: int
+    total: int | None
+    failed: int
+    per_s: float
+    """Datums that end in a second."""
+    left_s: float | None
+    """Seconds to go; None where that cannot be told."""
+    for_s: float
+
+
+class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker, and what it is at."""
+
+    name: str
+    phase: str
+    held: int
+    at: str
+    """The datum that it executes."""
+    for_s: float | None
+
+
+class ScalerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How many workers a pipeline has and is to have, and why."""
+
+    pipeline: str
+    have: int
+    want: int
+    ready: int
+    busy: int
+    pending: int
+    in_flight: int
+    why: str
+    problem: str
+
+
+class FailureRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that went wrong."""
+
+    ago_s: float
+    text: str
+
+
+class Board(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it at one time."""
+
+    name: str
+    """`all pipelines`, or a pipeline's name."""
+    at_ns: int
+    jobs: tuple[JobRow, ...]
+    workers: tuple[WorkerRow, ...]
+    scalers: tuple[ScalerRow, ...]
+    failures: tuple[FailureRow, ...]
+
+
+def done(job: records.Job) -> int:
+    """Return how many datums of a job have ended, well or not."""
+    counts = job.counts
+    return counts.processed + counts.skipped + counts.recovered + counts.failed + counts.quarantined
+
+
+def is_failure(event: messages.Event) -> bool:
+    """Return whether an event says that something went wrong."""
+    if event.kind == "job-changed":
+        return any(f" is {state}" in event.text for state in _BAD)
+    return event.kind in _WRONG and not any(each in event.text for each in _FINE)
+
+
+def board(
+    name: str,
+    views: Sequence[api.PipelineView],
+    jobs: Iterable[records.Job],
+    failures: Sequence[messages.Event],
+    *,
+    now_ns: int,
+    pace: Callable[[records.Job], tuple[float, float | None]],
+) -> Board:
+    """Return what there is to show.
+
+    Args:
+        name: What of.
+        views: The pipelines.
+        jobs: Their jobs, newest first.
+        failures: Events that are failures, oldest first.
+        now_ns: Wall clock.
+        pace: Job -> datums in a second, and seconds to go.
+    """
+    wanted = {view.pipeline.name for view in views}
+    found = [view.scaling for view in views if view.scaling is not None]
+    rows = [
+        _job(each, now_ns, *pace(each))
+        for each in jobs
+        if each.pipeline in wanted and not each.state.ended
+    ]
+    workers = [_worker(each, scaling, now_ns) for scaling in found for each in scaling.workers]
+    workers.sort(key=lambda each: (_order(each.phase), -(each.for_s or 0.0), each.name))
+    last = [each for each in failures if each.pipeline in wanted or len(wanted) > 1][-FAILURES:]
+    return Board(
+        name=name,
+        at_ns=now_ns,
+        jobs=tuple(rows),
+        workers=tuple(workers),
+        scalers=tuple(_scaler(each) for each in found),
+        failures=tuple(
+            FailureRow(ago_s=(now_ns - each.at_ns) / 1e9, text=_named(each))
+            for each in reversed(last)
+        ),
+    )
+
+
+def _job(job: records.Job, now_ns: int, per_s: float, left_s: float | None) -> JobRow:
+    return JobRow(
+        name=f"{job.pipeline}@{job.id[:12]}",
+        state=job.state,
+        done=done(job),
+        total=job.total,
+        failed=job.counts.failed + job.counts.quarantined,
+        per_s=per_s,
+        left_s=left_s,
+        for_s=(now_ns - (job.started_ns or job.created_ns)) / 1e9,
+    )
+
+
+def _worker(view: records.WorkerView, scaling: records.Scaling, now_ns: int) -> WorkerRow:
+    at = f"{scaling.pipeline}@{view.job[:12]} {view.index}" if view.job else ""
+    return WorkerRow(
+        name=view.name,
+        phase=view.phase,
+        held=view.held,
+        at=at,
+        for_s=(now_ns - view.since_ns) / 1e9 if view.since_ns else None,
+    )
+
+
+def _order(phase: str) -> int:
+    return _PHASES.index(phase) if phase in _PHASES else len(_PHASES)
+
+
+def _scaler(scaling: records.Scaling) -> ScalerRow:
+    return ScalerRow(
+        pipeline=scaling.pipeline,
+        have=scaling.have,
+        want=scaling.want,
+        ready=scaling.ready,
+        busy=scaling.busy,
+        pending=scaling.pending,
+        in_flight=scaling.in_flight,
+        why=scaling.reason,
+        problem=scaling.problem,
+    )
+
+
+def _named(event: messages.Event) -> str:
+    return event.text if event.pipeline in event.text else f"{event.pipeline}: {event.text}"

@@ -1,0 +1,153 @@
+"""The verb `top`: looks again and again, and shows what `core.board` makes of it.
+
+A look that is not answered changes nothing on the screen but its first line, which says since when; the connection
+comes back by itself, and so does the screen: a server, a coordinator or a scaler may be restarted under it. What was
+seen so far is only needed for paces and failures; whoever looks for the first time has the average since a job
+began, and the failures of the last LOOK_BACK_S.
+"""
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from functools import partial
+
+from trunkline.cli import render, session
+from trunkline.cli.core import board as boards
+from trunkline.cli.core import pace as paces
+from trunkline.cli.core.board import Board
+from trunkline.cli.core.explanations import span
+from trunkline.cli.options import Asked
+from trunkline.client.client import Client
+from trunkline.contracts import api, errors, messages, records
+from trunkline.runtime.clock import Clock, SystemClock
+
+LOOK_BACK_S = 900.0
+"""How old the failures may be that the first look shows."""
+
+ANSWER_S = 2.5
+"""After which a look that is not answered shows as such."""
+
+_OVERLAP_NS = 2 * 10**9
+"""Events are asked for from so long before the last ones on: they are stored a moment after their own time."""
+_JOBS_MAX = 100
+_KEPT = 200
+
+
+class Looker:
+    """Makes boards. `pipeline` is empty for all."""
+
+    def __init__(self, client: Client, pipeline: str, clock: Clock) -> None:
+        self._client, self._pipeline, self._clock = client, pipeline, clock
+        self._paces: dict[tuple[str, str], paces.Pace] = {}
+        self._failures: deque[messages.Event] = deque(maxlen=_KEPT)
+        self._since_ns = clock.wall_ns() - int(LOOK_BACK_S * 1e9)
+        self._known: set[bytes] = set()
+
+    async def look(self) -> Board:
+        """Return the board as it is now.
+
+        Raises:
+            NotFoundError: there is no such pipeline.
+        """
+        views = await self._views()
+        jobs = await self._jobs(views)
+        await self._listen()
+        now_ns = self._clock.wall_ns()
+        return boards.board(
+            self._pipeline or "all pipelines",
+            views,
+            jobs,
+            list(self._failures),
+            now_ns=now_ns,
+            pace=partial(self._pace, now_ns / 1e9),
+        )
+
+    async def _views(self) -> list[api.PipelineView]:
+        if self._pipeline:
+            named = api.Named(name=self._pipeline)
+            return [await self._client.call("pipeline.get", named, api.PipelineView)]
+        listed = self._client.every("pipeline.list", api.PipelineView, page=100)
+        return [each async for each in listed]
+
+    async def _jobs(self, views: list[api.PipelineView]) -> list[records.Job]:
+        """Return the newest jobs; those that run are among them, or are too many to show."""
+        if all(view.last_job is None for view in views):
+            return []
+        page = api.Page(key=self._pipeline, limit=_JOBS_MAX)
+        return await self._client.call("job.list", page, list[records.Job])
+
+    async def _listen(self) -> None:
+        """Take the failures into account that were told since the last time."""
+        newest_ns = self._since_ns
+        known: set[bytes] = set()
+        listed = self._client.events(self._pipeline, since_ns=self._since_ns)
+        async for event in listed:
+            newest_ns = max(newest_ns, event.at_ns)
+            which = messages.encode(event)
+            known.add(which)
+            if which not in self._known and boards.is_failure(event):
+                self._failures.append(event)
+        self._known = known
+        self._since_ns = max(self._since_ns, newest_ns - _OVERLAP_NS)
+
+    def _pace(self, now_s: float, job: records.Job) -> tuple[float, float | None]:
+        pace = self._paces.setdefault((job.pipeline, job.id), paces.Pace())
+        worked = boards.done(job) - job.counts.skipped
+        pace.look(now_s, worked)
+        per_s = pace.per_s(job.started_ns / 1e9)
+        if job.total is None:
+            return per_s, None
+        return per_s, paces.left_s(job.total - boards.done(job), per_s)
+
+
+def top(asked: Asked, pipeline: str, *, once: bool, every_s: float) -> None:
+    """Show what runs: once, or until Ctrl-C."""
+    live = not once and asked.for_people and sys.stdout.isatty()
+
+    async def body(client: Client) -> None:
+        looker = Looker(client, pipeline, SystemClock())
+        if live:
+            await _live(looker, every_s)
+            return
+        shown = await looker.look()
+        if not render.one(asked, shown):
+            from trunkline.cli import board_view  # noqa: PLC0415 - rich is a terminal's only
+
+            board_view.print_once(shown)
+
+    session.run(asked, body)
+
+
+async def boards_of(looker: Looker, every_s: float) -> AsyncIterator[tuple[Board, str]]:
+    """Yield a board and, where it is an old one, since when nobody has answered; for ever.
+
+    Raises:
+        RequestRefusedError: what is looked at is not there any more.
+    """
+    clock = SystemClock()
+    last = await looker.look()
+    seen_s = clock.monotonic_s()
+    yield last, ""
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                last = await looker.look()
+            seen_s = clock.monotonic_s()
+            yield last, ""
+        except (errors.UnavailableError, TimeoutError):
+            yield last, f"nobody answers for {span(clock.monotonic_s() - seen_s)}: this is what was"
+
+
+async def _live(looker: Looker, every_s: float) -> None:
+    from rich.console import Console  # noqa: PLC0415 - a terminal's only
+    from rich.live import Live  # noqa: PLC0415
+
+    from trunkline.cli import board_view  # noqa: PLC0415
+
+    console = Console()
+    with Live(console=console, screen=True, auto_refresh=False) as shown:
+        async for board, away in boards_of(looker, every_s):
+            screen = board_view.screen(board, away=away, rows=console.size.height)
+            shown.update(screen, refresh=True)
