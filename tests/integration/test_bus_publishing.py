@@ -11,6 +11,7 @@ from tests.support.wards import ward
 from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection, connect
 from trunkline.bus.ingest import Ingest
+from trunkline.bus.ports import Outgoing
 from trunkline.bus.publishing import Window
 from trunkline.contracts import errors, subjects
 
@@ -103,17 +104,22 @@ async def test_a_message_that_is_too_large_is_refused_here(data: NatsConnection)
         await Window(data).put(subjects.datums(ward("p1"), JOB), bytes(data.max_payload + 1))
 
 
+def _one(pipeline: str) -> Outgoing:
+    return Outgoing(subjects.datums(ward(pipeline), JOB), "1", b"")
+
+
 async def _messages(connection: NatsConnection, stream: str) -> int:
     info = await connection.js_api(f"STREAM.INFO.{stream}")
     return int(info["state"]["messages"])
 
 
 async def test_a_batch_is_stored_once_however_often_it_is_put(data: NatsConnection) -> None:
-    batch = [(f"{JOB}/{number}/1.1", b"%d" % number) for number in range(5000)]
-    ingest, subject = Ingest(data), subjects.datums(ward("p1"), JOB)
-    await ingest.put_all(subject, batch[:3000])
-    await ingest.put_all(subject, batch)
-    await ingest.put_all(subject, [])
+    subject = subjects.datums(ward("p1"), JOB)
+    batch = [Outgoing(subject, f"{JOB}/{n}/1.1", b"%d" % n) for n in range(5000)]
+    ingest = Ingest(data)
+    await ingest.put_all(batch[:3000])
+    await ingest.put_all(batch)
+    await ingest.put_all([])
     assert await _messages(data, subjects.datums_stream("p1")) == 5000
 
 
@@ -122,14 +128,16 @@ async def test_a_batch_survives_a_server_that_is_killed_in_its_midst(
 ) -> None:
     midst, going_on = asyncio.Event(), asyncio.Event()
 
-    def batch() -> Iterator[tuple[str, bytes]]:
+    subject = subjects.datums(ward("p1"), JOB)
+
+    def batch() -> Iterator[Outgoing]:
         for number in range(20_000):
             if number == 10_000:
                 midst.set()
-            yield f"{JOB}/{number}/1.1", b"x" * 100
+            yield Outgoing(subject, f"{JOB}/{number}/1.1", b"x" * 100)
 
     async def put() -> None:
-        await Ingest(data).put_all(subjects.datums(ward("p1"), JOB), batch())
+        await Ingest(data).put_all(batch())
         going_on.set()
 
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
@@ -145,18 +153,19 @@ async def test_a_batch_that_may_not_be_put_or_has_no_stream_fails(
 ) -> None:
     async with asyncio.timeout(3):
         with pytest.raises(errors.PermissionViolationError):
-            await Ingest(worker).put_all(subjects.datums(ward("p2"), JOB), [("1", b"")])
+            await Ingest(worker).put_all([_one("p2")])
     with pytest.raises(errors.UnavailableError):
-        await Ingest(data).put_all(subjects.datums(ward("new"), JOB), [("1", b"")], timeout_s=0.5)
+        await Ingest(data).put_all([_one("new")], timeout_s=0.5)
 
 
 async def test_a_batch_into_a_full_stream_is_refused(data: NatsConnection) -> None:
     stream = subjects.datums_stream("p1")
     config = (await data.js_api(f"STREAM.INFO.{stream}"))["config"]
     await data.js_api(f"STREAM.UPDATE.{stream}", {**config, "max_msgs": 10, "discard": "new"})
-    batch = [(f"{number}", b"") for number in range(100)]
+    subject = subjects.datums(ward("p1"), JOB)
+    batch = [Outgoing(subject, f"{number}", b"") for number in range(100)]
     with pytest.raises(errors.RefusedError) as caught:
-        await Ingest(data).put_all(subjects.datums(ward("p1"), JOB), batch)
+        await Ingest(data).put_all(batch)
     assert caught.value.code == errors.RefusedError.STORE_FAILED
     assert await _messages(data, stream) == 10
 
@@ -165,14 +174,15 @@ async def test_a_batch_into_a_full_stream_is_refused(data: NatsConnection) -> No
 async def test_a_message_of_a_batch_that_is_lost_on_the_way_is_put_again(
     nats_server: TestServer, data: NatsConnection, after: int
 ) -> None:
-    batch = [(f"{JOB}/{number}/1.1", b"%d" % number) for number in range(2000)]
+    subject = subjects.datums(ward("p1"), JOB)
+    batch = [Outgoing(subject, f"{JOB}/{n}/1.1", b"%d" % n) for n in range(2000)]
     url, inbox = nats_server.url("coordinator-data"), subjects.COORDINATOR_INBOX
     async with (
         proxy.between(url) as (between, url_of_proxy),
         connect(url_of_proxy, name="by-proxy", inbox=inbox) as connection,
     ):
         between.up = proxy.once(b"PUB trunkline.datums.", after=after)
-        await Ingest(connection).put_all(subjects.datums(ward("p1"), JOB), batch)
+        await Ingest(connection).put_all(batch)
         assert between.lost == 1
     assert await _messages(data, subjects.datums_stream("p1")) == 2000
 
@@ -183,11 +193,11 @@ async def test_a_batch_waits_for_a_stream_that_is_about_to_take_batches(
     stream, subject = subjects.datums_stream("p1"), subjects.datums(ward("p1"), JOB)
     config = (await data.js_api(f"STREAM.INFO.{stream}"))["config"]
     await data.js_api(f"STREAM.UPDATE.{stream}", {**config, "allow_batched": False})
-    batch = [(f"{JOB}/{number}/1.1", b"") for number in range(10)]
+    batch = [Outgoing(subject, f"{JOB}/{number}/1.1", b"") for number in range(10)]
     with pytest.raises(errors.UnavailableError, match="disabled"):
-        await Ingest(data).put_all(subject, batch, timeout_s=0.3)
+        await Ingest(data).put_all(batch, timeout_s=0.3)
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-        putting = tasks.create_task(Ingest(data).put_all(subject, batch), name="put")
+        putting = tasks.create_task(Ingest(data).put_all(batch), name="put")
         await asyncio.sleep(0)
         await topology.declare_pipeline(data, ward("p1"))
         await putting

@@ -146,7 +146,7 @@ async def _datum(roles: Roles) -> None:
     await held.ack()
     assert await roles.worker.last(subjects.OUTCOMES_STREAM, outcome)
     assert await roles.worker.last(subjects.ATTEMPTS_STREAM, ledger)
-    await roles.worker.publish(subjects.logs(ward("p1"), JOB, 0), b"line")
+    await roles.worker.publish(subjects.logs(ward("p1"), JOB, 0, "w1", "stdout"), b"line")
     await window.put(subjects.worker_event(ward("p1"), "attempt"), b"{}")
     filters = [subjects.outcomes_of(ward("p1"), JOB)]
     async with tail(roles.data, subjects.OUTCOMES_STREAM, filters, end=True) as batches:
@@ -199,7 +199,7 @@ async def test_a_worker_can_do_nothing_to_another_pipeline(
         await refused(window.put(subjects.outcome(ward("p2"), JOB, 0, 1), b""))
         await refused(window.put(subjects.attempts(ward("p2"), JOB, 0), b""))
         await refused(window.put(subjects.claims(ward("p2"), "w1"), b""))
-        await refused(window.put(subjects.logs(ward("p2"), JOB, 0), b""))
+        await refused(window.put(subjects.logs(ward("p2"), JOB, 0, "w1", "stdout"), b""))
         await refused(window.put(subjects.datums(ward("p1"), JOB), b""))
         await refused(
             worker.last(subjects.OUTCOMES_STREAM, subjects.outcome(ward("p2"), JOB, 0, 1))

@@ -13,14 +13,14 @@ import pytest
 from tests.support.nats import TestServer
 from tests.support.wards import WARDS, ward
 
-from trunkline.bus import topology
+from trunkline.bus import tails, topology
 from trunkline.bus.connection import NatsConnection, connect
 from trunkline.bus.ports import Delivery
 from trunkline.bus.publishing import Window
 from trunkline.bus.pulls import StandingPull
 from trunkline.contracts import messages, subjects
 from trunkline.contracts.attempts import Ledger, Run, verdict
-from trunkline.contracts.messages import Claim, Held
+from trunkline.contracts.messages import Claim, Held, LogLine
 from trunkline.contracts.states import Cause
 from trunkline.runtime.clock import SystemClock
 from trunkline.scaler.reaper import Reaper
@@ -118,6 +118,17 @@ class Field:
                 return ledger
             await asyncio.sleep(0.01)
 
+    async def last_words(self, pipeline: str, job: str, count: int) -> list[LogLine]:
+        """Return the first so many of what is said in the logs, once there are so many."""
+        found: list[LogLine] = []
+        said = [subjects.logs_of(ward(pipeline), job, stream="agent")]
+        async with tails.tail(self.data, subjects.LOGS_STREAM, said) as batches:
+            async for batch in batches:
+                found += [messages.decode(each.subject, each.data, LogLine) for each in batch]
+                if len(found) >= count:
+                    break
+        return found
+
     async def knows(self, pipeline: str, name: str) -> None:
         """Return once the reaper has the worker's claim."""
         while self.reaper.claim((pipeline, name)) is None:
@@ -210,6 +221,9 @@ async def test_only_what_ran_is_charged(field: Field) -> None:
     assert isinstance(verdict(ledger, tries=3, now_ns=attempt.ended_ns), Run)
     assert await field.ledger("p", JOB, 1) is None
     assert await field.ledger("p", JOB, 2) is None
+    (said,) = await field.last_words("p", JOB, 1)
+    assert (said.ends, said.worker, said.incarnation) == (Cause.WORKER_LOST, "w-0", "raw")
+    assert (said.index, said.attempt) == (0, 1)
 
 
 async def test_who_says_good_bye_is_not_reaped(field: Field) -> None:
@@ -260,6 +274,8 @@ async def test_a_worker_that_comes_back_is_charged_nothing(field: Field) -> None
             await asyncio.sleep(0.01)
         ledger = await field.charged("p", JOB, 0)
     assert [attempt.cause for attempt in ledger.attempts] == [Cause.SERVER_RESTART]
+    said = await field.last_words("p", JOB, 2)
+    assert [each.ends for each in said] == [Cause.WORKER_LOST, Cause.SERVER_RESTART]
 
 
 async def test_a_successor_finds_who_died_while_there_was_no_reaper(

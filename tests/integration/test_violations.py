@@ -10,6 +10,7 @@ from tests.support.wards import ward
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.firsts import Firsts
 from trunkline.bus.ingest import Ingest
+from trunkline.bus.ports import Outgoing
 from trunkline.bus.publishing import Window
 from trunkline.bus.pulls import StandingPull
 from trunkline.bus.tables import KvTable
@@ -27,7 +28,7 @@ async def publish(worker: NatsConnection) -> None:
 
 async def publish_again(worker: NatsConnection) -> None:
     """The first one waits for nothing, so the second one is told."""
-    subject = subjects.logs(THEIRS, JOB, 0)
+    subject = subjects.logs(THEIRS, JOB, 0, "w1", "stdout")
     await worker.publish(subject, b"")
     await worker.barrier()
     await worker.publish(subject, b"")
@@ -42,7 +43,7 @@ async def put_first(worker: NatsConnection) -> None:
 
 
 async def put_many(worker: NatsConnection) -> None:
-    await Ingest(worker).put_all(subjects.datums(THEIRS, JOB), [("id", b"")] * 1000)
+    await Ingest(worker).put_all([Outgoing(subjects.datums(THEIRS, JOB), "id", b"")] * 1000)
 
 
 async def request(worker: NatsConnection) -> None:

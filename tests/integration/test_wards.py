@@ -40,7 +40,7 @@ STORED: dict[str, tuple[str, Kind]] = {
     "attempts": (subjects.ATTEMPTS_STREAM, lambda w: subjects.attempts(w, JOB, 0)),
     "claim": (subjects.CLAIMS_STREAM, lambda w: subjects.claims(w, "w1")),
     "assignment": (subjects.ASSIGNMENTS_STREAM, subjects.assignments),
-    "log": (subjects.LOGS_STREAM, lambda w: subjects.logs(w, JOB, 0)),
+    "log": (subjects.LOGS_STREAM, lambda w: subjects.logs(w, JOB, 0, "w1", "stdout")),
     "worker-event": (
         subjects.WORKER_EVENTS_STREAM,
         lambda w: subjects.worker_event(w, "attempt"),

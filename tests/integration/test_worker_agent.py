@@ -20,6 +20,7 @@ from trunkline.contracts import attempts, messages, subjects
 from trunkline.contracts.messages import DatumInput, Span
 from trunkline.contracts.states import Cause, DatumState
 from trunkline.storage import manifests
+from trunkline.worker_agent.core.printed import LAST_BYTES
 
 
 @pytest.fixture(params=["python", pytest.param("static", marks=pytest.mark.slow)])
@@ -136,21 +137,27 @@ async def test_a_datum_of_many_files_names_its_inputs_and_outputs_by_manifest(la
 async def test_what_is_printed_is_in_the_log_stream_and_bounded(lab: Lab) -> None:
     # the limit holds for both streams together, and which of two pipes is read first is open
     script = (
-        "echo out; echo err >&2; sleep 1; head -c 300000 /dev/zero | tr '\\0' x; echo; echo last"
+        "echo out; printf '\\342\\202' >&2; sleep 1; printf '\\254\\n\\r1%%\\r2%%\\n' >&2; sleep 1;"
+        "head -c 30000000 /dev/zero | tr '\\0' x; head -c 30000000 /dev/urandom; echo; echo last"
     )
     ticket = await lab.shell(script)
     task = await lab.datum(ticket)
     await lab.worker("w1", ticket, log_limit_bytes=100_000)
-    await lab.outcome(task)
+    outcome = await lab.outcome(task)
+    assert outcome.state is DatumState.PROCESSED
     lines = await lab.logs(task)
-    assert "".join(each.text for each in lines if each.stream == "stderr") == "err\n"
+    assert "".join(each.text for each in lines if each.stream == "stderr") == "€\n\r2%\n"
     printed = "".join(each.text for each in lines if each.stream == "stdout")
     assert printed.startswith("out\nxxx")
-    assert 90_000 < len(printed) <= 100_000
+    assert printed.endswith("\nlast\n")
+    assert 90_000 < len(printed) <= 100_000 + LAST_BYTES
     said = [each.text for each in lines if each.stream == "agent"]
-    assert len(said) == 2
+    figures = outcome.figures
+    assert (len(said), said[1]) == (2, f"{figures.unkept_bytes} bytes of output were not kept")
+    assert 59_800_000 < figures.unkept_bytes < figures.printed_bytes == 60_000_021
     assert max(len(each.text) for each in lines) <= 16 * 1024
     assert {(each.worker, each.datum) for each in lines} == {("w1", task.datum)}
+    assert {(each.attempt, each.incarnation) for each in lines} == {(1, outcome.incarnation)}
 
 
 async def test_lines_are_sent_while_the_command_runs(lab: Lab) -> None:

@@ -134,8 +134,9 @@ def _said() -> Iterator[Deed]:
     yield Deed("claim for its own pipeline", subjects.claims(OWN, "w1"))
     yield Deed("claim for another", subjects.claims(OTHER, "w1"))
     yield Deed("hear all claims", subjects.CLAIMS, listen=True)
-    yield Deed("log for its own pipeline", subjects.logs(OWN, JOB, 0))
-    yield Deed("log for another", subjects.logs(OTHER, JOB, 0))
+    yield Deed("log for its own pipeline", subjects.logs(OWN, JOB, 0, "w1", "stdout"))
+    yield Deed("log for another", subjects.logs(OTHER, JOB, 0, "w1", "stdout"))
+    yield Deed("say why an attempt has ended", subjects.logs(OWN, JOB, 0, "w1", "agent"))
     yield Deed("tell events of its own pipeline", subjects.worker_event(OWN, "x"))
     yield Deed("tell events of another", subjects.worker_event(OTHER, "x"))
     for noun, stream in (

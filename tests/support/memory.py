@@ -92,8 +92,9 @@ class MemoryBus:
         msg_id: str = "",
         expected_last: int | None = None,
         timeout_s: float = 30.0,
+        headers: Mapping[str, str] | None = None,
     ) -> Acked:
-        del msg_id, timeout_s
+        del msg_id, timeout_s, headers
         last = self.stored.get(subject)
         if expected_last is not None and expected_last != (last.sequence if last else 0):
             raise errors.RefusedError(subject, errors.RefusedError.WRONG_LAST_SEQUENCE, "moved")

@@ -305,7 +305,7 @@ class Lab:
 
     async def logs(self, task: DatumTask) -> list[LogLine]:
         """Return what is in the log stream of a datum."""
-        subject = subjects.logs(ward(PIPELINE), task.job, task.index)
+        subject = subjects.logs_of(ward(PIPELINE), task.job, task.index)
         async with tail(self.data, subjects.LOGS_STREAM, [subject], end=True) as batches:
             return [
                 messages.decode(subject, each.data, LogLine)

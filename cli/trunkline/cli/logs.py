@@ -1,50 +1,293 @@
-"""The verb `logs`."""
+"""The verb `logs`: what commands have printed, read from the log stream by the coordinator, a page at a time.
+
+WHAT                  DATUM      whose lines                        with --follow, until
+PIPELINE              -          all of the pipeline                it is interrupted
+PIPELINE@ID           -          one job's                          the job has ended
+PIPELINE[@ID]         given      one datum's                        it has an outcome, or its job has ended
+a worker's name       -          what ran in it, also if it is gone it is interrupted
+
+The place up to which was read is a sequence of the stream, and each look goes on behind it: so none of what the
+stream holds is missed or shown twice, whoever of the services is started again in between.
+
+With --failed, what counts is the last word on an attempt (`LogLine.ends`): the worker's own, or that of the
+reaper. Attempts are shown one after the other, each whole.
+"""
 
 import asyncio
+import dataclasses
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import NamedTuple
 
 import click
-import msgspec
 
-from trunkline.cli import refs, session
+from trunkline.cli import loglines, refs, render, session
+from trunkline.cli.loglines import Line, Lines
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
-from trunkline.contracts import api, records
+from trunkline.contracts import api, attempts, errors, records
 
 POLL_S = 0.5
 """Between two looks of `--follow`; the log stream is not in the user's account."""
+_PREFIX_CHARS = 30
+"""Of a pipeline's name that each of its workers' names begins with."""
 
 
-def logs(asked: Asked, text: str, datum: str, *, follow: bool) -> None:
-    """Print log lines; with `follow`, go on until the job has ended (of a pipeline, for ever)."""
+class Wanted(NamedTuple):
+    """Which lines, and how."""
+
+    follow: bool = False
+    failed: bool = False
+    since_ns: int = 0
+    tail: int | None = None
+    timestamps: bool = False
+
+
+class LinesGoneError(errors.NotFoundError):
+    """What was printed was kept once, and is not any more."""
+
+    def __init__(self, whose: str, bounds: api.LogBounds) -> None:
+        text = f"what {whose} has printed is not kept any more: {_kept(bounds)}"
+        errors.TrunklineError.__init__(self, text)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Target:
+    """Whose lines."""
+
+    text: str
+    pipeline: str
+    job: str = ""
+    index: int | None = None
+    worker: str = ""
+    began_ns: int = 0
+    """Before which it can have printed nothing; 0: not known."""
+
+    def entries(self, client: Client, **more: object) -> AsyncIterator[api.LogEntry]:
+        """Yield them."""
+        return client.logs(self.pipeline, self.job, self.index, worker=self.worker, **more)  # type: ignore[arg-type]
+
+
+def logs(asked: Asked, what: str, datum: str, wanted: Wanted) -> None:
+    """Print what was printed."""
 
     async def body(client: Client) -> None:
-        pipeline, identifier = refs.split_job(text)
-        found = await refs.job(client, text) if identifier or datum else None
-        job = found.id if found else ""
-        index = (await refs.datum(client, found, datum)).index if found and datum else None
-        after = 0
-        while True:
-            ended = follow and job != "" and await _ended(client, pipeline, job)
-            async for entry in client.logs(pipeline, job, index, after=after):
-                after = entry.sequence
-                _show(asked, entry)
-            if not follow or ended:
-                return
-            await asyncio.sleep(POLL_S)
+        target = await _target(client, what, datum)
+        show = _Show(asked, wanted)
+        source = _Failed(client, target, wanted) if wanted.failed else _All(client, target, wanted)
+        if not wanted.follow:
+            await source.look(show.take)
+            show.end()
+            if not source.found:
+                await _nothing(client, target, wanted)
+            return
+        await _follow(client, target, source, show)
 
     session.run(asked, body)
 
 
-async def _ended(client: Client, pipeline: str, identifier: str) -> bool:
-    """Return whether the job had ended before the look at the logs that follows."""
-    named = api.JobNamed(pipeline=pipeline, id=identifier)
-    return (await client.call("job.get", named, records.Job)).state.ended
+async def _follow(client: Client, target: _Target, source: "_Source", show: "_Show") -> None:
+    told = False
+    while True:
+        try:
+            ended = await _ended(client, target)
+            await source.look(show.take)
+        except errors.UnavailableError as error:
+            if not told:
+                render.warn(f"{error}; trying on")
+            told = True
+        else:
+            told = False
+            show.looked()
+            if ended:
+                show.end()
+                return
+        await asyncio.sleep(POLL_S)
 
 
-def _show(asked: Asked, entry: api.LogEntry) -> None:
-    if asked.output != "table":
-        click.echo(msgspec.json.encode(entry))
-        return
-    line = entry.line
-    for text in line.text.splitlines():
-        click.echo(f"[{entry.job[:8]} {line.index} {line.stream}] {text}")
+class _All:
+    """All lines of a target."""
+
+    def __init__(self, client: Client, target: _Target, wanted: Wanted) -> None:
+        self._client, self._target, self._wanted = client, target, wanted
+        self._after = 0
+        self.found = False
+
+    async def look(self, take: Callable[[Iterable[api.LogEntry]], None]) -> None:
+        """Hand on what has come since the last look."""
+        last, since_ns = self._wanted.tail or 0, self._wanted.since_ns
+        entries = self._target.entries(
+            self._client, after=self._after, since_ns=since_ns, last=last
+        )
+        async for entry in entries:
+            self._after, self.found = entry.sequence, True
+            take([entry])
+
+
+class _Failed:
+    """Attempts that have failed, each whole, in the order in which that was said."""
+
+    def __init__(self, client: Client, target: _Target, wanted: Wanted) -> None:
+        self._client, self._target, self._wanted = client, target, wanted
+        self._after = 0
+        self.found = False
+
+    async def look(self, take: Callable[[Iterable[api.LogEntry]], None]) -> None:
+        """Hand on the attempts of which it was said since the last look."""
+        last_words: dict[loglines.Key, api.LogEntry] = {}
+        said = self._target.entries(
+            self._client, stream="agent", after=self._after, since_ns=self._wanted.since_ns
+        )
+        async for entry in said:
+            self._after = entry.sequence
+            if entry.line.ends is not None:
+                for key in _meant(entry, last_words):
+                    last_words.pop(key, None)
+                    last_words[key] = entry
+        for key, entry in last_words.items():
+            if entry.line.ends not in attempts.NO_FAILURE:
+                self.found = True
+                take([each async for each in self._attempt(key)])
+
+    async def _attempt(self, key: loglines.Key) -> AsyncIterator[api.LogEntry]:
+        job, index, _, worker, *_ = key
+        async for entry in self._client.logs(self._target.pipeline, job, index, worker=worker):
+            if loglines.attempt(entry) == key:
+                yield entry
+
+
+_Source = _All | _Failed
+
+
+def _meant(entry: api.LogEntry, known: Iterable[loglines.Key]) -> list[loglines.Key]:
+    """Return which attempt a last word is about: without a number, the last one of that worker."""
+    key = loglines.attempt(entry)
+    if entry.line.attempt:
+        return [key]
+    return [each for each in known if each[:-1] == key[:-1]][-1:]
+
+
+class _Show:
+    """Prints entries as they are asked for."""
+
+    def __init__(self, asked: Asked, wanted: Wanted) -> None:
+        self._asked, self._wanted = asked, wanted
+        self._lines = Lines()
+        self._last: deque[Line | api.LogEntry] | None = None
+        if wanted.tail is not None:
+            self._last = deque(maxlen=wanted.tail)
+        self._terminal = sys.stdout.isatty()
+
+    def take(self, entries: Iterable[api.LogEntry]) -> None:
+        for entry in entries:
+            self._put(self._lines.take(entry) if self._asked.for_people else [entry])
+
+    def looked(self) -> None:
+        """Show what is held: with --tail, the last lines of what was there at the first look."""
+        self._put(self._lines.looked())
+        self._let_go()
+
+    def end(self) -> None:
+        self._put(self._lines.looked(end=True))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            self._put(last)
+
+    def _put(self, lines: Iterable[Line | api.LogEntry]) -> None:
+        for each in lines:
+            if self._last is not None:
+                self._last.append(each)
+            elif isinstance(each, Line):
+                timestamps = self._wanted.timestamps
+                click.echo(loglines.shown(each, timestamps=timestamps, terminal=self._terminal))
+            else:
+                render.streamed(self._asked, each)
+
+
+# --- whose lines ----------------------------------------------------------------------------------
+
+
+async def _target(client: Client, what: str, datum: str) -> _Target:
+    """Return what is meant.
+
+    Raises:
+        NotFoundError: there is no such thing, nor was there one that is known.
+    """
+    pipeline, identifier = refs.split_job(what)
+    if not identifier and not datum:
+        if await _is_pipeline(client, pipeline):
+            return _Target(f"pipeline {pipeline}", pipeline)
+        return await _worker(client, what)
+    job = await refs.job(client, what)
+    name, began_ns = f"{job.pipeline}@{job.id}", job.started_ns or job.created_ns
+    if not datum:
+        return _Target(name, job.pipeline, job.id, began_ns=began_ns)
+    index = (await refs.datum(client, job, datum)).index
+    text = f"datum {index} of {name}"
+    return _Target(text, job.pipeline, job.id, index, began_ns=began_ns)
+
+
+async def _is_pipeline(client: Client, name: str) -> bool:
+    try:
+        await client.call("pipeline.get", api.Named(name=name), api.PipelineView)
+    except errors.RequestRefusedError as error:
+        if error.code != "not-found":
+            raise
+        return False
+    return True
+
+
+async def _worker(client: Client, name: str) -> _Target:
+    """Return the worker of this name, if it is there or has printed anything that is kept."""
+    async for view in client.every("pipeline.list", api.PipelineView, page=100):
+        pipeline = view.pipeline.name
+        if name.startswith(f"{pipeline[:_PREFIX_CHARS]}-"):
+            target = _Target(f"worker {name}", pipeline, worker=name)
+            there = view.scaling is not None and name in [
+                each.name for each in view.scaling.workers
+            ]
+            if there or [each async for each in target.entries(client, last=1)]:
+                return target
+    raise errors.NotFoundError(
+        "pipeline or worker",
+        name,
+        "or what it has printed is not kept any more; a job is PIPELINE@ID,"
+        " and `trunkline list workers` shows who is there",
+    )
+
+
+async def _ended(client: Client, target: _Target) -> bool:
+    """Return whether nothing more can come than what a look finds that begins now."""
+    if not target.job:
+        return False
+    named = api.JobNamed(pipeline=target.pipeline, id=target.job)
+    if (await client.call("job.get", named, records.Job)).state.ended:
+        return True
+    if target.index is None:
+        return False
+    page = api.DatumPage(pipeline=target.pipeline, job=target.job, after=target.index - 1, limit=1)
+    found = await client.call("datum.list", page, list[api.DatumView])
+    return bool(found) and found[0].index == target.index and found[0].outcome is not None
+
+
+async def _nothing(client: Client, target: _Target, wanted: Wanted) -> None:
+    """Say why there is nothing."""
+    bounds = await client.call("log.bounds", None, api.LogBounds)
+    gone_before = bounds.first_ns if bounds.messages else sys.maxsize
+    if bounds.gone and not wanted.since_ns and target.began_ns < gone_before and target.began_ns:
+        raise LinesGoneError(target.text, bounds)
+    what = "no attempt has failed" if wanted.failed else "nothing was printed"
+    since = f" since {loglines.time_of(wanted.since_ns)}" if wanted.since_ns else ""
+    click.echo(f"{target.text}: {what}{since}", err=True)
+
+
+def _kept(bounds: api.LogBounds) -> str:
+    begins = f"the oldest that is kept is of {loglines.time_of(bounds.first_ns)}; "
+    kept = f"lines are kept for {render.duration(bounds.max_age_s)}"
+    return (
+        begins if bounds.messages else ""
+    ) + f"{kept}, and {render.size(bounds.max_bytes)} of all"

@@ -3,9 +3,12 @@
 import functools
 import secrets
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 import click
+
+from trunkline.runtime.clock import SystemClock
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,6 +32,25 @@ class Seconds(click.ParamType[float]):
             self.fail(f"{text!r} is no duration such as 90s or 5m", parameter, context)
 
 
+class Since(click.ParamType[int]):
+    """A time: how long ago (5m), or when (2026-01-31T12:00:00Z; without a zone, here)."""
+
+    name = "duration|time"
+
+    def convert(
+        self, value: object, parameter: click.Parameter | None, context: click.Context | None
+    ) -> int:
+        """Return it in nanoseconds since the epoch; 0 for no time."""
+        if isinstance(value, int) or not value:
+            return value or 0  # type: ignore[return-value]
+        text = str(value)
+        try:
+            return int(datetime.fromisoformat(text).timestamp() * 1e9)
+        except ValueError:
+            ago_s = SECONDS.convert(text, parameter, context)
+            return SystemClock().wall_ns() - int(ago_s * 1e9)
+
+
 ANY_SEED = -1
 """Stands for a seed that is not named."""
 
@@ -40,6 +62,7 @@ def seed(asked: int | None) -> int | None:
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 SECONDS = Seconds()
+SINCE = Since()
 
 
 FORMS = ("table", "wide", "json", "yaml", "name")

@@ -80,6 +80,16 @@ def record(asked: Asked, found: object) -> None:
         _print(asked, _plain(found))
 
 
+def streamed(asked: Asked, found: object) -> None:
+    """Print one of many things as it comes: JSON on one line, a document of YAML, a name."""
+    if asked.output == "json":
+        click.echo(msgspec.json.encode(found))
+        return
+    if asked.output == "yaml":
+        click.echo("---")
+    record(asked, found)
+
+
 def done(asked: Asked, found: object, sentence: str) -> None:
     """Say what a verb did: a sentence for people, else the record."""
     if not one(asked, found):

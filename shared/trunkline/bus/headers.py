@@ -26,6 +26,11 @@ def encode(values: Mapping[str, str]) -> bytes:
     return f"NATS/1.0\r\n{''.join(lines)}\r\n".encode()
 
 
+def with_id(msg_id: str, values: Mapping[str, str]) -> bytes:
+    """Return the header block of a message that the stream is to know again."""
+    return encode({MSG_ID: msg_id, **values})
+
+
 def decode(block: bytes | None) -> dict[str, str]:
     """Return the headers by name, without the status line."""
     if not block:

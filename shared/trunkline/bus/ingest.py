@@ -17,6 +17,7 @@ from trunkline.bus import headers as header_block
 from trunkline.bus import jetstream
 from trunkline.bus.batches import Batch, Batches, Entry
 from trunkline.bus.connection import NatsConnection
+from trunkline.bus.ports import Outgoing
 from trunkline.bus.repeats import BUSY_S
 from trunkline.bus.wire import Violation
 from trunkline.contracts import errors
@@ -41,11 +42,9 @@ class Ingest:
     def __init__(self, connection: NatsConnection) -> None:
         self._connection, self._batches = connection, Batches(connection)
 
-    async def put_all(
-        self, subject: str, messages: Iterable[tuple[str, bytes]], *, timeout_s: float = 30.0
-    ) -> None:
+    async def put_all(self, messages: Iterable[Outgoing], *, timeout_s: float = 30.0) -> None:
         """Return once all are stored; see ports.BatchPublisher."""
-        load = _Load(self._connection, self._batches, subject, timeout_s)
+        load = _Load(self._connection, self._batches, timeout_s)
         end = self._connection.on_violation(load.violated)
         try:
             await load.run(messages)
@@ -56,11 +55,9 @@ class Ingest:
 class _Load:
     """One call of `put_all`."""
 
-    def __init__(
-        self, connection: NatsConnection, batches: Batches, subject: str, timeout_s: float
-    ) -> None:
-        self._connection, self._batches = connection, batches
-        self._subject, self._timeout_s = subject, timeout_s
+    def __init__(self, connection: NatsConnection, batches: Batches, timeout_s: float) -> None:
+        self._connection, self._batches, self._timeout_s = connection, batches, timeout_s
+        self._subjects: set[str] = set()
         self._under_way = 0
         self._unknown: list[list[Entry]] = []
         self._reason = "no answer in time"
@@ -70,7 +67,7 @@ class _Load:
         self._loop = asyncio.get_running_loop()
         self._stored_at = self._loop.time()
 
-    async def run(self, messages: Iterable[tuple[str, bytes]]) -> None:
+    async def run(self, messages: Iterable[Outgoing]) -> None:
         """Send all, and wait until all are stored."""
         for part in self._parts(messages):
             await self._until(AHEAD - 1)
@@ -79,18 +76,25 @@ class _Load:
 
     def violated(self, violation: Violation) -> bool:
         """Take notice of a refused subject; return whether it is ours."""
-        ours = violation.subject == self._subject.lower() or self._batches.answered_on(violation)
+        refused = [each for each in self._subjects if each.lower() == violation.subject]
+        ours = bool(refused) or self._batches.answered_on(violation)
         if ours:
-            self._fail(errors.PermissionViolationError(self._subject))
+            self._fail(errors.PermissionViolationError(refused[0] if refused else self._subject))
         return ours
 
-    def _parts(self, messages: Iterable[tuple[str, bytes]]) -> Iterator[list[Entry]]:
+    def _parts(self, messages: Iterable[Outgoing]) -> Iterator[list[Entry]]:
         entries = (
-            (self._subject, data, header_block.encode({header_block.MSG_ID: msg_id}))
-            for msg_id, data in messages
+            (each.subject, each.data, header_block.with_id(each.msg_id, each.headers))
+            for each in messages
         )
         while part := list(itertools.islice(entries, PART)):
+            self._subjects |= {subject for subject, _, _ in part}
             yield part
+
+    @property
+    def _subject(self) -> str:
+        """One of the subjects, to name what is wrong."""
+        return next(iter(self._subjects), "a batch")
 
     def _send(self, part: list[Entry]) -> None:
         self._under_way += 1

@@ -213,6 +213,7 @@ def _scaler_data(wards: Wards) -> Permissions:
             subjects.CLAIMS,  # to empty a dead worker's
             subjects.CONTROL,
             subjects.WORKER_EVENTS,
+            subjects.LAST_WORDS,
         ),
         subscribe=(
             f"{subjects.SCALER_INBOX}.>",

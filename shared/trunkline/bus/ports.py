@@ -6,7 +6,7 @@ A service takes these Protocols, never nats-py. `connection`, `pulls`, `publishi
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -198,6 +198,7 @@ class Publisher(Protocol):
         msg_id: str = "",
         expected_last: int | None = None,
         timeout_s: float = 30.0,
+        headers: Mapping[str, str] | None = None,
     ) -> Acked:
         """Return once the message is stored.
 
@@ -210,6 +211,7 @@ class Publisher(Protocol):
             msg_id: Nats-Msg-Id; a second message with it inside the window is a duplicate.
             expected_last: Nats-Expected-Last-Subject-Sequence (0: there must be none).
             timeout_s: After which UnavailableError is raised; whether it is stored is unknown then.
+            headers: More of them.
 
         Raises:
             RefusedError: the server did not store it; `code` says why.
@@ -250,17 +252,23 @@ class FirstPublisher(Protocol):
         ...
 
 
+class Outgoing(NamedTuple):
+    """A message to be stored once, however often it is sent."""
+
+    subject: str
+    msg_id: str
+    data: bytes
+    headers: Mapping[str, str] = {}
+
+
 class BatchPublisher(Protocol):
     """Acknowledged publishes of very many messages into one stream."""
 
-    async def put_all(
-        self, subject: str, messages: Iterable[tuple[str, bytes]], *, timeout_s: float = 30.0
-    ) -> None:
-        """Return once all of these (Msg-Id, data) messages are stored, or were before.
+    async def put_all(self, messages: Iterable[Outgoing], *, timeout_s: float = 30.0) -> None:
+        """Return once all of these messages are stored, or were before.
 
         Args:
-            subject: Where to.
-            messages: Taken one by one as there is room for them.
+            messages: All for the same stream; taken one by one as there is room for them.
             timeout_s: For how long nothing may come to be stored.
 
         Raises:

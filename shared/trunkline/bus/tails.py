@@ -251,3 +251,36 @@ async def tail(
             yield batches
     finally:
         await follower.close()
+
+
+async def last_ones(
+    connection: NatsConnection, stream: str, subject: str, count: int, *, after: int = 0
+) -> int:
+    """Return a sequence after which `count` messages on a subject come, or a few times that, or all.
+
+    Found from the end backwards, by what consumers have to read that are made for the question.
+
+    Raises:
+        UnavailableError: the server does not answer, or there is no stream.
+    """
+    last: int = (await connection.js_api(f"STREAM.INFO.{stream}"))["state"]["last_seq"]
+    reach = count
+    while True:
+        start = max(after, last - reach)
+        name = f"tail-{connection.unique()}"
+        config = {
+            "name": name,
+            "ack_policy": "none",
+            "filter_subjects": [subject],
+            "inactive_threshold": LINGER_S * jetstream.SECOND_NS,
+            "mem_storage": True,
+            "num_replicas": 1,
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": start + 1,
+        }
+        made = await connection.js_api(
+            f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config}
+        )
+        if made["num_pending"] >= count or start == after:
+            return start
+        reach *= 4

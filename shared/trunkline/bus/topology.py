@@ -84,6 +84,15 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """For how long a stream keeps what is in it, and how much of that: the oldest goes."""
+
+    age_s: float
+    bytes: int
+
+
+LOGS_KEPT = Kept(7 * DAY_S, 4 * GIB)
+
 CTL_STREAMS = (
     # Specs wait here while no coordinator is up; taken means gone.
     Stream(name=subjects.COMMANDS_STREAM, subjects=(subjects.APPLY,), retention="workqueue"),
@@ -127,8 +136,9 @@ DATA_STREAMS = (
     Stream(
         name=subjects.LOGS_STREAM,
         subjects=(subjects.LOGS,),
-        max_age_s=7 * DAY_S,
-        max_bytes=4 * GIB,
+        max_age_s=LOGS_KEPT.age_s,
+        max_bytes=LOGS_KEPT.bytes,
+        batches=True,
     ),
     Stream(
         name=subjects.WORKER_EVENTS_STREAM,
@@ -226,10 +236,16 @@ async def declare_commands(conn: NatsConnection) -> None:
 
 
 async def declare_data(
-    conn: NatsConnection, level: Durability = Durability.FILE
+    conn: NatsConnection, level: Durability = Durability.FILE, logs: Kept = LOGS_KEPT
 ) -> list[dict[str, Any]]:
     """Make the server have everything of the account DATA that no single pipeline owns, the same."""
-    return [await _declare(conn, declared.config(level)) for declared in DATA_STREAMS]
+    made = []
+    for declared in DATA_STREAMS:
+        stream = declared
+        if declared.name == subjects.LOGS_STREAM:
+            stream = msgspec.structs.replace(declared, max_age_s=logs.age_s, max_bytes=logs.bytes)
+        made.append(await _declare(conn, stream.config(level)))
+    return made
 
 
 async def declare_pipeline(

@@ -117,11 +117,29 @@ class Client:
             after = int(reply.next) if reply.next else views[-1].index
 
     async def logs(
-        self, pipeline: str, job: str = "", index: int | None = None, *, after: int = 0
+        self,
+        pipeline: str,
+        job: str = "",
+        index: int | None = None,
+        *,
+        worker: str = "",
+        stream: str = "",
+        after: int = 0,
+        since_ns: int = 0,
+        last: int = 0,
     ) -> AsyncIterator[api.LogEntry]:
-        """Yield what is in the log stream now, after a sequence, oldest first."""
+        """Yield what is in the log stream now, after a sequence, oldest first; see `api.LogPage`."""
+        request = api.LogPage(
+            pipeline=pipeline,
+            job=job,
+            index=index,
+            worker=worker,
+            stream=stream,
+            since_ns=since_ns,
+            last=last,
+        )
         while True:
-            request = api.LogPage(pipeline=pipeline, job=job, index=index, after=after)
+            request = msgspec.structs.replace(request, after=after)
             reply = await self._reply("log.page", request, REQUEST_S)
             entries = _result("log.page", reply, list[api.LogEntry])
             for each in entries:

@@ -40,6 +40,7 @@ job; a datum's index; a stream sequence of a log line or an event).
 | datum.list | DatumPage | list of DatumView |
 | datum.restart | DatumRestart | records.Job |
 | log.page | LogPage | list of LogEntry |
+| log.bounds | - | LogBounds |
 | event.list | EventPage (key: a pipeline, or empty) | list of messages.Event |
 | worker.list | Page (key: a pipeline, or empty) | list of records.Scaling |
 | nodes.set | NodesSet | records.Nodes |
@@ -322,7 +323,16 @@ class LogPage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pipeline: str
     job: str = ""
     index: int | None = None
+    """Of a datum of that job."""
+    worker: str = ""
+    stream: str = ""
+    """`stdout`, `stderr` or `agent`; empty for all."""
     after: int = 0
+    """The sequence behind which the page begins; 0: at the beginning, or where these say:"""
+    since_ns: int = 0
+    """Nothing that was stored before this time."""
+    last: int = 0
+    """No more than a few times so many messages from the end, and no fewer than so many; 0: all."""
     limit: int = 200
 
 
@@ -332,6 +342,20 @@ class LogEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sequence: int
     job: str
     line: messages.LogLine
+    pipeline: str = ""
+
+
+class LogBounds(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the log stream holds, and for how long."""
+
+    messages: int
+    bytes: int
+    gone: bool
+    """Whether it has held anything that it does not hold any more."""
+    first_ns: int
+    """When the oldest message was stored; 0 where there is none."""
+    max_age_s: float
+    max_bytes: int
 
 
 class NodesSet(msgspec.Struct, frozen=True, kw_only=True):

@@ -65,6 +65,11 @@ CHARGED = frozenset({Cause.USER_EXIT, Cause.USER_TIMEOUT, Cause.OOM, Cause.WORKE
 """Causes that count against `datum_tries`. A container that is lost without its worker is not among
 them: it may be no fault of the datum's, and FREE_BOUND ends what always takes it along."""
 
+NO_FAILURE = frozenset(
+    {Cause.DONE, Cause.DRAINED, Cause.SERVER_RESTART, Cause.CANCELLED, Cause.SUPERSEDED}
+)
+"""Causes of which an attempt ends that has not failed."""
+
 LOST = frozenset({Cause.WORKER_LOST, Cause.NODE_LOST, Cause.EVICTED, Cause.DRAINED})
 """Causes that a reaper enters for a worker that is gone."""
 

@@ -13,7 +13,7 @@ import msgspec
 from trunkline.contracts import errors
 from trunkline.contracts.attempts import Attempt
 from trunkline.contracts.spec import Transform
-from trunkline.contracts.states import DatumState
+from trunkline.contracts.states import Cause, DatumState
 
 T = TypeVar("T")
 
@@ -222,6 +222,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     peak_rss_bytes: int = 0
     """Of the largest process; 0: not known, as without containers below the some 35 MB of the shim in
     Python: the kernel counts in what a process had before it became the command."""
+    printed_bytes: int = 0
+    """On stdout and stderr, and what of it is in no log line: over the limit, or not stored in time."""
+    unkept_bytes: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="outcome.v1"):
@@ -260,9 +263,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="log.v1"):
-    """A piece of what a datum's command printed: whole lines, at most some 16 KiB.
+    """A piece of what a datum's command printed: whole lines where there are any, at most some 16 KiB.
 
-    Sent by worker agents on `subjects.logs` without waiting; kept for a while, bounded in bytes.
+    Sent by worker agents on `subjects.logs`, again until it is stored, with a Msg-Id that makes one of all
+    copies; and of a worker that was lost by the reaper, which says so. Kept for a while, bounded in bytes.
     """
 
     worker: str
@@ -271,7 +275,18 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     stream: str
     """`stdout`, `stderr`, or `agent` for what Trunkline itself has to say."""
     text: str
+    """Without a newline at its end, the line goes on in the next piece of the same stream and attempt."""
     at_ns: int
+    """Wall clock of the sender, when the piece was cut off."""
+    attempt: int = 1
+    """Which attempt at the datum it is, as `inspect datum` numbers them."""
+    generation: int = 1
+    """Of the datum: over 1 if it was restarted, and the attempts are counted anew."""
+    incarnation: str = ""
+    """The worker's."""
+    ends: Cause | None = None
+    """What the attempt ended of, where this line says so: always one of `agent`. An attempt may be said to
+    have ended more than once; the last word counts."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="event.v1"):

@@ -43,6 +43,11 @@ def worker(name: str) -> str:
     return _checked("worker", name, _TOKEN, "1 to 63 of A-Z a-z 0-9 _ -")
 
 
+def log_stream(name: str) -> str:
+    """Return the name of what was printed on, such as `stderr`, or raise InvalidNameError."""
+    return _checked("log stream", name, _TOKEN, "1 to 63 of A-Z a-z 0-9 _ -")
+
+
 def user(name: str) -> str:
     """Return the name of a NATS user, or raise InvalidNameError."""
     return _checked("user", name, _TOKEN, "1 to 63 of A-Z a-z 0-9 _ -")

@@ -232,20 +232,28 @@ def control_of(ward: Ward) -> str:
 
 
 CONTROL = f"{ROOT}.control.*.*.*"
-LOGS = f"{ROOT}.logs.>"
+LOGS = f"{ROOT}.logs.*.*.*.*.*.*"
+LAST_WORDS = f"{ROOT}.logs.*.*.*.*.*.agent"
+"""Where the scaler says that a worker was lost, after what its command has printed."""
 DATUMS = f"{ROOT}.datums.*.*.*"
 
 
-def logs(ward: Ward, job: str, index: int) -> str:
-    """Return the subject of what a datum's command printed."""
-    return f"{ROOT}.logs.{ward}.{names.commit(job)}.{index:d}"
+def logs(ward: Ward, job: str, index: int, worker: str, stream: str) -> str:
+    """Return the subject of what a datum's command printed in a worker on stdout or stderr, or `agent`."""
+    return f"{ROOT}.logs.{ward}.{names.commit(job)}.{index:d}.{names.worker(worker)}.{names.log_stream(stream)}"
 
 
-def logs_of(ward: Ward, job: str | None = None) -> str:
-    """Return the filter for the logs of a pipeline, or of one of its jobs."""
-    if job is None:
-        return f"{ROOT}.logs.{ward}.>"
-    return f"{ROOT}.logs.{ward}.{names.commit(job)}.>"
+def logs_of(
+    ward: Ward, job: str = "", index: int | None = None, worker: str = "", stream: str = ""
+) -> str:
+    """Return the filter for the logs of a pipeline, or of what of it is named."""
+    tokens = (
+        names.commit(job) if job else "*",
+        "*" if index is None else f"{index}",
+        names.worker(worker) if worker else "*",
+        names.log_stream(stream) if stream else "*",
+    )
+    return f"{ROOT}.logs.{ward}.{'.'.join(tokens)}"
 
 
 def ack(pipeline: str, job: str, sequence: int, delivery: int = 1) -> str:

@@ -9,16 +9,37 @@ def text(pieces, stream="stdout"):
     return "".join(each.text for each in pieces if each.stream == stream)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]), st.text(max_size=3000))))
-def test_all_that_is_printed_comes_out_once_and_in_order(chunks):
-    output, pieces = Printed(), []
+def shown(data: bytes) -> bytes:
+    """What a terminal shows of it, in a simpler way."""
+    lines = []
+    for line in data.split(b"\n"):
+        body = line.rstrip(b"\r")
+        lines.append(body.rpartition(b"\r")[2] + line[len(body) :])
+    return b"\n".join(lines)
+
+
+CHUNKS = st.lists(
+    st.tuples(st.sampled_from(["stdout", "stderr"]), st.text(max_size=300)), max_size=20
+)
+
+
+@given(CHUNKS, st.data())
+def test_all_that_is_printed_comes_out_once_and_in_order(chunks, data):
+    """However its bytes are cut on the way, and whatever is overwritten."""
+    output, pieces, now_s = Printed(), [], 0.0
+    whole = {"stdout": b"", "stderr": b""}
     for stream, chunk in chunks:
-        pieces += output.take(stream, chunk.encode("utf-8", "replace"))
-        pieces += output.due()
+        encoded = chunk.encode("utf-8", "replace")
+        whole[stream] += encoded
+        cut = data.draw(st.integers(0, len(encoded)))
+        for part in (encoded[:cut], encoded[cut:]):
+            pieces += output.take(stream, part)
+            now_s += 1.5
+            pieces += output.due(now_s)
     pieces += output.end()
-    for stream in ("stdout", "stderr"):
-        want = b"".join(c.encode("utf-8", "replace") for s, c in chunks if s == stream)
-        assert text(pieces, stream) == want.decode()
+    for stream, want in whole.items():
+        assert shown(text(pieces, stream).encode()) == shown(want)
+    assert output.unkept == 0
 
 
 @given(
@@ -34,8 +55,9 @@ def test_pieces_and_their_sum_are_bounded(sizes, unit, limit):
     pieces += output.end()
     assert all(len(each.text.encode()) <= printed.PIECE_BYTES + 3 for each in pieces)
     kept = sum(len(each.text.encode()) for each in pieces if each.stream == "stdout")
-    assert kept <= limit + 3
+    assert kept <= limit + printed.LAST_BYTES + 6
     assert output.size == sum(sizes)
+    assert 0 <= output.unkept <= max(0, sum(sizes) - limit)
     assert bool([each for each in pieces if each.stream == AGENT]) == (sum(sizes) > limit)
 
 
@@ -56,19 +78,71 @@ def test_characters_are_not_cut():
 def test_what_is_due_is_whole_lines():
     output = Printed()
     assert output.take("stdout", b"one\ntw") == []
-    assert [each.text for each in output.due()] == ["one\n"]
-    assert output.due() == []
+    assert [each.text for each in output.due(0.0)] == ["one\n"]
+    assert output.due(1.0) == []
     output.take("stdout", b"o")
     assert [each.text for each in output.end()] == ["two"]
 
 
-def test_over_the_limit_there_is_one_notice_at_once_and_the_count_at_the_end():
+def test_a_line_that_has_no_end_goes_out_after_a_while_and_the_rest_of_it_later():
+    output = Printed()
+    output.take("stdout", "loading €".encode()[:-1])
+    assert output.due(0.0) == []
+    assert text(output.due(printed.UNFINISHED_S)) == "loading "  # and no part of a character
+    output.take("stdout", "€".encode()[-1:] + b"\n")
+    assert text(output.due(printed.UNFINISHED_S)) == "€\n"
+
+
+def test_a_character_that_ends_just_after_a_piece_is_not_cut():
+    output = Printed()
+    data = b"x" * (printed.PIECE_BYTES - 2) + "€".encode()
+    pieces = output.take("stdout", data[: printed.PIECE_BYTES])  # as the pipe gave it
+    pieces += output.take("stdout", data[printed.PIECE_BYTES :]) + output.end()
+    assert text(pieces).encode() == data
+
+
+def test_a_progress_bar_is_what_it_shows_at_last():
+    output, pieces = Printed(limit_bytes=10_000), []
+    for percent in range(10_001):
+        pieces += output.take("stderr", b"\r%d%%|###" % percent)
+    assert pieces == []
+    pieces = [*output.due(0.0), *output.due(5.0)]
+    assert text(pieces, "stderr") == "\r10000%|###"
+    pieces = [*output.take("stderr", b"\rdone\r\nmore\r\n"), *output.due(6.0)]
+    assert text(pieces, "stderr") == "\rdone\r\nmore\r\n"
+    assert output.unkept == 0
+
+
+def test_a_line_of_ten_megabytes_comes_in_pieces_and_the_end_of_it_is_kept():
+    output, pieces = Printed(limit_bytes=100_000), []
+    for _ in range(160):
+        pieces += output.take("stdout", b"x" * 65_536)
+    pieces += [*output.take("stdout", b"END\n"), *output.end()]
+    assert text(pieces).endswith("xEND\n")
+    assert len(text(pieces)) == 100_000 + printed.LAST_BYTES
+    assert output.unkept == 160 * 65_536 + 4 - len(text(pieces))
+
+
+def test_bytes_that_are_no_text_are_told_apart_from_text_cut_in_two():
+    output = Printed()
+    pieces = output.take("stdout", b"\xff\x00\xe2\x82")
+    pieces += output.take("stdout", b"\xac\xe2\x82") + output.end()
+    assert text(pieces) == "\ufffd\x00€\ufffd"
+
+
+def test_over_the_limit_there_is_one_notice_at_once_and_the_last_lines_at_the_end():
     output = Printed(limit_bytes=10)
     pieces = output.take("stdout", b"0123456789abc")
     assert text(pieces) == "0123456789"
     assert text(pieces, AGENT).startswith("over 10 bytes")
-    assert output.take("stderr", b"more") == []
-    assert text(output.end(), AGENT) == "7 bytes of output were not kept"
+    for number in range(10_000):
+        assert output.take("stderr", b"line %d\n" % number) == []
+    pieces = output.end()
+    assert text(pieces, "stdout") == "abc"
+    kept = text(pieces, "stderr")
+    assert (kept[:5], kept[-10:]) == ("line ", "line 9999\n")
+    assert text(pieces, AGENT) == f"{output.unkept} bytes of output were not kept"
+    assert output.size == 13 + len(kept) + output.unkept
 
 
 def test_the_tail_is_the_last_whole_lines_of_both_streams():

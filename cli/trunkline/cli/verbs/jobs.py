@@ -82,16 +82,45 @@ def restart_datums(asked: options.Asked, job: str, datums: tuple[str, ...]) -> N
     jobs.restart_datums(asked, job, datums)
 
 
-@main.command(epilog=example("trunkline logs words", "trunkline logs words@3f2a --datum 17 -f"))
-@click.argument("job", shell_complete=completing.jobs)
-@click.option("--datum", default="", metavar="DATUM", help="Only this one's, of JOB.")
-@click.option("--follow", "-f", is_flag=True, help="Go on until the job ends.")
+@main.command(
+    epilog=example(
+        "trunkline logs words --since 5m --timestamps",
+        "trunkline logs words@3f2a 17 -f",
+        "trunkline logs words@3f2a --failed",
+    )
+)
+@click.argument("what", metavar="PIPELINE|JOB|WORKER", shell_complete=completing.anything)
+@click.argument("datum", required=False, default="")
+@click.option("--datum", "named", default="", metavar="DATUM", help="The same as DATUM.")
+@click.option("--follow", "-f", is_flag=True, help="Go on: until the job, or the datum, has ended.")
+@click.option("--failed", is_flag=True, help="Only of attempts that have failed, each whole.")
+@click.option("--since", "since_ns", type=options.SINCE, default="", help="5m, 2h, or a time.")
+@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
+@click.option("--timestamps", is_flag=True, help="When each line was printed, in UTC.")
 @asking
-def logs(asked: options.Asked, job: str, datum: str, *, follow: bool) -> None:
-    """Show what the commands of a pipeline (or of PIPELINE@JOB) printed."""
+def logs(
+    asked: options.Asked,
+    what: str,
+    datum: str,
+    named: str,
+    since_ns: int,
+    tail: int | None,
+    *,
+    follow: bool,
+    failed: bool,
+    timestamps: bool,
+) -> None:
+    """Show what commands have printed: all of a pipeline, of a job (PIPELINE@ID), of one DATUM, in a worker.
+
+    Kept for 7 days and 4 GiB in all, unless the installation says otherwise; of one run of a command the
+    first MiB and the last lines.
+    """
     from trunkline.cli import logs as bodies
 
-    bodies.logs(asked, job, datum, follow=follow)
+    wanted = bodies.Wanted(
+        follow=follow, failed=failed, since_ns=since_ns, tail=tail, timestamps=timestamps
+    )
+    bodies.logs(asked, what, datum or named, wanted)
 
 
 @main.command(

@@ -61,6 +61,7 @@ class Declaring:
         assignments: Told again when they are lost.
         events: Where it is told.
         level: How streams are to be kept.
+        logs: How much of what commands have printed.
         outcomes_lost: Called when the outcome stream was made again.
     """
 
@@ -73,12 +74,13 @@ class Declaring:
         assignments: Assignments,
         events: Events,
         level: Durability,
+        logs: topology.Kept,
         *,
         outcomes_lost: Callable[[], None],
     ) -> None:
         self._ctl, self._data, self._catalog = ctl, data, catalog
         self._pipelines, self._assignments, self._events = pipelines, assignments, events
-        self._level, self._outcomes_lost = level, outcomes_lost
+        self._level, self._logs, self._outcomes_lost = level, logs, outcomes_lost
         self.problems: Sequence[str] = ()
         """What is not as it was stated, in sentences for people."""
         self._declared = False
@@ -112,7 +114,7 @@ class Declaring:
                 await self._make(bucket)
         if missing or not self._declared:
             made = await topology.declare_ctl(self._ctl, self._level)
-            made += await topology.declare_data(self._data, self._level)
+            made += await topology.declare_data(self._data, self._level, self._logs)
             self._judge(made)
             self._declared = True
         await topology.declare_commands(self._ctl)

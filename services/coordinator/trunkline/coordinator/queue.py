@@ -10,7 +10,7 @@ from itertools import islice
 
 from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
-from trunkline.bus.ports import BatchPublisher, Table
+from trunkline.bus.ports import BatchPublisher, Outgoing, Table
 from trunkline.contracts import records, spec, subjects
 from trunkline.contracts.attempts import Attempt
 from trunkline.contracts.wards import Wards
@@ -71,7 +71,7 @@ class JobQueue:
         workers = await self._workers(job.pipeline) if wanted.per_worker else 1
         groups = sets.grouped(chosen, wanted, workers)
         subject = subjects.datums(self._wards.of(job.pipeline), job.id)
-        await self._ingest.put_all(subject, _messages(job, round_, groups))
+        await self._ingest.put_all(_messages(subject, job, round_, groups))
 
     async def put_copy(self, job: records.Job, datum: Datum, slow: Running) -> None:
         """Put a datum into the queue once more, for a second worker to try beside the first.
@@ -84,7 +84,7 @@ class JobQueue:
         data = datums.message(job, datum, slow.generation, job.round, beside)
         subject = subjects.datums(self._wards.of(job.pipeline), job.id)
         name = datums.message_id(job.id, datum.index, slow.generation, job.round)
-        await self._ingest.put_all(subject, iter([(f"{name}/copy", data)]))
+        await self._ingest.put_all([Outgoing(subject, f"{name}/copy", data)])
 
     async def _workers(self, pipeline: str) -> int:
         entry = await self._scaling.get(pipeline)
@@ -111,9 +111,9 @@ class JobQueue:
 
 
 def _messages(
-    job: records.Job, round_: int, groups: Iterator[Sequence[Datum]]
-) -> Iterator[tuple[str, bytes]]:
-    """Yield the Msg-Id and the message of each set of datums."""
+    subject: str, job: records.Job, round_: int, groups: Iterator[Sequence[Datum]]
+) -> Iterator[Outgoing]:
+    """Yield the message of each set of datums."""
     generations = job.generations
     for group in groups:
         of = [generations.get(str(each.index), 1) if generations else 1 for each in group]
@@ -124,4 +124,5 @@ def _messages(
         rest = iter(zip(group, of, strict=True))
         for count, data in sets.packed(encoded):
             (first, generation), *_ = islice(rest, count)
-            yield datums.message_id(job.id, first.index, generation, round_, count), data
+            msg_id = datums.message_id(job.id, first.index, generation, round_, count)
+            yield Outgoing(subject, msg_id, data)

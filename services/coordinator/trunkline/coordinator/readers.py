@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from trunkline.bus import tails
+from trunkline.bus import jetstream, tails
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Stored
 from trunkline.contracts import api as contract
@@ -24,6 +24,9 @@ from trunkline.coordinator.commits import InvalidRequestError
 
 T = TypeVar("T")
 
+LAST_MAX = 100_000
+"""Of messages that are asked for from the end."""
+
 
 class Readers:
     """The verbs that read streams; `ctl` and `data` are the connections in both accounts."""
@@ -33,7 +36,11 @@ class Readers:
 
     def all(self) -> dict[str, Handler]:
         """Return the handlers by verb."""
-        return {"log.page": self.log_page, "event.list": self.event_list}
+        return {
+            "log.page": self.log_page,
+            "log.bounds": self.log_bounds,
+            "event.list": self.event_list,
+        }
 
     async def log_page(self, body: bytes) -> Answer:
         """Return what was printed, oldest first."""
@@ -44,13 +51,38 @@ class Readers:
         if page.index is not None and page.index < 0:
             raise InvalidRequestError("$.index", f"must not be {page.index}")
         ward = self._wards.of(page.pipeline)
-        if page.index is None:
-            subject = subjects.logs_of(ward, page.job or None)
-        else:
-            subject = subjects.logs(ward, page.job, page.index)
+        subject = subjects.logs_of(ward, page.job, page.index, page.worker, page.stream)
         after = _sequence(page.after, "$.after")
-        found = await _read(self._data, subjects.LOGS_STREAM, subject, after, most + 1)
+        since_ns = 0 if after else _sequence(page.since_ns, "$.since_ns")
+        if page.last and not after:
+            count = min(_sequence(page.last, "$.last"), LAST_MAX)
+            after = await tails.last_ones(self._data, subjects.LOGS_STREAM, subject, count)
+        found = await _read(
+            self._data,
+            subjects.LOGS_STREAM,
+            subject,
+            after,
+            most + 1,
+            since_ns=since_ns,
+            wanted=lambda stored: (
+                stored.at_ns >= since_ns
+            ),  # what `last` reaches back to may not be
+        )
         return paging.cut(_entries(found), most)
+
+    async def log_bounds(self, _body: bytes) -> Answer:
+        """Return what the log stream holds."""
+        info = await self._data.js_api(f"STREAM.INFO.{subjects.LOGS_STREAM}")
+        state, config = info["state"], info["config"]
+        bounds = contract.LogBounds(
+            messages=state["messages"],
+            bytes=state["bytes"],
+            gone=state["first_seq"] > 1,
+            first_ns=jetstream.parse_time(state["first_ts"]) if state["messages"] else 0,
+            max_age_s=config["max_age"] / jetstream.SECOND_NS,
+            max_bytes=config["max_bytes"],
+        )
+        return paging.answer(bounds)
 
     async def event_list(self, body: bytes) -> Answer:
         """Return events of both accounts, oldest first."""
@@ -122,11 +154,11 @@ def _entries(found: Iterable[Stored]) -> Iterable[tuple[str, contract.LogEntry]]
     for stored in found:
         line = _decoded(stored, messages.LogLine)
         if line is not None:
-            job = stored.subject.split(".")[4]
-            yield (
-                str(stored.sequence),
-                contract.LogEntry(sequence=stored.sequence, job=job, line=line),
+            _, _, pipeline, _, job, *_ = stored.subject.split(".")
+            entry = contract.LogEntry(
+                sequence=stored.sequence, job=job, line=line, pipeline=pipeline
             )
+            yield str(stored.sequence), entry
 
 
 def _merged(

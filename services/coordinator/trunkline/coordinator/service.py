@@ -231,6 +231,7 @@ class Coordinator:
             self._assignments,
             events,
             settings.durability,
+            topology.Kept(settings.log_keep_s, settings.log_keep_bytes),
             outcomes_lost=self._begin_anew,
         )
         folds = self._folder.fold

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from trunkline.bus.topology import LOGS_KEPT
 from trunkline.contracts import messages
 from trunkline.contracts.durability import Durability
 
@@ -47,6 +48,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gc_grace_s: float = 2 * 24 * 3600.0
     """Age below which a collection removes nothing: a day more than anything may take from its first
     stored byte to the record, or the outcome, that names it. Less than 25 hours is taken as that."""
+    log_keep_s: float = LOGS_KEPT.age_s
+    """Age above which what commands have printed goes."""
+    log_keep_bytes: int = LOGS_KEPT.bytes
+    """Of what all commands have printed, this much is kept; the oldest goes."""
     default_coefficient: float = 1.0
     """The scaler's, for dry runs."""
     max_workers: int = 1000

@@ -25,8 +25,8 @@ _TRIES = 20
 
 async def charge(
     connection: Connection, publisher: Publisher, ward: Ward, held: Held, attempt: Attempt
-) -> bool:
-    """Enter a lost attempt; return whether it stands now.
+) -> int:
+    """Enter a lost attempt; return which one of the datum's it is, or 0 if it does not stand.
 
     Raises:
         UnavailableError: the server does not answer; whether the entry stands is unknown.
@@ -38,7 +38,9 @@ async def charge(
             return ledger
         return attempts.ended(ledger, attempt)
 
-    return await _change(connection, publisher, ward, held, _of_its_generation(held, entered))
+    ledger = await _change(connection, publisher, ward, held, _of_its_generation(held, entered))
+    known = enumerate(() if ledger is None else ledger.attempts, 1)
+    return max((n for n, each in known if each.incarnation == attempt.incarnation), default=0)
 
 
 async def excuse(
@@ -50,7 +52,7 @@ async def excuse(
         UnavailableError: the server does not answer.
     """
     excused = partial(attempts.excused, attempt=attempt)
-    return await _change(connection, publisher, ward, held, excused)
+    return await _change(connection, publisher, ward, held, excused) is not None
 
 
 async def explain(
@@ -62,7 +64,8 @@ async def explain(
         UnavailableError: the server does not answer; whether it stands is unknown.
     """
     explained = partial(attempts.explained, attempt=attempt)
-    return await _change(connection, publisher, ward, held, _of_its_generation(held, explained))
+    change = _of_its_generation(held, explained)
+    return await _change(connection, publisher, ward, held, change) is not None
 
 
 async def withdraw(
@@ -74,7 +77,7 @@ async def withdraw(
         UnavailableError: the server does not answer.
     """
     withdrawn = partial(attempts.withdrawn, incarnation=incarnation)
-    return await _change(connection, publisher, ward, held, withdrawn)
+    return await _change(connection, publisher, ward, held, withdrawn) is not None
 
 
 def _of_its_generation(
@@ -98,7 +101,8 @@ async def _change(
     ward: Ward,
     held: Held,
     change: Callable[[Ledger], Ledger],
-) -> bool:
+) -> Ledger | None:
+    """Change a ledger; return what it is then, or None if others were always faster."""
     subject = subjects.attempts(ward, held.job, held.index)
     for _ in range(_TRIES):
         stored = await connection.last(subjects.ATTEMPTS_STREAM, subject)
@@ -109,7 +113,7 @@ async def _change(
             ledger = Ledger()
         changed = change(ledger)
         if changed == ledger:
-            return True
+            return ledger
         try:
             await publisher.put(
                 subject,
@@ -120,5 +124,5 @@ async def _change(
             if error.code != errors.RefusedError.WRONG_LAST_SEQUENCE:
                 raise
             continue
-        return True
-    return False
+        return changed
+    return None

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Protocol
 
 import msgspec
@@ -30,6 +30,7 @@ from trunkline.runtime.clock import Clock
 from trunkline.scaler import hearing, ledgers
 from trunkline.scaler.core import reaping
 from trunkline.scaler.core.reaping import Effect, Key, Reaping
+from trunkline.scaler.last_words import LastWords
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class Reaper:
         """Set when a worker was lost: there may be leases that its claim does not tell of."""
         self._deliveries, self._live, self._wake = deliveries, live, wake
         self._told = told
+        self._words = LastWords(publisher, wards, clock)
         self._core = Reaping()
         self._tasks: asyncio.TaskGroup | None = None
         self._locks: dict[Key, asyncio.Lock] = {}
@@ -288,7 +290,7 @@ class Reaper:
             # a job that has ended needs no ledger, and what is written now nobody would purge
             attempt = self._attempt(charge)
             try:
-                await ledgers.charge(
+                number = await ledgers.charge(
                     self._connection,
                     self._publisher,
                     self._wards.of(charge.pipeline),
@@ -298,7 +300,17 @@ class Reaper:
             except errors.TrunklineError as error:
                 # one charge too few; a datum that kills each worker is charged by the next
                 log.warning("not charged", extra={"worker": charge.worker, "error": str(error)})
+                number = 0
+            if number:
+                said = self._words.say(charge.pipeline, charge.held, attempt, number)
+                self._start(said, "last-words")
         await self._nak(charge.pipeline, charge.held.job, [charge.held])
+
+    def _start(self, work: Coroutine[object, object, None], name: str) -> None:
+        if self._tasks is None:
+            work.close()
+        else:
+            self._tasks.create_task(work, name=name)
 
     def _attempt(self, lost: reaping.Charge | reaping.Excuse) -> Attempt:
         return Attempt(
@@ -332,6 +344,9 @@ class Reaper:
             )
         except errors.TrunklineError as error:
             log.warning("not withdrawn", extra={"worker": withdraw.worker, "error": str(error)})
+        else:
+            said = self._words.say(withdraw.pipeline, withdraw.held, _back(withdraw), 0)
+            self._start(said, "last-words")
 
     async def _close(self, key: Key, close: reaping.Close) -> None:
         if self._core.claim(key) is not None:
@@ -380,6 +395,16 @@ class Reaper:
     def _claims(self, key: Key) -> str:
         pipeline, worker = key
         return subjects.claims(self._wards.of(pipeline), worker)
+
+
+def _back(withdraw: reaping.Withdraw) -> Attempt:
+    return Attempt(
+        worker=withdraw.worker,
+        incarnation=withdraw.incarnation,
+        started_ns=withdraw.held.since_ns,
+        cause=Cause.SERVER_RESTART,
+        detail="the worker came back: this attempt charges nobody",
+    )
 
 
 def _key(effect: Effect) -> Key:

@@ -22,6 +22,7 @@ from typing import Any
 
 from trunkline.bus.connection import connect
 from trunkline.bus.firsts import Firsts
+from trunkline.bus.ingest import Ingest
 from trunkline.bus.ports import Delivery
 from trunkline.bus.publishing import Window
 from trunkline.bus.pulls import StandingPull
@@ -189,6 +190,7 @@ async def agent(
                 connection,
                 publisher,
                 Firsts(connection, publisher),
+                Ingest(connection),
                 store,
                 space,
                 shim_link,

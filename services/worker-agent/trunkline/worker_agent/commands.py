@@ -96,7 +96,7 @@ class Commands:
         transform = datum.ticket.transform
         if not (transform.datum_batching and self._warm.up):
             await self._begun()
-        with self._printer.output(datum.task) as output:
+        with self._printer.output(datum) as output:
             verdict = await self._tried(datum, output)
         self.withdraw(datum)
         tied = isinstance(verdict, Good) and await self._space.leads_elsewhere(
@@ -118,7 +118,7 @@ class Commands:
         if not (transform.err_cmd and isinstance(verdict, Bad) and verdicts.is_its_own(verdict)):
             return verdict
         output.say(f"{verdict.reason}: err_cmd runs")
-        with self._printer.output(datum.task) as said:
+        with self._printer.output(datum) as said:
             run = await self._run(datum, made.err_cmd, said)
         self._note(datum, run)
         return verdicts.after_err_cmd(verdict, run.ended, transform.accept_return_code)

@@ -252,13 +252,13 @@ async def _failed(datum: Datum, bench: Bench, ran: Ran) -> Ack | Nak:
     if datum.task.beside is not None:
         log.info("copy failed", extra=datum.named(cause=str(bad.cause), reason=bad.reason))
         await bench.records.tell_attempt(datum.task, attempt, f"a copy failed: {bad.reason}")
+        bench.printer.tell(datum, bad.reason, bad.cause)
         return Ack()
     paths = [each.path for each in datum.task.inputs]
     after = verdicts.after(datum.ledger, bad, datum.ticket.datum_tries, paths)
     log.info("attempt failed", extra=datum.named(cause=str(bad.cause), reason=after.reason))
     await bench.records.tell_attempt(datum.task, attempt, after.reason)
-    if ran.output is not None:
-        ran.output.say(after.reason)
+    bench.printer.tell(datum, after.reason, bad.cause)
     await bench.printer.flush()
     match after:
         case verdicts.TryAgain(delay_s):
@@ -279,8 +279,7 @@ async def _recovered(datum: Datum, bench: Bench, ran: Ran, bad: Bad) -> Ack:
     reason = f"recovered by err_cmd: {bad.reason}"
     log.info("datum recovered", extra=datum.named(cause=str(bad.cause), reason=bad.reason))
     await bench.records.tell_attempt(datum.task, attempt, reason)
-    if ran.output is not None:
-        ran.output.say(reason)
+    bench.printer.tell(datum, reason, bad.cause)
     await bench.printer.flush()
     state = DatumState.RECOVERED
     await _report(datum, bench, state, reason=reason, exit_code=bad.exit_code, tail=ran.tail)
@@ -356,12 +355,14 @@ async def beaten(datum: Datum, bench: Bench) -> None:
     text = "another worker was faster"
     attempt = _ended(datum, bench, Cause.SUPERSEDED, text, None)
     log.info("superseded", extra=datum.named())
+    bench.printer.tell(datum, text, Cause.SUPERSEDED)
     await bench.records.tell_attempt(datum.task, attempt, text)
 
 
 async def given_up(datum: Datum, bench: Bench, cause: Cause, text: str) -> Nak:
     """Record an attempt that is ended by us and charges nobody, if that can be done soon."""
     attempt = _ended(datum, bench, cause, text, None)
+    bench.printer.tell(datum, text, cause)
     try:
         async with asyncio.timeout(_LAST_WORD_S):
             await bench.records.change_ledger(

@@ -1,57 +1,79 @@
-"""Sends what commands print to the log stream, in pieces, without holding anybody up.
+"""Sends what commands print to the log stream, in pieces, without holding any command up.
 
-Pieces are sent when they are full, after a short time, and at the end of a command. A piece that
-cannot be sent (the connection is away) is lost and counted: logs are a help, never the truth.
+Pieces are sent when they are full, after a short time, and at the end of a command; again until the
+server has vouched for them, under Msg-Ids of which the stream takes one each. So a server that is killed, or away
+for STORE_S, costs no line and doubles none. What cannot be stored in that time, or does not fit into
+HELD_BYTES meanwhile, is lost and counted: logs are a help, never the truth.
 
 There are several who flush: the loop, and each datum before its outcome is published, so that whoever
-sees the outcome finds the lines. They take turns, and a piece is waiting until it is sent. Else a datum
+sees the outcome finds the lines. They take turns, and a piece is waiting until it is stored. Else a datum
 that ends while the loop is sending would find nothing to wait for, or overtake its own lines.
+
+A worker that is killed takes along what was printed since the last flush (`flush_s`, and of a line
+without an end `printed.UNFINISHED_S`), and what was on its way to the server.
 """
 
 import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from trunkline.bus.ports import Connection
+from trunkline.bus.ports import BatchPublisher, Outgoing
 from trunkline.contracts import errors, messages, subjects
-from trunkline.contracts.messages import DatumTask, LogLine
+from trunkline.contracts.messages import LogLine
+from trunkline.contracts.states import Cause
 from trunkline.contracts.wards import Ward
 from trunkline.runtime.clock import Clock
 from trunkline.worker_agent.core.printed import AGENT, Piece, Printed
+from trunkline.worker_agent.work import Datum
 
 log = logging.getLogger(__name__)
+
+STORE_S = 10.0
+"""Seconds in which no piece was stored, after which those that are being sent are given up: an outcome
+waits for the lines that belong to it, and longer than that it is not to."""
+AT_ONCE = 64
+"""Pieces that are sent together: at most 1 MiB as it was printed."""
+HELD_BYTES = 4 * 1024 * 1024
+"""Of text, for all outputs together: what several runs may print while the server is away."""
 
 
 class Output:
     """What one run of a datum's command prints."""
 
-    def __init__(self, task: DatumTask, printed: Printed, printer: "Printer") -> None:
-        self.task = task
+    def __init__(self, datum: Datum, printed: Printed, printer: "Printer") -> None:
+        self._datum = datum
         self._printed = printed
         self._printer = printer
 
     def take(self, stream: str, data: bytes) -> None:
         """Take what was printed; called from the loop."""
-        self._printer.add(self.task, self._printed.take(stream, data))
+        self._printer.add(self._datum, self._printed.take(stream, data))
 
     def say(self, text: str) -> None:
         """Add a line of our own, after what was printed so far."""
-        self._printer.add(self.task, [*self._printed.rest(), Piece(AGENT, text)])
+        self._printer.add(self._datum, [*self._printed.rest(), Piece(AGENT, text)])
 
     @property
     def tail(self) -> str:
         """The last lines."""
         return self._printed.tail
 
-    def due(self) -> None:
+    def due(self, now_s: float) -> None:
         """Hand on the whole lines that are there."""
-        self._printer.add(self.task, self._printed.due())
+        self._printer.add(self._datum, self._printed.due(now_s))
 
     def end(self) -> None:
-        """Hand on the rest."""
-        self._printer.add(self.task, self._printed.end())
+        """Hand on the rest, and have the datum's figures say how much there was in all."""
+        pieces = self._printed.end()
+        if self._datum.lost_bytes:
+            lost = f"{self._datum.lost_bytes} bytes of output were lost: they could not be stored"
+            pieces.append(Piece(AGENT, lost))
+        self._printer.add(self._datum, pieces)
+        if self._printed.size:
+            self._datum.add(printed_bytes=self._printed.size, unkept_bytes=self._printed.unkept)
 
 
 class Printer:
@@ -59,30 +81,34 @@ class Printer:
 
     def __init__(
         self,
-        connection: Connection,
+        publisher: BatchPublisher,
         ward: Ward,
         *,
         worker: str,
+        incarnation: str,
         clock: Clock,
         limit_bytes: int,
         flush_s: float,
     ) -> None:
-        self._connection = connection
+        self._publisher = publisher
         self._ward = ward
-        self._worker = worker
+        self._worker, self._incarnation = worker, incarnation
         self._clock = clock
         self._limit = limit_bytes
         self._flush_s = flush_s
-        self._waiting: deque[tuple[DatumTask, Piece]] = deque()
+        self._waiting: deque[_Sent] = deque()
+        self._held = 0
         self._open: set[Output] = set()
         self._more = asyncio.Event()
         self._turn = asyncio.Lock()
-        self._lost = 0
+        self._sent = 0
+        self.lost_pieces = 0
+        """Pieces that were not stored, in this process's life."""
 
     @contextlib.contextmanager
-    def output(self, task: DatumTask) -> Iterator[Output]:
+    def output(self, datum: Datum) -> Iterator[Output]:
         """Give what takes a command's output, until the end of the block."""
-        output = Output(task, Printed(limit_bytes=self._limit), self)
+        output = Output(datum, Printed(limit_bytes=self._limit), self)
         self._open.add(output)
         try:
             yield output
@@ -95,33 +121,23 @@ class Printer:
         """Whether there is anything to be sent, or that is being sent."""
         return bool(self._waiting) or self._turn.locked()
 
-    def add(self, task: DatumTask, pieces: list[Piece]) -> None:
+    def tell(self, datum: Datum, text: str, ends: Cause) -> None:
+        """Add a line that says what the attempt has ended of."""
+        self.add(datum, [Piece(AGENT, text)], ends)
+
+    def add(self, datum: Datum, pieces: Sequence[Piece], ends: Cause | None = None) -> None:
         """Have pieces sent soon."""
-        if pieces:
-            self._waiting += [(task, each) for each in pieces]
+        for piece in pieces:
+            size = len(piece.text)
+            if self._held + size > HELD_BYTES and piece.stream != AGENT:
+                self._lose(datum, piece)
+                continue
+            self._held += size
+            self._waiting.append(_Sent(datum, piece, self._message(datum, piece, ends)))
             self._more.set()
 
-    async def send_forever(self) -> None:
-        """Send what is due, as it comes and after each `flush_s`; a quiet run wakes nobody."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._flush_s):
-                    await self._more.wait()
-            for each in self._open:
-                each.due()
-            await self.flush()
-
-    async def flush(self) -> None:
-        """Return once all that is waiting is sent, by whomever."""
-        async with self._turn:
-            self._more.clear()
-            for _ in range(len(self._waiting)):  # what comes meanwhile has its own flush
-                await self._send(*self._waiting.popleft())
-            if self._lost and self._connection.connected:
-                log.warning("log lines were lost", extra={"pieces": self._lost})
-                self._lost = 0
-
-    async def _send(self, task: DatumTask, piece: Piece) -> None:
+    def _message(self, datum: Datum, piece: Piece, ends: Cause | None) -> Outgoing:
+        task = datum.task
         line = LogLine(
             worker=self._worker,
             datum=task.datum,
@@ -129,9 +145,61 @@ class Printer:
             stream=piece.stream,
             text=piece.text,
             at_ns=self._clock.wall_ns(),
+            attempt=datum.attempt,
+            generation=task.generation,
+            incarnation=self._incarnation,
+            ends=ends,
         )
-        subject = subjects.logs(self._ward, task.job, task.index)
+        subject = subjects.logs(self._ward, task.job, task.index, self._worker, piece.stream)
+        self._sent += 1
+        return Outgoing(subject, f"{self._incarnation}/{self._sent}", messages.encode(line))
+
+    async def send_forever(self) -> None:
+        """Send what is due, as it comes and after each `flush_s`; a quiet run wakes nobody."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._flush_s):
+                    await self._more.wait()
+            now_s = self._clock.monotonic_s()
+            for each in self._open:
+                each.due(now_s)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Return once all that is waiting is stored, by whomever, or given up."""
+        async with self._turn:
+            self._more.clear()
+            left = len(self._waiting)  # what comes meanwhile has its own flush
+            while left > 0:
+                left -= await self._send()
+
+    async def _send(self) -> int:
+        """Send some of what waits; return how much that was."""
+        sent = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
         try:
-            await self._connection.publish(subject, messages.encode(line))
-        except errors.UnavailableError:
-            self._lost += 1
+            await self._publisher.put_all([each.message for each in sent], timeout_s=STORE_S)
+        except (errors.UnavailableError, errors.RefusedError) as error:
+            log.warning("log lines are lost", extra={"pieces": len(sent), "reason": str(error)})
+            for each in sent:
+                self._lose(each.datum, each.piece)
+        except BaseException:  # whoever flushed is cut short; the lines may be others'
+            self._waiting.extendleft(reversed(sent))
+            self._more.set()
+            raise
+        self._held -= sum(len(each.piece.text) for each in sent)
+        return len(sent)
+
+    def _lose(self, datum: Datum, piece: Piece) -> None:
+        self.lost_pieces += 1
+        if piece.stream != AGENT:
+            size = len(piece.text.encode())
+            datum.lost_bytes += size
+            datum.add(unkept_bytes=size)
+
+
+class _Sent(NamedTuple):
+    """A piece until it is stored."""
+
+    datum: Datum
+    piece: Piece
+    message: Outgoing

@@ -19,7 +19,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from trunkline.bus.ports import Connection, FirstPublisher, Message, Publisher
+from trunkline.bus.ports import BatchPublisher, Connection, FirstPublisher, Message, Publisher
 from trunkline.contracts import errors, messages, subjects
 from trunkline.contracts.messages import Cut, Drain
 from trunkline.contracts.wards import Ward
@@ -70,6 +70,7 @@ class Worker:
         connection: Connection,
         publisher: Publisher,
         firsts: FirstPublisher,
+        ingest: BatchPublisher,
         store: Store,
         space: Workspace,
         link: Link,
@@ -88,6 +89,7 @@ class Worker:
             connection: In the account DATA.
             publisher: On that connection.
             firsts: On that connection, for outcomes.
+            ingest: On that connection, for what commands print.
             store: Of files.
             space: Its directories, prepared.
             link: To the shim.
@@ -113,9 +115,10 @@ class Worker:
         self._stop = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         self._printer = Printer(
-            connection,
+            ingest,
             ward,
             worker=config.worker,
+            incarnation=self._presence.incarnation,
             clock=clock,
             limit_bytes=config.log_limit_bytes,
             flush_s=config.log_flush_s,

@@ -60,6 +60,13 @@ class Datum:
     ledger: Ledger = dataclasses.field(default_factory=Ledger)
     measured: dict[str, float] = dataclasses.field(default_factory=dict)
     """What is known of its `messages.Figures`."""
+    lost_bytes: int = 0
+    """Of what it printed, and could not be stored."""
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is; a first one is in no ledger while it goes well."""
+        return max(1, len(self.ledger.attempts))
 
     def measure(self, **figures: float) -> None:
         """Set some of the figures."""
@@ -68,7 +75,7 @@ class Datum:
     def add(self, **figures: float) -> None:
         """Add to some of the figures."""
         for name, more in figures.items():
-            self.measured[name] = self.measured.get(name, 0.0) + more
+            self.measured[name] = self.measured.get(name, 0) + more
 
     def named(self, **more: str) -> dict[str, object]:
         """Return what tells it in a log."""
