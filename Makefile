@@ -115,6 +115,10 @@ chaos-ci: $(VENV)/.dev shim  ## Do the same with three seeds on one NATS server,
 	$(CHAOS_CI) --seeds 3 --rows .cache/chaos-r1.jsonl $(ARGS)
 	$(CHAOS_CI) --seeds 1 --rows .cache/chaos-r3.jsonl --servers 3 $(ARGS)
 
+.PHONY: picture-top
+picture-top: $(VENV)/.dev shim-tests  ## Draw `trunkline top` of a real run in which a worker is killed, for docs/pictures
+	$(BIN)/python -m tests.support.top_picture
+
 bench: $(VENV)/.dev  ## Measure w1 to w5 against what one would take instead; ARGS="--only w1,big,storm --runs 1 --peers ray,dask", --help
 	@$(BIN)/python -m bench $(ARGS)
 

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
+from click.testing import CliRunner
 from tests.support import shells
 
+from trunkline.cli.__main__ import main
 from trunkline.local.home import Home
 
 SHOUT = {
@@ -269,10 +272,34 @@ def test_a_shell_completes_names_of_what_there_is(trunkline: Command) -> None:
     assert shells.bash(asked, environ) == [["completed"], ["master"]]
 
 
-def test_top_is_printed_once_when_piped(trunkline: Command) -> None:
-    trunkline.good("create", "repo", "topped")
-    assert trunkline.good("top").out.startswith("trunkline top  all pipelines")
-    assert trunkline.good("top", "-o", "json").json["name"] == "all pipelines"
+READING = [
+    *("list pipelines", "list versions shout", "list jobs shout", "list datums shout"),
+    *(
+        "list workers shout",
+        "list events shout",
+        "list repos",
+        "list commits texts",
+        "list secrets",
+    ),
+    *("inspect pipeline shout", "inspect job shout", "inspect datum shout 0", "inspect repo texts"),
+    *("inspect commit texts@master", "inspect installation", "status", "nodes get", "top shout"),
+    *("ls shout@master", "explain shout", "explain shout 0"),
+]
+
+
+@pytest.mark.parametrize("form", ["wide", "yaml", "name"])
+def test_every_verb_that_reads_answers_in_every_form(trunkline: Command, form: str) -> None:
+    """In this process, where each costs some hundredths of a second; JSON is what the others here ask for."""
+    for words in READING:
+        done = CliRunner().invoke(main, [*words.split(), "-o", form, "--home", str(trunkline.home)])
+        assert (done.exit_code, done.stderr) == (0, ""), (words, done.output)
+        match form:
+            case "yaml":
+                assert isinstance(yaml.safe_load(done.stdout), dict | list), words
+            case "name":
+                assert all(line.strip() == line for line in done.stdout.splitlines()), words
+            case _:
+                assert done.stdout, words
 
 
 def test_what_is_not_there_has_its_own_code(trunkline: Command) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 from trunkline.cli import render
 from trunkline.cli.core import pace
 from trunkline.cli.core.board import Board, JobRow
-from trunkline.cli.core.explanations import span
+from trunkline.cli.core.explanations import counted, span
 
 WIDTH_PIPED = 120
 _JOBS, _WORKERS, _SCALERS = 8, 16, 8
@@ -62,7 +62,7 @@ def _head(shown: Board, away: str) -> RenderableType:
     workers = len(shown.workers)
     busy = sum(each.phase == "busy" for each in shown.workers)
     text = Text.assemble(
-        ("trunkline top", "bold"), f"  {shown.name}   ", f"{len(shown.jobs)} jobs run   ",
+        ("trunkline top", "bold"), f"  {shown.name}   ", f"{counted(len(shown.jobs), 'job')}   ",
         f"{busy} of {workers} workers are busy",
     )  # fmt: skip
     if away:

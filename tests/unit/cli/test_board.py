@@ -115,7 +115,7 @@ def test_a_board_is_plain_when_piped_and_says_when_it_is_an_old_one() -> None:
     lines = captured.get().splitlines()
     assert lines[0].split("   ") == [
         "trunkline top  words",
-        "1 jobs run",
+        "1 job",
         "1 of 2 workers are busy",
         "nobody answers for 4.0s",
     ]

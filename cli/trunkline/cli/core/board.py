@@ -117,6 +117,7 @@ def board(
         for each in jobs
         if each.pipeline in wanted and not each.state.ended
     ]
+    rows.sort(key=lambda each: each.state is JobState.WAITING)
     workers = [_worker(each, scaling, now_ns) for scaling in found for each in scaling.workers]
     workers.sort(key=lambda each: (_order(each.phase), -(each.for_s or 0.0), each.name))
     last = [each for each in failures if each.pipeline in wanted or len(wanted) > 1][-FAILURES:]
