@@ -59,8 +59,8 @@ def print_once(shown: Board, *, console: Console | None = None) -> None:
 
 
 def _head(shown: Board, away: str) -> RenderableType:
-    workers = len(shown.workers)
-    busy = sum(each.phase == "busy" for each in shown.workers)
+    workers = sum(each.have for each in shown.scalers)
+    busy = sum(each.busy for each in shown.scalers)
     text = Text.assemble(
         ("trunkline top", "bold"), f"  {shown.name}   ", f"{counted(len(shown.jobs), 'job')}   ",
         f"{busy} of {workers} workers are busy",

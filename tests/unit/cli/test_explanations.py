@@ -286,6 +286,25 @@ def test_a_worker_that_was_scaled_in_names_the_decision() -> None:
     assert "scaled down 5.0s ago, from 2 to 1 workers: 1 node x 1" in found.reasons[0].why
 
 
+def test_a_worker_for_which_a_record_had_no_room_is_not_called_gone() -> None:
+    made = msgspec.structs.replace(scaled(1, 2), facts={"create": msgspec.Raw(b'["words-1"]')})
+    many = scaling(more_workers=500)
+    facts = workers.Facts(
+        name="words-1", pipeline=pipeline(), now_ns=NOW, scaling=many, events=(made,)
+    )
+    assert workers.explain(facts).standing.endswith("is not listed")
+    drained = msgspec.structs.replace(facts, events=(made, scaled(2, 1, "words-1")))
+    assert workers.explain(drained).standing.endswith("is gone")
+
+
+def test_nodes_that_are_not_listed_may_count() -> None:
+    nodes = (records.Node(name="n1", eligible=False, why_not="cordoned"),)
+    seen = scaling(ready=0, nodes=nodes, more_nodes=99, eligible=99)
+    assert [each.kind for each in missing_workers.reasons(pipeline(), seen)] == ["starting"]
+    none = msgspec.structs.replace(seen, eligible=0)
+    assert "none of 100 nodes counts" in next(missing_workers.reasons(pipeline(), none)).why
+
+
 def test_a_worker_that_was_lost_names_what_was_given_back() -> None:
     reaped = messages.Event(
         kind="reaped",

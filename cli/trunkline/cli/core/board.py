@@ -74,6 +74,7 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     at_ns: int
     jobs: tuple[JobRow, ...]
     workers: tuple[WorkerRow, ...]
+    """Busy ones first; of many, idle ones are not among them."""
     scalers: tuple[ScalerRow, ...]
     failures: tuple[FailureRow, ...]
 

@@ -75,8 +75,8 @@ def reasons(
         )
         return
     short = scaling.ready < scaling.want
-    if short and not any(each.eligible for each in scaling.nodes):
-        yield no_node(pipeline.name, scaling.nodes)
+    if short and not scaling.eligible and not any(each.eligible for each in scaling.nodes):
+        yield no_node(pipeline.name, scaling.nodes, more=scaling.more_nodes)
     if scaling.problem:
         yield _problem(pipeline.name, scaling.problem)
     elif short:
@@ -93,8 +93,8 @@ def reasons(
         )
 
 
-def no_node(pipeline: str, nodes: Sequence[records.Node]) -> Reason:
-    """Return that no node counts for a pipeline, with what would change that."""
+def no_node(pipeline: str, nodes: Sequence[records.Node], *, more: int = 0) -> Reason:
+    """Return that no node counts for a pipeline, nor do `more` that are not listed, and what would change that."""
     if not nodes:
         why = "no worker can be started: there are no nodes"
         return Reason(
@@ -107,12 +107,12 @@ def no_node(pipeline: str, nodes: Sequence[records.Node]) -> Reason:
         f"{named(each.name for each in nodes if (each.why_not or 'not eligible') == why)}: {why}"
         for why, _ in left_out.most_common()
     )
-    many = f"none of {len(nodes)} nodes" if len(nodes) > 1 else "the only node does not"
-    verb = "counts" if len(nodes) > 1 else "count"
+    count = len(nodes) + more
+    many = f"none of {count} nodes counts" if count > 1 else "the only node does not count"
     remedies = dict.fromkeys(_node_remedy(why) for why, _ in left_out.most_common())
     return Reason(
         kind="no-node",
-        why=f"{many} {verb} for the workers of {pipeline}: {told}",
+        why=f"{many} for the workers of {pipeline}: {told}",
         remedy="; or ".join(each for each in remedies if each),
     )
 

@@ -107,7 +107,8 @@ def decided(facts: Facts) -> Iterator[str]:
     nodes = msgspec.convert(said.get("nodes", ()), tuple[records.Node, ...])
     counting = [node.name for node in nodes if node.eligible]
     told = f": {named(counting, 10)}" if counting else ""
-    yield f"  nodes: {len(counting)} of {len(nodes)} count{told}"
+    count = said.get("eligible", len(counting))
+    yield f"  nodes: {count} of {len(nodes) + said.get('more_nodes', 0)} count{told}"
     for node in nodes:
         if not node.eligible:
             yield f"    not {node.name}: {node.why_not or 'not eligible'}"

@@ -25,6 +25,13 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         found = self.scaling.workers if self.scaling else ()
         return next((each for each in found if each.name == self.name), None)
 
+    @property
+    def may_idle(self) -> bool:
+        """Whether it may be one of those that no record has room for: idle ones, which nothing has ended since."""
+        told = [each for each in self.events if each.kind in ("scaled", "reaped")]
+        made = bool(told) and told[-1].kind == "scaled" and _names(told[-1], "create", self.name)
+        return bool(made and self.scaling is not None and self.scaling.more_workers)
+
 
 def explain(facts: Facts) -> Explanation:
     """Return why a worker is as it is."""
@@ -40,7 +47,8 @@ def explain(facts: Facts) -> Explanation:
 def _standing(facts: Facts) -> str:
     view = facts.view
     if view is None:
-        return f"worker {facts.name} of {facts.pipeline.name} is gone"
+        state = "not listed" if facts.may_idle else "gone"
+        return f"worker {facts.name} of {facts.pipeline.name} is {state}"
     text = f"worker {view.name} of {facts.pipeline.name} is {view.phase}"
     if view.created_ns:
         text += f", made {since(view.created_ns, facts.now_ns)} ago"
@@ -49,6 +57,10 @@ def _standing(facts: Facts) -> str:
 
 def _reasons(facts: Facts) -> Iterator[Reason]:
     view = facts.view
+    if view is None and facts.may_idle:
+        why = "its pipeline has more workers than a record has room for, which leaves out idle ones"
+        yield Reason(kind="idle", why=why)
+        return
     if view is None or view.phase in ("draining", "gone"):
         yield from _going(facts)
         return
@@ -125,11 +137,12 @@ def _idle(facts: Facts) -> Reason:
 
 def _naming(facts: Facts, verb: str) -> list[messages.Event]:
     return [
-        each
-        for each in facts.events
-        if each.kind == "scaled"
-        and facts.name in msgspec.json.decode(each.facts.get(verb, b"[]"), type=list[str])
+        each for each in facts.events if each.kind == "scaled" and _names(each, verb, facts.name)
     ]
+
+
+def _names(event: messages.Event, verb: str, worker: str) -> bool:
+    return worker in msgspec.json.decode(event.facts.get(verb, b"[]"), type=list[str])
 
 
 def _last(events: Sequence[messages.Event], kind: str) -> messages.Event | None:

@@ -170,6 +170,8 @@ class Status:
             "pending": scaling.pending,
             "in_flight": scaling.in_flight,
             "nodes": scaling.nodes,
+            "more_nodes": scaling.more_nodes,
+            "eligible": scaling.eligible,
             "wants": scaling.wants,
             "reason": scaling.reason,
             "problem": scaling.problem,
