@@ -8,7 +8,7 @@ host's network, and because the store is a directory of this machine's:
 - the store is a `file://` that the coordinator and agents mount from the host, and `trunkline-store` is not needed;
 - a budget is of the API that the old server has.
 
-Images are told by the Dockerfiles' entry points, and by the nats-server that is installed here. Volumes that are
+What `dev` has of others' (an S3, say) is there and runs nothing. Our images are told by the Dockerfiles' entry points, and by the nats-server that is installed here. Volumes that are
 claimed are directories of nodes.
 """
 
@@ -188,7 +188,13 @@ def _images(gate: Path) -> dict[str, Image]:
     path = f"{binary.parent}:{images.DEBIAN.env.get('PATH', '/usr/bin:/bin')}"
     directories = (*images.HOST, str(binary.parent))
     found[nats] = Image(directories=directories, env={"PATH": path})
-    return found
+    return {**dict.fromkeys(_foreign(), images.PAUSE), **found}
+
+
+def _foreign() -> set[str]:
+    """Return the images of `overlays/dev` that are not ours: their pods are, and run nothing."""
+    text = "".join(path.read_text() for path in (MANIFESTS / "overlays" / "dev").glob("*.yaml"))
+    return set(re.findall(r"image: (\S+:\S+)", text))
 
 
 def _copy(overlay: str, place: Path, store: Path, *, old: bool) -> Path:

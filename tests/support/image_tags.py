@@ -10,7 +10,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 BASE = PROJECT / "manifests" / "base"
-FILES = (BASE / "kustomization.yaml", BASE / "settings.yaml")
+DEV = PROJECT / "manifests" / "overlays" / "dev"
+FILES = (BASE / "kustomization.yaml", BASE / "settings.yaml", DEV / "settings.yaml")
 _TAG = re.compile(r"(trunkline/[a-z-]+(?:, newTag: |:))([\w.-]+)")
 
 

@@ -6,6 +6,9 @@ at work gets SIGKILL; and at the end the totals beside those of a plain count in
 exit code is 0 if and only if they are equal and every datum ended well.
 
 The state is kept: a second run puts the same files as a new commit, and no datum runs again.
+
+With `--running` it starts nothing, and counts on the installation that runs in the state directory, or, without
+one, on that which TRUNKLINE_URL and TRUNKLINE_STORE name, where no worker is killed.
 """
 
 import argparse
@@ -15,11 +18,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 
 from trunkline.cli import demo_kill, demo_texts, progress, session
+from trunkline.client import client as clients
 from trunkline.client import files, following
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors, records, spec_parsing
@@ -42,29 +46,69 @@ class DemoError(errors.TrunklineError):
 def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(prog="python -m trunkline.cli.demo", description=__doc__)
-    parser.add_argument("--home", type=Path, required=True, help="state directory, kept")
+    parser.add_argument("--home", type=Path, help="state directory, kept")
+    parser.add_argument("--running", action="store_true", help="take an installation that runs")
     parser.add_argument("--files", default="600", help="how many files to count, or `all`")
     parser.add_argument("--specs", type=Path, default=Path("examples/wordcount"))
     parser.add_argument("--no-kill", action="store_true", help="let all workers live")
     asked = parser.parse_args()
+    if asked.home is None and not asked.running:
+        parser.error("--home or --running is needed")
+    home = homes.Home(asked.home) if asked.home else None
     with session.reporting():
-        asyncio.run(run(asked.home, asked.files, asked.specs, kill=not asked.no_kill))
+        asyncio.run(
+            run(
+                there(home) if asked.running else started(asked.home),
+                asked.files,
+                asked.specs,
+                victims=None if asked.no_kill else home,
+            )
+        )
 
 
-async def run(home: Path, wanted: str, specs: Path, *, kill: bool) -> None:
-    """Tell the whole story; raise DemoError if it ends wrongly."""
+@asynccontextmanager
+async def started(home: Path) -> AsyncIterator[Client]:
+    """Start an installation in a state directory."""
     began = time.monotonic()
-    texts = demo_texts.choose(wanted)
     # The specs say `python3`; this one is there and starts fast, whatever stands first on PATH.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     say(f"starting an installation in {home} ({NODES} logical nodes)")
     running = stack.running(home, nodes=NODES, port=0, settings={"PATH": path}, tell=say)
     async with running as installation, installation.client() as client:
         say(f"it is up after {time.monotonic() - began:.1f} s")
+        yield client
+
+
+@asynccontextmanager
+async def there(home: homes.Home | None) -> AsyncIterator[Client]:
+    """Connect to an installation that runs."""
+    context = session.where(str(home.root) if home else None)
+    async with clients.connect(context.url, context.store) as client:
+        yield client
+
+
+async def run(
+    installation: AbstractAsyncContextManager[Client],
+    wanted: str,
+    specs: Path,
+    *,
+    victims: homes.Home | None,
+) -> None:
+    """Tell the whole story; raise DemoError if it ends wrongly.
+
+    Args:
+        installation: Yields a client of it.
+        wanted: How many files to count, or `all`.
+        specs: Where the specs lie.
+        victims: Where the workers run of which one is killed; None: they all live.
+    """
+    began = time.monotonic()
+    texts = demo_texts.choose(wanted)
+    async with installation as client:
         await have_repo(client)
         await publish(client, specs)
         commit = await put(client, texts)
-        jobs, violence = await watch(client, homes.Home(home), commit.id, kill=kill)
+        jobs, violence = await watch(client, victims, commit.id)
         again = await count_again(client, jobs)
         totals = await read_totals(client, commit.id)
     say("counting once more in one plain process")
@@ -128,10 +172,10 @@ async def put(client: Client, texts: Sequence[files.Source]) -> records.Commit:
 
 
 async def watch(
-    client: Client, home: homes.Home, identifier: str, *, kill: bool
+    client: Client, victims: homes.Home | None, identifier: str
 ) -> tuple[Sequence[records.Job], demo_kill.Violence]:
     """Show the job set until it has ended; kill a worker on the way."""
-    violence = demo_kill.Violence(client, home, wanted=kill)
+    violence = demo_kill.Violence(client, victims)
     last: Sequence[records.Job] = []
     named = await following.job_set(client, REPO, identifier)
     with progress.shown() as shown:

@@ -70,17 +70,22 @@ class Redistribution(msgspec.Struct, frozen=True):
 
 
 class Violence:
-    """Kills a worker that is in the middle of a datum, and sees what becomes of that datum."""
+    """Kills a worker that is in the middle of a datum, and sees what becomes of that datum.
 
-    def __init__(self, client: Client, home: Home, *, wanted: bool) -> None:
+    Args:
+        client: Of the installation.
+        home: Where its workers run; None: nobody is killed.
+    """
+
+    def __init__(self, client: Client, home: Home | None) -> None:
         self.redistribution: Redistribution | None = None
         self.killed: list[Killed] = []
-        self._client, self._home, self._wanted = client, home, wanted
+        self._client, self._home = client, home
         self._looks = 0
 
     async def look(self, job: records.Job, shown: Progress) -> None:
         """Do what is due now; called again and again while the job runs."""
-        if not self._wanted or job.state.ended or self.redistribution is not None:
+        if self._home is None or job.state.ended or self.redistribution is not None:
             return
         if self.killed and self._looks < LOOKS:
             self._looks += 1

@@ -137,7 +137,7 @@ class Child:
             os.close(descriptor)
         self.pid = process.pid
         self.starts += 1
-        self._pid_file.write_text(f"{process.pid} {start_time(process.pid)}\n")
+        record(self._pid_file.parent, self.service.name, process.pid)
         self._changed.set()
         return process
 
@@ -173,10 +173,31 @@ class Child:
         self._pid_file.unlink(missing_ok=True)
 
 
-async def clear_leftovers(pids: Path, *, grace_s: float = 5.0) -> list[str]:
-    """End what a killed supervisor left running; return the names of the services that were."""
+def record(pids: Path, name: str, pid: int) -> None:
+    """Write down which process a service is."""
+    (pids / f"{name}.pid").write_text(f"{pid} {start_time(pid)}\n")
+
+
+def recorded(pids: Path) -> dict[str, int]:
+    """Return the services that run, as was written down, with their processes."""
+    found = {path.stem: _recorded(path) for path in _files(pids)}
+    return {name: pid for name, pid in found.items() if pid is not None}
+
+
+async def clear_leftovers(
+    pids: Path, *, only: str | None = None, grace_s: float = 5.0
+) -> list[str]:
+    """End what a killed supervisor left running; return the names of the services that were.
+
+    Args:
+        pids: Where it is written down.
+        only: Of this service alone.
+        grace_s: How long they may take before they are killed.
+    """
     left: dict[str, int] = {}
     for path in _files(pids):
+        if only not in (None, path.stem):
+            continue
         pid = _recorded(path)
         if pid is not None:
             left[path.stem] = pid

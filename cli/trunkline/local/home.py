@@ -6,7 +6,7 @@
 | path | what |
 |---|---|
 | context.json | how a client reaches the installation: URL of NATS, URL of the store |
-| lock | held by the supervisor while it runs; its text is the supervisor's process id |
+| lock | held by the supervisor while it runs; its text is the supervisor's process id. Shared by processes that run without one (`single`) |
 | nats/ | the server's configuration, credentials and JetStream's files |
 | secrets/<name>/<key> | values that commands are given, mode 0600; made by `trunkline create secret` |
 | store/ | objects: bytes of files, manifests, runs |
@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 
 from trunkline.contracts import errors
+from trunkline.local import children
 from trunkline.runtime.private import write_private
 
 
@@ -131,7 +132,8 @@ class Home:
 
     def read_context(self) -> Context:
         """Return how to reach the installation, or raise NotRunningError."""
-        if self.lock.exists() and self.supervisor() is None:
+        alone = self.lock.exists() and self.supervisor() is None
+        if alone and not children.recorded(self.pids):
             raise NotRunningError(self.root, "it is not running")
         try:
             return msgspec.json.decode(self.context.read_bytes(), type=Context)

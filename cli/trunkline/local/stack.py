@@ -44,12 +44,16 @@ only elect leaders."""
 
 
 class AlreadyRunningError(errors.TrunklineError):
-    """Another supervisor has this state directory."""
+    """Another supervisor has this state directory, or processes that have none (`single`)."""
 
     def __init__(self, root: Path, pid: str) -> None:
+        who = (
+            f"as process {pid}; stop it with `trunkline down`"
+            if pid
+            else "of single processes; end them"
+        )
         super().__init__(
-            f"an installation runs in {str(root)!r} already, as process {pid or '?'}; stop it with"
-            " `trunkline down`, or choose another directory with --home"
+            f"an installation runs in {str(root)!r} already, {who}, or choose another directory with --home"
         )
         self.root, self.pid = root, pid
 

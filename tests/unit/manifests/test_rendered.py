@@ -1,5 +1,6 @@
 """What is rendered of the manifests: valid in each Kubernetes from 1.27 on, with images that have a version."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,9 @@ from kubernetes_validate import utils
 from tests.support import image_tags, rendering
 
 NEWEST = utils.all_versions()[-1]
+TILT = "../tilt/overlay"
+NATS = "nats:2.15.1-alpine"
+FOR_DEVELOPMENT = {"chrislusf/seaweedfs:4.48"}
 DEPLOYMENT: dict[str, Any] = {
     "apiVersion": "apps/v1",
     "kind": "Deployment",
@@ -20,7 +24,7 @@ DEPLOYMENT: dict[str, Any] = {
 def objects() -> Iterator[dict[str, Any]]:
     """Yield each object of all kustomizations, those that are the same in several of them once."""
     seen: list[dict[str, Any]] = []
-    for kustomization in rendering.KUSTOMIZATIONS:
+    for kustomization in (*rendering.KUSTOMIZATIONS, TILT):
         for each in rendering.rendered(kustomization):
             if each not in seen:
                 seen.append(each)
@@ -63,9 +67,10 @@ def images(kustomization: str) -> set[str]:
 def test_images_have_the_version_of_the_project(kustomization: str) -> None:
     services = ("coordinator", "scaler", "worker-agent")
     ours = {f"trunkline/{name}:{image_tags.version()}" for name in services}
-    (nats,) = images(kustomization) - ours
+    others = images(kustomization) - ours
     assert images(kustomization) > ours
-    assert nats.startswith("nats:2.")
+    assert others == {NATS} | (FOR_DEVELOPMENT if kustomization == "overlays/dev" else set())
+    assert all(re.fullmatch(r"[a-z/]+:v?\d+\.\d+[\w.-]*", each) for each in others)
 
 
 MIB = {"Mi": 1, "Gi": 1024}
