@@ -8,7 +8,7 @@ host's network, and because the store is a directory of this machine's:
 - the store is a `file://` that the coordinator and agents mount from the host, and `trunkline-store` is not needed;
 - a budget is of the API that the old server has.
 
-What `dev` has of others' (an S3, say) is there and runs nothing. Our images are told by the Dockerfiles' entry points, and by the nats-server that is installed here. Volumes that are
+What `dev` has of others (an S3, Prometheus, Grafana) is there and runs nothing. Our images are told by the Dockerfiles' entry points, and by the nats-server that is installed here. Volumes that are
 claimed are directories of nodes.
 """
 
@@ -192,9 +192,10 @@ def _images(gate: Path) -> dict[str, Image]:
 
 
 def _foreign() -> set[str]:
-    """Return the images of `overlays/dev` that are not ours: their pods are, and run nothing."""
-    text = "".join(path.read_text() for path in (MANIFESTS / "overlays" / "dev").glob("*.yaml"))
-    return set(re.findall(r"image: (\S+:\S+)", text))
+    """Return the images of `overlays/dev` that are not ours: their pods are there, and run nothing."""
+    parts = (MANIFESTS / "overlays" / "dev", MANIFESTS / "prometheus", MANIFESTS / "grafana")
+    texts = [path.read_text() for part in parts for path in part.glob("*.yaml")]
+    return set(re.findall(r"image: (\S+:\S+)", "".join(texts)))
 
 
 def _copy(overlay: str, place: Path, store: Path, *, old: bool) -> Path:

@@ -101,7 +101,12 @@ def test_images_are_those_of_services() -> None:
         if "image" in each
     } | {environ("scaler")["TRUNKLINE_AGENT_IMAGE"].split(":")[0]}
     services = {f"trunkline/{path.name}" for path in (ROOT / "services").iterdir()}
-    assert images - services == {"nats", "chrislusf/seaweedfs", "prom/prometheus", "grafana/grafana"}
+    assert images - services == {
+        "nats",
+        "chrislusf/seaweedfs",
+        "prom/prometheus",
+        "grafana/grafana",
+    }
 
 
 def test_a_job_runs_a_module_that_is_there() -> None:

@@ -12,7 +12,7 @@ from tests.support import image_tags, rendering
 NEWEST = utils.all_versions()[-1]
 TILT = "../tilt/overlay"
 NATS = "nats:2.15.1-alpine"
-FOR_DEVELOPMENT = {"chrislusf/seaweedfs:4.48"}
+FOR_DEVELOPMENT = {"chrislusf/seaweedfs:4.48", "prom/prometheus:v3.5.0", "grafana/grafana:12.2.0"}
 DEPLOYMENT: dict[str, Any] = {
     "apiVersion": "apps/v1",
     "kind": "Deployment",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import tiltfile
+from tests.support import dashboards, tiltfile
 from tests.support.tiltfile import MANUAL, PROJECT, Tiltfile
 
 SERVICES = ("coordinator", "scaler", "worker-agent")
@@ -76,10 +76,12 @@ def test_whatever_is_waited_for_is_a_resource_and_nothing_waits_for_itself(
     assert set(either.started()) == set(either.resources)
 
 
-def test_each_resource_is_in_a_group(either: Tiltfile) -> None:
-    groups = {label for each in either.resources.values() for label in each["labels"]}
-    assert groups == {"demo", "infrastructure", "setup", "tests", "trunkline"}
-    assert all(each["labels"] for each in either.resources.values())
+def test_each_resource_is_in_a_group_that_the_readme_tells_of(either: Tiltfile) -> None:
+    readme = (PROJECT / "tilt" / "README.md").read_text()
+    for name, each in either.resources.items():
+        (label,) = each["labels"]
+        (row,) = (line for line in readme.splitlines() if line.startswith(f"| {label} |"))
+        assert f"`{name}`" in row
 
 
 def test_paths_are_there(either: Tiltfile) -> None:
@@ -177,12 +179,20 @@ def test_ports_are_each_for_one_and_all_move_together(words: tuple[str, ...]) ->
     assert "14222" not in str(demo)
 
 
-def test_links_lead_to_ports_that_somebody_has(local: Tiltfile) -> None:
-    for each in local.local.values():
+def links(of: Tiltfile) -> Iterator[tuple[str, int, str]]:
+    """Yield each resource's links: port and path."""
+    for name, each in of.resources.items():
         for link in each["links"]:
-            port, path = re.findall(r"http://127\.0\.0\.1:(\d+)(/\S*)", link["url"])[0]
-            assert int(port) in ports(local).values()
-            assert path == "/readyz"
+            ((port, path),) = re.findall(r"http://127\.0\.0\.1:(\d+)(/\S*)", link["url"])
+            yield name, int(port), path
+
+
+def test_links_lead_to_what_the_resource_answers(local: Tiltfile) -> None:
+    found = list(links(local))
+    assert len(found) == 2
+    for name, port, path in found:
+        asked = local[name]["readiness_probe"]["http_get"]
+        assert (port, path) == (asked["port"], asked["path"])
 
 
 class TestCluster:
@@ -307,6 +317,16 @@ class TestCluster:
                 assert forward["container_port"] in opened
                 if forward["link_path"] == "/readyz":
                     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+    def test_grafana_links_to_each_of_its_dashboards(self, cluster: Tiltfile) -> None:
+        assert {port for _, port, _ in links(cluster)} == {ports(cluster)["grafana"]}
+        linked = {path for _, _, path in links(cluster)}
+        assert linked == {f"/d/{uid}" for uid in dashboards.read()}
+
+    def test_who_watches_may_be_left_to_the_buttons(self, cluster: Tiltfile) -> None:
+        without = evaluated("--monitoring=false")
+        watching = {"prometheus", "grafana"}
+        assert set(cluster.started(asked=True)) - set(without.started(asked=True)) == watching
 
     def test_workers_are_found_by_what_the_scaler_writes_on_their_pods(
         self, cluster: Tiltfile
