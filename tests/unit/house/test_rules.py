@@ -1,11 +1,8 @@
 """What holds for the tree as a whole and no other tool checks."""
 
-import posixpath
 import re
 import tomllib
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from tests.support import metrics_table, subjects_table
@@ -95,25 +92,6 @@ def test_the_readme_names_every_room() -> None:
         for path in (ROOT / room / "trunkline").glob("*/__init__.py")
     }
     assert not [name for name in sorted(packages) if f"`{name}`" not in readme]
-
-
-def test_the_tiltfile_runs_and_names_what_there_is() -> None:
-    """Starlark is Python enough here: run it with stand-ins for Tilt's own functions."""
-    made: dict[str, dict[str, Any]] = {}
-    tilt = {
-        "os": SimpleNamespace(path=posixpath),
-        "config": SimpleNamespace(main_dir=str(ROOT / "tilt")),
-        "local_resource": lambda name, **told: made.update({name: told}),
-        "probe": lambda **told: told,
-        "exec_action": lambda command: command,
-        "TRIGGER_MODE_MANUAL": "manual",
-    }
-    exec((ROOT / "tilt" / "Tiltfile").read_text(), tilt)
-    makefile = (ROOT / "Makefile").read_text()
-    assert all(Path(path).exists() for path in made.pop("installation")["deps"])
-    assert made
-    for told in made.values():
-        assert f"\n{told['cmd'].removeprefix('make ')}:" in makefile
 
 
 def test_decisions_are_numbered_one_by_one() -> None:
