@@ -23,7 +23,7 @@ from trunkline.bus.tails import tail
 from trunkline.contracts import errors, records, subjects
 from trunkline.contracts.states import PipelineState
 from trunkline.scaler import hearing
-from trunkline.scaler.core.reaping import Key
+from trunkline.scaler.core.losses import Key
 
 JOB = "a" * 32
 

@@ -203,6 +203,21 @@ async def test_a_killed_worker_leaves_no_process_and_its_datums_to_others(
     await text_of(tmp_path / "w2")
 
 
+async def test_a_worker_claims_in_an_order_that_no_clock_makes(lab: Lab) -> None:
+    """The later process of a name has the higher number, also after the earlier one has come back."""
+    ticket = await lab.shell("true")
+    first = await lab.worker("w1", ticket, heartbeat_s=0.2, instance="a")
+    before = await lab.claim("w1", lambda claim: claim.order > 0)
+    assert before.instance == "a"
+    await lab.server.restart()
+    await lab.claim("w1", lambda c: c.order == before.order and c.connection != before.connection)
+    first.kill()
+    first.process.wait(10)
+    await lab.worker("w1", ticket, heartbeat_s=0.2, instance="b")
+    after = await lab.claim("w1", lambda claim: claim.instance == "b" and claim.order > 0)
+    assert after.order > before.order
+
+
 async def test_a_killed_shim_ends_the_worker_and_charges_nobody(lab: Lab, tmp_path: Path) -> None:
     ticket = await lab.shell(f"echo $$ > {tmp_path}/$TRUNKLINE_WORKER; exec sleep 60", tries=1)
     task = await lab.datum(ticket)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from trunkline.contracts.attempts import Ledger
 from trunkline.contracts.messages import Claim
 from trunkline.contracts.states import DatumState
-from trunkline.scaler.core import reaping
+from trunkline.scaler.core import losses
 
 PIPELINE, JOB = "p", "a" * 32
 TRIES = 3
@@ -136,7 +136,7 @@ class World:
     stream: list[tuple[int, int, DatumState]] = field(default_factory=list)
     ledgers: dict[int, Ledger] = field(default_factory=dict)
     claims: dict[str, Claim] = field(default_factory=dict)
-    mail: list[Callable[[float], reaping.Event]] = field(default_factory=list)
+    mail: list[Callable[[float], losses.Event]] = field(default_factory=list)
     """What the reaper is to hear, oldest first; made when it hears it."""
     runs: Counter[tuple[int, int]] = field(default_factory=Counter)
     """How often a command was begun."""
@@ -158,7 +158,7 @@ class World:
     def claim(self, claim: Claim) -> None:
         self.claims[claim.worker] = claim
         key = (PIPELINE, claim.worker)
-        self.mail.append(lambda now_s: reaping.ClaimHeard(key, claim, now_s))
+        self.mail.append(lambda now_s: losses.ClaimHeard(key, claim, now_s))
 
 
 def is_bad(index: int) -> bool:

@@ -10,7 +10,7 @@ from trunkline.contracts.attempts import Attempt, Ledger
 from trunkline.contracts.messages import Held
 from trunkline.coordinator.core import job, windows
 from trunkline.coordinator.core.job import Fold
-from trunkline.scaler.core import reaping
+from trunkline.scaler.core import losses, reaping
 from trunkline.scaler.core.reaping import Reaping
 
 
@@ -101,7 +101,7 @@ class Reaper:
         for name, claim in sorted(world.claims.items()):
             if not claim.closing:
                 key = (("p", name), claim, world.now_s)
-                self.do(self.core.handle(reaping.ClaimHeard(*key)))
+                self.do(self.core.handle(losses.ClaimHeard(*key)))
 
     def hear(self, effects_done: int | None = None) -> bool:
         """Hear the oldest news; return whether all was done of it, or only so many effects."""
@@ -112,29 +112,29 @@ class Reaper:
         self.do(effects[:effects_done])
         return effects_done is None or len(effects) <= effects_done
 
-    def tick(self, listed: Collection[reaping.Key]) -> None:
-        self.do(self.core.handle(reaping.Tick(self.world.now_s, listed)))
+    def tick(self, listed: Collection[losses.Key]) -> None:
+        self.do(self.core.handle(losses.Tick(self.world.now_s, listed)))
 
-    def do(self, effects: list[reaping.Effect]) -> None:
+    def do(self, effects: list[losses.Effect]) -> None:
         for effect in effects:
             match effect:
-                case reaping.Nak(_, held):
+                case losses.Nak(_, held):
                     self.world.queue.nak(held.sequence, self.world.now_s)
-                case reaping.Charge():
+                case losses.Charge():
                     self._charge(effect)
                     self.world.queue.nak(effect.held.sequence, self.world.now_s)
-                case reaping.Excuse(_, held):
+                case losses.Excuse(_, held):
                     self._change(held, partial(attempts.excused, attempt=self._attempt(effect)))
-                case reaping.Withdraw(_, held, _, incarnation):
+                case losses.Withdraw(_, held, _, incarnation):
                     self._change(held, partial(attempts.withdrawn, incarnation=incarnation))
-                case reaping.Close():
+                case losses.Close():
                     self._close(effect)
-                case reaping.LookUp(event):
+                case losses.LookUp(event):
                     self._look_up(event)
-                case reaping.Reaped():
+                case losses.Reaped() | losses.Dismiss():
                     pass
 
-    def _close(self, close: reaping.Close) -> None:
+    def _close(self, close: losses.Close) -> None:
         if self.core.claim((close.pipeline, close.claim.worker)) is None:
             self.world.claim(reaping.mark(close.claim, self.world.now_ns))
 
@@ -143,7 +143,7 @@ class Reaper:
         if ledger is not None:
             self.world.ledgers[held.index] = change(ledger)
 
-    def _charge(self, charge: reaping.Charge) -> None:
+    def _charge(self, charge: losses.Charge) -> None:
         held = charge.held
         ledger = self.world.ledgers.get(held.index, Ledger())
         if ledger.generation > held.generation:
@@ -155,7 +155,7 @@ class Reaper:
         if not any(each.cause in attempts.LOST for each in same):
             self.world.ledgers[held.index] = attempts.ended(ledger, lost)
 
-    def _attempt(self, lost: reaping.Charge | reaping.Excuse) -> Attempt:
+    def _attempt(self, lost: losses.Charge | losses.Excuse) -> Attempt:
         return Attempt(
             worker=lost.worker,
             incarnation=lost.incarnation,
@@ -164,8 +164,8 @@ class Reaper:
             cause=lost.cause,
         )
 
-    def _look_up(self, event: reaping.Disconnected) -> None:
+    def _look_up(self, event: losses.Disconnected) -> None:
         claim = self.world.claims.get(event.key[1])
         if claim is not None and not claim.closing and self.core.claim(event.key) is None:
-            self.do(self.core.handle(reaping.ClaimHeard(event.key, claim, self.world.now_s)))
+            self.do(self.core.handle(losses.ClaimHeard(event.key, claim, self.world.now_s)))
             self.do(self.core.handle(event))

@@ -9,7 +9,7 @@ from trunkline.contracts import attempts
 from trunkline.contracts.attempts import Attempt, Ledger
 from trunkline.contracts.messages import Claim
 from trunkline.contracts.states import Cause, DatumState
-from trunkline.scaler.core import reaping
+from trunkline.scaler.core import losses
 from trunkline.worker_agent.core import lease
 from trunkline.worker_agent.core import outcome as verdicts
 from trunkline.worker_agent.core.holding import Holding
@@ -54,7 +54,7 @@ class Worker:
 
     def __init__(self, world: World, name: str, number: int) -> None:
         self.world, self.name, self.incarnation = world, name, f"{name}.{number}"
-        self.key = (PIPELINE, name)
+        self.key, self.number, self.told = (PIPELINE, name), number, 0
         self.holding = Holding(slots=1, prefetch=4, ahead_s=0.05, give_back_s=2.0)
         self.works: dict[Key, Work] = {}
         self.wanted = 0
@@ -148,8 +148,10 @@ class Worker:
         self.alive = False
         if told:
             self._gone()
-            key = self.key
-            self.world.mail.append(lambda now_s: reaping.ProcessGone(key, "killed", now_s))
+            key, instance = self.key, self.incarnation
+            self.world.mail.append(
+                lambda now_s: losses.ProcessGone(key, "killed", now_s, instance=instance)
+            )
         self.connected = False
 
     # --- what it does ----------------------------------------------------------------------------
@@ -292,6 +294,7 @@ class Worker:
     def _claim(self) -> None:
         if not self.connected:
             return
+        self.told += 1
         self.world.claim(
             Claim(
                 worker=self.name,
@@ -300,6 +303,10 @@ class Worker:
                 slots=1,
                 held=self.holding.held(),
                 at_ns=self.world.now_ns,
+                order=self.number,
+                number=self.told,
+                connection=f"s/{self.incarnation}.{self.epoch}",
+                instance=self.incarnation,
             )
         )
 
@@ -312,13 +319,13 @@ class Worker:
 
     def _connect(self) -> None:
         key, connection = self.key, f"s/{self.incarnation}.{self.epoch}"
-        self.world.mail.append(lambda now_s: reaping.Connected(key, connection, now_s))
+        self.world.mail.append(lambda now_s: losses.Connected(key, connection, now_s))
 
     def _gone(self) -> None:
         epoch = self.epoch - (0 if self.connected else 1)
         key, connection = self.key, f"s/{self.incarnation}.{epoch}"
         self.world.mail.append(
-            lambda now_s: reaping.Disconnected(key, connection, "Client Closed", now_s)
+            lambda now_s: losses.Disconnected(key, connection, "Client Closed", now_s)
         )
 
     def _count_begun(self) -> None:

@@ -37,7 +37,7 @@ class LoopClock:
 class MemoryBus:
     """A connection, and the publisher on it: messages reach whoever serves their subject."""
 
-    max_payload, violations = 1 << 20, 0
+    max_payload, violations, at_server = 1 << 20, 0, ""
     problems: ClassVar[list[str]] = []
 
     def __init__(self) -> None:

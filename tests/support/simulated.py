@@ -19,13 +19,16 @@ from tests.support.wards import DATA_KEY, WARDS, ward
 from trunkline.bus.topology import InFlight
 from trunkline.contracts import errors, messages, records, spec, subjects
 from trunkline.contracts.messages import HEARTBEAT_S, Claim, Held
-from trunkline.contracts.states import JobState, PipelineState
+from trunkline.contracts.states import Cause, JobState, PipelineState
 from trunkline.scaler import ports
 from trunkline.scaler.core.decision import Gauge
 from trunkline.scaler.service import Scaler
 from trunkline.scaler.settings import Settings
 
 R = TypeVar("R", bound=msgspec.Struct)
+
+_INSTANT_S = 1e-6
+"""Less than this the loop's clock does not move: who waited for it would wait for ever."""
 
 
 class Work:
@@ -55,6 +58,7 @@ class SimulatedWorker:
         self.draining = False
         self.task: asyncio.Task[None] | None = None
         self._told = asyncio.Event()
+        self._claims = 0
 
     def drain(self) -> None:
         self.draining = True
@@ -91,7 +95,7 @@ class SimulatedWorker:
         )
         await self._claim()
         ends_s = self.world.clock.monotonic_s() + work.takes_s
-        while (left_s := ends_s - self.world.clock.monotonic_s()) > 0:
+        while (left_s := ends_s - self.world.clock.monotonic_s()) > _INSTANT_S:
             self._told.clear()
             try:
                 async with asyncio.timeout(min(left_s, HEARTBEAT_S)):
@@ -113,6 +117,7 @@ class SimulatedWorker:
                 each.cancel()
 
     async def _claim(self) -> None:
+        self._claims += 1
         claim = Claim(
             worker=self.listed.name,
             incarnation=self.listed.instance,
@@ -121,6 +126,10 @@ class SimulatedWorker:
             held=self.held,
             draining=self.draining,
             pulled_ns=1,
+            order=self.connection,
+            number=self._claims,
+            connection=f"s/{self.connection}",
+            instance=self.listed.instance,
         )
         await self.world.bus.publish(
             subjects.claims(ward(self.listed.pipeline), self.listed.name), messages.encode(claim)
@@ -145,6 +154,8 @@ class World:
         self.scaling: MemoryTable[records.Scaling] = MemoryTable()
         self.nodes = [ports.Node(name=f"n{number}") for number in range(nodes)]
         self.workers: dict[str, SimulatedWorker] = {}
+        self.former: list[SimulatedWorker] = []
+        """Those that were given up, and live on."""
         self.work: list[Work] = []
         self.more = asyncio.Event()
         self.history: list[tuple[float, int]] = []
@@ -247,7 +258,7 @@ class World:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             yield self
-            for worker in self.workers.values():
+            for worker in [*self.workers.values(), *self.former]:
                 assert worker.task is not None
                 worker.task.cancel()
 
@@ -327,6 +338,15 @@ class World:
             )
             self._events.put_nowait(ports.Gone(worker=worker.listed, reason="killed"))
 
+    def give_up(self, name: str) -> SimulatedWorker:
+        """Have the cluster say that a worker is gone with its node, while it lives on and speaks."""
+        worker = self.workers.pop(name)
+        self.former.append(worker)
+        self._changed()
+        gone = ports.Gone(worker=worker.listed, reason="its node is gone", cause=Cause.NODE_LOST)
+        self._events.put_nowait(gone)
+        return worker
+
     def names(self) -> set[str]:
         return set(self.workers)
 
@@ -369,9 +389,10 @@ class World:
         self.more = asyncio.Event()
 
     def _control(self, subject: str, drain: messages.Drain) -> None:
-        worker = self.workers.get(subject.rpartition(".")[2])
-        if worker is not None and drain.incarnation in ("", worker.listed.instance):
-            worker.drain()
+        name = subject.rpartition(".")[2]
+        for worker in [*self.workers.values(), *self.former]:
+            if worker.listed.name == name and drain.incarnation in ("", worker.listed.instance):
+                worker.drain()
 
     def _changed(self) -> None:
         self.history.append((self.clock.monotonic_s(), len(self.workers)))

@@ -10,6 +10,7 @@ import collections
 import contextlib
 import logging
 import os
+import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -106,15 +107,22 @@ class LocalCluster:
         self._must_lead()
         node = self._emptiest()
         self._placed[worker.name] = node
+        instance = secrets.token_hex(8)
         environ = {
             **self._environ,
             "TRUNKLINE_DATA_URL": issued.text,
             "TRUNKLINE_PIPELINE": worker.pipeline,
             "TRUNKLINE_WARD": worker.ward,
             "TRUNKLINE_WORKER": worker.name,
+            "TRUNKLINE_INSTANCE": instance,
             "TRUNKLINE_CODE_HASH": worker.code_hash,
         }
-        labels = {"pipeline": worker.pipeline, "code_hash": worker.code_hash, "node": node}
+        labels = {
+            "pipeline": worker.pipeline,
+            "code_hash": worker.code_hash,
+            "node": node,
+            "instance": instance,
+        }
         answer = await self._ask(
             lambda number: pool_wire.Create(
                 id=number, name=worker.name, environ=environ, labels=labels
@@ -233,7 +241,7 @@ def _worker(process: pool_wire.Process) -> Worker:
         pipeline=process.labels.get("pipeline", ""),
         code_hash=process.labels.get("code_hash", ""),
         node=process.labels.get("node", ""),
-        instance=f"{process.pid}/{process.created_ns}",
+        instance=process.labels.get("instance", f"{process.pid}/{process.created_ns}"),
         created_ns=process.created_ns,
         stopping=process.stopping,
     )

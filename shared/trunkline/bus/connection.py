@@ -107,6 +107,11 @@ class NatsConnection:
         return self._wire.is_connected
 
     @property
+    def at_server(self) -> str:
+        """What the server calls it, in its events, too."""
+        return self._wire.at_server
+
+    @property
     def max_payload(self) -> int:
         """The most bytes that one message may have, headers included."""
         return self._wire.max_payload

@@ -103,6 +103,11 @@ class Connection(Protocol):
         ...
 
     @property
+    def at_server(self) -> str:
+        """What the server calls it, in its events, too: `<server>/<client id>`; empty before there is one."""
+        ...
+
+    @property
     def max_payload(self) -> int:
         """The most bytes that one message may have, headers included."""
         ...

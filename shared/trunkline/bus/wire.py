@@ -133,6 +133,12 @@ class Wire(Client):
         return self.is_connected and self._pings_outstanding >= SILENT_PINGS
 
     @property
+    def at_server(self) -> str:
+        """What the server that was reached last calls this connection: `<server>/<client id>`."""
+        server, client = self._server_info.get("server_id"), self._server_info.get("client_id")
+        return f"{server}/{client}" if server and client else ""
+
+    @property
     def clustered(self) -> bool:
         """Whether the server has others beside it."""
         return bool(self._server_info.get("cluster"))

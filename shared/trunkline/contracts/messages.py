@@ -185,6 +185,17 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, tag="claim.v1"):
     pulled_ns: int = 0
     """When its first pull request was sent, wall clock; 0 before."""
     at_ns: int = 0
+    order: int = 0
+    """Of this incarnation among all that have had the worker's name: the sequence under which the server has stored
+    its first claim. 0 while that is not known."""
+    number: int = 0
+    """How many claims this incarnation has told before."""
+    connection: str = ""
+    """What the server calls the connection by which it comes (`<server>/<client id>`): the loss of another one is no
+    loss of this process."""
+    instance: str = ""
+    """What the cluster calls the worker's pod or process, whose name another one may have had; empty where it has not
+    told it. Several incarnations may be of one instance, one after the other."""
     cut: Cut | None = None
     """Of the last container that this process has lost, in this incarnation or the one before."""
 

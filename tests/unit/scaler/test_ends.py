@@ -7,7 +7,8 @@ import pytest
 
 from trunkline.contracts.messages import Claim, Cut, Held
 from trunkline.scaler.core.ends import Ends
-from trunkline.scaler.core.reaping import Key, mark
+from trunkline.scaler.core.losses import Key
+from trunkline.scaler.core.reaping import mark
 from trunkline.scaler.ports import Worker
 
 KEY: Key = ("p", "w-0")

@@ -12,25 +12,28 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from trunkline.contracts.attempts import CHARGE_AFTER_S
 from trunkline.contracts.messages import Claim, Held
 from trunkline.contracts.states import Cause
-from trunkline.scaler.core.reaping import (
-    DEAF_S,
-    FORGET_S,
-    SILENT_S,
+from trunkline.scaler.core.losses import (
     Charge,
     ClaimHeard,
     Close,
     Connected,
     Disconnected,
+    Dismiss,
     Effect,
     Excuse,
     LookUp,
     Nak,
     ProcessGone,
     Reaped,
-    Reaping,
     Reconnected,
     Tick,
     Withdraw,
+)
+from trunkline.scaler.core.reaping import (
+    DEAF_S,
+    FORGET_S,
+    SILENT_S,
+    Reaping,
     is_mark,
     mark,
 )
@@ -225,6 +228,87 @@ def test_a_successor_of_the_same_name_shows_that_the_first_is_dead() -> None:
     assert known.incarnation == "two"
 
 
+def numbered(*items: Held, order: int, number: int = 0) -> Claim:
+    return claim(*items, incarnation=f"i{order}", order=order, number=number)
+
+
+def test_a_late_claim_of_a_former_process_takes_nothing_from_the_living() -> None:
+    """1. A worker's node is cut off; it is given up, and its name is given to another one. 2. The reaper is another
+    one by now. 3. The node is back, and the first process claims. 4. It is told to end; the second one works on.
+    """
+    second = numbered(held(7, executing=True), held(8), order=20)
+    state = living(second)
+    effects = heard(state, numbered(held(1, executing=True), held(2), order=10), 1.0)
+    assert kinds(effects) == ["Nak", "Charge", "Close", "Reaped", "Dismiss"]
+    (dismissed,) = [each for each in effects if isinstance(each, Dismiss)]
+    assert (dismissed.worker, dismissed.incarnation) == (KEY[1], "i10")
+    assert {e.held.sequence for e in effects if isinstance(e, Nak | Charge)} == {1, 2}
+    assert state.claim(KEY) == second
+    assert kinds(heard(state, numbered(held(1, executing=True), order=10), 2.0)) == [
+        "Close",
+        "Dismiss",
+    ]
+    assert heard(state, second, 3.0) == []
+
+
+def test_without_numbers_one_that_was_lost_before_does_not_follow_who_lives() -> None:
+    state = living()
+    second = claim(held(7), incarnation="two")
+    heard(state, second, 1.0)
+    assert not [e for e in heard(state, FULL, 2.0) if not isinstance(e, Close | Dismiss)]
+    assert state.claim(KEY) == second
+    third = claim(incarnation="three")
+    assert "Reaped" in kinds(heard(state, third, 3.0))
+    assert state.claim(KEY) == third
+
+
+def test_no_number_keeps_a_worker_unheard_while_the_other_one_is_silent() -> None:
+    """The stream of claims was lost, so numbers begin anew, and nobody has said that the first process is gone."""
+    state = living(numbered(held(1), order=500))
+    second = numbered(held(2), order=3)
+    assert "Dismiss" in kinds(heard(state, second, SILENT_S))
+    assert state.claim(KEY) != second
+    assert "Dismiss" not in kinds(heard(state, second, SILENT_S + 1))
+    assert state.claim(KEY) == second
+
+
+def test_who_was_followed_by_mistake_and_speaks_again_is_charged_nothing() -> None:
+    """A living one was silent for long, and a former one spoke meanwhile."""
+    second = numbered(held(7, executing=True), order=20)
+    state = living(second)
+    assert "Charge" in kinds(heard(state, numbered(order=10), SILENT_S + 1))
+    assert kinds(heard(state, second, SILENT_S + 2)) == ["Close", "Reaped", "Withdraw"]
+    assert state.claim(KEY) == second
+
+
+def test_what_a_living_worker_claims_is_not_taken_from_it_for_a_former_ones_sake() -> None:
+    """The lease of the first process was given back long ago, and another worker has it."""
+    state = living(numbered(order=20))
+    state.handle(ClaimHeard(("p", "w-1"), claim(held(1, executing=True)), 0.0))
+    effects = heard(state, numbered(held(1, executing=True), order=10), 1.0)
+    assert kinds(effects) == ["Close", "Dismiss"]
+
+
+def test_a_former_process_that_closes_is_charged_nothing_and_not_told_again() -> None:
+    second = numbered(held(7), order=20)
+    state = living(second)
+    first = numbered(held(1, executing=True), order=10)
+    last = msgspec.structs.replace(first, closing=True, draining=True)
+    effects = heard(state, last, 1.0)
+    (charge,) = [e for e in effects if isinstance(e, Charge)]
+    assert charge.cause is Cause.DRAINED
+    assert "Dismiss" not in kinds(effects)
+    assert state.claim(KEY) == second
+
+
+def test_a_claim_that_comes_the_longer_way_says_nothing() -> None:
+    """1. A worker claims, and its server is stopped. 2. It claims again, at another one. 3. The first one goes on."""
+    newer = numbered(held(1, executing=True), order=1, number=4)
+    state = living(newer)
+    assert heard(state, numbered(held(1), held(2), order=1, number=3), 1.0) == []
+    assert state.claim(KEY) == newer
+
+
 def test_a_reconnect_gives_back_what_the_worker_drops() -> None:
     """The old connection was half open: the new one comes first, and the worker lives.
 
@@ -274,6 +358,25 @@ def test_a_worker_that_was_never_heard_of_is_looked_up_once() -> None:
     assert state.handle(look.event) == []  # there is no claim
     heard(state, FULL, 1.0)
     assert "Charge" in kinds(state.handle(look.event))
+
+
+def test_the_end_of_a_former_processes_connection_is_not_held_against_the_next_one_of_its_name() -> (
+    None
+):
+    """A model of a job charged a datum for a worker that lived, and quarantined it.
+
+    1. A worker is killed before it claims anything. 2. The next one of its name claims. 3. The reaper hears of the
+    first one's end, and looks up who that was: it finds the second one's claim.
+    """
+    state = Reaping()
+    (look,) = lost(state)
+    assert isinstance(look, LookUp)
+    second = claim(held(1, executing=True), incarnation="two", connection="s/2", instance="b")
+    heard(state, second, 1.0)
+    assert state.handle(look.event) == []
+    assert state.handle(ProcessGone(KEY, "killed", 1.0, instance="a")) == []
+    assert state.claim(KEY) == second
+    assert "Charge" in kinds(state.handle(Disconnected(KEY, "s/2", "Client Closed", 2.0)))
 
 
 def test_the_sweep_finds_who_is_neither_listed_nor_connected_nor_heard() -> None:
@@ -344,6 +447,8 @@ class Histories(RuleBasedStateMachine):
         self.given_back: Counter[int] = Counter()
         self.charged: Counter[int] = Counter()
         self.deaths: dict[int, tuple[Held, ...]] = {}
+        self.former: list[tuple[int, tuple[Held, ...]]] = []
+        """Those that were given up and live on, by number, with what they hold."""
         self.cut_s = 0.0
 
     def name(self) -> str:
@@ -365,7 +470,7 @@ class Histories(RuleBasedStateMachine):
                     continue
 
     def say(self, **fields: bool) -> None:
-        its = claim(*self.held, incarnation=self.name(), **fields)
+        its = claim(*self.held, incarnation=self.name(), order=self.incarnation, **fields)
         self.take(self.state.handle(ClaimHeard(KEY, its, self.now_s)))
 
     @precondition(lambda self: not self.alive)
@@ -437,6 +542,42 @@ class Histories(RuleBasedStateMachine):
         self.deaths[self.incarnation] = self.held
         self.held = ()
 
+    @precondition(lambda self: self.alive and self.connected)
+    @rule()
+    def be_given_up(self) -> None:
+        """Its node is cut off; the next one to start gets its name, and it speaks again."""
+        self.cut()
+        self.former.append((self.incarnation, self.held))
+        self.take(self.state.handle(ProcessGone(KEY, "its node is cut off", self.now_s)))
+        self.deaths[self.incarnation] = self.held
+        self.alive, self.held = False, ()
+
+    @precondition(lambda self: self.former)
+    @rule(which=st.integers(0, 7), more=st.booleans())
+    def a_former_one_speaks(self, which: int, more: bool) -> None:
+        number, its = self.former[which % len(self.former)]
+        late = claim(*its, *self.more(more), incarnation=f"i{number}", order=number)
+        forgotten = (KEY, late.incarnation) not in self.state._gone
+        if forgotten and not self.alive:
+            return  # then it is the one that lives
+        if forgotten:  # what it held is given back anew, which does nothing
+            self.deaths.pop(number, None)
+        elif number in self.deaths:
+            self.deaths[number] = late.held
+        self.former[which % len(self.former)] = number, late.held
+        self.take(self.state.handle(ClaimHeard(KEY, late, self.now_s)))
+
+    def more(self, wanted: bool) -> tuple[Held, ...]:
+        self.next += wanted
+        return (held(self.next - 1),) if wanted else ()
+
+    @precondition(lambda self: self.alive and self.connected)
+    @rule()
+    def another_reaper_comes(self) -> None:
+        self.state = Reaping()
+        self.take(self.state.handle(Connected(KEY, f"s/{self.connection}", self.now_s, new=False)))
+        self.say()
+
     @rule(wait_s=st.floats(0, 5))
     def tick(self, wait_s: float) -> None:
         self.now_s += wait_s
@@ -453,7 +594,9 @@ class Histories(RuleBasedStateMachine):
     def the_living_who_are_connected_are_charged_nothing(self) -> None:
         if self.alive and self.connected:
             assert not any(self.charged[each.sequence] for each in self.held)
-            assert self.state.claim(KEY) is not None
+            known = self.state.claim(KEY)
+            assert known is not None
+            assert known.incarnation == self.name()
 
 
 TestHistories = Histories.TestCase

@@ -15,8 +15,8 @@ from trunkline.contracts import errors, messages, subjects
 from trunkline.contracts.messages import Claim
 from trunkline.contracts.wards import Wards
 from trunkline.runtime.clock import Clock
+from trunkline.scaler.core.losses import Key
 from trunkline.scaler.core.plan import Drain
-from trunkline.scaler.core.reaping import Key
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from trunkline.contracts.wards import Wards
 from trunkline.runtime.clock import Clock
 from trunkline.scaler import ledgers
 from trunkline.scaler.core.ends import Ends, Explained
-from trunkline.scaler.core.reaping import Key
+from trunkline.scaler.core.losses import Key
 from trunkline.scaler.ports import Worker
 
 log = logging.getLogger(__name__)

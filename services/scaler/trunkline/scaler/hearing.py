@@ -16,7 +16,7 @@ from trunkline.bus.ports import Message
 from trunkline.contracts import errors, messages, names
 from trunkline.contracts.messages import Claim
 from trunkline.contracts.wards import Wards
-from trunkline.scaler.core.reaping import Key
+from trunkline.scaler.core.losses import Key
 
 log = logging.getLogger(__name__)
 

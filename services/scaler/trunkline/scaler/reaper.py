@@ -28,8 +28,9 @@ from trunkline.contracts.wards import Wards
 from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
 from trunkline.scaler import hearing, ledgers
-from trunkline.scaler.core import reaping
-from trunkline.scaler.core.reaping import Effect, Key, Reaping
+from trunkline.scaler.core import losses, reaping
+from trunkline.scaler.core.losses import Effect, Key
+from trunkline.scaler.core.reaping import Reaping
 from trunkline.scaler.last_words import LastWords
 
 log = logging.getLogger(__name__)
@@ -130,10 +131,17 @@ class Reaper:
         return self._core.heard_s(key)
 
     async def process_gone(
-        self, key: Key, reason: str, cause: Cause = Cause.WORKER_LOST, *, again: bool = False
+        self,
+        key: Key,
+        reason: str,
+        cause: Cause = Cause.WORKER_LOST,
+        *,
+        instance: str = "",
+        again: bool = False,
     ) -> None:
         """The cluster says that a worker's process is gone, and what its attempts are put down to."""
-        event = reaping.ProcessGone(key, reason, self._clock.monotonic_s(), cause, again)
+        now_s = self._clock.monotonic_s()
+        event = losses.ProcessGone(key, reason, now_s, cause, instance, again)
         await self._do(key, self._core.handle(event))
         self.lost.set()
 
@@ -151,7 +159,7 @@ class Reaper:
         self._heard_since_reload.add(key)
         self._told(key, claim)
         before = self._core.claim(key)
-        event = reaping.ClaimHeard(key, claim, self._clock.monotonic_s())
+        event = losses.ClaimHeard(key, claim, self._clock.monotonic_s())
         await self._do(key, self._core.handle(event))
         if _matters(before, self._core.claim(key)):
             self._wake()
@@ -160,20 +168,20 @@ class Reaper:
         event = hearing.client_event(message)
         if event is not None and event.key is not None:
             now_s = self._clock.monotonic_s()
-            connected = reaping.Connected(event.key, event.connection, now_s, event.new)
+            connected = losses.Connected(event.key, event.connection, now_s, event.new)
             await self._do(event.key, self._core.handle(connected))
 
     async def _on_disconnect(self, message: Message) -> None:
         event = hearing.client_event(message)
         if event is not None and event.key is not None:
             now_s = self._clock.monotonic_s()
-            lost = reaping.Disconnected(event.key, event.connection, event.reason, now_s)
+            lost = losses.Disconnected(event.key, event.connection, event.reason, now_s)
             await self._do(event.key, self._core.handle(lost))
             self.lost.set()
             self._wake()
 
     def _reconnected(self) -> None:
-        self._core.handle(reaping.Reconnected(self._clock.monotonic_s()))
+        self._core.handle(losses.Reconnected(self._clock.monotonic_s()))
         self._reload.set()
 
     async def _load_forever(self) -> None:
@@ -203,7 +211,7 @@ class Reaper:
             await asyncio.sleep(SWEEP_S)
             if not self._connection.connected:
                 continue  # whoever is silent now may be so because we are deaf
-            event = reaping.Tick(self._clock.monotonic_s(), self._listed)
+            event = losses.Tick(self._clock.monotonic_s(), self._listed)
             by_key: dict[Key, list[Effect]] = {}
             for effect in self._core.handle(event):
                 by_key.setdefault(_key(effect), []).append(effect)
@@ -213,9 +221,10 @@ class Reaper:
     async def _take_stored(self, key: Key, claim: Claim) -> None:
         self._told(key, claim)
         known = self._core.claim(key)
-        if claim.closing or (known is not None and known.at_ns >= claim.at_ns):
+        same = known is not None and known.incarnation == claim.incarnation
+        if claim.closing or (known is not None and same and known.number >= claim.number):
             return
-        event = reaping.ClaimHeard(key, claim, self._clock.monotonic_s())
+        event = losses.ClaimHeard(key, claim, self._clock.monotonic_s())
         await self._do(key, self._core.handle(event))
 
     # --- hands ------------------------------------------------------------------------------------
@@ -225,7 +234,7 @@ class Reaper:
         later: list[Effect] = []
         for effect in effects:
             match effect:
-                case reaping.Nak():
+                case losses.Nak():
                     of_job = unbegun.setdefault((effect.pipeline, effect.held.job), [])
                     of_job.append(effect.held)
                 case _:
@@ -242,22 +251,24 @@ class Reaper:
             async with asyncio.TaskGroup() as tasks:
                 for effect in effects:
                     match effect:
-                        case reaping.Charge():
+                        case losses.Charge():
                             tasks.create_task(self._charge(effect), name="charge")
-                        case reaping.Withdraw():
+                        case losses.Withdraw():
                             tasks.create_task(self._withdraw(effect), name="withdraw")
-                        case reaping.Excuse():
+                        case losses.Excuse():
                             tasks.create_task(self._excuse(effect), name="excuse")
                         case _:
                             continue
             for effect in effects:
                 match effect:
-                    case reaping.Close():
+                    case losses.Close():
                         await self._close(key, effect)
-                    case reaping.LookUp():
+                    case losses.LookUp():
                         await self._look_up(key, effect)
-                    case reaping.Reaped():
+                    case losses.Reaped():
                         await self._tell(effect)
+                    case losses.Dismiss():
+                        await self._dismiss(effect)
                     case _:
                         continue
 
@@ -285,7 +296,7 @@ class Reaper:
             return False
         return True
 
-    async def _charge(self, charge: reaping.Charge) -> None:
+    async def _charge(self, charge: losses.Charge) -> None:
         if self._live(charge.pipeline, charge.held.job):
             # a job that has ended needs no ledger, and what is written now nobody would purge
             attempt = self._attempt(charge)
@@ -312,7 +323,7 @@ class Reaper:
         else:
             self._tasks.create_task(work, name=name)
 
-    def _attempt(self, lost: reaping.Charge | reaping.Excuse) -> Attempt:
+    def _attempt(self, lost: losses.Charge | losses.Excuse) -> Attempt:
         return Attempt(
             worker=lost.worker,
             incarnation=lost.incarnation,
@@ -322,7 +333,7 @@ class Reaper:
             detail=f"the worker was lost while the command ran: {lost.detail}",
         )
 
-    async def _excuse(self, excuse: reaping.Excuse) -> None:
+    async def _excuse(self, excuse: losses.Excuse) -> None:
         if not self._live(excuse.pipeline, excuse.held.job):
             return
         ward, attempt = self._wards.of(excuse.pipeline), self._attempt(excuse)
@@ -331,7 +342,7 @@ class Reaper:
         except errors.TrunklineError as error:
             log.warning("not excused", extra={"worker": excuse.worker, "error": str(error)})
 
-    async def _withdraw(self, withdraw: reaping.Withdraw) -> None:
+    async def _withdraw(self, withdraw: losses.Withdraw) -> None:
         if not self._live(withdraw.pipeline, withdraw.held.job):
             return
         try:
@@ -348,14 +359,23 @@ class Reaper:
             said = self._words.say(withdraw.pipeline, withdraw.held, _back(withdraw), 0)
             self._start(said, "last-words")
 
-    async def _close(self, key: Key, close: reaping.Close) -> None:
+    async def _close(self, key: Key, close: losses.Close) -> None:
         if self._core.claim(key) is not None:
             return  # a new process has the name by now: its claim must stand
         empty = reaping.mark(close.claim, self._clock.wall_ns())
         with contextlib.suppress(errors.UnavailableError):
             await self._connection.publish(self._claims(key), messages.encode(empty))
 
-    async def _look_up(self, key: Key, look: reaping.LookUp) -> None:
+    async def _dismiss(self, dismiss: losses.Dismiss) -> None:
+        """Tell a former process to drain; it is told again with its next claim."""
+        drain = messages.Drain(
+            incarnation=dismiss.incarnation, reason="another process has its name"
+        )
+        subject = subjects.control(self._wards.of(dismiss.pipeline), dismiss.worker)
+        with contextlib.suppress(errors.UnavailableError):
+            await self._connection.publish(subject, messages.encode(drain))
+
+    async def _look_up(self, key: Key, look: losses.LookUp) -> None:
         try:
             stored = await self._connection.last(subjects.CLAIMS_STREAM, self._claims(key))
         except errors.UnavailableError:
@@ -367,7 +387,7 @@ class Reaper:
         await self._take_stored(*heard)
         await self._do(key, self._core.handle(look.event))
 
-    async def _tell(self, reaped: reaping.Reaped) -> None:
+    async def _tell(self, reaped: losses.Reaped) -> None:
         extra = {
             "pipeline": reaped.pipeline,
             "worker": reaped.worker,
@@ -409,11 +429,11 @@ def _back(withdraw: reaping.Withdraw) -> Attempt:
 
 def _key(effect: Effect) -> Key:
     match effect:
-        case reaping.Close():
+        case losses.Close():
             return effect.pipeline, effect.claim.worker
-        case reaping.LookUp():
+        case losses.LookUp():
             return effect.event.key
-        case reaping.Nak():
+        case losses.Nak():
             return effect.pipeline, ""
         case _:
             return effect.pipeline, effect.worker

@@ -11,9 +11,11 @@ and a surplus worker is drained like any other.
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from trunkline.bus.ports import Publisher, Table
 from trunkline.contracts import records, spec
+from trunkline.contracts.messages import Claim
 from trunkline.contracts.states import Cause
 from trunkline.contracts.wards import Wards
 from trunkline.runtime import backoff
@@ -211,18 +213,18 @@ class Scaler:
             cause: What attempts are put down to that it had under way.
             told: Whether the cluster knows the reason.
         """
-        which = _instance(worker)
+        which, key = _instance(worker), (worker.pipeline, worker.name)
+        gone = partial(self._reaper.process_gone, key, reason, cause, instance=worker.instance)
         if which in self._buried:
             if told and not self._buried[which]:
                 self._buried[which] = True
-                key = (worker.pipeline, worker.name)
-                await self._reaper.process_gone(key, reason, cause, again=True)
+                await gone(again=True)
             return
         self._buried[which] = told
         if len(self._buried) > _BURIED_KEPT:
             del self._buried[next(iter(self._buried))]
         self._unheard_s.pop(which, None)
-        await self._reaper.process_gone((worker.pipeline, worker.name), reason, cause)
+        await gone()
         self._drains.forget(worker.name)
         extra = {"pipeline": worker.pipeline, "worker": worker.name, "reason": reason}
         log.info("worker gone", extra=extra)
@@ -318,7 +320,7 @@ class Scaler:
         if not changes and all(each.phase is not Phase.STARTING for each in [*seen, *making]):
             starts.steady(now_s)
         problem = starts.problem or sight.trouble(workers, current[0])
-        claims = [self._reaper.claim((pipeline, each.name)) for each in workers]
+        claims = [self._claim(each) for each in workers]
         views = list(zip(workers, seen, claims, strict=True))
         self._status.note(showing.scaling(pipeline, decision, views, nodes, problem), acts=acts)
         waits = (decision.again_in_s, starts.wait_s(now_s) or None)
@@ -341,7 +343,7 @@ class Scaler:
         self, worker: Worker, nodes: Mapping[str, Node], now_s: float, current: tuple[str, str]
     ) -> Seen:
         which, key = _instance(worker), (worker.pipeline, worker.name)
-        claim, heard_s = self._reaper.claim(key), self._reaper.heard_s(key)
+        claim, heard_s = self._claim(worker), self._reaper.heard_s(key)
         deaf = not self._data.connected
         if claim is not None:
             self._heard.add(which)
@@ -364,6 +366,13 @@ class Scaler:
             drain_answer_s=self._config.drain_answer_s,
             silent_s=self._config.silent_s,
         )
+
+    def _claim(self, worker: Worker) -> Claim | None:
+        """Return a worker's last claim, unless it is of another one that had its name."""
+        claim = self._reaper.claim((worker.pipeline, worker.name))
+        if claim is not None and claim.instance not in ("", worker.instance):
+            return None
+        return claim
 
     def _standing_by(self, pipeline: str, seen: Sequence[Seen], now_s: float) -> Standby:
         found = self._standby.get(pipeline)

@@ -20,7 +20,7 @@ from trunkline.bus.ports import Connection
 from trunkline.bus.topology import InFlight
 from trunkline.contracts import errors, subjects
 from trunkline.contracts.messages import Claim
-from trunkline.scaler.core.reaping import Key
+from trunkline.scaler.core.losses import Key
 
 log = logging.getLogger(__name__)
 

@@ -4,13 +4,17 @@ A claim is published and not waited for. Changes that come one after the other a
 some milliseconds; what is delivered and settled in between is never told, and what a kill leaves
 unclaimed in that time the scaler looks for. Before a command starts, the claim is sent at once. One that is lost with the connection is made up for by the
 one after the reconnect; the reaper acts on what it knows, and ack_wait is behind it.
+
+The first claim is waited for: the sequence under which it is stored orders this process among all that have had
+its name, before and after, without a clock. Until the server answers, at each heartbeat it is tried again, and claims
+say that they have no order; nothing else waits for it.
 """
 
 import asyncio
 import contextlib
 import secrets
 
-from trunkline.bus.ports import Connection
+from trunkline.bus.ports import Connection, Publisher
 from trunkline.contracts import errors, messages, subjects
 from trunkline.contracts.messages import Claim, Cut, Held
 from trunkline.contracts.wards import Ward
@@ -20,6 +24,8 @@ from trunkline.worker_agent.settings import Settings
 
 LINGER_S = 0.02
 """Seconds that a change may wait for others to be told with it."""
+ENTRY_S = 2.0
+"""Seconds for which an answer to the first claim is waited for."""
 HELD_S = 0.0002
 """So much longer for each message that is held: a claim of hundreds is dear, and holds 50 ms of work."""
 
@@ -30,6 +36,7 @@ class Presence:
     def __init__(
         self,
         connection: Connection,
+        publisher: Publisher,
         ward: Ward,
         config: Settings,
         holding: Holding,
@@ -37,13 +44,14 @@ class Presence:
         clock: Clock,
         cut: Cut | None = None,
     ) -> None:
-        self._connection = connection
+        self._connection, self._publisher = connection, publisher
         self._subject = subjects.claims(ward, config.worker)
         self._config = config
         self._holding = holding
         self._clock = clock
         self._due = asyncio.Event()
         self._pulled_ns = 0
+        self._order = self._told = 0
         self._since_ns = clock.wall_ns()
         self.cut = cut
         """What the last container's end has cut short, in this life or the one before: told with each claim."""
@@ -73,6 +81,22 @@ class Presence:
 
     async def tell(self) -> None:
         """Publish what is held now."""
+        try:
+            await self._connection.publish(self._subject, messages.encode(self._claim()))
+        except errors.UnavailableError:
+            return
+
+    async def _enter(self) -> None:
+        """Publish it, and wait until it is stored: by that we have our place among all of this name."""
+        data = messages.encode(self._claim())
+        try:
+            stored = await self._publisher.put(self._subject, data, timeout_s=ENTRY_S)
+        except (errors.UnavailableError, errors.RefusedError):
+            return
+        self._order = stored.sequence
+        self._due.set()
+
+    def _claim(self) -> Claim:
         self._due.clear()
         claim = Claim(
             worker=self._config.worker,
@@ -84,12 +108,14 @@ class Presence:
             closing=self.closing,
             pulled_ns=self._pulled_ns,
             at_ns=self._clock.wall_ns(),
+            order=self._order,
+            number=self._told,
+            connection=self._connection.at_server,
+            instance=self._config.instance,
             cut=self.cut,
         )
-        try:
-            await self._connection.publish(self._subject, messages.encode(claim))
-        except errors.UnavailableError:
-            return
+        self._told += 1
+        return claim
 
     async def tell_if_due(self) -> None:
         """Publish a claim, unless the last one says it all."""
@@ -98,7 +124,7 @@ class Presence:
 
     async def tell_forever(self) -> None:
         """Publish the claim when it is due, and every heartbeat."""
-        await self.tell()
+        await self._enter()
         while not self.closing:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._config.heartbeat_s):
@@ -107,4 +133,4 @@ class Presence:
                     await asyncio.sleep(LINGER_S + HELD_S * len(self._holding.leases))
                 if not self._due.is_set():  # it was told before a command started
                     continue
-            await self.tell()
+            await (self.tell() if self._order else self._enter())

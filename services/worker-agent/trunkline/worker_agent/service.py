@@ -111,7 +111,9 @@ class Worker:
             give_back_s=config.give_back_s,
             stages=config.idle_s is None,
         )
-        self._presence = Presence(connection, ward, config, self._holding, clock=clock, cut=cut)
+        self._presence = Presence(
+            connection, publisher, ward, config, self._holding, clock=clock, cut=cut
+        )
         self._stop = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         self._printer = Printer(

@@ -17,6 +17,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The pipeline's, without which none of its subjects can be named."""
     worker: str
     """This worker's name; whoever starts it chose it."""
+    instance: str = ""
+    """What the cluster calls this pod or process; its claims say so."""
     code_hash: str
     """It works on jobs of this code only."""
     home_dir: str

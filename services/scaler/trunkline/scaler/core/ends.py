@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trunkline.contracts.messages import Claim, Cut
-from trunkline.scaler.core.reaping import Key
+from trunkline.scaler.core.losses import Key
 from trunkline.scaler.ports import Worker
 
 _SECOND_NS = 1_000_000_000

@@ -10,7 +10,19 @@ worker's) there is at most one living incarnation:
        not listed        v  |                                              |
                         lost --the cluster says that its process is gone--> dead
 
-    living --its process is gone, or another incarnation claims the name--> dead
+    living --its process is gone--> dead
+    living --an incarnation that follows it claims the name--> lost
+    living --one that it follows itself claims the name--> living
+
+*Which follows which.* Two processes may speak under one name: a node was cut off, its worker was given up,
+its name was given to another one, and the node is back; or a claim is late, since the server that had it was
+stopped. No wall clocks are compared. Each process has the server number its first claim (`Claim.order`): who has begun to
+speak later has the higher number, however often it comes back. Where one of them has no number yet, one that was
+lost before does not follow. A living one that has said nothing for SILENT_S is followed by whoever speaks: so no
+number, and be it wrong (the stream of claims was lost, and counts anew), keeps a worker from being heard for ever.
+
+What a former process claims is given back, each lease once and none that a living worker claims; and it is told
+to drain, for if it lives it takes datums like any other, and nobody would notice its end.
 
 On the way to `lost` or `dead`: what the worker had not begun is naked at once, and so is what it was
 still preparing (its inputs, a look at its ledger); whose command ran is charged first (an entry in the ledger), then naked; then an empty claim is stored in its name, so
@@ -36,9 +48,25 @@ import msgspec
 from trunkline.contracts.attempts import CHARGE_AFTER_S, CHARGED
 from trunkline.contracts.messages import HEARTBEAT_S, Claim, Held
 from trunkline.contracts.states import Cause
-
-Key = tuple[str, str]
-"""(pipeline, worker)."""
+from trunkline.scaler.core.losses import (
+    Charge,
+    ClaimHeard,
+    Close,
+    Connected,
+    Disconnected,
+    Dismiss,
+    Effect,
+    Event,
+    Excuse,
+    Key,
+    LookUp,
+    Nak,
+    ProcessGone,
+    Reaped,
+    Reconnected,
+    Tick,
+    Withdraw,
+)
 
 SILENT_S = HEARTBEAT_S + 1.0
 """Seconds without a claim after which a worker that is neither listed nor connected is swept."""
@@ -52,143 +80,6 @@ SERVER_STOPS = frozenset({"Server Shutdown", "Cluster Name Conflict", "Kicked"})
 """Reasons of a disconnect that say nothing about the worker."""
 
 UNKNOWN = "connection lost"
-
-
-@dataclass(frozen=True)
-class ClaimHeard:
-    """A worker said what it holds; or its last claim was read from the stream."""
-
-    key: Key
-    claim: Claim
-    now_s: float
-
-
-@dataclass(frozen=True)
-class Connected:
-    """The server has a new connection with this worker's name."""
-
-    key: Key
-    connection: str
-    """`<server>/<client id>`: what tells two connections apart."""
-    now_s: float
-    new: bool = True
-    """False when the server only tells again of one that it has had for a while (it does so for all
-    of them when its configuration is loaded again)."""
-
-
-@dataclass(frozen=True)
-class Disconnected:
-    """The server lost a connection of this worker's."""
-
-    key: Key
-    connection: str
-    reason: str
-    now_s: float
-    looked_up: bool = False
-    """Whether the last stored claim was read already."""
-
-
-@dataclass(frozen=True)
-class ProcessGone:
-    """The cluster says that the worker's process is gone: it will not come back."""
-
-    key: Key
-    reason: str
-    now_s: float
-    cause: Cause = Cause.WORKER_LOST
-    again: bool = False
-    """Whether that was said before, without the cause: by now another process may have the name."""
-
-
-@dataclass(frozen=True)
-class Reconnected:
-    """Our own connection is back: events were missed, and connections are counted afresh."""
-
-    now_s: float
-
-
-@dataclass(frozen=True)
-class Tick:
-    """Time has passed."""
-
-    now_s: float
-    listed: Collection[Key] | None
-    """The workers that the cluster lists; None while it does not answer."""
-
-
-Event = ClaimHeard | Connected | Disconnected | ProcessGone | Reconnected | Tick
-
-
-@dataclass(frozen=True)
-class Nak:
-    """Give one datum back to the queue."""
-
-    pipeline: str
-    held: Held
-
-
-@dataclass(frozen=True)
-class Charge:
-    """Enter a lost attempt into the datum's ledger, then give the datum back."""
-
-    pipeline: str
-    held: Held
-    worker: str
-    incarnation: str
-    detail: str
-    cause: Cause = Cause.WORKER_LOST
-
-
-@dataclass(frozen=True)
-class Excuse:
-    """Give the entry of a lost attempt another cause: it is known by now, and charges nobody."""
-
-    pipeline: str
-    held: Held
-    worker: str
-    incarnation: str
-    detail: str
-    cause: Cause
-
-
-@dataclass(frozen=True)
-class Withdraw:
-    """Take back the charge: the worker is there again."""
-
-    pipeline: str
-    held: Held
-    worker: str
-    incarnation: str
-
-
-@dataclass(frozen=True)
-class Close:
-    """Store an empty claim in the name of a worker that is gone."""
-
-    pipeline: str
-    claim: Claim
-
-
-@dataclass(frozen=True)
-class LookUp:
-    """Read the worker's last claim from the stream, then tell `event` again."""
-
-    event: Disconnected
-
-
-@dataclass(frozen=True)
-class Reaped:
-    """Tell people what was done."""
-
-    pipeline: str
-    worker: str
-    incarnation: str
-    reason: str
-    given_back: int
-    charged: int
-
-
-Effect = Nak | Charge | Excuse | Withdraw | Close | LookUp | Reaped
 
 
 @dataclass
@@ -208,6 +99,7 @@ class _Lost:
     held: tuple[Held, ...]
     at_s: float
     dead: bool
+    instance: str = ""
     cause: Cause = Cause.WORKER_LOST
     """What its attempts were put down to."""
 
@@ -260,31 +152,71 @@ class Reaping:
         key, claim, now_s = event.key, event.claim, event.now_s
         if is_mark(claim):
             return []
-        effects: list[Effect] = []
         known = self._known.setdefault(key, _Known(heard_s=now_s))
-        if known.claim is not None and known.claim.incarnation != claim.incarnation:
-            effects += self._lose(key, known, "another process has its name", now_s, dead=True)
         gone = self._gone.get((key, claim.incarnation))
         if gone is not None and gone.dead:
-            late = tuple(each for each in claim.held if each not in gone.held)
-            self._gone[key, claim.incarnation] = replace(gone, held=gone.held + late)
-            reason = "a last claim of a dead process"
-            return [*effects, *_reap(key, claim, late, reason, gone.cause)]
-        if gone is not None:
-            del self._gone[key, claim.incarnation]
-            if now_s - gone.at_s <= CHARGE_AFTER_S:
-                effects += [
-                    Withdraw(key[0], held, claim.worker, claim.incarnation)
-                    for held in gone.held
-                    if _runs(held)
-                ]
+            return self._late(key, claim, gone, "a last claim of a dead process")
+        effects: list[Effect] = []
+        living = known.claim
+        if living is not None and living.incarnation != claim.incarnation:
+            if not self._follows(key, claim, known, now_s):
+                gone = gone or _Lost((), now_s, False, claim.instance)
+                return self._late(key, claim, gone, "a claim of a former process")
+            effects += self._lose(key, known, "another process has its name", now_s, dead=False)
+        elif living is not None and claim.number < living.number:
+            return []  # it has come the longer way
         known.heard_s = now_s
-        if not claim.closing:
-            known.claim = claim
-            return effects
-        known.claim = None
-        self._gone[key, claim.incarnation] = _Lost(claim.held, now_s, True, Cause.DRAINED)
-        return [*effects, *(Nak(key[0], held) for held in claim.held)]
+        effects += self._back(key, claim, now_s)
+        known.claim = None if claim.closing else claim
+        if claim.closing:
+            self._gone[key, claim.incarnation] = _Lost(
+                claim.held, now_s, True, claim.instance, Cause.DRAINED
+            )
+            effects += [Nak(key[0], held) for held in claim.held]
+        return effects
+
+    def _follows(self, key: Key, claim: Claim, known: _Known, now_s: float) -> bool:
+        """Return whether a claim is of a later process than the one that lives by its name."""
+        living = known.claim
+        if living is None or now_s - known.heard_s > SILENT_S:
+            return True
+        if claim.order and living.order:
+            return claim.order > living.order
+        return (key, claim.incarnation) not in self._gone
+
+    def _back(self, key: Key, claim: Claim, now_s: float) -> list[Effect]:
+        """Let who was lost live on; in time, it is charged nothing."""
+        gone = self._gone.pop((key, claim.incarnation), None)
+        if gone is None or now_s - gone.at_s > CHARGE_AFTER_S:
+            return []
+        return [
+            Withdraw(key[0], held, claim.worker, claim.incarnation)
+            for held in gone.held
+            if _runs(held)
+        ]
+
+    def _late(self, key: Key, claim: Claim, gone: _Lost, reason: str) -> list[Effect]:
+        """Give back what is claimed by who does not live, or not by this name; and have it end."""
+        new = tuple(each for each in claim.held if each not in gone.held)
+        self._gone[key, claim.incarnation] = replace(gone, held=gone.held + new)
+        elsewhere = self._claimed(key[0]) if new else frozenset()
+        late = [each for each in new if (each.job, each.sequence) not in elsewhere]
+        effects: list[Effect] = [Close(key[0], claim)]
+        if late:
+            cause = Cause.DRAINED if claim.closing else gone.cause
+            effects = _reap(key, claim, late, reason, cause)
+        if not claim.draining:
+            effects.append(Dismiss(*key, claim.incarnation))
+        return effects
+
+    def _claimed(self, pipeline: str) -> frozenset[tuple[str, int]]:
+        """Return the leases that a pipeline's living workers claim."""
+        return frozenset(
+            (held.job, held.sequence)
+            for (of, _), claim in self.living()
+            if of == pipeline
+            for held in claim.held
+        )
 
     def _connected(self, event: Connected) -> list[Effect]:
         """A worker that reconnects drops what it has not begun: give that back for it."""
@@ -310,19 +242,26 @@ class Reaping:
         if known is None or known.claim is None:
             heard = any(key == event.key for key, _ in self._gone)
             return [] if heard or event.looked_up else [LookUp(replace(event, looked_up=True))]
-        if known.connections:
-            return []  # it has a newer connection, and its claims will say what that means
+        if known.connections or known.claim.connection not in ("", event.connection):
+            return []  # it has a newer one, or this was a former process's: its claims will say
         return self._lose(event.key, known, event.reason or UNKNOWN, event.now_s, dead=False)
 
     def _process_gone(self, event: ProcessGone) -> list[Effect]:
         last = ""
         for (key, incarnation), gone in self._gone.items():
-            if key == event.key and (gone.dead or not event.again):
+            if key != event.key or not _is_of(gone.instance, event):
+                continue
+            if gone.dead or not event.again:
                 self._gone[key, incarnation] = replace(gone, dead=True)
                 if not last or gone.at_s >= self._gone[key, last].at_s:
                     last = incarnation
         known = self._known.get(event.key)
-        if event.again or known is None or known.claim is None:
+        if (
+            event.again
+            or known is None
+            or known.claim is None
+            or not _is_of(known.claim.instance, event)
+        ):
             return self._excuse(event, last) if last else []
         return self._lose(event.key, known, event.reason, event.now_s, dead=True, cause=event.cause)
 
@@ -377,7 +316,7 @@ class Reaping:
         claim = known.claim
         assert claim is not None
         known.claim = None
-        self._gone[key, claim.incarnation] = _Lost(claim.held, now_s, dead, cause)
+        self._gone[key, claim.incarnation] = _Lost(claim.held, now_s, dead, claim.instance, cause)
         return _reap(key, claim, claim.held, reason, cause)
 
 
@@ -414,6 +353,11 @@ def _reap(
     back = len(unbegun) + len(begun) - charged
     told = Reaped(pipeline, worker, claim.incarnation, reason, back, charged)
     return [*unbegun, *begun, Close(pipeline, claim), told]
+
+
+def _is_of(instance: str, event: ProcessGone) -> bool:
+    """Return whether what is known of a process may be meant, and not another one that had its name."""
+    return instance == event.instance or "" in (instance, event.instance)
 
 
 def _runs(held: Held) -> bool:

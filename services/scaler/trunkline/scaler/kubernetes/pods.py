@@ -253,10 +253,12 @@ def _agent_env(worker: WorkerSpec, settings: PodSettings) -> list[Manifest]:
     secret = object_names.credentials_name(worker.pipeline)
     ward = {"secretKeyRef": {"name": secret, "key": WARD_KEY}}
     address = {"fieldRef": {"fieldPath": "status.podIP"}}
+    instance = {"fieldRef": {"fieldPath": "metadata.uid"}}
     return [
         *({"name": name, "value": value} for name, value in {**more, **plain}.items()),
         {"name": "TRUNKLINE_WARD", "valueFrom": ward},
         {"name": "TRUNKLINE_WORKER_IP", "valueFrom": address},
+        {"name": "TRUNKLINE_INSTANCE", "valueFrom": instance},
     ]
 
 
