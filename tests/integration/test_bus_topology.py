@@ -42,7 +42,7 @@ async def test_buckets_are_what_nats_kv_expects(nats_server: TestServer) -> None
     async with nats_server.connect("coordinator") as ctl:
         pipelines = await config(ctl, "KV_trunkline_pipelines")
         jobs = await config(ctl, "KV_trunkline_jobs")
-    assert (pipelines["max_msgs_per_subject"], jobs["max_msgs_per_subject"]) == (16, 1)
+    assert (pipelines["max_msgs_per_subject"], jobs["max_msgs_per_subject"]) == (16, 2)
     assert jobs["allow_rollup_hdrs"] is True
     assert jobs["deny_delete"] is True
     assert jobs["subjects"] == ["$KV.trunkline_jobs.>"]

@@ -101,3 +101,22 @@ async def test_a_fenced_connection_sends_nothing_while_its_process_does_not_lead
             found = await KvTable(free, subjects.NODES, records.Nodes).get("local")
         assert found is not None
         assert found.value == records.Nodes(count=2)
+
+
+@pytest.mark.parametrize("garbage", [b"\0no record", b'{"type": "v999"}', b"[" * 1_000_000])
+async def test_garbage_over_the_leaders_claim_ends_in_somebody_leading(
+    nats_server: TestServer, garbage: bytes
+) -> None:
+    """Whoever renews next finds that the claim has moved, and claims it anew; nobody looks for ever."""
+    async with (
+        candidate(nats_server, "a", life_s=0.5) as process,
+        nats_server.connect("coordinator") as connection,
+    ):
+        await process.until(1, 0)
+        for _ in range(3):
+            await connection.publish(f"$KV.{subjects.LEADERS}.{subjects.COORDINATOR}", garbage)
+            await connection.flush()
+            async with asyncio.timeout(10):
+                while (await leaders(connection).get(subjects.COORDINATOR)) is None:
+                    await asyncio.sleep(0.01)
+            await process.holding()

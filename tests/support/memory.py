@@ -130,6 +130,7 @@ class MemoryTable(Generic[R]):
     """A bucket whose watchers wake on each change."""
 
     problems: list[str] = []  # noqa: RUF012 - it holds no bytes, so all can be read
+    spoiled = False
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry[R]] = {}
@@ -160,6 +161,10 @@ class MemoryTable(Generic[R]):
     async def all(self, prefix: str = "") -> list[Entry[R]]:
         live = [e for e in self.entries.values() if e.value is not None]
         return sorted((e for e in live if e.key.startswith(prefix)), key=lambda e: e.key)
+
+    async def mend(self, known: Callable[[str], R | None]) -> list[str]:
+        del known
+        return []
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[AsyncIterator[Sequence[Entry[R]]]]:

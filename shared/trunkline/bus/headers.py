@@ -15,6 +15,7 @@ TIME_STAMP = "Nats-Time-Stamp"
 PENDING = "Nats-Pending-Messages"
 KV_OPERATION = "KV-Operation"
 TTL = "Nats-TTL"
+ROLLUP = "Nats-Rollup"
 
 _LINE = b"NATS/1.0"
 _BREAKS = str.maketrans({"\r": " ", "\n": " "})

@@ -306,7 +306,8 @@ class Entry(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
 class Table(Protocol[R]):
     """A key-value bucket of one kind of record, with compare-and-set.
 
-    A record that cannot be read is as if it was not there, but is told.
+    A record that cannot be read is as if it was not there, but is told. Who owns the bucket sees what it was
+    before, and mends it.
     """
 
     @property
@@ -340,6 +341,19 @@ class Table(Protocol[R]):
 
     async def all(self, prefix: str = "") -> list[Entry[R]]:
         """Return all live records whose key starts with the prefix, sorted by key."""
+        ...
+
+    @property
+    def spoiled(self) -> bool:
+        """Whether a record was found since the last mending that cannot be read."""
+        ...
+
+    async def mend(self, known: Callable[[str], R | None]) -> list[str]:
+        """Write again what somebody has overwritten with what cannot be read; return the keys.
+
+        Args:
+            known: What a reader holds of a record, where the bucket itself does not say.
+        """
         ...
 
     def watch(self) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Entry[R]]]]:

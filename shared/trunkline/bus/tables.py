@@ -9,12 +9,17 @@ whose answer was lost is repeated, and a refusal of the repeat is checked agains
 A record that cannot be read (somebody has written it by other tools) is as if it was not there: its
 reader goes on, and whoever creates it puts it right. But something may hang on what it was, so it is
 told (`problems`) until it is gone or replaced.
+
+Who owns the bucket reads through that (`owner`): a bucket keeps the message before the last one of each key, so the
+record is what that one says, at the revision of the one that nobody can read; and `mend` writes it again. A crash
+in between: the next owner reads through it just so. A deletion takes all messages of its key along, or a record
+would be there again when the mark of its end has gone.
 """
 
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Generic, Protocol
 
 from trunkline.bus import headers as header_block
@@ -27,7 +32,11 @@ from trunkline.contracts import errors, messages, subjects
 log = logging.getLogger(__name__)
 
 _KEY = re.compile(r"[A-Za-z0-9_=/-]+(\.[A-Za-z0-9_=/-]+)*")
-_DELETION = {header_block.KV_OPERATION: "DEL", header_block.TTL: "168h"}
+_DELETION = {
+    header_block.KV_OPERATION: "PURGE",
+    header_block.ROLLUP: "sub",
+    header_block.TTL: "168h",
+}
 """What marks a deletion, for as long as a watcher may be away: else a bucket whose keys come and go
 would be full of marks one day."""
 _SHOWN = 10
@@ -59,6 +68,7 @@ class KvTable(Generic[R]):
         *,
         write_s: float = WRITE_S,
         reads: Reads | None = None,
+        owner: bool = False,
     ) -> None:
         self._connection, self._record, self._write_s = connection, record, write_s
         self._reads = reads or connection
@@ -66,7 +76,17 @@ class KvTable(Generic[R]):
         self._stream = subjects.bucket_stream(bucket)
         self._root = f"$KV.{bucket}."
         self._kind = record.__name__.lower()
-        self._unreadable: set[str] = set()
+        self._owner = owner
+        self._unreadable: dict[str, int] = {}
+        """Key -> revision of what cannot be read."""
+        self._former: dict[str, R] = {}
+        """Of these, what they were before, where that is known."""
+        self._spoiled = False
+
+    @property
+    def spoiled(self) -> bool:
+        """Whether a record was found since the last mending that cannot be read."""
+        return self._spoiled
 
     @property
     def problems(self) -> list[str]:
@@ -79,7 +99,7 @@ class KvTable(Generic[R]):
     async def get(self, key: str) -> Entry[R] | None:
         """Return the record, or None."""
         stored = await self._reads.last(self._stream, self._subject(key))
-        entry = self._entry(stored) if stored is not None else None
+        entry = await self._read(stored) if stored is not None else None
         return entry if entry is not None and entry.value is not None else None
 
     async def create(self, key: str, value: R) -> int:
@@ -93,7 +113,7 @@ class KvTable(Generic[R]):
                 if error.code != errors.RefusedError.WRONG_LAST_SEQUENCE:
                     raise
             stored = await self._reads.last(self._stream, subject)
-            if stored is not None and self._entry(stored).value is not None:
+            if stored is not None and (await self._read(stored)).value is not None:
                 raise errors.AlreadyExistsError(self._kind, key)
             expected = stored.sequence if stored is not None else 0
 
@@ -122,7 +142,7 @@ class KvTable(Generic[R]):
         found = await self._reads.scan(
             self._stream, f"{self._root}{tokens}.>" if tokens else f"{self._root}>"
         )
-        entries = [self._entry(stored) for stored in found]
+        entries = [await self._read(stored) for stored in found]
         live = [e for e in entries if e.value is not None and e.key.startswith(prefix)]
         return sorted(live, key=lambda entry: entry.key)
 
@@ -134,14 +154,49 @@ class KvTable(Generic[R]):
         ) as batches:
             yield self._entries(batches)
 
+    async def mend(self, known: Callable[[str], R | None]) -> list[str]:
+        """Write again what somebody has overwritten with what cannot be read; return the keys.
+
+        Args:
+            known: What a reader holds of a record, where the bucket itself does not say.
+        """
+        self._spoiled = False
+        mended: list[str] = []
+        for key, revision in list(self._unreadable.items()):
+            value = self._former.get(key) or known(key)
+            if value is None:
+                continue
+            try:
+                await self.update(key, value, revision)
+            except errors.ConflictError:
+                await self.get(key)  # it has moved: by now it is right, or spoiled once more
+            else:
+                mended.append(key)
+        return mended
+
+    async def _read(self, stored: Stored) -> Entry[R]:
+        """Return the record, or what it was before somebody wrote what cannot be read."""
+        entry = self._entry(stored)
+        if not self._owner or entry.key not in self._unreadable:
+            return entry
+        former: R | None = None
+        async for page in self._connection.pages(self._stream, stored.subject):
+            for each in page:
+                with contextlib.suppress(errors.MalformedMessageError):
+                    former = self._decoded(each)
+        if former is None:
+            return entry
+        self._former[entry.key] = former
+        return Entry(key=entry.key, value=former, revision=entry.revision)
+
     async def _entries(
         self, batches: AsyncIterator[Sequence[Stored]]
     ) -> AsyncIterator[Sequence[Entry[R]]]:
         first = True
         async for batch in batches:
-            entries = [self._entry(stored) for stored in batch]
+            entries = [await self._read(stored) for stored in batch]
             # what was known of a record before it became unreadable stands
-            entries = [each for each in entries if each.key not in self._unreadable]
+            entries = [each for each in entries if each.value or each.key not in self._unreadable]
             yield [entry for entry in entries if entry.value is not None] if first else entries
             first = False
 
@@ -166,6 +221,7 @@ class KvTable(Generic[R]):
         acked = await self._window.put(
             subject, data, expected_last=expected, headers=headers, timeout_s=self._write_s
         )
+        self._readable(subject.removeprefix(self._root))
         return acked.sequence
 
     def _subject(self, key: str) -> str:
@@ -177,15 +233,25 @@ class KvTable(Generic[R]):
         key = stored.subject.removeprefix(self._root)
         value: R | None = None
         try:
-            if not _is_deletion(stored):
-                value = messages.decode(stored.subject, stored.data, self._record)
+            value = self._decoded(stored)
         except errors.MalformedMessageError as error:
             if key not in self._unreadable:
                 log.error("record is not readable", extra={"reason": str(error)})  # noqa: TRY400
-            self._unreadable.add(key)
+            self._spoiled = self._spoiled or self._unreadable.get(key) != stored.sequence
+            self._unreadable[key] = stored.sequence
         else:
-            self._unreadable.discard(key)
+            self._readable(key)
         return Entry(key=key, value=value, revision=stored.sequence)
+
+    def _decoded(self, stored: Stored) -> R | None:
+        """Return what a message says; None: the record is gone. Raises MalformedMessageError."""
+        if _is_deletion(stored):
+            return None
+        return messages.decode(stored.subject, stored.data, self._record)
+
+    def _readable(self, key: str) -> None:
+        self._unreadable.pop(key, None)
+        self._former.pop(key, None)
 
 
 def _is_deletion(stored: Stored) -> bool:

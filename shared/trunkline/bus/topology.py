@@ -64,7 +64,8 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     """A key-value bucket as we declare it."""
 
     name: str
-    history: int = 1
+    history: int = 2
+    """Messages that are kept of each key: the one before the last is there should that be garbage."""
 
     def config(self, level: Durability) -> dict[str, Any]:
         """Return the configuration of the bucket's stream, as NATS' KV clients make it."""
@@ -107,7 +108,7 @@ CTL_STREAMS = (
 
 CTL_BUCKETS = tuple(
     # The versions of a pipeline are worth a look back; all other records are what they are now.
-    Bucket(name=name, history=16 if name == subjects.PIPELINES else 1)
+    Bucket(name=name, history=16 if name == subjects.PIPELINES else 2)
     for name in subjects.BUCKETS
 )
 
@@ -199,7 +200,8 @@ async def names(conn: NatsConnection) -> set[str]:
 
 async def declare_leaders(conn: NatsConnection, level: Durability = Durability.FILE) -> None:
     """Make the server have the bucket without which nobody can lead, and so declare the rest."""
-    await _declare(conn, Bucket(name=subjects.LEADERS).config(level))
+    # its records go by themselves, and what was before one must not be there again then
+    await _declare(conn, Bucket(name=subjects.LEADERS, history=1).config(level))
 
 
 async def declare_ctl(

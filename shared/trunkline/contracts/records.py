@@ -179,7 +179,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether outcomes are in the store and the streams are free of the job."""
 
 
-class DoneIndex(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DoneIndex(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="done.v1"):
     """The runs (fingerprint -> outcome) that say what a pipeline has done, oldest first."""
 
     runs: tuple[str, ...] = ()

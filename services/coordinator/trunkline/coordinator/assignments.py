@@ -17,7 +17,8 @@ would put its old one in the place of the other's new one, for good.
 import asyncio
 from collections.abc import Collection, Mapping
 
-from trunkline.bus.ports import Connection, Publisher
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.ports import Publisher
 from trunkline.contracts import errors, messages, records, subjects
 from trunkline.contracts.messages import Assignment, JobTicket
 from trunkline.contracts.states import JobState
@@ -41,13 +42,15 @@ class Assignments:
     """
 
     def __init__(
-        self, jobs: JobStore, wards: Wards, connection: Connection, publisher: Publisher
+        self, jobs: JobStore, wards: Wards, connection: NatsConnection, publisher: Publisher
     ) -> None:
         self._jobs, self._wards = jobs, wards
         self._connection, self._publisher = connection, publisher
         self._published: dict[str, Assignment] = {}
         self._sequences: dict[str, int] = {}
         """Of what we have published last, by pipeline."""
+        self._looked_up_to = 0
+        """Sequence up to which the stream was looked through for what is not ours."""
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def publish(self, pipeline: str) -> None:
@@ -66,6 +69,34 @@ class Assignments:
                 # a former leader's has come in between, or the stream was made anew
                 before = await self._stored(pipeline)
             self._published[pipeline] = current
+
+    async def publish_overwritten(self) -> list[str]:
+        """Publish again what somebody else has put in the place of ours; return of which pipelines.
+
+        Raises:
+            UnavailableError: unknown whether there is any.
+        """
+        found: list[str] = []
+        first = self._looked_up_to + 1
+        async for page in self._connection.pages(
+            subjects.ASSIGNMENTS_STREAM, subjects.ASSIGNMENTS, first=first
+        ):
+            for stored in page:
+                pipeline = stored.subject.split(".")[2]
+                ours = self._sequences.get(pipeline)
+                if ours is None or stored.sequence <= ours or not self._wards.owns(stored.subject):
+                    continue
+                self._published.pop(pipeline, None)
+                await self.publish(pipeline)
+                found.append(pipeline)
+            self._looked_up_to = page[-1].sequence
+        return found
+
+    def forget_all(self) -> None:
+        """Forget everything: the stream was made anew."""
+        self._published.clear()
+        self._sequences.clear()
+        self._looked_up_to = 0
 
     def forget(self, pipeline: str) -> None:
         """Forget a pipeline that is deleted: one of the same name begins anew."""

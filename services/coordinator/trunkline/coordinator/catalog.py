@@ -38,11 +38,11 @@ class Catalog:
         self.woken = asyncio.Event()
         self._local, self._secrets = local, secrets
         self.dag = Dag()
-        self.pipelines = Mirror(tables.pipelines, self._note_pipeline)
-        self.repos = Mirror(tables.repos, self._note_repo)
-        self.branches = Mirror(tables.branches, self._note_branch)
-        self.jobs = JobStore(tables.jobs, clock, self._note_job)
-        self.scaling = Mirror(tables.scaling, self._quiet)
+        self.pipelines = Mirror(tables.pipelines, self._note_pipeline, self.woken.set)
+        self.repos = Mirror(tables.repos, self._note_repo, self.woken.set)
+        self.branches = Mirror(tables.branches, self._note_branch, self.woken.set)
+        self.jobs = JobStore(tables.jobs, clock, self._note_job, spoiled=self.woken.set)
+        self.scaling = Mirror(tables.scaling, self._quiet, self.woken.set)
         self._repos: dict[str, records.Repo] = {}
         self._branches: dict[str, dict[str, records.Branch]] = {}
         """Repo -> name -> branch."""

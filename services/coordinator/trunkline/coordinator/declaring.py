@@ -169,8 +169,7 @@ class Declaring:
             case subjects.OUTCOMES_STREAM:
                 self._outcomes_lost()
             case subjects.ASSIGNMENTS_STREAM:
-                for pipeline in self._catalog.all_pipelines():
-                    self._assignments.forget(pipeline.name)
+                self._assignments.forget_all()
                 self._pipelines.doubt_all()
             case subjects.COMMANDS_STREAM:
                 await self._pipelines.forget_commands(above=0)

@@ -53,6 +53,7 @@ class JobStore:
         clock: For the times in the records.
         changed: Called with (old, new) after each change, whoever made it.
         kept: See KEPT.
+        spoiled: Called when a record comes that nobody can read.
     """
 
     def __init__(
@@ -62,8 +63,9 @@ class JobStore:
         changed: Callable[[records.Job | None, records.Job | None], None] | None = None,
         *,
         kept: int = KEPT,
+        spoiled: Callable[[], None] = lambda: None,
     ) -> None:
-        self.mirror = Mirror(table, self._note)
+        self.mirror = Mirror(table, self._note, spoiled)
         """The jobs in memory; `mirror.follow` must run, and its `filled` be set, before the rest."""
         self.forgotten: set[str] = set()
         """Pipelines that have jobs in the bucket that are not in memory."""

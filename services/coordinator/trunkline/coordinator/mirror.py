@@ -31,13 +31,19 @@ class Mirror(Generic[R]):
     Args:
         table: The bucket.
         changed: Called with (key, old, new) after each change; None where there is no record.
+        spoiled: Called when a record comes that nobody can read.
     """
 
-    def __init__(self, table: Table[R], changed: Callable[[str, R | None, R | None], None]) -> None:
+    def __init__(
+        self,
+        table: Table[R],
+        changed: Callable[[str, R | None, R | None], None],
+        spoiled: Callable[[], None] = lambda: None,
+    ) -> None:
         self.table = table
         self.filled = asyncio.Event()
         """Set once all that was in the bucket at the start is here."""
-        self._changed = changed
+        self._changed, self._spoiled = changed, spoiled
         self._entries: dict[str, Entry[R]] = {}
         self._gone: dict[str, int] = {}
 
@@ -47,6 +53,8 @@ class Mirror(Generic[R]):
             async for batch in batches:
                 for entry in batch:
                     self.take(entry)
+                if self.table.spoiled:
+                    self._spoiled()
                 self.filled.set()
 
     def take(self, entry: Entry[R]) -> None:

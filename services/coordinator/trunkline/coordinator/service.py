@@ -45,6 +45,7 @@ from trunkline.coordinator.folding import OutcomeFolder
 from trunkline.coordinator.handlers import Handlers
 from trunkline.coordinator.inputs import Inputs
 from trunkline.coordinator.jobsets import JobSets
+from trunkline.coordinator.mending import Mending
 from trunkline.coordinator.outcomes import Outcomes
 from trunkline.coordinator.pipeline_verbs import PipelineVerbs
 from trunkline.coordinator.pipelines import Pipelines
@@ -84,14 +85,14 @@ class ConnectionClosedError(errors.TrunklineError):
 def tables_of(ctl: NatsConnection) -> Tables:
     """Return the buckets of the account CTL."""
     return Tables(
-        pipelines=KvTable(ctl, subjects.PIPELINES, records.Pipeline),
-        repos=KvTable(ctl, subjects.REPOS, records.Repo),
-        branches=KvTable(ctl, subjects.BRANCHES, records.Branch),
-        commits=KvTable(ctl, subjects.COMMITS, records.Commit),
-        jobs=KvTable(ctl, subjects.JOBS, records.Job),
-        done=KvTable(ctl, subjects.DONE, records.DoneIndex),
-        nodes=KvTable(ctl, subjects.NODES, records.Nodes),
-        scaling=KvTable(ctl, subjects.SCALING, records.Scaling),
+        pipelines=KvTable(ctl, subjects.PIPELINES, records.Pipeline, owner=True),
+        repos=KvTable(ctl, subjects.REPOS, records.Repo, owner=True),
+        branches=KvTable(ctl, subjects.BRANCHES, records.Branch, owner=True),
+        commits=KvTable(ctl, subjects.COMMITS, records.Commit, owner=True),
+        jobs=KvTable(ctl, subjects.JOBS, records.Job, owner=True),
+        done=KvTable(ctl, subjects.DONE, records.DoneIndex, owner=True),
+        nodes=KvTable(ctl, subjects.NODES, records.Nodes, owner=True),
+        scaling=KvTable(ctl, subjects.SCALING, records.Scaling, owner=True),
     )
 
 
@@ -219,6 +220,7 @@ class Coordinator:
             self._catalog, self._retention, outcomes, store, settings, clock, holds=holds
         )
         self._commands = Commands(ctl, self._pipelines, events)
+        self._mending = Mending(self._catalog, self._assignments, events)
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._synced = asyncio.Event()
         self._failure = ""
@@ -347,6 +349,7 @@ class Coordinator:
         doubted = not (self._declaring.declared and self._synced.is_set())
         if doubted or self._failure or self._declaring.due:
             await self._declaring.look()
+        await self._mending.round()
         if doubted:
             await self._repos.repair()
             self._pipelines.doubt_all()
