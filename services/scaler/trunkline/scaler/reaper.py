@@ -417,7 +417,7 @@ class Reaper:
         return subjects.claims(self._wards.of(pipeline), worker)
 
 
-def _back(withdraw: reaping.Withdraw) -> Attempt:
+def _back(withdraw: losses.Withdraw) -> Attempt:
     return Attempt(
         worker=withdraw.worker,
         incarnation=withdraw.incarnation,
