@@ -20,6 +20,7 @@ import msgspec
 from trunkline.chaos.core.schedule import Target
 from trunkline.contracts import errors
 from trunkline.runtime.private import write_private
+from trunkline.storage.repeating import repeated
 from trunkline.storage.store import Store
 
 CONTROL = "TRUNKLINE_CHAOS"
@@ -88,7 +89,9 @@ def install(file: Path) -> None:
     """Let the store and the clock of this process be broken."""
     followed = _Followed(file)
     for name in (*_READS, *_WRITES):
-        setattr(Store, name, _failing(followed, getattr(Store, name), writes=name in _WRITES))
+        # each single try, as it is below what repeats it
+        call = getattr(Store, name).__wrapped__
+        setattr(Store, name, repeated(_failing(followed, call, writes=name in _WRITES)))
     role = next((_ROLES[each] for each in sys.orig_argv if each in _ROLES), None)
     if role is not None:
         _shift_clock(followed, role)

@@ -7,7 +7,7 @@ by its hash when it is read, or by its size when it is written again, and then r
 
 Errors: NotFoundError for an object that is not there, CorruptObjectError for one that holds something
 else, and UnavailableError for a store that is away, full or refuses us, which callers try again with
-back-off.
+back-off, once a few soon repeats have not helped (`repeating`).
 
 A store is opened after a fork, never before: the library runs threads of its own.
 """
@@ -29,6 +29,7 @@ from trunkline.contracts import errors
 from trunkline.contracts.messages import File
 from trunkline.runtime.clock import Clock, SystemClock
 from trunkline.storage import clouds, disk, hashing, health, keys, local, sweeping, urls
+from trunkline.storage.repeating import repeated
 
 WHOLE_BYTES = 8 * 1024 * 1024
 """Files up to this size are read into memory and written in one request; larger ones in parts."""
@@ -122,6 +123,7 @@ class Store:
                 except FileNotFoundError as error:
                     raise self._gone(error) from error
 
+    @repeated
     async def put(self, data: bytes, *, sha256: str = "") -> str:
         """Store the bytes, unless they are there already; return their key.
 
@@ -173,6 +175,7 @@ class Store:
         with _opened(path) as source:
             return (await self.put_stream(source)).key
 
+    @repeated
     async def put_stream(self, source: hashing.Source) -> Stored:
         """Store what an open file holds, from its beginning; memory stays bounded.
 
@@ -201,6 +204,7 @@ class Store:
                 return Stored(key=key, sha256=sha256, size=size)
         raise errors.UnavailableError("a file to be stored", "it changed while it was read")
 
+    @repeated
     async def has(self, key: str) -> bool:
         """Return whether there is such an object."""
         keys.sha256(key)
@@ -211,6 +215,7 @@ class Store:
             return False
         return True
 
+    @repeated
     async def get(self, key: str) -> bytes:
         """Return an object's bytes, checked: a block, a root, a record, never a user's large file."""
         expected = keys.sha256(key)
@@ -223,6 +228,7 @@ class Store:
         _check(key, expected, await hashing.of(data))
         return data
 
+    @repeated
     async def get_range(self, key: str, offset: int, size: int) -> bytes:
         """Return up to `size` bytes of an object, less at its end; the caller checks what they are."""
         keys.sha256(key)
