@@ -16,7 +16,7 @@ from trunkline.cli.options import Asked
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors
 from trunkline.local import home as homes
-from trunkline.local import stack
+from trunkline.local import log_files, stack
 from trunkline.runtime import stopping
 
 DOWN_S = 60.0
@@ -78,6 +78,7 @@ def _detached(home: homes.Home, options: Mapping[str, object], *, standbys: bool
     if standbys:
         command.append("--standbys")
     log = home.logs / "supervisor.log"
+    log_files.rotate(log)  # while nobody writes: it is read from where it ends now
     begin = log.stat().st_size if log.exists() else 0
     with log.open("ab") as out:
         process = subprocess.Popen(  # noqa: S603 - our own module

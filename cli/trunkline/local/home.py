@@ -14,7 +14,7 @@
 | workers/<name>/ | private directories of worker processes |
 | pool.sock | the process pool's socket |
 | pids/<service>.pid | which process is which, to clear up after a killed supervisor |
-| logs/<service>.log | what each service wrote on stderr |
+| logs/<service>.log, .log.1 | what each service wrote on stderr, and what was before that; see `log_files` |
 """
 
 import fcntl

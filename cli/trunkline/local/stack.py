@@ -27,7 +27,7 @@ from pathlib import Path
 from trunkline.client import client as clients
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors, records
-from trunkline.local import children, layout, storing
+from trunkline.local import children, layout, log_files, storing
 from trunkline.local.children import Child
 from trunkline.local.home import Context, Home
 from trunkline.storage.store import open_store
@@ -175,6 +175,7 @@ async def running(
             runs = {
                 name: tasks.create_task(child.run(), name=name) for name, child in services.items()
             }
+            logs = tasks.create_task(log_files.keep_small(home.logs), name="logs")
             try:
                 await _ready(stack, nodes, ready_s)
                 storing.keep(home, store)
@@ -186,6 +187,7 @@ async def running(
                 for name in names:
                     services[name].stop()
                 await asyncio.wait({runs[name] for name in names})
+            logs.cancel()
         if failure is not None:
             raise failure
 

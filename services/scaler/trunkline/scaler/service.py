@@ -51,6 +51,8 @@ _REPEAT_S = 0.25
 """Seconds between looks while somebody was asked to drain and has not answered."""
 _PACE_S = 0.01
 """The least between two looks, so that a crowd of events makes one round."""
+_REST = 3
+"""Times a round's own time."""
 _PAUSE_S = 1.0
 """The most that a round leaves to all else before the next one."""
 _BURIED_KEPT = 10_000
@@ -173,8 +175,8 @@ class Scaler:
             next_s = self._round(view, tasks)
             took_s = self._clock.monotonic_s() - began_s
             await self._sleep(next_s)
-            # among thousands of pipelines a round is long: leave as much time to all else
-            await asyncio.sleep(max(_PACE_S, min(took_s, _PAUSE_S)))
+            # among thousands of pipelines a round is long: leave more time to all else
+            await asyncio.sleep(max(_PACE_S, min(_REST * took_s, _PAUSE_S)))
 
     async def _sleep(self, at_most_s: float) -> None:
         try:
