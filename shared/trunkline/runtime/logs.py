@@ -64,5 +64,15 @@ def configure(service: str, *, level: int = logging.INFO, stream: TextIO = sys.s
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
+def left_out() -> int:
+    """Return how many records of this process were not written, since there were too many of a phrase."""
+    return sum(
+        each.left_out
+        for handler in logging.getLogger().handlers
+        for each in handler.filters
+        if isinstance(each, pacing.Paced)
+    )
+
+
 def _extra(record: logging.LogRecord) -> dict[str, object]:
     return {key: value for key, value in vars(record).items() if key not in _STANDARD}

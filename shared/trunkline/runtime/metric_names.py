@@ -28,9 +28,6 @@ PHASES = (*ROUNDS, *_HOURS)
 JOBS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, *_HOURS, 86400.0, 259200.0)
 """From a tenth of a second to three days."""
 
-REST = "(other)"
-"""The value of `pipeline` under which all those are summed that are past the bound."""
-
 _C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
 
 

@@ -80,13 +80,17 @@ class Paced(logging.Filter):
         super().__init__()
         self._handler, self._monotonic_s = handler, monotonic_s
         self._pace = pace or Pace()
+        self.left_out = 0
+        """Records that were not written, since the process began."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record is to be written; first, write what was left out before."""
         now_s = self._monotonic_s()
         for each in self._pace.over(now_s):
             self._handler.emit(_told(each))
-        return self._pace.take(record.name, str(record.msg), record.levelno, now_s)
+        written = self._pace.take(record.name, str(record.msg), record.levelno, now_s)
+        self.left_out += not written
+        return written
 
 
 def _told(each: LeftOut) -> logging.LogRecord:

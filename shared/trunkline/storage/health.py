@@ -25,6 +25,9 @@ class Health:
         self._shown = shown
         self.problem = ""
         """Why its last request failed, in a sentence; empty if it did not."""
+        self.failures = 0
+        """Requests that failed for want of it."""
+        self._last: errors.UnavailableError | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -40,6 +43,8 @@ class Health:
         if not self.problem:
             log.warning("store is away", extra={"store": self._shown, "reason": error.reason})
         self.problem = str(error)
+        if error is not self._last:  # a look that failed is told of twice
+            self.failures, self._last = self.failures + 1, error
         return error
 
     def well(self) -> None:
