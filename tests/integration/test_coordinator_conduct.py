@@ -9,7 +9,7 @@ from tests.support.front import Front, a_spec, jobs_are, until
 from trunkline.bus.publishing import Window
 from trunkline.contracts import api, messages, records, subjects
 from trunkline.contracts.states import JobState, PipelineState
-from trunkline.coordinator import service
+from trunkline.coordinator.tables import tables_of
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -62,7 +62,7 @@ async def test_what_a_killed_coordinator_was_told_its_successor_does(front: Fron
     async with front.coordinator():
         first = await words(front)
     async with front.server.connect("coordinator") as ctl:
-        pipelines = service.tables_of(ctl).pipelines
+        pipelines = tables_of(ctl).pipelines
 
         async def write(**fields: object) -> None:
             entry = await pipelines.get("words")
@@ -177,7 +177,7 @@ async def test_a_deletion_that_was_cut_off_anywhere_goes_on(front: Front) -> Non
         second = a_spec("words", "in", datum_tries=9)
         await front.get("pipeline.apply", records.Pipeline, second)
     async with front.server.connect("coordinator") as ctl:
-        tables = service.tables_of(ctl)
+        tables = tables_of(ctl)
         entry = await tables.pipelines.get("words")
         assert entry is not None
         assert entry.value is not None

@@ -31,8 +31,7 @@ from trunkline.coordinator.events import Events
 from trunkline.coordinator.jobsets import JobSets
 from trunkline.coordinator.pipelines import Pipelines
 from trunkline.coordinator.repos import Repos
-from trunkline.coordinator.service import tables_of
-from trunkline.coordinator.tables import Tables
+from trunkline.coordinator.tables import Tables, tables_of
 
 _ID = re.compile("[0-9a-f]{32}")
 X, Y = "1" * 32, "2" * 32

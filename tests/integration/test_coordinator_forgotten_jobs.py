@@ -12,8 +12,7 @@ from tests.support.nats import TestServer
 from trunkline.contracts import records, spec
 from trunkline.contracts.states import JobState
 from trunkline.coordinator.jobs import JobStore
-from trunkline.coordinator.service import tables_of
-from trunkline.coordinator.tables import Tables, job_key
+from trunkline.coordinator.tables import Tables, job_key, tables_of
 
 KEPT = 5
 

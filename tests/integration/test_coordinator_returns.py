@@ -13,7 +13,7 @@ from tests.support.wards import DATA_KEY
 
 from trunkline.contracts import api, records
 from trunkline.contracts.states import JobState, PipelineState
-from trunkline.coordinator import service
+from trunkline.coordinator.tables import tables_of
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -32,7 +32,7 @@ async def test_jobs_that_memory_has_lost_are_listed_shown_and_not_made_again(fro
                 first, id=f"{number:032x}", order=number, created_ns=first.created_ns + number
             )
             job = msgspec.structs.replace(job, inputs=elsewhere)
-            await service.tables_of(ctl).jobs.create(f"words.{job.id}", job)
+            await tables_of(ctl).jobs.create(f"words.{job.id}", job)
     async with front.coordinator(resync_s=0.05):
         page = await front.ask("job.list", {"key": "words", "limit": 500})
         listed = msgspec.json.decode(page.result, type=list[records.Job])
@@ -70,7 +70,7 @@ async def test_what_a_killed_coordinator_left_half_done_is_made_at_the_next_star
         await front.get("pipeline.apply", records.Pipeline, a_spec("words", "in"))
         commit = await front.commit("in", "/a")
     async with front.server.connect("coordinator") as ctl:
-        tables = service.tables_of(ctl)
+        tables = tables_of(ctl)
         words = await tables.pipelines.get("words")
         assert words is not None
         assert words.value is not None

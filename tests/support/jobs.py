@@ -34,9 +34,8 @@ from trunkline.coordinator.jobs import JobStore
 from trunkline.coordinator.outcomes import Outcomes
 from trunkline.coordinator.repos import Committer
 from trunkline.coordinator.runner import JobRunner
-from trunkline.coordinator.service import tables_of
 from trunkline.coordinator.settings import Settings
-from trunkline.coordinator.tables import Tables, commit_key, job_key
+from trunkline.coordinator.tables import Tables, commit_key, job_key, tables_of
 from trunkline.runtime.clock import SystemClock
 from trunkline.storage import manifests
 from trunkline.storage.store import Store, open_store

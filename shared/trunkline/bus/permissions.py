@@ -170,6 +170,7 @@ def _coordinator_data(wards: Wards) -> Permissions:
             (f"{api}.STREAM.DELETE.*", f"{api}.STREAM.PURGE.*"),
             (f"{api}.CONSUMER.CREATE.*.*.>", f"{api}.CONSUMER.DELETE.*.*"),
             (f"{api}.CONSUMER.INFO.*.*",),
+            (f"{api}.STREAM.MSG.GET.*",),  # to see since when a datum waits
             *(_following(api, each) for each in shared),
             tuple(f"{API}.DIRECT.GET.{each}" for each in (*_TRUTH, *_HELPS)),
             tuple(_looking_up(each) for each in (*_TRUTH, *_HELPS)),

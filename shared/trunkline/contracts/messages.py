@@ -236,6 +236,10 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     printed_bytes: int = 0
     """On stdout and stderr, and what of it is in no log line: over the limit, or not stored in time."""
     unkept_bytes: int = 0
+    unkept_lines: int = 0
+    redelivered: int = 0
+    """Deliveries of its message before this one, as the server has counted them; of a datum set, told with
+    its first datum."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="outcome.v1"):

@@ -22,7 +22,9 @@ from trunkline.bus.ports import Table
 from trunkline.contracts import election, errors
 from trunkline.contracts.election import Election
 from trunkline.contracts.records import Candidate
+from trunkline.runtime import metric_names
 from trunkline.runtime.clock import Clock, SystemClock
+from trunkline.runtime.metrics import Sample
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +120,14 @@ class Candidacy:
         if not self.leading and not self._election.follows:
             return ["it does not know of anybody who leads"]
         return []
+
+    def samples(self) -> list[Sample]:
+        """Return whether it leads now, and as which one; a source of metrics."""
+        leads, whose = self.leading and self.holds(), (self._service,)
+        found: list[Sample] = [(metric_names.LEADER, whose, float(leads))]
+        if leads:
+            found.append((metric_names.LEADER_TERM, whose, float(self.me.term)))
+        return found
 
     async def in_turn(
         self, lead: Callable[[], Awaitable[None]], *, stands_by: Callable[[], None]

@@ -5,8 +5,8 @@ installation; the next term begins at zero.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from importlib import metadata
 from typing import Protocol
 
@@ -48,27 +48,18 @@ class Shown:
         self._connections: list[Connected] = []
         self.meter.add(names.NATS_RECONNECTS, component, by=0.0)
 
-    @contextmanager
-    def showing(self, *sources: Source) -> Iterator[None]:
-        """Show further sources inside."""
-        self._sources += sources
-        try:
-            yield
-        finally:
-            for each in sources:
-                self._sources.remove(each)
-
-    @contextmanager
-    def following(self, *connections: Connected) -> Iterator[None]:
-        """Show whether these connections are there, and count their reconnects, inside."""
+    @asynccontextmanager
+    async def about(self, source: Source, *connections: Connected) -> AsyncIterator[None]:
+        """Show a further source inside, whether these connections are there, and how often they were made anew."""
         ends = [each.on_reconnect(self._reconnected) for each in connections]
         self._connections += connections
+        self._sources.append(source)
         try:
             yield
         finally:
-            for each in connections:
+            self._sources.remove(source)
+            for each, end in zip(connections, ends, strict=True):
                 self._connections.remove(each)
-            for end in ends:
                 end()
 
     def samples(self) -> list[Sample]:

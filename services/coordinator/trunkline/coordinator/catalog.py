@@ -18,6 +18,7 @@ from trunkline.contracts import records
 from trunkline.contracts.states import PipelineState
 from trunkline.coordinator.core import pipelines
 from trunkline.coordinator.core.dag import Dag
+from trunkline.coordinator.counting import Counting
 from trunkline.coordinator.jobs import JobStore
 from trunkline.coordinator.mirror import Mirror
 from trunkline.coordinator.tables import Tables, version_key
@@ -29,7 +30,13 @@ class Catalog:
     """The mirrors; `woken` is set whenever a change may call for a round."""
 
     def __init__(
-        self, tables: Tables, clock: Clock, *, local: bool, secrets: Secrets | None = None
+        self,
+        tables: Tables,
+        clock: Clock,
+        *,
+        local: bool,
+        secrets: Secrets | None = None,
+        counting: Counting | None = None,
     ) -> None:
         self.tables = tables
         self.graph = asyncio.Lock()
@@ -37,6 +44,7 @@ class Catalog:
         """Held while jobs begin: from the look at a done index to the record that pins its runs."""
         self.woken = asyncio.Event()
         self._local, self._secrets = local, secrets
+        self._counting = counting or Counting(clock)
         self.dag = Dag()
         self.pipelines = Mirror(tables.pipelines, self._note_pipeline, self.woken.set)
         self.repos = Mirror(tables.repos, self._note_repo, self.woken.set)
@@ -114,6 +122,8 @@ class Catalog:
         del old
         if "." not in key:  # else it is of the history
             self.dag.put(key, new)
+            if new is None:
+                self._counting.pipeline_gone(key)
             self.woken.set()
 
     def _note_repo(self, key: str, old: records.Repo | None, new: records.Repo | None) -> None:
@@ -140,6 +150,7 @@ class Catalog:
         self.woken.set()
 
     def _note_job(self, old: records.Job | None, new: records.Job | None) -> None:
+        self._counting.job_changed(old, new)
         job = new or old
         assert job is not None
         if old is None or new is None or _shown(old) != _shown(new):

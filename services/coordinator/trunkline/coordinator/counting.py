@@ -18,7 +18,7 @@ from trunkline.contracts.states import JOB_CHANGES, Cause, DatumState, JobState,
 from trunkline.coordinator.core.job import Fold
 from trunkline.runtime import metric_names as names
 from trunkline.runtime.clock import Clock
-from trunkline.runtime.metrics import Buckets, Meter, Pipelines, Sample
+from trunkline.runtime.metrics import COORDINATOR, Buckets, Meter, Pipelines, Sample
 
 _OPEN = tuple(state for state in JobState if JOB_CHANGES[state])
 _ENDS = tuple(state for state in JobState if not JOB_CHANGES[state])
@@ -40,7 +40,17 @@ class Tally:
     Plain attributes: this is done for each datum.
     """
 
-    __slots__ = ("causes", "cpu_s", "down", "dropped", "ignored", "phases", "redelivered", "states", "up")
+    __slots__ = (
+        "causes",
+        "cpu_s",
+        "down",
+        "dropped",
+        "ignored",
+        "phases",
+        "redelivered",
+        "states",
+        "up",
+    )
 
     def __init__(self) -> None:
         self.states = dict.fromkeys(DatumState, 0)
@@ -77,7 +87,9 @@ class Tally:
             yield names.DATUMS, (pipeline, state.lower()), count
         for cause, count in self.causes.items():
             yield names.ATTEMPTS, (pipeline, cause.value), count
-        for phase, buckets in zip(("wait", "download", "process", "upload"), self.phases, strict=True):
+        for phase, buckets in zip(
+            ("wait", "download", "process", "upload"), self.phases, strict=True
+        ):
             yield names.PHASE_SECONDS, (pipeline, phase), buckets
         yield names.TRANSFERRED, (pipeline, "down"), self.down
         yield names.TRANSFERRED, (pipeline, "up"), self.up
@@ -96,6 +108,7 @@ class Counting:
 
     def __init__(self, clock: Clock) -> None:
         self.meter = Meter()
+        self.meter.add(names.RECONCILE_FAILURES, COORDINATOR, by=0)
         self.pipelines = Pipelines()
         self._clock = clock
         self._tallies: dict[str, Tally] = {}
@@ -139,15 +152,22 @@ class Counting:
         if old is not None:
             self._count_change(old, new)
 
-    def pipeline_changed(self, old: records.Pipeline | None, new: records.Pipeline | None) -> None:
-        """Forget a pipeline that is gone."""
-        if new is not None or old is None:
-            return
-        name = old.name
-        self.pipelines.forget(name)
-        self.meter.forget(name)
-        for kept in (self._tallies, self._of, self._moved, self._newest):
-            kept.pop(name, None)  # type: ignore[attr-defined]
+    def pipeline_gone(self, pipeline: str) -> None:
+        """Forget a pipeline that is deleted: its series end, and its place is free."""
+        self.pipelines.forget(pipeline)
+        self.meter.forget(pipeline)
+        self._tallies.pop(pipeline, None)
+        self._of.pop(pipeline, None)
+        self._moved.pop(pipeline, None)
+        self._newest.pop(pipeline, None)
+
+    def round(self, took_s: float) -> None:
+        """Count a round."""
+        self.meter.buckets(names.RECONCILE_SECONDS, COORDINATOR).observe(took_s)
+
+    def round_failed(self) -> None:
+        """Count one that must be repeated."""
+        self.meter.add(names.RECONCILE_FAILURES, COORDINATOR)
 
     # --- what is shown ----------------------------------------------------------------------------
 
@@ -178,6 +198,7 @@ class Counting:
         """Yield what is known of the datums of jobs that run."""
         for name in self._tallies:
             yield names.REMAINING, (name,), 0
+            yield names.QUARANTINED, (name,), 0
         for pipeline, fold in folds:
             label = (self.pipelines.name(pipeline),)
             yield names.REMAINING, label, max(0, fold.ahead)

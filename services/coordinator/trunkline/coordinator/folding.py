@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
-from trunkline.bus import tails, topology
+from trunkline.bus import looking, tails, topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Stored
 from trunkline.contracts import errors, records, subjects
@@ -29,11 +29,13 @@ from trunkline.contracts.wards import Wards
 from trunkline.coordinator.core import outcomes as reading
 from trunkline.coordinator.core.job import Effect, Event, Fold, Ignored
 from trunkline.coordinator.core.speculation import Stragglers
+from trunkline.coordinator.counting import Counting
 from trunkline.coordinator.events import Events
 from trunkline.coordinator.forgeries import Forgeries
 from trunkline.coordinator.gathering import Gathered
 from trunkline.coordinator.jobs import JobStore, settled
 from trunkline.coordinator.outcomes import Outcomes
+from trunkline.runtime.clock import SystemClock
 
 log = logging.getLogger(__name__)
 
@@ -83,12 +85,17 @@ class LiveJob:
         self._changed.set()
         return effects
 
-    def seen(self, outcome: Outcome, data: bytes) -> None:
-        """Take an outcome, and the bytes it was read from, into account; `wake` must follow."""
+    def seen(self, outcome: Outcome, data: bytes) -> bool:
+        """Take an outcome, and the bytes it was read from, into account; `wake` must follow.
+
+        Returns:
+            Whether it is one that counts, and was not seen before.
+        """
         done = self.fold.done
         copied = any(each.copy for each in outcome.history)
         effects = self.fold.seen(outcome.index, outcome.generation, outcome.state, copied=copied)
-        if self.fold.done > done:
+        counts = self.fold.done > done
+        if counts:
             if self._room:
                 self._gather(outcome.index, reading.keep(outcome, data))
             if self.stragglers is not None and outcome.state is DatumState.PROCESSED:
@@ -96,6 +103,7 @@ class LiveJob:
                 self.stragglers.durations.add(figures.download_s + figures.process_s)
         if effects:
             self._ignore(effects)
+        return counts
 
     def _gather(self, index: int, kept: bytes) -> None:
         try:
@@ -135,6 +143,7 @@ class OutcomeFolder:
         jobs: Says which jobs there are.
         events: Where it is told what was ignored.
         spool: A directory for scratch files; None for the system's own place.
+        counting: Counts what is stored from now on.
     """
 
     def __init__(
@@ -145,11 +154,15 @@ class OutcomeFolder:
         jobs: JobStore,
         events: Events,
         spool: Path | None = None,
+        counting: Counting | None = None,
     ) -> None:
         self._connection, self._wards, self._outcomes = connection, wards, outcomes
         self._jobs, self._events, self._spool = jobs, events, spool
         self._live: dict[tuple[str, str], LiveJob] = {}
         self._begun = False
+        self._counting = counting or Counting(SystemClock())
+        self._counted_ns = 0
+        """When the newest outcome was stored that others have seen to, by the server's clock."""
         self._strays: set[tuple[str, str]] = set()
         self.forgeries = Forgeries(connection, wards, events)
         """Removes what stands under wrong wards, here and elsewhere."""
@@ -179,6 +192,10 @@ class OutcomeFolder:
         live = self._live.get((pipeline, job))
         return live.fold if live else None
 
+    def folds(self) -> list[tuple[str, Fold]]:
+        """Return what is known of all live jobs, with their pipelines."""
+        return [(live.pipeline, live.fold) for live in self._live.values()]
+
     async def catch_up(self, live: LiveJob, job: records.Job) -> None:
         """Read what the stream holds of the job, unless the tail is still to come to it."""
         if self._begun:
@@ -194,10 +211,21 @@ class OutcomeFolder:
 
     async def _follow(self) -> None:
         stream = subjects.OUTCOMES_STREAM
+        self._counted_ns = await self._newest_ns(stream)
         async with tails.tail(self._connection, stream, [subjects.OUTCOMES]) as batches:
             async for batch in batches:
                 self._begun = True
                 await self._fold(batch)
+
+    async def _newest_ns(self, stream: str) -> int:
+        """Return when the newest outcome that is there was stored, however long that takes."""
+        while True:
+            try:
+                look = await looking.stream(self._connection, stream)
+            except errors.UnavailableError:
+                await asyncio.sleep(tails.RETRY_S)
+            else:
+                return look.last_ns if look else 0
 
     async def _fold(self, batch: Sequence[Stored]) -> None:
         touched: set[LiveJob] = set()
@@ -214,15 +242,19 @@ class OutcomeFolder:
                 if len(self._strays) < STRAYS:
                     self._strays.add((place.pipeline, place.job))
                 continue
-            live.seen(reading.read(place, stored.data), stored.data)
+            outcome = reading.read(place, stored.data)
+            if live.seen(outcome, stored.data) and stored.at_ns > self._counted_ns:
+                self._counting.outcome(outcome)
             touched.add(live)
         for live in touched:
             live.wake()
+            self._counting.moved(live.pipeline, live.id)
             await self._tell_ignored(live)
 
     async def _tell_ignored(self, live: LiveJob) -> None:
         ignored, live.ignored = live.ignored, []
         for each in ignored:
+            self._counting.ignored(live.pipeline)
             log.warning(
                 "outcome ignored",
                 extra={"pipeline": live.pipeline, "job": live.id, "index": each.index},

@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from trunkline.bus import connection, topology, watching
@@ -37,6 +38,7 @@ from trunkline.coordinator.collecting import Collector
 from trunkline.coordinator.commands import Commands
 from trunkline.coordinator.commits import Commits
 from trunkline.coordinator.conduct import Conduct
+from trunkline.coordinator.counting import Counting, of_pipelines
 from trunkline.coordinator.datum_views import DatumViews
 from trunkline.coordinator.declaring import Declaring
 from trunkline.coordinator.deleting import Deleting
@@ -55,12 +57,15 @@ from trunkline.coordinator.repos import Committer, Repos
 from trunkline.coordinator.retention import Retention
 from trunkline.coordinator.runner import JobRunner
 from trunkline.coordinator.settings import Settings
-from trunkline.coordinator.tables import Tables
+from trunkline.coordinator.streams import Streams
+from trunkline.coordinator.tables import tables_of
 from trunkline.coordinator.ticking import Ticking
 from trunkline.coordinator.upkeep import Upkeep
-from trunkline.runtime import backoff, leading, probes
+from trunkline.runtime import backoff, leading, metric_names, probes
 from trunkline.runtime.clock import SystemClock
 from trunkline.runtime.leading import Candidacy, Fence
+from trunkline.runtime.metrics import COORDINATOR, Sample
+from trunkline.runtime.showing import Shown
 from trunkline.storage import health
 from trunkline.storage.secrets import Secrets
 from trunkline.storage.store import open_store
@@ -82,26 +87,13 @@ class ConnectionClosedError(errors.TrunklineError):
         self.name = name
 
 
-def tables_of(ctl: NatsConnection) -> Tables:
-    """Return the buckets of the account CTL."""
-    return Tables(
-        pipelines=KvTable(ctl, subjects.PIPELINES, records.Pipeline, owner=True),
-        repos=KvTable(ctl, subjects.REPOS, records.Repo, owner=True),
-        branches=KvTable(ctl, subjects.BRANCHES, records.Branch, owner=True),
-        commits=KvTable(ctl, subjects.COMMITS, records.Commit, owner=True),
-        jobs=KvTable(ctl, subjects.JOBS, records.Job, owner=True),
-        done=KvTable(ctl, subjects.DONE, records.DoneIndex, owner=True),
-        nodes=KvTable(ctl, subjects.NODES, records.Nodes, owner=True),
-        scaling=KvTable(ctl, subjects.SCALING, records.Scaling, owner=True),
-    )
-
-
 async def run(settings: Settings) -> None:
     """Stand by and lead in turn until cancelled, or until a connection is closed for good."""
     readiness = probes.Readiness()
+    shown = Shown(COORDINATOR, lambda: readiness.reasons)
     inbox, name = subjects.COORDINATOR_INBOX, "coordinator-election"
     async with (
-        probes.served(settings.probe_host, settings.probe_port, readiness),
+        probes.served(settings.probe_host, settings.probe_port, readiness, shown),
         connection.connect(settings.ctl_url, name=name, inbox=inbox) as ctl,
         asyncio.TaskGroup() as tasks,
     ):
@@ -116,9 +108,9 @@ async def run(settings: Settings) -> None:
             declare=functools.partial(topology.declare_leaders, ctl, settings.durability),
         )
         try:
-            async with leading.standing(candidacy):
+            async with leading.standing(candidacy), shown.about(candidacy.samples, ctl):
                 await candidacy.in_turn(
-                    lambda: lead(settings, candidacy, readiness),
+                    lambda: lead(settings, candidacy, readiness, shown),
                     stands_by=lambda: readiness.judge_by(
                         lambda: [*ctl.problems, *candidacy.problems]
                     ),
@@ -128,7 +120,9 @@ async def run(settings: Settings) -> None:
                 each.cancel()
 
 
-async def lead(settings: Settings, candidacy: Candidacy, readiness: probes.Readiness) -> None:
+async def lead(
+    settings: Settings, candidacy: Candidacy, readiness: probes.Readiness, shown: Shown
+) -> None:
     """Serve until cancelled; what it is served by is made here, and gone at the end."""
     wards, inbox = Wards(settings.data_key), subjects.COORDINATOR_INBOX
     api, fence = subjects.data_api(wards), candidacy.holds
@@ -146,7 +140,8 @@ async def lead(settings: Settings, candidacy: Candidacy, readiness: probes.Readi
         tasks.create_task(_end_with(data, "coordinator-data"), name="closed-data")
         coordinator = Coordinator(ctl, data, wards, settings, candidacy.holds)
         readiness.judge_by(lambda: [*coordinator.problems(), *candidacy.problems])
-        await coordinator.serve()
+        async with shown.about(coordinator.samples, ctl, data):
+            await coordinator.serve()
 
 
 async def _end_with(conn: NatsConnection, name: str) -> None:
@@ -171,11 +166,13 @@ class Coordinator:
         store.health.doubt()
         tables = tables_of(ctl)
         events = Events(Window(ctl), clock)
+        self._counting = counting = Counting(clock)
         self._catalog = Catalog(
             tables,
             clock,
             local=settings.local,
             secrets=Secrets(Path(settings.secrets_dir)) if settings.secrets_dir else None,
+            counting=counting,
         )
         self._jobsets = JobSets(self._catalog, events, clock)
         self._repos = Repos(self._catalog, clock)
@@ -199,7 +196,9 @@ class Coordinator:
             self._catalog, self._repos, self._assignments, data, wards, events
         )
         commits = Commits(self._catalog, self._repos, self._jobsets, store, clock)
-        self._folder = OutcomeFolder(data, wards, outcomes, self._catalog.jobs, events)
+        jobs = self._catalog.jobs
+        self._folder = OutcomeFolder(data, wards, outcomes, jobs, events, counting=counting)
+        self._streams = Streams(ctl, data, wards, jobs.unsettled, counting.pipelines, clock)
         self._runner = JobRunner(
             settings=settings,
             tables=tables,
@@ -281,6 +280,16 @@ class Coordinator:
             found.append("the coordinator has not gone through what is stored yet")
         return found
 
+    def samples(self) -> Iterator[Sample]:
+        """Yield what is counted and known of the installation; a source of metrics."""
+        catalog, counting = self._catalog, self._counting
+        yield from counting.counted()
+        yield from counting.of_jobs(catalog.jobs.unsettled())
+        yield from counting.of_folds(self._folder.folds())
+        yield from of_pipelines(catalog.all_pipelines())
+        yield from self._streams()
+        yield metric_names.STORE_ERRORS, (COORDINATOR,), self._store.health.failures
+
     async def serve(self) -> None:
         """Run all loops until cancelled."""
         forget = [conn.on_reconnect(self._reconnected) for conn in (self._ctl, self._data)]
@@ -289,6 +298,7 @@ class Coordinator:
             async with self._catalog.following(), asyncio.TaskGroup() as tasks:
                 tasks.create_task(health.watch(self._store, owner=True), name="store")
                 tasks.create_task(self._folder.run(), name="outcomes")
+                tasks.create_task(self._streams.run(), name="streams")
                 tasks.create_task(self._rounds(tasks), name="rounds")
                 tasks.create_task(self._api.run(), name="api")
                 await self._synced.wait()
@@ -333,10 +343,12 @@ class Coordinator:
             except errors.TrunklineError as error:
                 failures += 1
                 self._failure = str(error)
+                self._counting.round_failed()
                 log.warning("round must be repeated", extra={"reason": self._failure})
                 await asyncio.sleep(backoff.delay_s(failures, most_s=2.0))
                 continue
             failures, self._failure = 0, ""
+            self._counting.round(loop.time() - began_s)
             self._synced.set()
             # where a round is long, among thousands of pipelines, leave as much time to all else
             await asyncio.sleep(min(loop.time() - began_s, PAUSE_S))

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, fields
 
+from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Table
-from trunkline.contracts import names, records
+from trunkline.bus.tables import KvTable
+from trunkline.contracts import names, records, subjects
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,20 @@ class Tables:
     def problems(self) -> list[str]:
         """Return which records cannot be read, of those that were looked at."""
         return [text for each in fields(self) for text in getattr(self, each.name).problems]
+
+
+def tables_of(ctl: NatsConnection) -> Tables:
+    """Return the buckets of the account CTL."""
+    return Tables(
+        pipelines=KvTable(ctl, subjects.PIPELINES, records.Pipeline, owner=True),
+        repos=KvTable(ctl, subjects.REPOS, records.Repo, owner=True),
+        branches=KvTable(ctl, subjects.BRANCHES, records.Branch, owner=True),
+        commits=KvTable(ctl, subjects.COMMITS, records.Commit, owner=True),
+        jobs=KvTable(ctl, subjects.JOBS, records.Job, owner=True),
+        done=KvTable(ctl, subjects.DONE, records.DoneIndex, owner=True),
+        nodes=KvTable(ctl, subjects.NODES, records.Nodes, owner=True),
+        scaling=KvTable(ctl, subjects.SCALING, records.Scaling, owner=True),
+    )
 
 
 NODES_KEY = "local"

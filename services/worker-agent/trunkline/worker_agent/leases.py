@@ -151,6 +151,8 @@ class Leases:
         else:
             now_s = self._clock.monotonic_s()
             datums = tuple([Datum(each, ticket, fresh, now_s) for each in tasks])
+            if delivery.delivered > 1:
+                datums[0].measure(redelivered=delivery.delivered - 1)
             held_s = now_s + self._config.ack_wait_s
             self._works[key] = Work(key, delivery, datums, datums[0], held_s)
         self._tell(lease.Received(key, first.index, first.generation, fresh, delivery.pending))

@@ -1,0 +1,165 @@
+"""JetStream's own figures, under the names of its stock exporter, so that dashboards made for that work here.
+
+A NATS server has no `/metrics`, and its exporter is another process with another configuration; what it would
+say of our streams the leading coordinator can ask. It does so only while somebody scrapes: a scrape shows what
+the last look has found, and asks for the next one, at most every EVERY_S.
+
+What is asked for is bounded: our own streams (some twenty), and the queues of at most QUEUES pipelines with jobs
+at work. The consumers of a pipeline's jobs are shown as one, named `jobs`: their own names are those of jobs, of which
+there are more the longer an installation lives. Half a millisecond for each; nothing of it is waited for by anybody.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
+
+from trunkline.bus import looking, topology
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.looking import ConsumerLook, StreamLook
+from trunkline.contracts import errors, records, subjects
+from trunkline.contracts.states import JobState
+from trunkline.contracts.wards import Wards
+from trunkline.runtime import metric_names as names
+from trunkline.runtime.clock import Clock
+from trunkline.runtime.metrics import Metric, Pipelines, Sample
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 5.0
+"""Seconds between two looks at least."""
+QUEUES = 50
+"""Pipelines whose queues are looked at: 50 jobs take some 75 requests, 40 ms of the server's time."""
+JOBS = 10
+"""Jobs of each of these, the oldest first."""
+
+_AT_WORK = (JobState.LISTING, JobState.RUNNING)
+_OURS = {
+    "CTL": (
+        *(each.name for each in topology.CTL_STREAMS),
+        *(subjects.bucket_stream(each.name) for each in topology.CTL_BUCKETS),
+    ),
+    "DATA": tuple(each.name for each in topology.DATA_STREAMS),
+}
+_OF_STREAMS: tuple[tuple[Metric, Callable[[StreamLook], int]], ...] = (
+    (names.STREAM_MESSAGES, attrgetter("messages")),
+    (names.STREAM_BYTES, attrgetter("bytes")),
+    (names.STREAM_FIRST, attrgetter("first")),
+    (names.STREAM_LAST, attrgetter("last")),
+    (names.STREAM_CONSUMERS, attrgetter("consumers")),
+    (names.STREAM_SUBJECTS, attrgetter("subjects")),
+)
+_SUMMED: tuple[tuple[Metric, Callable[[ConsumerLook], int]], ...] = (
+    (names.CONSUMER_PENDING, attrgetter("pending")),
+    (names.CONSUMER_ACK_PENDING, attrgetter("ack_pending")),
+    (names.CONSUMER_REDELIVERED, attrgetter("redelivered")),
+    (names.CONSUMER_WAITING, attrgetter("waiting")),
+    (names.CONSUMER_DELIVERED, attrgetter("delivered")),
+    (names.CONSUMER_ACK_FLOOR, attrgetter("ack_floor")),
+)
+_NEWEST: tuple[tuple[Metric, Callable[[ConsumerLook], int]], ...] = (
+    (names.CONSUMER_DELIVERED_STREAM, attrgetter("delivered_stream")),
+    (names.CONSUMER_ACK_FLOOR_STREAM, attrgetter("ack_floor_stream")),
+)
+
+
+class Streams:
+    """See the module; a source. `run` it once.
+
+    Args:
+        ctl: In CTL.
+        data: In DATA.
+        wards: For the subjects of datums.
+        jobs: Gives the jobs that are not settled.
+        pipelines: Which are named.
+        clock: For ages.
+    """
+
+    def __init__(
+        self,
+        ctl: NatsConnection,
+        data: NatsConnection,
+        wards: Wards,
+        jobs: Callable[[], Sequence[records.Job]],
+        pipelines: Pipelines,
+        clock: Clock,
+    ) -> None:
+        self._by_account = {"CTL": ctl, "DATA": data}
+        self._wards, self._jobs, self._pipelines, self._clock = wards, jobs, pipelines, clock
+        self._asked = asyncio.Event()
+        self._found: list[Sample] = []
+        self._oldest: dict[str, int] = {}
+        """Pipeline -> when the oldest datum that nobody has received was stored, wall clock of the server."""
+
+    def __call__(self) -> Iterator[Sample]:
+        """Yield what the last look has found; have another one made."""
+        self._asked.set()
+        yield from self._found
+        now_ns = self._clock.wall_ns()
+        for pipeline, at_ns in self._oldest.items():
+            age_s = max(0.0, (now_ns - at_ns) / 1e9) if at_ns else 0.0
+            yield names.OLDEST_PENDING, (self._pipelines.name(pipeline),), age_s
+
+    async def run(self) -> None:
+        """Look when somebody has asked, for ever."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            try:
+                await self._look()
+            except (errors.UnavailableError, errors.RefusedError) as error:
+                log.debug("streams not looked at", extra={"reason": str(error)})
+            await asyncio.sleep(EVERY_S)
+
+    async def _look(self) -> None:
+        found: list[Sample] = []
+        for account, streams in _OURS.items():
+            for each in streams:
+                found += await self._stream(account, each)
+        oldest: dict[str, int] = dict.fromkeys(self._oldest, 0)
+        for pipeline, jobs in _at_work(self._jobs()).items():
+            stream = subjects.datums_stream(pipeline)
+            found += await self._stream("DATA", stream)
+            looks = []
+            oldest[pipeline] = 0
+            for job in jobs:
+                look = await looking.job_consumer(self._by_account["DATA"], pipeline, job)
+                if look is not None:
+                    looks.append(look)
+                    at_ns = await self._waits_since(pipeline, job, look)
+                    oldest[pipeline] = min(filter(None, (oldest[pipeline], at_ns)), default=0)
+            found += _consumers(stream, looks)
+        known = {job.pipeline for job in self._jobs()}
+        self._found = found
+        self._oldest = {each: at_ns for each, at_ns in oldest.items() if at_ns or each in known}
+
+    async def _stream(self, account: str, name: str) -> list[Sample]:
+        look = await looking.stream(self._by_account[account], name)
+        if look is None:
+            return []
+        return [(metric, (account, name), of(look)) for metric, of in _OF_STREAMS]
+
+    async def _waits_since(self, pipeline: str, job: str, look: ConsumerLook) -> int:
+        """Return when the job's oldest datum was stored that nobody has received; 0: there is none."""
+        if not look.pending:
+            return 0
+        data, stream = self._by_account["DATA"], subjects.datums_stream(pipeline)
+        subject = subjects.datums(self._wards.of(pipeline), job)
+        return await looking.stored_ns(data, stream, subject, look.delivered_stream) or 0
+
+
+def _at_work(jobs: Iterable[records.Job]) -> dict[str, list[str]]:
+    """Return the jobs that have datums in queues, by pipeline: so many of each as are looked at."""
+    found: dict[str, list[str]] = {}
+    for job in jobs:
+        if job.state in _AT_WORK and (job.pipeline in found or len(found) < QUEUES):
+            of_pipeline = found.setdefault(job.pipeline, [])
+            if len(of_pipeline) < JOBS:
+                of_pipeline.append(job.id)
+    return found
+
+
+def _consumers(stream: str, looks: Sequence[ConsumerLook]) -> list[Sample]:
+    labels = ("DATA", stream, "jobs")
+    summed: list[Sample] = [(metric, labels, sum(map(of, looks))) for metric, of in _SUMMED]
+    return summed + [(metric, labels, max(map(of, looks), default=0)) for metric, of in _NEWEST]
