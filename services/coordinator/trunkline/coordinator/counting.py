@@ -8,6 +8,7 @@ or nobody has; counted again, each change of leaders would look like a burst of 
 read from the records, by whoever leads.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -238,7 +239,6 @@ class Counting:
 
 def of_pipelines(pipelines: Iterable[records.Pipeline]) -> Iterator[Sample]:
     """Yield how many pipelines are in which state."""
+    counts = Counter(each.state for each in pipelines)
     for state in PipelineState:
-        yield names.PIPELINES, (state.value,), 0
-    for each in pipelines:
-        yield names.PIPELINES, (each.state.value,), 1
+        yield names.PIPELINES, (state.value,), counts[state]

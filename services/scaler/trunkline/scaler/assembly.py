@@ -14,6 +14,8 @@ from trunkline.contracts.wards import Wards
 from trunkline.runtime import leading, probes
 from trunkline.runtime.clock import SystemClock
 from trunkline.runtime.leading import Candidacy, Fence
+from trunkline.runtime.metrics import SCALER
+from trunkline.runtime.showing import Shown
 from trunkline.scaler.ports import Cluster
 from trunkline.scaler.service import Scaler
 from trunkline.scaler.settings import Settings
@@ -37,9 +39,10 @@ async def serve(
         problems: What beside the scaler's own keeps the process from its work while it leads.
     """
     readiness = probes.Readiness()
+    shown = Shown(SCALER, lambda: readiness.reasons)
     inbox = subjects.SCALER_INBOX
     async with (
-        probes.served(config.probe_host, config.probe_port, readiness),
+        probes.served(config.probe_host, config.probe_port, readiness, shown),
         connection.connect(config.ctl_url, name="scaler-election", inbox=inbox) as ctl,
         asyncio.TaskGroup() as tasks,
     ):
@@ -53,9 +56,9 @@ async def serve(
             name=config.name,
         )
         try:
-            async with leading.standing(candidacy):
+            async with leading.standing(candidacy), shown.about(candidacy.samples, ctl):
                 await candidacy.in_turn(
-                    lambda: lead(config, connect_cluster, candidacy, readiness, problems),
+                    lambda: lead(config, connect_cluster, candidacy, readiness, shown, problems),
                     stands_by=lambda: readiness.judge_by(
                         lambda: [*ctl.problems, *candidacy.problems]
                     ),
@@ -70,6 +73,7 @@ async def lead(
     connect_cluster: Connect,
     candidacy: Candidacy,
     readiness: probes.Readiness,
+    shown: Shown,
     problems: Callable[[], Sequence[str]],
 ) -> None:
     """Scale and reap until cancelled; what it is done by is made here, and gone at the end."""
@@ -107,7 +111,7 @@ async def lead(
                 *problems(),
             ]
         )
-        async with asyncio.TaskGroup() as tasks:
+        async with shown.about(scaler.samples, ctl, data), asyncio.TaskGroup() as tasks:
             tasks.create_task(watching.watch(ctl, _ASKED_IN_CTL), name="watch-ctl")
             tasks.create_task(watching.watch(data, _ASKED_IN_DATA), name="watch-data")
             tasks.create_task(scaler.run(), name="scaler")

@@ -10,6 +10,7 @@ from trunkline.contracts.wards import Wards
 from trunkline.runtime.clock import Clock
 from trunkline.scaler.core.plan import Change, Create, Delete, Drain, Phase, Seen
 from trunkline.scaler.core.starts import Starts
+from trunkline.scaler.counting import Counting
 from trunkline.scaler.drains import Drains
 from trunkline.scaler.ports import (
     Cluster,
@@ -33,9 +34,10 @@ class Hands:
         *,
         at_once: int,
         wake: Callable[[], None],
+        counting: Counting,
     ) -> None:
         self._cluster, self._drains, self._clock, self._wake = cluster, drains, clock, wake
-        self._wards = wards
+        self._wards, self._counting = wards, counting
         self._slots = asyncio.Semaphore(at_once)
         self._doing: set[str] = set()
         self._making: dict[str, dict[str, Create]] = {}
@@ -114,6 +116,7 @@ class Hands:
         )
         try:
             await self._cluster.create(worker)
+            self._counting.created(pipeline)
             log.info("worker created", extra=extra)
         except errors.AlreadyExistsError:
             log.info("worker is there already", extra=extra)

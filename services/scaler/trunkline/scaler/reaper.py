@@ -21,17 +21,17 @@ import msgspec
 
 from trunkline.bus.ports import Connection, Message, Publisher, Stored
 from trunkline.contracts import errors, messages, names, subjects
-from trunkline.contracts.attempts import Attempt
 from trunkline.contracts.messages import Claim, Held
 from trunkline.contracts.states import Cause
 from trunkline.contracts.wards import Wards
 from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
-from trunkline.scaler import hearing, ledgers
+from trunkline.scaler import hearing
+from trunkline.scaler.charging import Charging
 from trunkline.scaler.core import losses, reaping
 from trunkline.scaler.core.losses import Effect, Key
 from trunkline.scaler.core.reaping import Reaping
-from trunkline.scaler.last_words import LastWords
+from trunkline.scaler.counting import Counting
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ class Reaper:
         live: (pipeline, job) -> whether a charge still means something.
         wake: Called when a worker's claim changes what may be planned.
         told: Is handed each claim, a last one, too.
+        counting: What was lost and given back.
     """
 
     def __init__(
@@ -80,14 +81,16 @@ class Reaper:
         live: Callable[[str, str], bool],
         wake: Callable[[], None],
         told: Callable[[Key, Claim], None] = lambda *_: None,
+        counting: Counting | None = None,
     ) -> None:
         self._connection, self._publisher = connection, publisher
         self._wards, self._clock = wards, clock
         self.lost = asyncio.Event()
         """Set when a worker was lost: there may be leases that its claim does not tell of."""
-        self._deliveries, self._live, self._wake = deliveries, live, wake
+        self._deliveries, self._wake = deliveries, wake
+        self._charging = Charging(connection, publisher, wards, clock, live, self._start)
+        self._counting = counting or Counting()
         self._told = told
-        self._words = LastWords(publisher, wards, clock)
         self._core = Reaping()
         self._tasks: asyncio.TaskGroup | None = None
         self._locks: dict[Key, asyncio.Lock] = {}
@@ -212,11 +215,12 @@ class Reaper:
             if not self._connection.connected:
                 continue  # whoever is silent now may be so because we are deaf
             event = losses.Tick(self._clock.monotonic_s(), self._listed)
+            heard_s = {key: self._core.heard_s(key) for key, _ in self._core.living()}
             by_key: dict[Key, list[Effect]] = {}
             for effect in self._core.handle(event):
                 by_key.setdefault(_key(effect), []).append(effect)
             for key, effects in by_key.items():
-                await self._do(key, effects)
+                await self._do(key, effects, silent_since_s=heard_s.get(key))
 
     async def _take_stored(self, key: Key, claim: Claim) -> None:
         self._told(key, claim)
@@ -229,7 +233,12 @@ class Reaper:
 
     # --- hands ------------------------------------------------------------------------------------
 
-    async def _do(self, key: Key, effects: Sequence[Effect]) -> None:
+    async def _do(
+        self, key: Key, effects: Sequence[Effect], silent_since_s: float | None = None
+    ) -> None:
+        since_s = silent_since_s
+        if since_s is None and any(isinstance(each, losses.Reaped) for each in effects):
+            since_s = self._clock.monotonic_s()
         unbegun: dict[tuple[str, str], list[Held]] = {}
         later: list[Effect] = []
         for effect in effects:
@@ -242,21 +251,21 @@ class Reaper:
         if self._tasks is None:
             return  # it is being stopped; what is left undone, the claims still say
         for (pipeline, job), held in unbegun.items():
-            self._tasks.create_task(self._nak(pipeline, job, held), name=f"nak-{key[1]}")
+            self._tasks.create_task(self._nak(pipeline, job, held, since_s), name=f"nak-{key[1]}")
         if later:
-            self._tasks.create_task(self._do_later(key, later), name=f"reap-{key[1]}")
+            self._tasks.create_task(self._do_later(key, later, since_s), name=f"reap-{key[1]}")
 
-    async def _do_later(self, key: Key, effects: Sequence[Effect]) -> None:
+    async def _do_later(self, key: Key, effects: Sequence[Effect], since_s: float | None) -> None:
         async with self._locks.setdefault(key, asyncio.Lock()):
             async with asyncio.TaskGroup() as tasks:
                 for effect in effects:
                     match effect:
                         case losses.Charge():
-                            tasks.create_task(self._charge(effect), name="charge")
+                            tasks.create_task(self._charge(effect, since_s), name="charge")
                         case losses.Withdraw():
-                            tasks.create_task(self._withdraw(effect), name="withdraw")
+                            tasks.create_task(self._charging.withdraw(effect), name="withdraw")
                         case losses.Excuse():
-                            tasks.create_task(self._excuse(effect), name="excuse")
+                            tasks.create_task(self._charging.excuse(effect), name="excuse")
                         case _:
                             continue
             for effect in effects:
@@ -272,12 +281,16 @@ class Reaper:
                     case _:
                         continue
 
-    async def _nak(self, pipeline: str, job: str, held: Sequence[Held]) -> None:
+    async def _nak(
+        self, pipeline: str, job: str, held: Sequence[Held], since_s: float | None
+    ) -> None:
         """Give datums of one job back; what does not work in time, the end of the lease does."""
         try:
             async with asyncio.timeout(NAK_S):
                 for failures in itertools.count():
                     if await self._try_nak(pipeline, job, held):
+                        took_s = None if since_s is None else self._clock.monotonic_s() - since_s
+                        self._counting.given_back(pipeline, len(held), took_s)
                         break
                     await asyncio.sleep(backoff.delay_s(failures, most_s=1.0))
         except TimeoutError:
@@ -296,68 +309,15 @@ class Reaper:
             return False
         return True
 
-    async def _charge(self, charge: losses.Charge) -> None:
-        if self._live(charge.pipeline, charge.held.job):
-            # a job that has ended needs no ledger, and what is written now nobody would purge
-            attempt = self._attempt(charge)
-            try:
-                number = await ledgers.charge(
-                    self._connection,
-                    self._publisher,
-                    self._wards.of(charge.pipeline),
-                    charge.held,
-                    attempt,
-                )
-            except errors.TrunklineError as error:
-                # one charge too few; a datum that kills each worker is charged by the next
-                log.warning("not charged", extra={"worker": charge.worker, "error": str(error)})
-                number = 0
-            if number:
-                said = self._words.say(charge.pipeline, charge.held, attempt, number)
-                self._start(said, "last-words")
-        await self._nak(charge.pipeline, charge.held.job, [charge.held])
+    async def _charge(self, charge: losses.Charge, since_s: float | None) -> None:
+        await self._charging.charge(charge)
+        await self._nak(charge.pipeline, charge.held.job, [charge.held], since_s)
 
     def _start(self, work: Coroutine[object, object, None], name: str) -> None:
         if self._tasks is None:
             work.close()
         else:
             self._tasks.create_task(work, name=name)
-
-    def _attempt(self, lost: losses.Charge | losses.Excuse) -> Attempt:
-        return Attempt(
-            worker=lost.worker,
-            incarnation=lost.incarnation,
-            started_ns=lost.held.since_ns,
-            ended_ns=self._clock.wall_ns(),
-            cause=lost.cause,
-            detail=f"the worker was lost while the command ran: {lost.detail}",
-        )
-
-    async def _excuse(self, excuse: losses.Excuse) -> None:
-        if not self._live(excuse.pipeline, excuse.held.job):
-            return
-        ward, attempt = self._wards.of(excuse.pipeline), self._attempt(excuse)
-        try:
-            await ledgers.excuse(self._connection, self._publisher, ward, excuse.held, attempt)
-        except errors.TrunklineError as error:
-            log.warning("not excused", extra={"worker": excuse.worker, "error": str(error)})
-
-    async def _withdraw(self, withdraw: losses.Withdraw) -> None:
-        if not self._live(withdraw.pipeline, withdraw.held.job):
-            return
-        try:
-            await ledgers.withdraw(
-                self._connection,
-                self._publisher,
-                self._wards.of(withdraw.pipeline),
-                withdraw.held,
-                withdraw.incarnation,
-            )
-        except errors.TrunklineError as error:
-            log.warning("not withdrawn", extra={"worker": withdraw.worker, "error": str(error)})
-        else:
-            said = self._words.say(withdraw.pipeline, withdraw.held, _back(withdraw), 0)
-            self._start(said, "last-words")
 
     async def _close(self, key: Key, close: losses.Close) -> None:
         if self._core.claim(key) is not None:
@@ -396,6 +356,7 @@ class Reaper:
             "charged": reaped.charged,
         }
         log.info("worker reaped", extra=extra)
+        self._counting.lost(reaped.pipeline)
         event = messages.Event(
             kind="reaped",
             pipeline=reaped.pipeline,
@@ -417,24 +378,12 @@ class Reaper:
         return subjects.claims(self._wards.of(pipeline), worker)
 
 
-def _back(withdraw: losses.Withdraw) -> Attempt:
-    return Attempt(
-        worker=withdraw.worker,
-        incarnation=withdraw.incarnation,
-        started_ns=withdraw.held.since_ns,
-        cause=Cause.SERVER_RESTART,
-        detail="the worker came back: this attempt charges nobody",
-    )
-
-
 def _key(effect: Effect) -> Key:
     match effect:
         case losses.Close():
             return effect.pipeline, effect.claim.worker
         case losses.LookUp():
             return effect.event.key
-        case losses.Nak():
-            return effect.pipeline, ""
         case _:
             return effect.pipeline, effect.worker
 

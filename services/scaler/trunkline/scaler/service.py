@@ -10,7 +10,7 @@ and a surplus worker is drained like any other.
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from trunkline.bus.ports import Publisher, Table
@@ -20,6 +20,7 @@ from trunkline.contracts.states import Cause
 from trunkline.contracts.wards import Wards
 from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
+from trunkline.runtime.metrics import Sample
 from trunkline.scaler.core import plan, showing, sight
 from trunkline.scaler.core.decision import decide
 from trunkline.scaler.core.eligibility import Eligibility
@@ -27,6 +28,7 @@ from trunkline.scaler.core.plan import Phase, Seen
 from trunkline.scaler.core.quiet import Quiet
 from trunkline.scaler.core.sight import Signs
 from trunkline.scaler.core.standby import Standby
+from trunkline.scaler.counting import Counting
 from trunkline.scaler.drains import Drains
 from trunkline.scaler.explaining import Explaining
 from trunkline.scaler.hands import Hands
@@ -84,7 +86,7 @@ class Scaler:
     ) -> None:
         self._config, self._cluster, self._clock, self._data = config, cluster, clock, data
         self._woken = asyncio.Event()
-        wake = self._woken.set
+        self._counting, wake = Counting(), self._woken.set
         self._views = Views(pipelines, jobs, measure, wake=wake, gauge_s=config.gauge_s)
         self._explaining = Explaining(
             data, data_publisher, wards, clock=clock, live=self._views.live, wake=wake
@@ -98,6 +100,7 @@ class Scaler:
             live=self._views.live,
             wake=wake,
             told=self._explaining.heard,
+            counting=self._counting,
         )
         self._unclaimed = Unclaimed(
             data,
@@ -107,7 +110,15 @@ class Scaler:
             lost=self._reaper.lost,
         )
         self._drains = Drains(data, wards, self._reaper.claim, clock)
-        self._hands = Hands(cluster, self._drains, wards, clock, at_once=config.actions, wake=wake)
+        self._hands = Hands(
+            cluster,
+            self._drains,
+            wards,
+            clock,
+            at_once=config.actions,
+            wake=wake,
+            counting=self._counting,
+        )
         self._status = Status(scaling, ctl_publisher, clock)
         self._standby: dict[str, Standby] = {}
         self._quiet = Quiet()
@@ -125,6 +136,10 @@ class Scaler:
         """Workers whose end was seen to, the last ones, and whether the cluster has said how they went."""
         self.problems: Sequence[str] = ("the scaler has not seen all there is yet",)
         """What keeps it from its work, in sentences for people."""
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield what is counted and was decided; a source of metrics."""
+        return self._counting.samples(self._status.latest)
 
     async def run(self) -> None:
         """Scale and reap for ever."""
@@ -165,6 +180,7 @@ class Scaler:
                 failures += 1
                 self.problems = (str(error),)
                 self._reaper.listed(None)
+                self._counting.round_failed()
                 log.warning("cluster does not answer", extra={"error": str(error)})
                 await self._sleep(backoff.delay_s(failures, most_s=self._config.resync_s))
                 continue
@@ -174,6 +190,8 @@ class Scaler:
             await self._drains.repeat()
             next_s = self._round(view, tasks)
             took_s = self._clock.monotonic_s() - began_s
+            self._counting.round(took_s)
+            self._counting.nodes = len(view.nodes)
             await self._sleep(next_s)
             # among thousands of pipelines a round is long: leave more time to all else
             await asyncio.sleep(max(_PACE_S, min(_REST * took_s, _PAUSE_S)))
@@ -308,6 +326,7 @@ class Scaler:
             default_coefficient=self._config.default_coefficient,
             max_workers=self._config.max_workers,
         )
+        self._counting.decided(pipeline, len(workers), decision.want, decision.kind)
         starts = self._hands.starts(pipeline)
         specs = {job.code_hash: job.spec for job in jobs}
         if record is not None and record.spec is not None:
@@ -390,6 +409,7 @@ class Scaler:
         self._quiet.forget(pipeline)
         self._hands.forget(pipeline)
         self._status.forget(pipeline)
+        self._counting.forget(pipeline)
 
 
 def _instance(worker: Worker) -> Instance:

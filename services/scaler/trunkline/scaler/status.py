@@ -39,6 +39,11 @@ class Status:
         self._events: list[messages.Event] = []
         self._changed = asyncio.Event()
 
+    @property
+    def latest(self) -> list[records.Scaling]:
+        """What was noted last of each pipeline that is there."""
+        return [each for each in self._latest.values() if each is not None]
+
     def note(self, scaling: records.Scaling, *, acts: dict[str, list[str]]) -> None:
         """Take note of a round's result for one pipeline.
 

@@ -29,9 +29,11 @@ from trunkline.bus.pulls import StandingPull
 from trunkline.contracts import errors, subjects
 from trunkline.contracts.messages import Cut
 from trunkline.contracts.wards import Ward
-from trunkline.runtime import ending, logs, probes, settings
+from trunkline.runtime import ending, logs, metric_names, probes, settings
 from trunkline.runtime.clock import SystemClock
-from trunkline.storage.store import open_store
+from trunkline.runtime.metrics import WORKER, Sample
+from trunkline.runtime.showing import Shown
+from trunkline.storage.store import Store, open_store
 from trunkline.worker_agent import children, environment, link, linux, namespaces, shim
 from trunkline.worker_agent.files import Workspace
 from trunkline.worker_agent.link import Link
@@ -97,8 +99,9 @@ async def _one(
 ) -> int:
     """Be one worker, for the one shim that there is."""
     readiness = probes.Readiness()
-    async with probes.served(config.probe_host, config.probe_port, readiness):
-        return await agent(config, environ, space, meet, stops, readiness)
+    shown = Shown(WORKER, lambda: readiness.reasons)
+    async with probes.served(config.probe_host, config.probe_port, readiness, shown):
+        return await agent(config, environ, space, meet, stops, readiness, shown)
 
 
 async def _incarnations(
@@ -112,10 +115,11 @@ async def _incarnations(
     meet = functools.partial(link.accept, config.shim_socket)
     past = _Past()
     readiness = probes.Readiness()
-    async with probes.served(config.probe_host, config.probe_port, readiness):
+    shown = Shown(WORKER, lambda: readiness.reasons)
+    async with probes.served(config.probe_host, config.probe_port, readiness, shown):
         while True:
             readiness.judge_by(lambda: ["the user's container is not there"])
-            code = await agent(config, environ, space, meet, stops, readiness, past)
+            code = await agent(config, environ, space, meet, stops, readiness, shown, past)
             if code != EXIT_SHIM_LOST or stops.seen:
                 return code
 
@@ -127,6 +131,7 @@ async def agent(
     meet: Callable[[], Coroutine[Any, Any, socket.socket]],
     stops: "_Stops",
     readiness: probes.Readiness,
+    shown: Shown,
     past: "_Past | None" = None,
 ) -> int:
     """Work until stopped, or until the shim is gone; return the exit code.
@@ -138,6 +143,7 @@ async def agent(
         meet: Gives the connection to the shim.
         stops: The signals that may have come already.
         readiness: Is told how it is judged.
+        shown: Is told what there is to show.
         past: What one life of the user's container leaves to the next.
     """
     past = past or _Past()
@@ -203,10 +209,15 @@ async def agent(
             )
             if stops.seen or HelloFlag.TERMINATING in hello.flags:
                 worker.stop()
-            code = await worker.run()
+            async with shown.about(lambda: [_store_errors(store)], connection):
+                code = await worker.run()
             past.cut = worker.cut
             return code
     return EXIT_STOPPED
+
+
+def _store_errors(store: Store) -> Sample:
+    return metric_names.STORE_ERRORS, (WORKER,), store.health.failures
 
 
 @contextlib.contextmanager

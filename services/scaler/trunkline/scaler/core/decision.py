@@ -8,7 +8,7 @@ from trunkline.contracts import records, spec
 from trunkline.contracts.states import JobState, PipelineState
 from trunkline.scaler.core import parallelism, standby
 from trunkline.scaler.core.plan import shares
-from trunkline.scaler.core.standby import Load, Standby
+from trunkline.scaler.core.standby import Load, Reason, Standby
 from trunkline.scaler.ports import Node
 
 
@@ -28,6 +28,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Code hash -> workers; the sum is `want`."""
     load: Load
     reason: str
+    kind: Reason
+    """The same, to count by."""
     again_in_s: float | None = None
     """When the same inputs would give another decision; None: never."""
 
@@ -68,7 +70,7 @@ def decide(
     if pipeline is None or pipeline.spec is None or pipeline.state in _STOPPED:
         state = _STOPPED[pipeline.state] if pipeline and pipeline.spec else "gone"
         reason = f"the pipeline is {state}"
-        return Decision(cap=0, want=0, wants={}, load=load, reason=reason)
+        return Decision(cap=0, want=0, wants={}, load=load, reason=reason, kind=Reason.STOPPED)
     cap = parallelism.cap(
         pipeline.spec.parallelism_spec, nodes, default=default_coefficient, most=max_workers
     )
@@ -85,6 +87,7 @@ def decide(
         wants=wants,
         load=load,
         reason=reason,
+        kind=want.reason,
         again_in_s=want.again_in_s,
     )
 

@@ -83,6 +83,8 @@ class Nak:
 
     pipeline: str
     held: Held
+    worker: str = ""
+    """Who held it."""
 
 
 @dataclass(frozen=True)

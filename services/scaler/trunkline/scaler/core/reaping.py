@@ -343,7 +343,7 @@ def _reap(
     key: Key, claim: Claim, held: Collection[Held], reason: str, cause: Cause
 ) -> list[Effect]:
     pipeline, worker = key
-    unbegun = [Nak(pipeline, each) for each in held if not _runs(each)]
+    unbegun = [Nak(pipeline, each, worker) for each in held if not _runs(each)]
     begun = [
         Charge(pipeline, each, worker, claim.incarnation, reason, cause)
         for each in held

@@ -12,6 +12,7 @@ pauses starts nobody twice. Jobs that wait for their inputs or are being listed 
 they keep one worker from going, but start none (a listing may skip everything).
 """
 
+import enum
 from collections import deque
 
 import msgspec
@@ -30,18 +31,32 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a job is WAITING or LISTING."""
 
 
+class Reason(enum.StrEnum):
+    """What a number of workers follows: a few words, to count decisions by."""
+
+    CAP = "cap"
+    """The pipeline keeps as many as it may have: the nodes, or the spec."""
+    WORK = "work"
+    TO_COME = "to-come"
+    COOL_DOWN = "cool-down"
+    IDLE = "idle"
+    STOPPED = "stopped"
+    """The pipeline is stopped, deleted or gone."""
+
+
 class Want(msgspec.Struct, frozen=True, kw_only=True):
     """How many workers, and why."""
 
     workers: int
     why: str
+    reason: Reason
     again_in_s: float | None = None
     """When the same load would give another number; None: never."""
 
 
 def plain(cap: Cap) -> Want:
     """Return what a pipeline wants that keeps its workers."""
-    return Want(workers=cap.workers, why=cap.why)
+    return Want(workers=cap.workers, why=cap.why, reason=Reason.CAP)
 
 
 class Standby:
@@ -73,7 +88,12 @@ class Standby:
         since_s, most = self._needs[0]
         workers = min(cap.workers, most)
         again_in_s = None if len(self._needs) == 1 else since_s + self._cool_down_s - now_s
-        return Want(workers=workers, why=_why(workers, need, load, cap), again_in_s=again_in_s)
+        return Want(
+            workers=workers,
+            why=_why(workers, need, load, cap),
+            reason=_reason(workers, need, load),
+            again_in_s=again_in_s,
+        )
 
     def _note(self, need: int, now_s: float) -> None:
         needs = self._needs
@@ -83,6 +103,14 @@ class Standby:
         needs.append((now_s, need))
         while len(needs) > 1 and needs[0][0] + self._cool_down_s <= now_s:
             needs.popleft()
+
+
+def _reason(workers: int, need: int, load: Load) -> Reason:
+    if workers > need:
+        return Reason.COOL_DOWN
+    if load.pending + load.in_flight:
+        return Reason.WORK
+    return Reason.TO_COME if load.to_come else Reason.IDLE
 
 
 def _why(workers: int, need: int, load: Load, cap: Cap) -> str:
