@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 
 import click
+import msgspec
 
 from trunkline.chaos import serving
 from trunkline.cli import render, session
@@ -16,7 +17,7 @@ from trunkline.cli.options import Asked
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors
 from trunkline.local import home as homes
-from trunkline.local import log_files, stack
+from trunkline.local import log_files, scraping, stack
 from trunkline.runtime import stopping
 
 DOWN_S = 60.0
@@ -91,6 +92,7 @@ def _detached(home: homes.Home, options: Mapping[str, object], *, standbys: bool
                 context = home.read_context()
                 _tell(f"up as process {process.pid}; state in {home.root}")
                 _tell(f"NATS:  {context.url}")
+                _tell(f"metrics: {' '.join(scraping.addresses(home).values())}")
                 return
         time.sleep(0.05)
     with log.open("rb") as told:
@@ -118,7 +120,10 @@ def status(asked: Asked) -> None:
     """Show what the installation says of itself."""
 
     async def body(client: Client) -> None:
-        render.record(asked, await client.call("status", None, api.Status))
+        found = await client.call("status", None, api.Status)
+        place = session.here(asked.home)
+        metrics = scraping.addresses(place) if place is not None else {}
+        render.record(asked, msgspec.structs.replace(found, metrics=metrics))
 
     session.run(asked, body)
 

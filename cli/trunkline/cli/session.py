@@ -56,10 +56,19 @@ def run(asked: Asked, body: Callable[[Client], Awaitable[T]]) -> T:
 
 def where(home: str | None) -> homes.Context:
     """Return how to reach the installation: --home first, then URLs, then the state directory."""
-    url, store = os.environ.get("TRUNKLINE_URL"), os.environ.get("TRUNKLINE_STORE")
-    if home is None and url and store:
-        return homes.Context(url=url, store=store)
+    if home is None and (named := _named()) is not None:
+        return named
     return home_of(home).read_context()
+
+
+def here(home: str | None) -> homes.Home | None:
+    """Return the state directory that is asked through; None where URLs name an installation anywhere."""
+    return None if home is None and _named() is not None else home_of(home)
+
+
+def _named() -> homes.Context | None:
+    url, store = os.environ.get("TRUNKLINE_URL"), os.environ.get("TRUNKLINE_STORE")
+    return homes.Context(url=url, store=store) if url and store else None
 
 
 def home_of(home: str | None) -> homes.Home:

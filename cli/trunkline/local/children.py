@@ -63,6 +63,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """Added to the supervisor's own environment."""
     stop_s: float = 10.0
     """How long it may take to end after SIGTERM."""
+    inherits: tuple[int, ...] = ()
+    """File descriptors of ours that it gets, under the same numbers."""
     many_files: bool = False
     """Whether it gets as many file descriptors as the system lets us give: a nats-server needs one
     for each stream and each connection."""
@@ -132,6 +134,7 @@ class Child:
                 stderr=descriptor,
                 env={**os.environ, **self.service.env},
                 start_new_session=True,
+                pass_fds=self.service.inherits,
             )
         finally:
             os.close(descriptor)

@@ -12,6 +12,7 @@
 | store/ | objects: bytes of files, manifests, runs |
 | store.url | the store, where it is another one: a bucket |
 | workers/<name>/ | private directories of worker processes |
+| metrics.json | where services are scraped, for Prometheus' `file_sd_configs` |
 | pool.sock | the process pool's socket |
 | pids/<service>.pid | which process is which, to clear up after a killed supervisor |
 | logs/<service>.log, .log.1 | what each service wrote on stderr, and what was before that; see `log_files` |
@@ -97,6 +98,11 @@ class Home:
     def workers(self) -> Path:
         """Where each worker process has its private directory."""
         return self.root / "workers"
+
+    @property
+    def scraped(self) -> Path:
+        """Where services are scraped; see `scraping`."""
+        return self.root / "metrics.json"
 
     @property
     def pool_socket(self) -> Path:

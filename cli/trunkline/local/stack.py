@@ -21,13 +21,19 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from pathlib import Path
 
 from trunkline.client import client as clients
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors, records
-from trunkline.local import children, layout, log_files, storing
+from trunkline.local import children, layout, log_files, scraping, storing
 from trunkline.local.children import Child
 from trunkline.local.home import Context, Home
 from trunkline.storage.store import open_store
@@ -147,7 +153,8 @@ async def running(
     """
     home = home if isinstance(home, Home) else Home(home)
     home.make()
-    with _locked(home):
+    with ExitStack() as ends:
+        ends.enter_context(_locked(home))
         for name in await children.clear_leftovers(home.pids):
             tell(f"{name} was left from a supervisor that was killed; stopped")
         store = storing.choose(home, store)
@@ -162,9 +169,9 @@ async def running(
             standbys=standbys,
         )
         home.write_context(plan.context)
+        made = ends.enter_context(scraping.listening(home, plan.services))
         services = {
-            each.name: Child(each, pids=home.pids, logs=home.logs, tell=tell)
-            for each in plan.services
+            each.name: Child(each, pids=home.pids, logs=home.logs, tell=tell) for each in made
         }
         stack = Stack(home, plan.context, services)
         failure: BaseException | None = None
@@ -223,6 +230,7 @@ async def serve(
     ) as stack:
         tell(f"up in {time.monotonic() - began:.1f} s; state in {home.root}")
         tell(f"NATS:  {stack.url}")
+        tell(f"metrics: {' '.join(scraping.addresses(home).values())}")
         tell(f"store: {stack.store}")
         if meanwhile is not None:
             await meanwhile()

@@ -447,6 +447,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ready: bool = True
     problems: tuple[str, ...] = ()
     services: tuple[Standing, ...] = ()
+    metrics: dict[str, str] = {}
+    """Where each process shows its metrics; filled in by who asks on the machine of the installation."""
 
 
 DATUM_STATES_OPEN = ("WAITING", "STARTING", "RUNNING", "CANCELLED")

@@ -49,7 +49,12 @@ class Readiness:
 
 @asynccontextmanager
 async def served(
-    host: str, port: int | None, readiness: Readiness, shown: Shown | None = None
+    host: str,
+    port: int | None,
+    readiness: Readiness,
+    shown: Shown | None = None,
+    *,
+    fd: int | None = None,
 ) -> AsyncIterator[int | None]:
     """Answer probes inside; yield the port. It is entered first: a process that waits is alive.
 
@@ -58,15 +63,15 @@ async def served(
         port: None: serve nothing; 0: any that is free.
         readiness: What is told.
         shown: What is shown as metrics; None: nothing.
+        fd: A socket that listens already, in place of the port.
 
     Raises:
         OSError: the port is taken.
     """
-    if port is None:
+    if port is None and fd is None:
         yield None
         return
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family) as listening:
+    with _listening(host, port or 0, fd) as listening:
         listening.setblocking(False)
         bound = int(listening.getsockname()[1])
         log.info("probes are served", extra={"host": host, "port": bound})
@@ -79,6 +84,13 @@ async def served(
             finally:
                 for each in beside:
                     each.cancel()
+
+
+def _listening(host: str, port: int, fd: int | None) -> socket.socket:
+    if fd is not None:
+        return socket.socket(fileno=fd)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)
 
 
 async def _answer(listening: socket.socket, readiness: Readiness, shown: Shown | None) -> None:

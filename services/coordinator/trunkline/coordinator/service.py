@@ -93,7 +93,9 @@ async def run(settings: Settings) -> None:
     shown = Shown(COORDINATOR, lambda: readiness.reasons)
     inbox, name = subjects.COORDINATOR_INBOX, "coordinator-election"
     async with (
-        probes.served(settings.probe_host, settings.probe_port, readiness, shown),
+        probes.served(
+            settings.probe_host, settings.probe_port, readiness, shown, fd=settings.probe_fd
+        ),
         connection.connect(settings.ctl_url, name=name, inbox=inbox) as ctl,
         asyncio.TaskGroup() as tasks,
     ):

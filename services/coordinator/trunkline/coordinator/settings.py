@@ -57,6 +57,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_workers: int = 1000
     """The scaler's, for dry runs."""
     probe_port: int | None = None
-    """Where `/livez` and `/readyz` are answered; unset: nowhere."""
+    """Where `/livez`, `/readyz` and `/metrics` are answered; unset: nowhere."""
+    probe_fd: int | None = None
+    """An open socket that listens there already, from whoever starts the process; it counts before the port."""
     probe_host: str = "127.0.0.1"
     """The address of that: loopback, or in a pod the pod's own (`0.0.0.0`)."""

@@ -42,7 +42,7 @@ async def serve(
     shown = Shown(SCALER, lambda: readiness.reasons)
     inbox = subjects.SCALER_INBOX
     async with (
-        probes.served(config.probe_host, config.probe_port, readiness, shown),
+        probes.served(config.probe_host, config.probe_port, readiness, shown, fd=config.probe_fd),
         connection.connect(config.ctl_url, name="scaler-election", inbox=inbox) as ctl,
         asyncio.TaskGroup() as tasks,
     ):

@@ -52,6 +52,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_ip: str = "127.0.0.1"
     """The address at which its pod is reached; told to commands."""
     probe_port: int | None = None
-    """Where `/livez` and `/readyz` are answered; unset: nowhere."""
+    """Where `/livez`, `/readyz` and `/metrics` are answered; unset: nowhere."""
     probe_host: str = "127.0.0.1"
     """The address of that: loopback, or in a pod the pod's own (`0.0.0.0`)."""
