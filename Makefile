@@ -33,7 +33,7 @@ STATIC = $(BIN)/python -m ziglang cc -std=c11 -Os -s -static -ffunction-sections
 CHECKED := -std=c11 -O2 -Wall -Wextra -Werror -Wshadow -Wconversion
 SANITIZED := $(CHECKED) -g -fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: help venv shim shim-tests demo clean-demo test test-slow test-nats test-cluster test-store bench bench-cluster profile check check-shim lock lock-check docs clean
+.PHONY: help venv shim shim-tests demo clean-demo test test-slow test-nats test-metrics test-cluster test-store bench bench-cluster profile check check-shim lock lock-check docs clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,13 +81,16 @@ clean-demo:  ## Remove the demo's state
 	rm -rf $(DEMO_HOME)
 
 test: $(VENV)/.dev shim-tests  ## Run the tests, against a real nats-server
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow and not s3 and not nats" --ignore tests/cluster $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow and not s3 and not nats" --ignore tests/cluster --ignore tests/metrics $(ARGS)
 
 test-slow: $(VENV)/.dev shim-tests  ## Run the tests that take longer, too
-	$(BIN)/pytest -n $(JOBS) --dist worksteal --ignore tests/cluster $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal --ignore tests/cluster --ignore tests/metrics $(ARGS)
 
 test-nats: $(VENV)/.dev shim-tests  ## Run the tests on three NATS servers, and of what somebody may do to one
 	$(BIN)/pytest -m nats tests/system tests/integration $(ARGS)
+
+test-metrics: $(VENV)/.dev shim-tests  ## Run dashboards and alerts against a real Prometheus (Debian: prometheus) that scrapes a real run
+	$(BIN)/pytest tests/metrics -m "metrics and not slow" $(ARGS)
 
 test-cluster: $(VENV)/.dev  ## Run the tests on a real Kubernetes: one built here (once, some five minutes), or KUBECONFIG=...
 	@$(BIN)/python -m tests.cluster

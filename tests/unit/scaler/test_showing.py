@@ -5,12 +5,17 @@ from trunkline.contracts.messages import Claim, Held
 from trunkline.scaler.core import showing
 from trunkline.scaler.core.decision import Decision
 from trunkline.scaler.core.plan import Phase, Seen
-from trunkline.scaler.core.standby import Load
+from trunkline.scaler.core.standby import Load, Reason
 from trunkline.scaler.ports import Node, Worker
 
 MESSAGE = 1 << 20
 DECISION = Decision(
-    cap=9000, want=9000, wants={"c" * 64: 9000}, load=Load(pending=1, in_flight=2), reason="so many"
+    cap=9000,
+    want=9000,
+    wants={"c" * 64: 9000},
+    load=Load(pending=1, in_flight=2),
+    reason="so many",
+    kind=Reason.CAP,
 )
 
 

@@ -116,10 +116,9 @@ _SHOWN = (
 
 
 def _counted(scaling: records.Scaling) -> tuple[int, int, int, int]:
-    phases = [each.phase for each in scaling.workers]
     return (
-        phases.count("idle"),
-        phases.count("draining"),
+        max(0, scaling.ready - scaling.busy),
+        sum(each.phase == "draining" for each in scaling.workers),
         int(bool(scaling.problem)),
-        sum(node.eligible for node in scaling.nodes),
+        scaling.eligible,
     )
