@@ -20,8 +20,7 @@ from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.events import Events
 from trunkline.coordinator.mending import Mending
-from trunkline.coordinator.service import tables_of
-from trunkline.coordinator.tables import Tables
+from trunkline.coordinator.tables import Tables, tables_of
 
 COMMIT = "c" * 32
 SPEC = spec.PipelineSpec(

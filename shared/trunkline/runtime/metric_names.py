@@ -96,7 +96,8 @@ OUTCOMES_IGNORED = _of(
 )
 LOG_LINES_DROPPED = _of(
     *(COORDINATOR, _C, "trunkline_log_lines_dropped_total", "lines"),
-    "Lines that user commands have printed past the limit of what is kept; counted with the datum's outcome.",
+    "Lines that user commands have printed and that are in no log, being over the limit or not stored in time; "
+    "counted with the datum's outcome.",
     "pipeline",
 )
 QUARANTINED = _of(

@@ -71,7 +71,7 @@ class Tally:
             self.causes[Cause.DONE] += 1
         figures = outcome.figures
         self.redelivered += figures.redelivered
-        self.dropped += figures.dropped_lines
+        self.dropped += figures.unkept_lines
         if figures.process_s or outcome.state is DatumState.PROCESSED:
             wait, download, process, upload = self.phases
             wait.observe(figures.wait_s)

@@ -73,7 +73,11 @@ class Output:
             pieces.append(Piece(AGENT, lost))
         self._printer.add(self._datum, pieces)
         if self._printed.size:
-            self._datum.add(printed_bytes=self._printed.size, unkept_bytes=self._printed.unkept)
+            self._datum.add(
+                printed_bytes=self._printed.size,
+                unkept_bytes=self._printed.unkept,
+                unkept_lines=self._printed.unkept_lines,
+            )
 
 
 class Printer:
@@ -194,7 +198,7 @@ class Printer:
         if piece.stream != AGENT:
             size = len(piece.text.encode())
             datum.lost_bytes += size
-            datum.add(unkept_bytes=size)
+            datum.add(unkept_bytes=size, unkept_lines=piece.text.count("\n"))
 
 
 class _Sent(NamedTuple):

@@ -77,6 +77,8 @@ class Printed:
         """Bytes printed in all."""
         self.unkept = 0
         """Bytes that came over the limit, and have not come out at the end."""
+        self.unkept_lines = 0
+        """The ends of lines among these."""
 
     def take(self, stream: str, data: bytes) -> list[Piece]:
         """Take what was printed; return the pieces that are full by that."""
@@ -123,6 +125,7 @@ class Printed:
         ends = {stream: bytearray(each.lines()) for stream, each in self._over.items()}
         self._over.clear()
         self.unkept -= sum(len(each) for each in ends.values())
+        self.unkept_lines -= sum(each.count(b"\n") for each in ends.values())
         if self.unkept:
             pieces.append(Piece(AGENT, f"{self.unkept} bytes of output were not kept"))
         return pieces + [_cut(stream, each, len(each)) for stream, each in ends.items() if each]
@@ -143,6 +146,7 @@ class Printed:
 
     def _pass_over(self, stream: str, data: bytes) -> None:
         self.unkept += len(data)
+        self.unkept_lines += data.count(b"\n")
         self._over.setdefault(stream, _End(LAST_BYTES)).add(data)
 
 
