@@ -1,6 +1,7 @@
 """Pipelines that are changed, stopped, started, run again and deleted, on a real server and a file store."""
 
 import secrets
+import time
 
 import msgspec
 import pytest
@@ -208,3 +209,39 @@ async def test_the_scalers_last_decision_is_told_with_the_pipeline(front: Front)
         found = await front.get("pipeline.explain", api.Explained, {"name": "words"})
         assert found.decision is not None
         assert found.decision.text == "2"
+
+
+async def test_events_are_asked_for_by_job_worker_and_time_and_followed_from_where_they_ended(
+    front: Front,
+) -> None:
+    async with front.coordinator():
+        await words(front)
+        asked = {"key": "words", "limit": 500}
+        first = await front.ask("event.list", asked)
+        assert (first.more, first.next.count(".")) == (False, 1)
+        about = {"job": "j1", "worker": "w1"}
+        facts = {"drain": msgspec.Raw(b'["w2","w3"]')}
+        async with front.server.connect("scaler") as scaler:
+            for number, more in enumerate((about, {"job": "j2"}, {"facts": facts})):
+                event = messages.Event(
+                    kind="scaled",
+                    pipeline="words",
+                    at_ns=number,
+                    source="scaler",
+                    text=f"{number}",
+                    **more,  # type: ignore[arg-type]
+                )
+                await Window(scaler).put(subjects.event("words", "scaled"), messages.encode(event))
+
+        async def texts(**more: object) -> list[str]:
+            body = {**asked, "after": first.next, **more}
+            found = await front.get("event.list", list[messages.Event], body)
+            return [each.text for each in found]
+
+        assert await texts() == ["0", "1", "2"]
+        assert await texts(job="j1") == await texts(worker="w1") == ["0"]
+        assert await texts(worker="w2") == ["2"]
+        assert await texts(worker="w") == []
+        later = time.time_ns() + 3600 * 10**9
+        assert await texts(after="", since_ns=later) == []
+        assert {"0", "1", "2"} < set(await texts(after="", since_ns=later - 7200 * 10**9))

@@ -23,8 +23,14 @@ from trunkline.runtime.clock import SystemClock
 
 T = TypeVar("T")
 
+LATELY_NS = 3600 * 10**9
+"""How far back a pipeline's events are looked at."""
+
 LOOK_BACK_NS = 24 * 3600 * 10**9
-"""How far back events of a pipeline or a worker are looked for."""
+"""How far back those of a worker are, which are few."""
+
+_SKEW_NS = 60 * 10**9
+"""By how much clocks of the server and of a service may disagree, so that a job's first events are missed."""
 
 SHOWN = 10
 """Events that are printed; JSON and YAML have all that were looked at."""
@@ -95,7 +101,7 @@ async def _pipeline_explained(client: Client, view: api.PipelineView) -> Explana
     now_ns = SystemClock().wall_ns()
     found = await client.call("pipeline.explain", api.Named(name=name), api.Explained)
     newest = await _job(client, view.last_job, view=view) if view.last_job else None
-    listed = client.events(name, since_ns=now_ns - LOOK_BACK_NS)
+    listed = client.events(name, since_ns=now_ns - LATELY_NS)
     return pipelines.explain(
         pipelines.Facts(
             pipeline=view.pipeline,
@@ -128,7 +134,7 @@ async def _job(
         open_ = await _first(held, _SAMPLE)
     told: tuple[messages.Event, ...] = ()
     if events:
-        listed = client.events(job.pipeline, job=job.id, since_ns=job.created_ns)
+        listed = client.events(job.pipeline, job=job.id, since_ns=job.created_ns - _SKEW_NS)
         told = await _last(listed, _EVENTS_MAX)
     return jobs.Facts(
         job=job,
@@ -177,7 +183,7 @@ async def _upstream(client: Client, job: records.Job, depth: int) -> tuple[jobs.
 async def _datum(client: Client, what: str, datum: str) -> Explanation:
     job = await refs.job(client, what)
     view = await refs.datum(client, job, datum)
-    listed = client.events(job.pipeline, job=job.id, since_ns=job.created_ns)
+    listed = client.events(job.pipeline, job=job.id, since_ns=job.created_ns - _SKEW_NS)
     told = [each async for each in listed if each.index == view.index]
     facts = datums.Facts(view=view, job=await _job(client, job), events=tuple(told))
     return datums.explain(facts)

@@ -7,10 +7,13 @@ began, and the failures of the last LOOK_BACK_S.
 """
 
 import asyncio
+import contextlib
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from functools import partial
+
+import msgspec
 
 from trunkline.cli import render, session
 from trunkline.cli.core import board as boards
@@ -22,14 +25,12 @@ from trunkline.client.client import Client
 from trunkline.contracts import api, errors, messages, records
 from trunkline.runtime.clock import Clock, SystemClock
 
-LOOK_BACK_S = 900.0
+LOOK_BACK_S = 300.0
 """How old the failures may be that the first look shows."""
 
 ANSWER_S = 2.5
 """After which a look that is not answered shows as such."""
 
-_OVERLAP_NS = 2 * 10**9
-"""Events are asked for from so long before the last ones on: they are stored a moment after their own time."""
 _JOBS_MAX = 100
 _KEPT = 200
 
@@ -41,8 +42,8 @@ class Looker:
         self._client, self._pipeline, self._clock = client, pipeline, clock
         self._paces: dict[tuple[str, str], paces.Pace] = {}
         self._failures: deque[messages.Event] = deque(maxlen=_KEPT)
-        self._since_ns = clock.wall_ns() - int(LOOK_BACK_S * 1e9)
-        self._known: set[bytes] = set()
+        since_ns = clock.wall_ns() - int(LOOK_BACK_S * 1e9)
+        self._asked = api.EventPage(key=pipeline, limit=api.PAGE_MAX, since_ns=since_ns)
 
     async def look(self) -> Board:
         """Return the board as it is now.
@@ -78,18 +79,15 @@ class Looker:
         return await self._client.call("job.list", page, list[records.Job])
 
     async def _listen(self) -> None:
-        """Take the failures into account that were told since the last time."""
-        newest_ns = self._since_ns
-        known: set[bytes] = set()
-        listed = self._client.events(self._pipeline, since_ns=self._since_ns)
-        async for event in listed:
-            newest_ns = max(newest_ns, event.at_ns)
-            which = messages.encode(event)
-            known.add(which)
-            if which not in self._known and boards.is_failure(event):
-                self._failures.append(event)
-        self._known = known
-        self._since_ns = max(self._since_ns, newest_ns - _OVERLAP_NS)
+        """Take the failures into account that were told since the last time, a page at a time.
+
+        One that is cut short has come so far all the same: the next one goes on there.
+        """
+        more = True
+        while more:
+            found, after, more = await self._client.events_page(self._asked)
+            self._asked = msgspec.structs.replace(self._asked, after=after)
+            self._failures += filter(boards.is_failure, found)
 
     def _pace(self, now_s: float, job: records.Job) -> tuple[float, float | None]:
         pace = self._paces.setdefault((job.pipeline, job.id), paces.Pace())
@@ -108,7 +106,8 @@ def top(asked: Asked, pipeline: str, *, once: bool, every_s: float) -> None:
     async def body(client: Client) -> None:
         looker = Looker(client, pipeline, SystemClock())
         if live:
-            await _live(looker, every_s)
+            with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how one leaves
+                await _live(looker, every_s)
             return
         shown = await looker.look()
         if not render.one(asked, shown):

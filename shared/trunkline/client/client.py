@@ -152,22 +152,20 @@ class Client:
         self, pipeline: str = "", *, job: str = "", worker: str = "", since_ns: int = 0
     ) -> AsyncIterator[messages.Event]:
         """Yield the events of a pipeline or of all, oldest first; or those of a job or a worker."""
-        after = ""
-        while True:
-            request = api.EventPage(
-                key=pipeline,
-                after=after,
-                limit=api.PAGE_MAX,
-                since_ns=since_ns,
-                job=job,
-                worker=worker,
-            )
-            reply = await self._reply("event.list", request, REQUEST_S)
-            for each in _result("event.list", reply, list[messages.Event]):
+        asked = api.EventPage(
+            key=pipeline, limit=api.PAGE_MAX, since_ns=since_ns, job=job, worker=worker
+        )
+        more = True
+        while more:
+            found, after, more = await self.events_page(asked)
+            for each in found:
                 yield each
-            if not reply.more:
-                return
-            after = reply.next
+            asked = msgspec.structs.replace(asked, after=after)
+
+    async def events_page(self, asked: api.EventPage) -> tuple[list[messages.Event], str, bool]:
+        """Return one page of events, where to go on behind it, and whether there is more now."""
+        reply = await self._reply("event.list", asked, REQUEST_S)
+        return _result("event.list", reply, list[messages.Event]), reply.next, reply.more
 
     async def publish_spec(self, text: bytes) -> None:
         """Publish a spec on the durable way in, and return once it is stored.

@@ -194,7 +194,10 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class EventPage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One page of events: all, or those that speak of one job or worker."""
+    """One page of events: all, or those that speak of one job or worker.
+
+    The last page has a `next`, too: with that in `after`, whoever follows gets what comes later.
+    """
 
     key: str = ""
     after: str = ""

@@ -113,7 +113,11 @@ class Readers:
             # not what a worker had the server store in another's name
             wanted=lambda stored: self._wards.owns(stored.subject) and _speaks_of(page, stored),
         )
-        return paging.cut(_merged(ours, theirs, seen), most)
+        entries = list(_merged(ours, theirs, seen))
+        answer = paging.cut(entries, most)
+        if answer.more:
+            return answer
+        return Answer(answer.result, next=entries[-1][0] if entries else page.after)
 
 
 async def _read(
