@@ -1,9 +1,10 @@
 """What became of each seed, in a file that outlives whoever writes it: a line of JSON for each, as it ends.
 
 A series of many hours is cut short now and then. Its file holds every seed that has come to an end, so the
-next run goes on with those that are missing, and the table is made of the file, whoever has run what. A line
-that a kill has torn is as if it was not there: its seed is run again. One file may hold several *setups*;
-rows of another one are passed over.
+next run goes on with those that are missing, and the table is made of the file, whoever has run what. How
+fast the machine was is a part of each row: the next run may have it to itself. A line that a kill has torn
+is as if it was not there: its seed is run again. One file may hold several *setups*; rows of another one are
+passed over.
 """
 
 import os
@@ -15,7 +16,7 @@ import msgspec
 from trunkline.audit.core.findings import Report
 
 
-class Setup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """What a series is about; its rows can be compared with each other."""
 
     what: str = "kills"
@@ -38,27 +39,15 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return ", ".join(filter(None, told))
 
 
-class Undisturbed(msgspec.Struct, frozen=True, kw_only=True, tag="undisturbed"):
-    """How long the same takes when nothing breaks."""
-
-    setup: Setup
-    datums: int
-    """Of the run that was measured: fewer than the setup's, where there is little time."""
-    wall_s: float
-
-    @property
-    def scaled_s(self) -> float:
-        """Seconds for as many datums as the setup has."""
-        return self.wall_s * self.setup.datums / self.datums
-
-
-class Ran(msgspec.Struct, frozen=True, kw_only=True, tag="ran"):
+class Ran(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one job."""
 
     setup: Setup
     seed: int
     state: str
     wall_s: float
+    undisturbed_s: float = 0.0
+    """What the same takes when nothing breaks, measured by whoever has run this row; 0: not known."""
     faults: dict[str, int] = {}
     """`kill worker` -> how often."""
     refused: int = 0
@@ -69,14 +58,16 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True, tag="ran"):
     """Why it did not succeed: the job's reason, and what each bad datum went through."""
 
     @property
+    def ratio(self) -> float:
+        """Return the time it took over that of the undisturbed run; 0: not known."""
+        return self.wall_s / self.undisturbed_s if self.undisturbed_s else 0.0
+
+    @property
     def holds(self) -> bool:
         """Whether it did all that it had to, and nothing twice."""
         report = self.report
         whole = report is not None and not report.broken and not report.unknown
         return whole and self.state == "SUCCESS"
-
-
-_Line = Undisturbed | Ran
 
 
 class Rows:
@@ -85,7 +76,7 @@ class Rows:
     def __init__(self, file: Path, setup: Setup) -> None:
         self._file, self._setup = file, setup
 
-    def add(self, line: _Line) -> None:
+    def add(self, row: Ran) -> None:
         """Append it; it is on the disk when this returns."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.open("ab+") as file:
@@ -93,20 +84,14 @@ class Rows:
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":  # torn: what is appended must not go with it
                     file.write(b"\n")
-            file.write(msgspec.json.encode(line) + b"\n")
+            file.write(msgspec.json.encode(row) + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
     @property
-    def undisturbed(self) -> Undisturbed | None:
-        """The newest measurement."""
-        found = [each for each in self._lines() if isinstance(each, Undisturbed)]
-        return found[-1] if found else None
-
-    @property
     def ran(self) -> list[Ran]:
         """By seed; of a seed that was tried again, the newest row."""
-        found = {each.seed: each for each in self._lines() if isinstance(each, Ran)}
+        found = {each.seed: each for each in self._lines()}
         return [found[seed] for seed in sorted(found)]
 
     def missing(self, seeds: Iterable[int]) -> list[int]:
@@ -114,15 +99,15 @@ class Rows:
         there = {each.seed for each in self.ran}
         return [seed for seed in seeds if seed not in there]
 
-    def _lines(self) -> Iterator[_Line]:
+    def _lines(self) -> Iterator[Ran]:
         try:
             lines = self._file.read_bytes().splitlines()
         except FileNotFoundError:
             return
         for text in lines:
             try:
-                line = msgspec.json.decode(text, type=_Line)
+                row = msgspec.json.decode(text, type=Ran)
             except msgspec.DecodeError:
                 continue
-            if line.setup == self._setup:
-                yield line
+            if row.setup == self._setup:
+                yield row

@@ -2,25 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 
-from tests.chaos.rows import Ran, Undisturbed
+from tests.chaos.rows import Ran
 
 _VICTIMS = ("worker", "coordinator", "scaler", "nats-server")
 HEADINGS = (
-    "seed  state      worker  coord  scaler  nats  redelivered  refused  lost  twice  wall s  ratio"
+    "seed  state      worker  coord  scaler  nats  redelivered  refused  lost  twice"
+    "  wall s  undisturbed s  ratio"
 )
 
 
-def heading(usual: Undisturbed, workers: int) -> str:
-    """Say what the rows are about."""
-    scaled = (
-        ""
-        if usual.datums == usual.setup.datums
-        else f", from {usual.wall_s:.1f} s for {usual.datums:,} datums"
-    )
-    return f"{usual.setup}, {workers} workers; undisturbed: {usual.scaled_s:.1f} s{scaled}"
-
-
-def row(each: Ran, usual_s: float) -> str:
+def row(each: Ran) -> str:
     """Return a job's row: kills by victim, what came twice and was refused, and how long it took.
 
     Redelivered are attempts beyond a datum's first one, as the outcomes count them.
@@ -31,7 +22,7 @@ def row(each: Ran, usual_s: float) -> str:
     return (
         f"{each.seed:4}  {each.state:9}  {killed[0]:6}  {killed[1]:5}  {killed[2]:6}  {killed[3]:4}"
         f"  {told[0]:>11}  {told[1]:>7}  {told[2]:>4}  {told[3]:>5}"
-        f"  {each.wall_s:6.1f}  {each.wall_s / usual_s:5.2f}"
+        f"  {each.wall_s:6.1f}  {each.undisturbed_s:13.1f}  {each.ratio:5.2f}"
     )
 
 
@@ -46,11 +37,11 @@ def beside(each: Ran) -> Iterator[str]:
         yield f"beside it: {', '.join(f'{n} {what}' for what, n in others.items())}"
 
 
-def summary(ran: Sequence[Ran], usual_s: float) -> str:
+def summary(ran: Sequence[Ran]) -> str:
     """Return what all came to."""
     reports = [each.report for each in ran if each.report]
     faults = sum(sum(each.faults.values()) for each in ran)
-    ratios = sorted(each.wall_s / usual_s for each in ran) or [0.0]
+    ratios = sorted(each.ratio for each in ran if each.holds) or [0.0]
     return (
         f"{len(ran)} jobs, {sum(not each.holds for each in ran)} failed; {faults} faults, "
         f"{sum(each.retried for each in reports)} redelivered, "

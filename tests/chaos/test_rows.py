@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.chaos import table
-from tests.chaos.rows import Ran, Rows, Setup, Undisturbed
+from tests.chaos.rows import Ran, Rows, Setup
 
 from trunkline.audit.core import findings
 from trunkline.audit.core.findings import Report
@@ -36,6 +36,7 @@ def ran(seed: int, *, setup: Setup = SETUP, lost: int = 0, wall_s: float = 12.0)
         seed=seed,
         state="SUCCESS",
         wall_s=wall_s,
+        undisturbed_s=10.0,
         faults={"kill worker": 3, "kill nats-server": 1, "pause worker": 2},
         refused=4,
         report=report(lost=lost),
@@ -45,12 +46,10 @@ def ran(seed: int, *, setup: Setup = SETUP, lost: int = 0, wall_s: float = 12.0)
 def test_what_has_ended_is_there_after_the_kill_of_who_wrote_it(tmp_path: Path) -> None:
     file = tmp_path / "deeper" / "rows.jsonl"
     written = Rows(file, SETUP)
-    assert (written.ran, written.undisturbed) == ([], None)
-    usual = Undisturbed(setup=SETUP, datums=25, wall_s=2.5)
-    for line in (usual, ran(3), ran(1)):
-        written.add(line)
+    assert written.ran == []
+    for row in (ran(3), ran(1)):
+        written.add(row)
     found = Rows(file, SETUP)
-    assert found.undisturbed == usual
     assert found.ran == [ran(1), ran(3)]
     assert found.missing(range(1, 6)) == [2, 4, 5]
 
@@ -95,13 +94,9 @@ def test_a_job_holds_that_succeeded_and_that_verify_finds_whole(row: Ran, *, hol
     assert row.holds is holds
 
 
-def test_a_time_is_compared_with_that_of_as_many_datums() -> None:
-    usual = Undisturbed(setup=SETUP, datums=25, wall_s=2.5)
-    assert usual.scaled_s == 10.0
-    assert "undisturbed: 10.0 s, from 2.5 s for 25 datums" in table.heading(usual, 4)
-    assert table.row(ran(1), usual.scaled_s).split() == (
-        ["1", "SUCCESS", "3", "0", "0", "1", "7", "4", "0", "0", "12.0", "1.20"]
-    )
+def test_a_row_has_kills_by_victim_and_the_time_over_that_of_its_own_undisturbed_run() -> None:
+    told = ["1", "SUCCESS", "3", "0", "0", "1", "7", "4", "0", "0", "12.0", "10.0", "1.20"]
+    assert table.row(ran(1)).split() == told
     assert list(table.beside(ran(1))) == ["beside it: 2 pause worker"]
 
 
@@ -110,6 +105,7 @@ def test_all_that_is_wrong_is_named() -> None:
     assert "datum 1 has no outcome" in list(table.beside(lost))
     never = Ran(setup=SETUP, seed=3, state="BROKE OFF", wall_s=0.0, reasons=("why",))
     assert list(table.beside(never)) == ["why"]
-    told = table.summary([ran(1), lost, never], 10.0)
-    assert told.startswith("3 jobs, 2 failed; 12 faults, 14 redelivered, 8 second results refused")
-    assert told.endswith("2 lost, 0 twice; wall over undisturbed: median 1.20, most 3.00")
+    assert "?" in table.row(never)
+    told = table.summary([ran(1), ran(4, wall_s=30.0), lost, never])
+    assert told.startswith("4 jobs, 2 failed; 18 faults, 21 redelivered, 12 second results refused")
+    assert told.endswith("2 lost, 0 twice; wall over undisturbed: median 3.00, most 3.00")
