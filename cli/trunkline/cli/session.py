@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
+import msgspec
 
 from trunkline.cli.options import Asked
 from trunkline.client import client as clients
 from trunkline.client.client import Client
 from trunkline.contracts import errors
 from trunkline.local import home as homes
+from trunkline.runtime import settings
 
 T = TypeVar("T")
 
@@ -33,6 +35,14 @@ FAILED = 1
 UNREACHABLE = 3
 UNSUCCESSFUL = 4
 NOT_FOUND = 5
+
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """Read from `TRUNKLINE_<FIELD>`."""
+
+    patience_s: float = 30.0
+    """Seconds for which a server is looked for, and a request repeated that has no answer: a server that is silent is given up
+    by its clients after 15, and one that comes up with much to read takes some more."""
 
 
 class UnsuccessfulError(errors.TrunklineError):
@@ -47,7 +57,14 @@ def run(asked: Asked, body: Callable[[Client], Awaitable[T]]) -> T:
     """Connect to the installation, run the body, and leave with its code."""
 
     async def connected(context: homes.Context) -> T:
-        async with clients.connect(context.url, context.store) as client:
+        patience_s = settings.load(Patience, os.environ).patience_s
+        async with clients.connect(
+            context.url,
+            context.store,
+            connect_s=patience_s,
+            patience_s=patience_s,
+            tell=lambda line: click.echo(f"trunkline: {line}", err=True),
+        ) as client:
             return await body(client)
 
     with reporting():

@@ -1,22 +1,26 @@
 """Requests to the coordinator, as `api` describes them, with its refusals as errors.
 
 A request whose answer was lost may have taken effect. All verbs but the two that create a thing by
-name answer a repeated request like the first one, so those are repeated until `PATIENCE_S` has
-passed: a coordinator that is killed is back within about two seconds, and its clients need not
-notice.
+name answer a repeated request like the first one, so those are repeated until the client's patience is at its
+end: a coordinator that is killed is back within about two seconds, a server that is silent within 15, and
+their clients need not notice. These two are repeated only where nobody has got them. A published spec is repeated under one
+Msg-Id, so it is stored once. Whoever waits for longer than `NOTICE_S` is told once what for.
 """
 
 import asyncio
+import secrets
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from trunkline.bus import connection as connections
+from trunkline.bus import headers as header_block
 from trunkline.bus import ports
+from trunkline.bus.jetstream import NoRespondersError
 from trunkline.contracts import api, errors, messages, subjects
 from trunkline.runtime import backoff
 from trunkline.storage import store as stores
@@ -25,6 +29,9 @@ T = TypeVar("T")
 
 PATIENCE_S = 10.0
 """How long an unanswered request is repeated: some restarts of the coordinator."""
+
+NOTICE_S = 3.0
+"""After how long without an answer it is told what is waited for."""
 
 REQUEST_S = 5.0
 """How long one request waits for its answer."""
@@ -39,9 +46,17 @@ _ONCE = frozenset({"repo.create", "branch.create"})
 class Client:
     """What a user can ask of an installation. One connection, in the account USERS."""
 
-    def __init__(self, connection: ports.Connection, store: stores.Store) -> None:
+    def __init__(
+        self,
+        connection: ports.Connection,
+        store: stores.Store,
+        *,
+        patience_s: float = PATIENCE_S,
+        waiting: "Waiting | None" = None,
+    ) -> None:
         self.connection = connection
         self.store = store
+        self._patience_s, self._waiting = patience_s, waiting or Waiting(lambda _: None)
 
     async def call(
         self,
@@ -61,7 +76,7 @@ class Client:
 
         Raises:
             RequestRefusedError: the coordinator said no; `code` and `problems` say why.
-            UnavailableError: nobody answered within PATIENCE_S.
+            UnavailableError: nobody answered while there was patience.
         """
         reply = await self._reply(verb, request, timeout_s)
         return _result(verb, reply, kind)
@@ -175,10 +190,17 @@ class Client:
         Raises:
             UnavailableError: the server did not say that it stored it.
         """
-        answer = await self.connection.request(subjects.APPLY, text, timeout_s=REQUEST_S)
-        acked = msgspec.json.decode(answer.data)
-        if "error" in acked:
-            raise errors.UnavailableError("the command stream", acked["error"]["description"])
+        headers = {header_block.MSG_ID: f"spec/{secrets.token_urlsafe(16)}"}
+
+        async def publish() -> None:
+            answer = await self.connection.request(
+                subjects.APPLY, text, timeout_s=REQUEST_S, headers=headers
+            )
+            acked = msgspec.json.decode(answer.data)
+            if "error" in acked:
+                raise errors.UnavailableError("the command stream", acked["error"]["description"])
+
+        await self._until_answered(publish, lambda _: True, REQUEST_S)
 
     async def _reply(
         self, verb: str, request: msgspec.Struct | bytes | None, timeout_s: float
@@ -186,45 +208,103 @@ class Client:
         data = request if isinstance(request, bytes) else b""
         if isinstance(request, msgspec.Struct):
             data = msgspec.json.encode(request)
-        deadline = time.monotonic() + PATIENCE_S
+
+        async def ask() -> api.Reply:
+            answer = await self.connection.request(subjects.api(verb), data, timeout_s=timeout_s)
+            reply = msgspec.json.decode(answer.data, type=api.Reply)
+            if reply.code == "unavailable":
+                raise errors.UnavailableError(verb, _told(reply))
+            return reply
+
+        def repeatable(error: errors.UnavailableError) -> bool:
+            return verb not in _ONCE or isinstance(error, NoRespondersError)
+
+        return await self._until_answered(ask, repeatable, timeout_s)
+
+    async def _until_answered(
+        self,
+        ask: Callable[[], Awaitable[T]],
+        repeatable: Callable[[errors.UnavailableError], bool],
+        timeout_s: float,
+    ) -> T:
+        deadline = time.monotonic() + self._patience_s
         failures = 0
-        while True:
-            try:
-                answer = await self.connection.request(
-                    subjects.api(verb), data, timeout_s=timeout_s
-                )
-                reply = msgspec.json.decode(answer.data, type=api.Reply)
-                if reply.code != "unavailable":
-                    return reply
-                error = errors.UnavailableError(verb, _told(reply))
-            except errors.UnavailableError as unanswered:
-                error = unanswered
-            if verb in _ONCE or time.monotonic() > deadline:
-                raise error
-            failures += 1
-            await asyncio.sleep(backoff.delay_s(failures, most_s=1.0))
+        work_s = timeout_s if timeout_s > REQUEST_S else 0.0  # its answer may take so long
+        with self._waiting.told("the coordinator", self._patience_s, work_s):
+            while True:
+                try:
+                    return await ask()
+                except errors.UnavailableError as error:
+                    if not repeatable(error) or time.monotonic() > deadline:
+                        raise
+                failures += 1
+                await asyncio.sleep(backoff.delay_s(failures, most_s=1.0))
+
+
+class Waiting:
+    """Says once what a client waits for.
+
+    Args:
+        tell: Takes the sentence.
+        notice_s: After how long.
+    """
+
+    def __init__(self, tell: Callable[[str], None], *, notice_s: float = NOTICE_S) -> None:
+        self._tell, self._notice_s = tell, notice_s
+        self._has_told = False
+
+    @contextmanager
+    def told(self, what: str, patience_s: float, work_s: float = 0.0) -> Iterator[None]:
+        """Tell of `what`, if it takes its time inside, and more than it has to do."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(max(self._notice_s, work_s), self._say, what, patience_s)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _say(self, what: str, patience_s: float) -> None:
+        if not self._has_told and patience_s > self._notice_s:
+            self._has_told = True
+            self._tell(f"waiting for {what}, which does not answer, for up to {patience_s:g} s")
 
 
 @asynccontextmanager
 async def connect(
-    url: str, store_url: str, *, connect_s: float = CONNECT_S
+    url: str,
+    store_url: str,
+    *,
+    connect_s: float = CONNECT_S,
+    patience_s: float = PATIENCE_S,
+    notice_s: float = NOTICE_S,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Client]:
     """Yield a client of the installation whose NATS and store these URLs name.
+
+    Args:
+        url: Of NATS.
+        store_url: Of the store.
+        connect_s: How long to wait for a server.
+        patience_s: How long to repeat a request without an answer.
+        notice_s: After how long it is told what is waited for.
+        tell: Takes a line for people on that.
 
     Raises:
         UnavailableError: there is no server, or it does not let this user in.
     """
     user = urlsplit(url).username or "user"
     opening = connections.connect(url, name="trunkline-cli", inbox=subjects.user_inbox(user))
+    waiting, what = Waiting(tell, notice_s=notice_s), f"NATS at {without_password(url)}"
     async with AsyncExitStack() as opened:
         try:
-            async with asyncio.timeout(connect_s):
-                connection = await opened.enter_async_context(opening)
+            with waiting.told(what, connect_s):
+                async with asyncio.timeout(connect_s):
+                    connection = await opened.enter_async_context(opening)
         except TimeoutError:
-            what = f"NATS at {without_password(url)}"
             reason = f"no connection within {connect_s:g} s"
             raise errors.UnavailableError(what, reason) from None
-        yield Client(connection, stores.open_store(store_url))
+        store = stores.open_store(store_url)
+        yield Client(connection, store, patience_s=patience_s, waiting=waiting)
 
 
 def without_password(url: str) -> str:
