@@ -165,7 +165,8 @@ def get_file(asked: Asked, text: str, target: str, *, recursive: bool) -> None:
             raise UsageError(message)
         for file in found:
             await files.get(client, file, await asyncio.to_thread(_local, file, place, target))
-        click.echo(f"{len(found)} file{'s' * (len(found) != 1)}", err=True)
+        if not render.records(asked, found):
+            click.echo(explanations.counted(len(found), "file"), err=True)
 
     session.run(asked, body)
 

@@ -135,6 +135,16 @@ def asking(verb: F) -> F:
     return home(_output(called))  # type: ignore[return-value]
 
 
+def reaching(verb: F) -> F:
+    """Do as `asking` for a verb that prints contents, which have no other form."""
+
+    @functools.wraps(verb)
+    def called(home: str | None, **arguments: Any) -> Any:  # noqa: ANN401 - click's
+        return verb(Asked(home=home, output="table"), **arguments)
+
+    return home(called)  # type: ignore[return-value]
+
+
 def printing(verb: F) -> F:
     """Do as `asking` for a verb that asks no installation."""
 

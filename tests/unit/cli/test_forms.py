@@ -15,7 +15,7 @@ from trunkline.cli.__main__ import main
 from trunkline.contracts import api, messages, records
 from trunkline.contracts.states import JobState
 
-PRINT_NOTHING = {"up", "down", "chaos", "version", "completion"}
+PRINT_NOTHING = {"up", "down", "cat", "chaos", "version", "completion"}
 """Verbs that print no record."""
 
 

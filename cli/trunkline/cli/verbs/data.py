@@ -127,7 +127,7 @@ def ls(asked: options.Asked, path: str) -> None:
 
 @main.command(epilog=example('trunkline cat "words@master:/*"'))
 @click.argument("path", metavar="REPO@BRANCH:GLOB", shell_complete=completing.places)
-@asking
+@options.reaching
 def cat(asked: options.Asked, path: str) -> None:
     """Write the contents of files to stdout."""
     from trunkline.cli import files
