@@ -167,7 +167,10 @@ docs: $(VENV)/.dev  ## Write what is made from the code: tables in docs/, servic
 	$(BIN)/python -m tests.support.service_locks --write
 	$(BIN)/python -m tests.support.image_tags --write
 
-.PHONY: dashboards
+.PHONY: dashboards pictures
+pictures: $(VENV)/.dev shim-tests  ## Draw the dashboards of a real run for docs/pictures (Debian: prometheus, chromium, fonts-inter)
+	$(BIN)/python -m tests.pictures $(ARGS)
+
 dashboards: $(VENV)/.dev  ## Write Grafana's dashboards anew, from manifests/grafana/*.py
 	$(BIN)/python -m manifests.grafana
 

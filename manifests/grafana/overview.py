@@ -1,11 +1,12 @@
 """Whether all is well, at a glance: what waits, what is done, who does it, and what went wrong."""
 
-from manifests.grafana.panels import Panels, board, lines, number, row, rows, steps
-from manifests.grafana.promql import gained, per_second, quantile, total
+from manifests.grafana.panels import Panels, bands, board, lines, number, row, rows, steps
+from manifests.grafana.promql import gained, per_second, quantile, risen, total
 
 from trunkline.runtime import metric_names as names
 
 _GOOD = 'state=~"processed|skipped|recovered"'
+_AT_WORK = 'state=~"WAITING|LISTING|RUNNING|MERGING"'
 _LOST = 'cause=~"worker-lost|node-lost|oom"'
 _NOT_DONE = 'cause!~"done|superseded"'
 
@@ -23,9 +24,9 @@ PANELS: Panels = [
     number((21, 1, 3, 4), "Quarantined", total(names.QUARANTINED), bad_from=1),
 
     row(5, "Work"),
-    lines((0, 6, 12, 8), "Datums", {"{{state}}": per_second(names.DATUMS, "state")}, stacked=True),
+    lines((0, 6, 12, 8), "Datums", {"{{state}}": risen(names.DATUMS, "state")}, stacked=True),
     lines((12, 6, 6, 8), "Queues", {"pending": total(names.PENDING), "in flight": total(names.IN_FLIGHT)}),
-    steps((18, 6, 6, 8), "Jobs", {"{{state}}": total(names.JOBS_LIVE, "state")}),
+    steps((18, 6, 6, 8), "Jobs", {"{{state}}": total(names.JOBS_LIVE, "state", _AT_WORK)}),
 
     row(14, "Workers"),
     steps((0, 15, 12, 8), "Workers and nodes",
@@ -37,7 +38,7 @@ PANELS: Panels = [
           "The 95th percentile."),
 
     row(23, "What went wrong"),
-    lines((0, 24, 12, 8), "Attempts that ended otherwise", {"{{cause}}": per_second(names.ATTEMPTS, "cause", _NOT_DONE)},
+    lines((0, 24, 12, 8), "Attempts that ended otherwise", {"{{cause}}": risen(names.ATTEMPTS, "cause", _NOT_DONE)},
           "Charged are a bad exit, a timeout, out of memory, and a worker lost while it ran the datum.", stacked=True),
     rows((12, 24, 12, 8), "By pipeline", {
         "pending": total(names.PENDING, "pipeline"),
@@ -49,8 +50,8 @@ PANELS: Panels = [
     }, "What ended, failed or was lost in the time that is shown."),
 
     row(32, "Services"),
-    steps((0, 33, 6, 7), "Leaders", {"{{component}}": total(names.LEADER, "component")},
-          "One of each kind; none or two for long is an alert."),
+    bands((0, 33, 6, 7), "Leaders", {"{{component}} {{instance}}": total(names.LEADER, "component, instance")},
+          {0: ("stands by", "#44484f"), 1: ("leads", "green")}, "One of each kind; none or two for long is an alert."),
     lines((6, 33, 6, 7), "Rounds", {"{{component}}": quantile(0.95, names.RECONCILE_SECONDS, "component")},
           "The 95th percentile."),
     lines((12, 33, 6, 7), "Late event loops", {"{{component}}": quantile(0.99, names.LOOP_LAG, "component")},

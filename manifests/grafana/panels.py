@@ -43,6 +43,7 @@ BY_LEGEND = {
     **dict.fromkeys(("pending", "want", "draining", "p95"), "orange"),
     **dict.fromkeys(("in flight", "have"), "blue"),
     **dict.fromkeys(("lost", "p99"), "red"),
+    "cap": "purple",
     **dict.fromkeys(("idle", "nodes", "eligible nodes"), _GREY),
 }
 BY_VALUE = {
@@ -111,9 +112,11 @@ def bands(
     return panel.legend(_legend()).tooltip(_tooltip()).fill_opacity(80).row_height(0.8)
 
 
-def rows(at: At, title: str, columns: Queries, note: str = "") -> table.Panel:
-    """Return a table: a row per set of labels, a column per label and then per query."""
+def rows(at: At, title: str, columns: Queries, note: str = "", *, largest: str = "") -> table.Panel:
+    """Return a table: a row per set of labels, a column per label and then per query, the largest of one first."""
     panel = _common(table.Panel(), at, title, note, columns)
+    if largest:
+        panel = panel.sort_by([common.TableSortByFieldState().display_name(largest).desc(True)])
     titles = {f"Value #{letter}": title for letter, title in zip(LETTERS, columns, strict=False)}
     merged = models.DataTransformerConfig(id_val="merge", options={})
     chosen = {"excludeByName": {"Time": True}, "renameByName": titles}

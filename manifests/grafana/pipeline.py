@@ -1,7 +1,7 @@
 """One pipeline: how far its jobs are, where its time goes, and what its datums ended by."""
 
 from manifests.grafana.panels import Panels, board, lines, number, row, steps
-from manifests.grafana.promql import gained, per_second, quantile, spent, total
+from manifests.grafana.promql import gained, per_second, quantile, risen, spent, total
 
 from trunkline.runtime import metric_names as names
 
@@ -21,7 +21,7 @@ PANELS: Panels = [
     number((21, 1, 3, 4), "Quarantined", total(names.QUARANTINED), bad_from=1),
 
     row(5, "Progress"),
-    lines((0, 6, 12, 8), "Datums", {"{{state}}": per_second(names.DATUMS, "state")}, stacked=True),
+    lines((0, 6, 12, 8), "Datums", {"{{state}}": risen(names.DATUMS, "state")}, stacked=True),
     lines((12, 6, 6, 8), "What remains", {"remaining": total(names.REMAINING), "pending": total(names.PENDING)}),
     lines((18, 6, 6, 8), "Time until done",
           {"at this pace": total(names.REMAINING).over(per_second(names.DATUMS, where=_RUN), "s")},
@@ -54,7 +54,7 @@ PANELS: Panels = [
           {"busy": total(names.BUSY), "idle": total(names.IDLE), "draining": total(names.DRAINING)}, stacked=True),
 
     row(39, "What went wrong"),
-    lines((0, 40, 8, 8), "Attempts by cause", {"{{cause}}": per_second(names.ATTEMPTS, "cause", 'cause!="done"')},
+    lines((0, 40, 8, 8), "Attempts by cause", {"{{cause}}": risen(names.ATTEMPTS, "cause", 'cause!="done"')},
           "Charged are a bad exit, a timeout, out of memory, and a worker lost while it ran the datum.", stacked=True),
     lines((8, 40, 8, 8), "Delivered again", {
         "redeliveries": per_second(names.REDELIVERIES),

@@ -49,6 +49,13 @@ def per_second(metric: Metric, by: str = "", where: str = "") -> Expression:
     return Expression(text, SHARES.get(metric.unit, "suffix: /s"), (metric,))
 
 
+def risen(metric: Metric, by: str, where: str = "") -> Expression:
+    """Return the rate of a counter by these labels, without those that nothing has happened to in the time that is shown."""
+    rate = per_second(metric, by, where)
+    moved = f"sum by ({by}) (increase({chosen(metric, where)}[$__range])) > 0"
+    return dataclasses.replace(rate, text=f"{rate.text} and {moved}")
+
+
 def gained(metric: Metric, by: str = "", where: str = "") -> Expression:
     """Return by what a counter has risen in the time that is shown, by these labels; whole, though estimated."""
     text = f"round(sum{_by(by)} (increase({chosen(metric, where)}[$__range])))"

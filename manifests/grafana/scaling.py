@@ -1,7 +1,7 @@
 """How many workers each pipeline has, and why: wanted, there and ready, against the nodes that count."""
 
 from manifests.grafana.panels import Panels, bands, board, lines, number, row, rows, steps
-from manifests.grafana.promql import followed, gained, per_second, quantile, total
+from manifests.grafana.promql import followed, gained, per_second, quantile, risen, total
 
 from trunkline.runtime import metric_names as names
 
@@ -29,7 +29,7 @@ PANELS: Panels = [
     bands((0, 15, 24, 7), "Each pipeline", {"{{pipeline}}": followed(names.WANT, names.HAVE, names.READY)}, _FOLLOWED),
 
     row(22, "Why"),
-    lines((0, 23, 8, 8), "Decisions", {"{{direction}}: {{reason}}": per_second(names.SCALE_DECISIONS, "direction, reason")},
+    lines((0, 23, 8, 8), "Decisions", {"{{direction}}: {{reason}}": risen(names.SCALE_DECISIONS, "direction, reason")},
           "`trunkline list events` has each of them with its inputs.", stacked=True),
     rows((8, 23, 16, 8), "Pipelines", {
         "eligible nodes": total(names.ELIGIBLE_NODES, "pipeline"),

@@ -1,5 +1,6 @@
 """The Prometheus and the Grafana that an overlay may add: they fit each other, and see no more than they need."""
 
+import fnmatch
 import json
 
 import kubernetes_validate
@@ -58,6 +59,22 @@ def test_what_a_pod_mounts_is_there(part):
         sources = volume.get("projected", {}).get("sources", [volume])
         for source in (each["configMap"] for each in sources if "configMap" in each):
             assert {each["key"] for each in source.get("items", [])} <= maps[source["name"]]
+
+
+def test_prometheus_is_given_the_alerts_where_it_looks():
+    config = yaml.safe_load((rendering.MANIFESTS / "prometheus" / "prometheus.yaml").read_text())
+    (container,) = pod("prometheus")["containers"]
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    given = {
+        f"{mounts[volume['name']]}/{item['path']}"
+        for volume in pod("prometheus")["volumes"]
+        for item in volume.get("configMap", {}).get("items", [])
+    }
+    (pattern,) = config["rule_files"]
+    assert [path for path in given if fnmatch.fnmatch(path, pattern)] == [
+        f"{mounts['configuration']}/rules/alerts.yaml"
+    ]
+    assert f"--config.file={mounts['configuration']}/prometheus.yaml" in container["args"]
 
 
 def test_grafana_is_given_every_dashboard_where_it_looks():

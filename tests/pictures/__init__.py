@@ -1,0 +1,1 @@
+"""Pictures for the docs, drawn from what a real run has measured."""
