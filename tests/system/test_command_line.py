@@ -127,6 +127,54 @@ def test_from_files_to_the_output_of_a_pipeline(trunkline: Command, tmp_path: Pa
     assert "SUCCESS: 2 processed of 2 datums" in trunkline.good("wait", "shout").out
 
 
+def test_logs_are_chosen_by_what_printed_them_by_time_and_by_failure(trunkline: Command) -> None:
+    cmd = [
+        "sh",
+        "-c",
+        "echo first of $TRUNKLINE_DATUM_INDEX; echo why >&2; echo last; exit $TRUNKLINE_DATUM_INDEX",
+    ]
+    spec = {
+        "pipeline": {"name": "talk"},
+        "transform": {"cmd": cmd},
+        "datum_tries": 2,
+        "input": {"pfs": {"repo": "words", "glob": "/*"}},
+    }
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    trunkline.environ["TRACEPARENT"] = f"00-{trace}-b7ad6b7169203331-01"
+    trunkline.good("create", "repo", "words")
+    trunkline.good("apply", "-f", "-", stdin=json.dumps(spec))
+    put = trunkline.good("put", "words:/a", "-f", "-", "-o", "json", stdin="x").json["id"]
+    del trunkline.environ["TRACEPARENT"]
+    trunkline.good("wait", "words@master")
+    trunkline.good("put", "words:/b", "-f", "-", stdin="x")
+    assert trunkline("wait", "words@master").code == 4
+
+    of_first = trunkline.good("logs", f"talk@{put}", "-f")  # ends, since the job has
+    assert sorted(of_first.out.splitlines()) == [
+        f"[{put[:8]} 0 stderr] why",
+        f"[{put[:8]} 0 stdout] first of 0",
+        f"[{put[:8]} 0 stdout] last",
+    ]
+    entry = json.loads(trunkline.good("logs", f"talk@{put}", "-o", "json").out.splitlines()[0])
+    assert (entry["pipeline"], entry["job"], entry["trace"][3:35]) == ("talk", put, trace)
+    failed = trunkline.good("logs", "talk", "--failed").out
+    assert "first of 0" not in failed
+    assert re.findall(r" (1|1/2) agent\] (exit code 1)", failed) == [
+        ("1", "exit code 1"),
+        ("1/2", "exit code 1"),
+    ]
+    assert failed.count("first of 1") == failed.count("] why") == 2
+    assert "datum 0 of" in trunkline.good("logs", "talk", "0", "--failed").err
+    tail = trunkline.good("logs", "talk", "--tail", "1", "--timestamps").out
+    assert re.fullmatch(r"20\S+Z \[\w+ 1/2 agent\] exit code 1 .*\n", tail)
+    assert "nothing was printed since" in trunkline.good("logs", "talk", "--since", "0s").err
+    assert trunkline.good("logs", "talk", "--since", "1h").out.count("first of") == 3
+    worker = entry["line"]["worker"]
+    assert "first of 0" in trunkline.good("logs", worker).out
+    for never in ("nobody", f"{worker}99", "talk@ffff"):
+        assert trunkline("logs", never).code == 5, never
+
+
 def test_a_put_from_stdin_lies_over_what_is_there(trunkline: Command) -> None:
     trunkline.good("create", "repo", "notes")
     trunkline.good("put", "notes@master:/one", "-f", "-", stdin="1")

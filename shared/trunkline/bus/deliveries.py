@@ -1,5 +1,6 @@
 """One message of a work queue in this process's hands."""
 
+from trunkline.bus import headers as header_block
 from trunkline.bus import jetstream
 from trunkline.bus.connection import NatsConnection
 from trunkline.contracts import errors
@@ -18,6 +19,7 @@ class PulledDelivery:
     """
 
     __slots__ = (
+        "_block",
         "_connection",
         "_epoch",
         "_reply",
@@ -28,7 +30,15 @@ class PulledDelivery:
         "subject",
     )
 
-    def __init__(self, connection: NatsConnection, subject: str, reply: str, data: bytes) -> None:
+    def __init__(
+        self,
+        connection: NatsConnection,
+        subject: str,
+        reply: str,
+        data: bytes,
+        block: bytes | None = None,
+    ) -> None:
+        self._block = block
         place = jetstream.parse_ack(reply)
         self.subject = subject
         self.data = data
@@ -36,6 +46,11 @@ class PulledDelivery:
         self.delivered = place.delivered
         self.pending = place.pending
         self._connection, self._epoch, self._reply = connection, connection.epoch, reply
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """See `ports.Delivery`."""
+        return header_block.decode(self._block)
 
     @property
     def current(self) -> bool:

@@ -22,8 +22,9 @@ puts it again, or somebody else something else: the first counts.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from trunkline.bus import headers as header_block
 from trunkline.bus.batches import Batch, Batches
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Publisher, Stored
@@ -46,10 +47,12 @@ ALONE_S = 30.0
 class _Put:
     """A message until it is known what became of it."""
 
-    __slots__ = ("data", "known", "subject")
+    __slots__ = ("block", "data", "known", "subject")
 
-    def __init__(self, subject: str, data: bytes, known: asyncio.Future[bool]) -> None:
-        self.subject, self.data, self.known = subject, data, known
+    def __init__(
+        self, subject: str, data: bytes, block: bytes, known: asyncio.Future[bool]
+    ) -> None:
+        self.subject, self.data, self.block, self.known = subject, data, block, known
 
     def tell(self, *, stored: bool) -> None:
         if not self.known.done():
@@ -87,12 +90,14 @@ class Firsts:
         *,
         hurry: bool = False,
         told: Callable[[errors.TrunklineError], None] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Stored | None:
         """Return once the subject has a message; see ports.FirstPublisher."""
-        if len(data) > self._connection.max_payload:
-            return await self._insist(subject, data, told)
+        block = header_block.encode(headers) if headers else b""
+        if len(block) + len(data) > self._connection.max_payload:
+            return await self._insist(subject, data, headers, told)
         known = self._loop.create_future()
-        self._waiting.append(_Put(subject, data, known))
+        self._waiting.append(_Put(subject, data, block, known))
         if len(self._waiting) == MOST:
             self.flush()
         elif hurry and not self._hurried:
@@ -103,7 +108,7 @@ class Firsts:
             self._turn = self._loop.call_later(LINGER_S, self.flush)
         if await known:
             return None
-        return await self._insist(subject, data, told)
+        return await self._insist(subject, data, headers, told)
 
     def flush(self) -> None:
         """Send what waits, as far as there is room."""
@@ -116,7 +121,7 @@ class Firsts:
                 if not each.known.done():  # cancelled
                     puts.append(each)
             if puts:
-                entries = [(each.subject, each.data, b"") for each in puts]
+                entries = [(each.subject, each.data, each.block) for each in puts]
                 self._sent[self._batches.send(entries, self._heard)] = puts
                 self._under_way += len(puts)
 
@@ -154,12 +159,13 @@ class Firsts:
         self,
         subject: str,
         data: bytes,
+        headers: Mapping[str, str] | None,
         told: Callable[[errors.TrunklineError], None] | None,
     ) -> Stored | None:
         """Look, and put alone what is not there, until something is."""
         failures = 0
         while True:
-            problem = await self._alone(subject, data)
+            problem = await self._alone(subject, data, headers)
             if problem is None or isinstance(problem, Stored):
                 return problem
             if told is not None and failures % TOLD_EACH == 0:
@@ -168,13 +174,15 @@ class Firsts:
             await asyncio.sleep(min(most, first * 2 ** min(failures, 9)))
             failures += 1
 
-    async def _alone(self, subject: str, data: bytes) -> Stored | errors.TrunklineError | None:
+    async def _alone(
+        self, subject: str, data: bytes, headers: Mapping[str, str] | None
+    ) -> Stored | errors.TrunklineError | None:
         """Return what was first if that is not ours, None if it is, or why there is nothing."""
         try:
             found = await self._look(subject)
             if found is None:
                 try:
-                    await self._publisher.put(subject, data)
+                    await self._publisher.put(subject, data, headers=headers)
                 except errors.RefusedError as error:  # perhaps because it is there by now
                     found = await self._look(subject)
                     if found is None:

@@ -58,6 +58,11 @@ class Delivery(Protocol):
         ...
 
     @property
+    def headers(self) -> Mapping[str, str]:
+        """What it came with."""
+        ...
+
+    @property
     def sequence(self) -> int:
         """In the stream."""
         ...
@@ -235,6 +240,7 @@ class FirstPublisher(Protocol):
         *,
         hurry: bool = False,
         told: Callable[[errors.TrunklineError], None] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Stored | None:
         """Return once the subject has a message: None if it is this one, else what was first.
 
@@ -246,6 +252,7 @@ class FirstPublisher(Protocol):
             data: The message. The same bytes count as the same message.
             hurry: Whether it is sent now, rather than in some milliseconds together with more.
             told: Called with what is in the way, at first and then at every tenth try.
+            headers: Of the message.
 
         Raises:
             PermissionViolationError: the server refuses the subject.

@@ -350,8 +350,8 @@ class StandingPull:
         if self._on_failure is not None and self._pull.failure is not None:
             self._on_failure(self._pull.failure)
 
-    def _take(self, subject: str, reply: str, data: bytes, _headers: bytes | None) -> None:
-        delivery = PulledDelivery(self._connection, subject, reply, data)
+    def _take(self, subject: str, reply: str, data: bytes, block: bytes | None) -> None:
+        delivery = PulledDelivery(self._connection, subject, reply, data, block)
         if self._left is not None:
             self._left.append(delivery)
         else:

@@ -8,6 +8,7 @@ Msg-Id, so it is stored once. Whoever waits for longer than `NOTICE_S` is told o
 """
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -22,7 +23,7 @@ from trunkline.bus import headers as header_block
 from trunkline.bus import ports
 from trunkline.bus.jetstream import NoRespondersError
 from trunkline.contracts import api, errors, messages, subjects
-from trunkline.runtime import backoff
+from trunkline.runtime import backoff, tracing
 from trunkline.storage import store as stores
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ class Client:
         self.connection = connection
         self.store = store
         self._patience_s, self._waiting = patience_s, waiting or Waiting(lambda _: None)
+        self._headers = tracing.headers(tracing.of_environment(os.environ))
 
     async def call(
         self,
@@ -190,7 +192,7 @@ class Client:
         Raises:
             UnavailableError: the server did not say that it stored it.
         """
-        headers = {header_block.MSG_ID: f"spec/{secrets.token_urlsafe(16)}"}
+        headers = {header_block.MSG_ID: f"spec/{secrets.token_urlsafe(16)}", **self._headers}
 
         async def publish() -> None:
             answer = await self.connection.request(
@@ -210,7 +212,9 @@ class Client:
             data = msgspec.json.encode(request)
 
         async def ask() -> api.Reply:
-            answer = await self.connection.request(subjects.api(verb), data, timeout_s=timeout_s)
+            answer = await self.connection.request(
+                subjects.api(verb), data, timeout_s=timeout_s, headers=self._headers
+            )
             reply = msgspec.json.decode(answer.data, type=api.Reply)
             if reply.code == "unavailable":
                 raise errors.UnavailableError(verb, _told(reply))

@@ -346,6 +346,8 @@ class LogEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     job: str
     line: messages.LogLine
     pipeline: str = ""
+    trace: str = ""
+    """The `traceparent` of the attempt."""
 
 
 class LogBounds(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

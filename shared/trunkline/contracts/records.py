@@ -48,6 +48,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Bytes of all files."""
     created_ns: int
     parent: str = ""
+    trace: str = ""
+    """The `traceparent` that it was made with, if any."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +89,8 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     command: int = 0
     """Sequence in the command stream of the newest published spec that is taken into account: an
     older one that is delivered again must not undo what came after it."""
+    trace: str = ""
+    """The `traceparent` that this version was applied with, if any, or was last told to run again with."""
 
 
 class JobInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -175,6 +179,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempts: str = ""
     """Key of a run of attempt ledgers by index: of datums that were tried, and had no outcome when the job
     ended. Empty where there are none."""
+    trace: str = ""
+    """The `traceparent` of the commit or spec that set it off, or one made of its id."""
     compacted: bool = False
     """Whether outcomes are in the store and the streams are free of the job."""
 

@@ -13,7 +13,8 @@ from typing import TextIO
 
 import msgspec
 
-from trunkline.runtime import pacing
+from trunkline.contracts import traces
+from trunkline.runtime import pacing, tracing
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -35,6 +36,8 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
             **_extra(record),
         }
+        if trace := traces.trace(tracing.current.get()):
+            line["trace"] = trace
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return msgspec.json.encode(line, enc_hook=str).decode()

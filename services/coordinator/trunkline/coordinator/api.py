@@ -23,6 +23,7 @@ from trunkline.coordinator.core import pipelines
 from trunkline.coordinator.core.conduct import NotNowError
 from trunkline.coordinator.core.restarts import RestartRefusedError
 from trunkline.coordinator.repos import InUseError
+from trunkline.runtime import tracing
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class ApiServer:
             await self._connection.closed()
 
     async def _serve(self, message: Message) -> None:
+        tracing.begin(message.headers)
         try:
             await self._send(message, await self._reply(message))
         except Exception:  # the outermost loop of a request

@@ -25,7 +25,7 @@ from trunkline.contracts import errors, spec, spec_parsing, subjects
 from trunkline.coordinator.core import pipelines as core
 from trunkline.coordinator.events import Events
 from trunkline.coordinator.pipelines import Pipelines
-from trunkline.runtime import backoff
+from trunkline.runtime import backoff, tracing
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,7 @@ class Commands:
         return True
 
     async def _take(self, delivery: Delivery) -> None:
+        tracing.begin(delivery.headers)
         try:
             documents = spec_parsing.documents(delivery.data)
         except errors.InvalidSpecError as error:

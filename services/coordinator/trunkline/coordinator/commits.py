@@ -16,6 +16,7 @@ from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.jobsets import JobSets
 from trunkline.coordinator.repos import Repos, is_ancestor, same, store_commit
 from trunkline.coordinator.tables import branch_key, commit_key
+from trunkline.runtime import tracing
 from trunkline.runtime.clock import Clock
 from trunkline.storage import checking
 from trunkline.storage.store import Store
@@ -77,6 +78,7 @@ class Commits:
             size=request.size,
             created_ns=self._clock.wall_ns(),
             parent=request.parent,
+            trace=tracing.current.get(),
         )
         tables = self._catalog.tables
         entry = await tables.commits.get(commit_key(request.repo, request.id))

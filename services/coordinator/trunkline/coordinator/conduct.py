@@ -17,11 +17,14 @@ import logging
 import secrets
 from collections.abc import Callable
 
-from trunkline.contracts import api, errors, names, records
+import msgspec
+
+from trunkline.contracts import api, errors, names, records, traces
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.core import conduct as core
 from trunkline.coordinator.events import Events
 from trunkline.coordinator.jobsets import JobSets
+from trunkline.runtime import tracing
 from trunkline.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -72,7 +75,10 @@ class Conduct:
 
         def decide(current: records.Pipeline) -> records.Pipeline:
             heads = self._catalog.heads()
-            return core.run_again(current, heads, identifier, reprocess=request.reprocess)
+            trace = tracing.current.get()
+            return core.run_again(
+                current, heads, identifier, reprocess=request.reprocess, trace=trace
+            )
 
         async with self._catalog.graph:
             if found := await self._made(request.name, identifier):
@@ -109,7 +115,8 @@ class Conduct:
                 self._clock.wall_ns(),
                 reprocess=request.reprocess,
             )
-            made = await self._catalog.jobs.create(job)
+            trace = tracing.current.get() or traces.of_set(identifier)
+            made = await self._catalog.jobs.create(msgspec.structs.replace(job, trace=trace))
             await self._jobsets.create_missing()
         text = f"job {made.pipeline}@{made.id} runs on the inputs of {old.id}"
         await self._tell("job-created", made.pipeline, text, job=made.id)

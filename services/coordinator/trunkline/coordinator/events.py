@@ -7,6 +7,7 @@ import msgspec
 
 from trunkline.bus.ports import Publisher
 from trunkline.contracts import errors, messages, subjects
+from trunkline.runtime import tracing
 from trunkline.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,13 @@ class Events:
             },
         )
         subject = subjects.event(pipeline, kind)
-        await self._publisher.put(subject, messages.encode(event), msg_id=msg_id, timeout_s=5.0)
+        await self._publisher.put(
+            subject,
+            messages.encode(event),
+            msg_id=msg_id,
+            timeout_s=5.0,
+            headers=tracing.headers(),
+        )
 
     async def mention(self, kind: str, pipeline: str, text: str, *, job: str = "") -> None:
         """Store an event if that is possible; a lost one is only logged."""

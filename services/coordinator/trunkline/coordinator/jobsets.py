@@ -10,12 +10,14 @@ from typing import assert_never
 
 import msgspec
 
-from trunkline.contracts import records
+from trunkline.contracts import records, traces
 from trunkline.contracts.states import JobState, PipelineState
 from trunkline.coordinator import beginning
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.core import jobsets, readiness
 from trunkline.coordinator.events import Events
+from trunkline.coordinator.tables import commit_key
+from trunkline.runtime import tracing
 from trunkline.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -45,17 +47,33 @@ class JobSets:
         nodes, heads = catalog.dag.due(marks), catalog.heads()
         known = jobsets.rests_on(nodes, heads, catalog.jobs.list, catalog.jobs.of_set)
         now_ns = self._clock.wall_ns()
-        wanted = [
-            jobsets.record(each, catalog.dag.pipelines[each.pipeline], now_ns)
-            for each in jobsets.derive(nodes, heads, known)
-        ]
-        for job in wanted:
+        wanted = jobsets.derive(nodes, heads, known)
+        for each in wanted:
+            pipeline = catalog.dag.pipelines[each.pipeline]
+            trace = await self._trace(each, pipeline)
+            job = msgspec.structs.replace(jobsets.record(each, pipeline, now_ns), trace=trace)
             if await catalog.jobs.create(job) is not job:  # it was there, and forgotten
                 continue
-            log.info("job created", extra={"pipeline": job.pipeline, "job": job.id})
-            text = f"job {job.pipeline}@{job.id} waits for its inputs"
-            await self._events.mention("job-created", job.pipeline, text, job=job.id)
+            with tracing.within(job.trace):
+                log.info("job created", extra={"pipeline": job.pipeline, "job": job.id})
+                text = f"job {job.pipeline}@{job.id} waits for its inputs"
+                await self._events.mention("job-created", job.pipeline, text, job=job.id)
         return len(wanted)
+
+    async def _trace(self, wanted: jobsets.Wanted, pipeline: records.Pipeline) -> str:
+        """Return the trace of what sets a job off: that of its set, of the spec, of the commit; or one of its id."""
+        for job in self._catalog.jobs.of_set(wanted.id):
+            if job.trace:
+                return job.trace
+        if pipeline.set_id == wanted.id and pipeline.trace:
+            return pipeline.trace
+        for each in wanted.inputs:
+            if each.commit == wanted.id:
+                key = commit_key(each.repo, each.commit)
+                entry = await self._catalog.tables.commits.get(key)
+                if entry is not None and entry.value is not None and entry.value.trace:
+                    return entry.value.trace
+        return traces.of_set(wanted.id)
 
     async def advance(self) -> None:
         """Let each WAITING job begin whose inputs are committed, and end each whose never will be."""
@@ -83,12 +101,11 @@ class JobSets:
                     changed = await self._end(job, reason)
                 case other:
                     assert_never(other)
-            log.info(
-                "job changed",
-                extra={"pipeline": job.pipeline, "job": job.id, "state": changed.state},
-            )
-            text = f"job {job.pipeline}@{job.id} is {changed.state} {changed.reason}".rstrip()
-            await self._events.mention("job-changed", job.pipeline, text, job=job.id)
+            with tracing.within(job.trace):
+                extra = {"pipeline": job.pipeline, "job": job.id, "state": changed.state}
+                log.info("job changed", extra=extra)
+                text = f"job {job.pipeline}@{job.id} is {changed.state} {changed.reason}".rstrip()
+                await self._events.mention("job-changed", job.pipeline, text, job=job.id)
 
     def _held(self, job: records.Job) -> bool:
         """Whether the pipeline lets none of its jobs begin now."""

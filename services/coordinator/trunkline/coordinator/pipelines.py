@@ -33,6 +33,7 @@ from trunkline.coordinator.events import Events
 from trunkline.coordinator.jobsets import JobSets
 from trunkline.coordinator.repos import Repos
 from trunkline.coordinator.tables import version_key
+from trunkline.runtime import tracing
 from trunkline.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -206,6 +207,7 @@ class Pipelines:
             now_ns=self._clock.wall_ns(),
             command=command,
             reprocess=reprocess,
+            trace=tracing.current.get(),
         )
 
     async def _tell(self, pipeline: records.Pipeline) -> None:

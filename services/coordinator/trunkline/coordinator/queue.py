@@ -18,6 +18,7 @@ from trunkline.coordinator.core import datums, sets
 from trunkline.coordinator.core.datums import Datum
 from trunkline.coordinator.core.speculation import Running
 from trunkline.coordinator.settings import Settings
+from trunkline.runtime import tracing
 
 _ALONE = spec.DatumSets()
 
@@ -84,7 +85,9 @@ class JobQueue:
         data = datums.message(job, datum, slow.generation, job.round, beside)
         subject = subjects.datums(self._wards.of(job.pipeline), job.id)
         name = datums.message_id(job.id, datum.index, slow.generation, job.round)
-        await self._ingest.put_all([Outgoing(subject, f"{name}/copy", data)])
+        await self._ingest.put_all(
+            [Outgoing(subject, f"{name}/copy", data, tracing.headers(job.trace))]
+        )
 
     async def _workers(self, pipeline: str) -> int:
         entry = await self._scaling.get(pipeline)
@@ -114,7 +117,7 @@ def _messages(
     subject: str, job: records.Job, round_: int, groups: Iterator[Sequence[Datum]]
 ) -> Iterator[Outgoing]:
     """Yield the message of each set of datums."""
-    generations = job.generations
+    generations, headers = job.generations, tracing.headers(job.trace)
     for group in groups:
         of = [generations.get(str(each.index), 1) if generations else 1 for each in group]
         encoded = (
@@ -125,4 +128,4 @@ def _messages(
         for count, data in sets.packed(encoded):
             (first, generation), *_ = islice(rest, count)
             msg_id = datums.message_id(job.id, first.index, generation, round_, count)
-            yield Outgoing(subject, msg_id, data)
+            yield Outgoing(subject, msg_id, data, headers)

@@ -16,7 +16,7 @@ from trunkline.bus import jetstream, tails
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Stored
 from trunkline.contracts import api as contract
-from trunkline.contracts import messages, subjects
+from trunkline.contracts import messages, subjects, traces
 from trunkline.contracts.wards import Wards
 from trunkline.coordinator import paging
 from trunkline.coordinator.api import Answer, Handler, decode
@@ -160,7 +160,11 @@ def _entries(found: Iterable[Stored]) -> Iterable[tuple[str, contract.LogEntry]]
         if line is not None:
             _, _, pipeline, _, job, *_ = stored.subject.split(".")
             entry = contract.LogEntry(
-                sequence=stored.sequence, job=job, line=line, pipeline=pipeline
+                sequence=stored.sequence,
+                job=job,
+                line=line,
+                pipeline=pipeline,
+                trace=traces.parsed(stored.headers.get(traces.HEADER, "")),
             )
             yield str(stored.sequence), entry
 

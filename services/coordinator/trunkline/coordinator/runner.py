@@ -63,7 +63,7 @@ from trunkline.coordinator.restarting import Restarter
 from trunkline.coordinator.settings import Settings
 from trunkline.coordinator.speculating import Speculator
 from trunkline.coordinator.tables import Tables
-from trunkline.runtime import backoff
+from trunkline.runtime import backoff, tracing
 from trunkline.runtime.clock import Clock
 from trunkline.storage.store import Store
 
@@ -174,6 +174,7 @@ class JobRunner:
         job = await self._jobs.get(pipeline, identifier)
         if job is None or settled(job) or job.state is JobState.WAITING:
             return
+        tracing.current.set(job.trace)
         async with self._folder.attached(job) as live:
             if job.committing and await self._committer.has_committed(job):
                 job = await self._end(live, job, JobState.SUCCESS)

@@ -32,6 +32,7 @@ from trunkline.coordinator.events import Events
 from trunkline.coordinator.jobsets import JobSets
 from trunkline.coordinator.repos import MASTER
 from trunkline.coordinator.tables import branch_key, commit_key
+from trunkline.runtime import tracing
 from trunkline.runtime.clock import Clock
 from trunkline.storage import keys, manifests
 from trunkline.storage.store import Store
@@ -130,6 +131,7 @@ class Ticking:
             size=written.size,
             created_ns=now_ns,
             parent=branch.head,
+            trace=tracing.current.get(),
         )
         await self._record(commit)
         moved = msgspec.structs.replace(

@@ -14,6 +14,7 @@ from trunkline.bus.ports import Delivery
 from trunkline.bus.pulls import StandingPull
 from trunkline.contracts import attempts, errors, messages
 from trunkline.contracts.messages import DatumTask, JobTicket
+from trunkline.runtime import tracing
 from trunkline.runtime.clock import Clock
 from trunkline.worker_agent import life
 from trunkline.worker_agent.core import lease
@@ -150,7 +151,9 @@ class Leases:
             return
         else:
             now_s = self._clock.monotonic_s()
-            datums = tuple([Datum(each, ticket, fresh, now_s) for each in tasks])
+            datums = tuple(
+                [Datum(each, ticket, fresh, now_s, tracing.child(ticket.trace)) for each in tasks]
+            )
             if delivery.delivered > 1:
                 datums[0].measure(redelivered=delivery.delivered - 1)
             held_s = now_s + self._config.ack_wait_s
@@ -295,6 +298,7 @@ class Leases:
 
     def _starts(self, work: Work) -> None:
         if self._works.get(work.key) is work:
+            self._presence.trace = work.current.trace
             self._tell(lease.Started(work.key))
 
     async def _live(self, work: Work) -> None:

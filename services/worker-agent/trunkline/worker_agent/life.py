@@ -26,6 +26,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, assert_never
 
 from trunkline.contracts.states import Cause
+from trunkline.runtime import tracing
 from trunkline.worker_agent import datum
 from trunkline.worker_agent.core.holding import STORING_MAX
 from trunkline.worker_agent.datum import Bench
@@ -65,6 +66,7 @@ class Hooks:
 async def live(work: Work, bench: Bench, hooks: Hooks) -> Ack | Nak | None:
     """Work on a message; return how it is to be settled, None if it is not ours any more."""
     under_way: set[asyncio.Task[Any]] = set()
+    tracing.current.set(work.current.trace)
     try:
         return await _work(work, bench, hooks, under_way)
     except asyncio.CancelledError:
@@ -118,6 +120,7 @@ async def _work(
         if hooks.stopping():
             return _settlement([Nak(), *await asyncio.gather(*ends)])
         work.current = following
+        tracing.current.set(following.trace)
         hooks.advanced(work)
         if staging is not None:
             await staging

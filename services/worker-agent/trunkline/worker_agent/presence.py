@@ -18,6 +18,7 @@ from trunkline.bus.ports import Connection, Publisher
 from trunkline.contracts import errors, messages, subjects
 from trunkline.contracts.messages import Claim, Cut, Held
 from trunkline.contracts.wards import Ward
+from trunkline.runtime import tracing
 from trunkline.runtime.clock import Clock
 from trunkline.worker_agent.core.holding import Holding
 from trunkline.worker_agent.settings import Settings
@@ -59,6 +60,8 @@ class Presence:
         """This process's life, among all that have the worker's name."""
         self.closing = False
         """Set for the last claim."""
+        self.trace = ""
+        """The `traceparent` of the attempt that was begun last."""
 
     def due(self) -> None:
         """Have a claim sent soon: what is held has changed, or somebody has asked."""
@@ -81,8 +84,10 @@ class Presence:
 
     async def tell(self) -> None:
         """Publish what is held now."""
+        claim = self._claim()
+        headers = tracing.headers(self.trace) if claim.held else None
         try:
-            await self._connection.publish(self._subject, messages.encode(self._claim()))
+            await self._connection.publish(self._subject, messages.encode(claim), headers=headers)
         except errors.UnavailableError:
             return
 

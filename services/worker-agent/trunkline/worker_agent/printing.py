@@ -25,6 +25,7 @@ from trunkline.contracts import errors, messages, subjects
 from trunkline.contracts.messages import LogLine
 from trunkline.contracts.states import Cause
 from trunkline.contracts.wards import Ward
+from trunkline.runtime import tracing
 from trunkline.runtime.clock import Clock
 from trunkline.worker_agent.core.printed import AGENT, Piece, Printed
 from trunkline.worker_agent.work import Datum
@@ -156,7 +157,12 @@ class Printer:
         )
         subject = subjects.logs(self._ward, task.job, task.index, self._worker, piece.stream)
         self._sent += 1
-        return Outgoing(subject, f"{self._incarnation}/{self._sent}", messages.encode(line))
+        return Outgoing(
+            subject,
+            f"{self._incarnation}/{self._sent}",
+            messages.encode(line),
+            tracing.headers(datum.trace),
+        )
 
     async def send_forever(self) -> None:
         """Send what is due, as it comes and after each `flush_s`; a quiet run wakes nobody."""

@@ -19,6 +19,7 @@ from trunkline.contracts import attempts, errors, messages, subjects
 from trunkline.contracts.attempts import Ledger
 from trunkline.contracts.messages import DatumTask, Event, Outcome
 from trunkline.contracts.wards import Ward
+from trunkline.runtime import tracing
 from trunkline.runtime.clock import Clock
 from trunkline.worker_agent.core import outcome as verdicts
 
@@ -121,7 +122,9 @@ class Records:
         def told(problem: errors.TrunklineError) -> None:
             log.warning("outcome is not stored yet", extra=_named(task, reason=str(problem)))
 
-        first = await self._firsts.put(subject, _encoded(outcome), hurry=hurry, told=told)
+        first = await self._firsts.put(
+            subject, _encoded(outcome), hurry=hurry, told=told, headers=tracing.headers()
+        )
         if first is not None:
             _note_first(task, first, outcome)
 
@@ -144,7 +147,9 @@ class Records:
         )
         try:
             await self._connection.publish(
-                subjects.worker_event(self._ward, "attempt"), messages.encode(event)
+                subjects.worker_event(self._ward, "attempt"),
+                messages.encode(event),
+                headers=tracing.headers(),
             )
         except errors.UnavailableError:
             log.info("event is lost", extra=_named(task))

@@ -48,6 +48,8 @@ class Datum:
     fresh: bool
     """Whether this is surely the first delivery."""
     received_s: float
+    trace: str = ""
+    """The `traceparent` of this attempt."""
     place: Place | None = None
     """Its files, once it has any."""
     staged: bool = False

@@ -47,7 +47,12 @@ def started(current: records.Pipeline) -> records.Pipeline:
 
 
 def run_again(
-    current: records.Pipeline, heads: jobsets.Heads, identifier: str, *, reprocess: bool
+    current: records.Pipeline,
+    heads: jobsets.Heads,
+    identifier: str,
+    *,
+    reprocess: bool,
+    trace: str = "",
 ) -> records.Pipeline:
     """Return the record of a pipeline that is to have a job of this id on the heads."""
     wanted = _need_running(current)
@@ -55,7 +60,7 @@ def run_again(
         if not heads.get((leaf.repo, leaf.branch)):
             reason = f"has no commit on its input {leaf.repo}@{leaf.branch} yet"
             raise NotNowError("pipeline", current.name, reason, "the first one sets off a job")
-    return msgspec.structs.replace(current, set_id=identifier, reprocess=reprocess)
+    return msgspec.structs.replace(current, set_id=identifier, reprocess=reprocess, trace=trace)
 
 
 def job_again(

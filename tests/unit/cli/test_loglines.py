@@ -1,0 +1,88 @@
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trunkline.cli import loglines
+from trunkline.cli.loglines import Lines
+from trunkline.contracts.api import LogEntry
+from trunkline.contracts.messages import LogLine
+
+JOB = "0" * 32
+
+
+def entry(text: str, *, stream: str = "stdout", index: int = 0, attempt: int = 1) -> LogEntry:
+    line = LogLine(
+        worker="w1",
+        datum="d",
+        index=index,
+        stream=stream,
+        text=text,
+        at_ns=1_700_000_000_123_000_000,
+        attempt=attempt,
+    )
+    return LogEntry(sequence=1, job=JOB, line=line)
+
+
+def texts(lines):
+    return [each.text for each in lines]
+
+
+@given(st.text(alphabet="ab\n", max_size=40), st.lists(st.integers(0, 40), max_size=5))
+def test_lines_are_the_same_however_they_were_cut(whole, cuts):
+    lines, found, places = Lines(), [], sorted({0, len(whole), *(min(c, len(whole)) for c in cuts)})
+    for begin, end in itertools.pairwise(places):
+        found += texts(lines.take(entry(whole[begin:end])))
+        found += texts(lines.take(entry("x\n", stream="stderr")))
+    found += texts(lines.looked(end=True))
+    assert [each for each in found if each != "x"] == whole.removesuffix("\n").split("\n")[
+        : len(whole) or 0
+    ] or whole == ""
+
+
+def test_a_line_without_an_end_is_shown_when_nothing_more_of_it_has_come():
+    lines = Lines()
+    assert texts(lines.take(entry("loading"))) == []
+    assert texts(lines.looked()) == []
+    assert texts(lines.looked()) == ["loading"]
+    assert texts(lines.take(entry(" done\n"))) == [" done"]
+
+
+def test_a_line_that_never_ends_is_not_held_for_ever():
+    lines = Lines()
+    held = texts(line for _ in range(100) for line in lines.take(entry("x" * 16_384)))
+    assert len(held) == 100 // 17
+    assert all(len(each) > loglines.HELD_CHARS for each in held)
+
+
+def test_attempts_and_streams_are_not_mixed():
+    lines = Lines()
+    assert texts(lines.take(entry("a"))) == []
+    assert texts(lines.take(entry("b\n", attempt=2))) == ["b"]
+    assert texts(lines.take(entry("c\n", stream="stderr"))) == ["c"]
+    assert texts(lines.take(entry("d\n", index=1))) == ["d"]
+    assert texts(lines.take(entry("e\n"))) == ["ae"]
+
+
+def shown(text, *, attempt=1, timestamps=False, terminal=False):
+    (line,) = Lines().take(entry(text, attempt=attempt))
+    return loglines.shown(line, timestamps=timestamps, terminal=terminal)
+
+
+def test_a_line_says_whose_it_is():
+    assert shown("hello\n") == "[00000000 0 stdout] hello"
+    assert shown("hello\n", attempt=3) == "[00000000 0/3 stdout] hello"
+    at = "2023-11-14T22:13:20.123Z "
+    assert shown("hello\n", timestamps=True) == f"{at}[00000000 0 stdout] hello"
+
+
+def test_of_a_progress_bar_its_last_state_is_shown():
+    assert shown("\r10%\r20%\r\n") == "[00000000 0 stdout] 20%"
+
+
+def test_a_terminal_gets_colours_and_no_other_commands():
+    hostile = "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x1b[2J \x9b1A\n"
+    assert shown(hostile, terminal=True) == (
+        "[00000000 0 stdout] \x1b[31mred\x1b[0m \\x1b]0;title\\x07 \\x1b[2J \\x9b1A"
+    )
+    assert shown(hostile).endswith(hostile.rstrip("\n"))
