@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics
 from tests.support import workers
 from tests.support.nats import TestServer
 from tests.support.wards import DATA_KEY, ward
@@ -20,7 +21,8 @@ from tests.support.wards import DATA_KEY, ward
 from trunkline.contracts import api, subjects
 from trunkline.local import server_files
 from trunkline.local.home import Home
-from trunkline.runtime import probes
+from trunkline.runtime import metric_names, probes
+from trunkline.runtime.showing import Shown
 
 
 async def ask(port: int, path: str) -> tuple[int, dict[str, Any]]:
@@ -29,6 +31,16 @@ async def ask(port: int, path: str) -> tuple[int, dict[str, Any]]:
         session.get(f"http://127.0.0.1:{port}{path}") as answer,
     ):
         return answer.status, await answer.json()
+
+
+async def scraped(port: int, accept: str = "") -> tuple[str, str]:
+    """Return what a process shows, and in which form."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/metrics", headers={"Accept": accept}) as answer,
+    ):
+        assert answer.status == 200
+        return await answer.text(), answer.headers["Content-Type"]
 
 
 INPUT = {"pfs": {"repo": "in", "glob": "/*"}}
@@ -47,6 +59,31 @@ async def test_a_process_lives_from_its_start_and_is_ready_once_it_says_so() -> 
         assert await ask(port, "/readyz") == (200, {"ready": True, "reasons": []})
     with pytest.raises(aiohttp.ClientConnectionError):
         await ask(port, "/livez")
+
+
+async def test_metrics_come_as_text_or_as_openmetrics_from_a_socket_that_others_have_opened() -> (
+    None
+):
+    readiness = probes.Readiness()
+    shown = Shown("coordinator", lambda: readiness.reasons)
+    opened = socket.create_server(("127.0.0.1", 0))
+    at = opened.getsockname()[1]
+    async with (
+        probes.served("", None, readiness, shown, fd=opened.detach()) as port,
+        shown.about(lambda: [(metric_names.NODES, (), 3.0)]),
+    ):
+        assert port == at
+        text, kind = await scraped(at)
+        assert kind.startswith("text/plain")
+        assert 'trunkline_ready{component="coordinator"} 0.0' in text
+        assert "trunkline_nodes 3.0" in text
+        text, kind = await scraped(
+            at, "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"
+        )
+        assert kind.startswith("application/openmetrics-text")
+        assert text.endswith("# EOF\n")
+        families = {each.name for each in openmetrics.text_string_to_metric_families(text)}
+        assert {"trunkline_nodes", "trunkline_nats_reconnects"} <= families
 
 
 async def test_who_serves_no_probes_does_not_pay_for_the_library() -> None:
@@ -136,6 +173,9 @@ async def test_a_coordinator_is_ready_while_it_can_do_its_work_in_both_accounts(
         await coordinator.until(ready=True)
         await nats_server.kill()
         await coordinator.until(ready=False, saying="coordinator-data has no connection")
+        text, _ = await scraped(coordinator.port)
+        assert 'trunkline_nats_connected{component="coordinator"} 0.0' in text
+        assert 'trunkline_pipelines{state="RUNNING"} 0.0' in text
         await nats_server.start()
         await coordinator.until(ready=True)
         forbid(nats_server, subjects.ASSIGNMENTS)

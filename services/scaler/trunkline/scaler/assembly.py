@@ -14,7 +14,7 @@ from trunkline.contracts.wards import Wards
 from trunkline.runtime import leading, probes
 from trunkline.runtime.clock import SystemClock
 from trunkline.runtime.leading import Candidacy, Fence
-from trunkline.runtime.metrics import SCALER
+from trunkline.runtime.metrics import SCALER, Source
 from trunkline.runtime.showing import Shown
 from trunkline.scaler.ports import Cluster
 from trunkline.scaler.service import Scaler
@@ -29,7 +29,10 @@ Connect = Callable[[NatsConnection, Fence], AbstractAsyncContextManager[Cluster]
 
 
 async def serve(
-    config: Settings, connect_cluster: Connect, problems: Callable[[], Sequence[str]] = tuple
+    config: Settings,
+    connect_cluster: Connect,
+    problems: Callable[[], Sequence[str]] = tuple,
+    source: Source = tuple,
 ) -> None:
     """Stand by and lead in turn until cancelled, or until a connection is closed for good.
 
@@ -37,6 +40,7 @@ async def serve(
         config: Of the scaler.
         connect_cluster: Gives the cluster.
         problems: What beside the scaler's own keeps the process from its work while it leads.
+        source: Of metrics of its cluster.
     """
     readiness = probes.Readiness()
     shown = Shown(SCALER, lambda: readiness.reasons)
@@ -56,7 +60,11 @@ async def serve(
             name=config.name,
         )
         try:
-            async with leading.standing(candidacy), shown.about(candidacy.samples, ctl):
+            async with (
+                leading.standing(candidacy),
+                shown.about(candidacy.samples, ctl),
+                shown.about(source),
+            ):
                 await candidacy.in_turn(
                     lambda: lead(config, connect_cluster, candidacy, readiness, shown, problems),
                     stands_by=lambda: readiness.judge_by(

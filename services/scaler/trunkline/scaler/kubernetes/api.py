@@ -14,6 +14,8 @@ from kubernetes_asyncio import client
 
 from trunkline.contracts import errors
 from trunkline.runtime.leading import Fence
+from trunkline.runtime.metric_names import KUBERNETES_REQUESTS
+from trunkline.runtime.metrics import Meter
 from trunkline.scaler.kubernetes import answers
 from trunkline.scaler.kubernetes.reading import Object
 
@@ -49,6 +51,7 @@ class Api:
         namespace: Of pods and all that belongs to them.
         selector: Labels by which pods are ours.
         holds: Whether this process leads at this instant: nothing is changed otherwise.
+        meter: Counts the requests.
     """
 
     def __init__(
@@ -58,10 +61,12 @@ class Api:
         selector: str,
         *,
         holds: Fence = lambda: True,
+        meter: Meter | None = None,
     ) -> None:
         # Any: its signatures know neither plain dictionaries nor raw responses.
         self._core: Any = client.CoreV1Api(connection)
         self.namespace, self._holds = namespace, holds
+        self._meter = meter or Meter()
         self._our_pods = functools.partial(
             self._core.list_namespaced_pod, namespace, label_selector=selector
         )
@@ -173,13 +178,19 @@ class Api:
             async with response:
                 body = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self._count(what, 0)
             raise _unanswered(what, error) from error
+        self._count(what, response.status)
         if response.status >= 400:
             raise _refused(what, response, body)
         try:
             return answers.whole(body)
         except answers.NoAnswerError as error:
             raise _unanswered(what, error) from error
+
+    def _count(self, what: str, status: int) -> None:
+        verb = what.partition(" ")[0]
+        self._meter.add(KUBERNETES_REQUESTS, _VERBS.get(verb, verb), str(status))
 
     async def _watch(
         self,
@@ -199,6 +210,7 @@ class Api:
                 _request_timeout=limit_s + _SLACK_S,
             )
             async with response:
+                self._count(what, response.status)
                 if response.status >= 400:
                     raise _refused(what, response, await response.read())
                 async for line in response.content:
@@ -207,6 +219,10 @@ class Api:
             raise ApiError(what, error.status, error.text) from error
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise _unanswered(what, error) from error
+
+
+_VERBS = {"read": "get"}
+"""What the API server calls what we do; the others have its names."""
 
 
 def _page(after: str) -> dict[str, Any]:

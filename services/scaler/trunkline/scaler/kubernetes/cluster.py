@@ -29,6 +29,7 @@ from trunkline.contracts.spec import PipelineSpec, code_hash
 from trunkline.contracts.states import Cause
 from trunkline.runtime.clock import Clock, SystemClock
 from trunkline.runtime.leading import Fence
+from trunkline.runtime.metrics import Meter
 from trunkline.scaler.kubernetes import object_names, pods, reading
 from trunkline.scaler.kubernetes.api import Api, ApiError
 from trunkline.scaler.kubernetes.cache import Cache
@@ -331,9 +332,10 @@ async def connect(
     clock: Clock | None = None,
     *,
     holds: Fence = lambda: True,
+    meter: Meter | None = None,
 ) -> AsyncIterator[KubernetesCluster]:
     """Yield the cluster, followed in the background."""
-    api = Api(connection, settings.namespace, pods.SELECTOR, holds=holds)
+    api = Api(connection, settings.namespace, pods.SELECTOR, holds=holds, meter=meter)
     cluster = KubernetesCluster(api, settings, clock or SystemClock())
     async with asyncio.TaskGroup() as tasks:
         following = tasks.create_task(cluster.run(), name="follow-cluster")

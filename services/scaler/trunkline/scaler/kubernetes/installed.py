@@ -20,6 +20,7 @@ from trunkline.contracts.wards import Wards
 from trunkline.runtime import settings
 from trunkline.runtime.clock import SystemClock
 from trunkline.runtime.leading import Fence
+from trunkline.runtime.metrics import Meter
 from trunkline.scaler import assembly, issuing
 from trunkline.scaler.credentials import Keeper
 from trunkline.scaler.kubernetes import cluster, pods
@@ -48,7 +49,9 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
 async def run(environ: Mapping[str, str]) -> None:
     """Scale until cancelled."""
     here = Installed(environ)
-    await assembly.serve(here.own, here.connect, problems=lambda: here.problems)
+    await assembly.serve(
+        here.own, here.connect, problems=lambda: here.problems, source=here.requests
+    )
 
 
 class Installed:
@@ -60,6 +63,8 @@ class Installed:
         self._pods = settings.load(PodSettings, environ)
         self._issuer = settings.load(IssuerSettings, environ)
         self._kept: Kept | None = None
+        self.requests = Meter()
+        """What is asked of the API server."""
 
     @property
     def problems(self) -> Sequence[str]:
@@ -81,9 +86,13 @@ class Installed:
                 life_s=given.credentials_life_s,
                 holds=holds,
             ) as issuer,
-            cluster.connect(connection, self._pods, clock, holds=holds) as made,
+            cluster.connect(
+                connection, self._pods, clock, holds=holds, meter=self.requests
+            ) as made,
         ):
-            api = Api(connection, self._pods.namespace, pods.SELECTOR, holds=holds)
+            api = Api(
+                connection, self._pods.namespace, pods.SELECTOR, holds=holds, meter=self.requests
+            )
             self._kept = Kept(issuer, SecretShelf(api, made.owners, wards), made)
             table = KvTable(ctl, subjects.PIPELINES, records.Pipeline)
             async with asyncio.TaskGroup() as tasks:

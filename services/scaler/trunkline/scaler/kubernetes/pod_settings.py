@@ -40,6 +40,7 @@ class PodSettings(msgspec.Struct, frozen=True, kw_only=True):
     image_pull_secrets: str = ""
     """Names, with commas between, beside those that a spec names."""
     agent_probe_port: int = 8087
-    """0: none. User code may reach it, and learns there whether the worker is ready; no more."""
+    """0: none. User code may reach it, and learns there whether the worker is ready, and what the agent shows as
+    metrics, which is about its own process; no more."""
     worker_environ: str = ""
     """JSON, an object of further variables for agents, such as `{"TRUNKLINE_PREFETCH": "64"}`."""

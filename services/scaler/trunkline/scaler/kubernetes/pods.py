@@ -169,6 +169,7 @@ def _metadata(worker: WorkerSpec, settings: PodSettings, owner: Owner) -> Manife
         "annotations": {
             # a worker's datums are given back within a second, but only by draining is nobody held up
             SAFE_TO_EVICT: "true" if worker.spec.standby else "false",
+            **_scraped(settings),
             **given.annotations,
             PIPELINE: worker.pipeline,
             WORKER: worker.name,
@@ -325,6 +326,14 @@ def _probes(settings: PodSettings) -> Manifest:
         "livenessProbe": _probe("/livez", every_s=10, failures=6),
         "readinessProbe": _probe("/readyz", every_s=5, failures=2),
     }
+
+
+def _scraped(settings: PodSettings) -> dict[str, str]:
+    """Return the annotations by which a Prometheus finds what an agent says of itself."""
+    if not settings.agent_probe_port:
+        return {}
+    port, prefix = str(settings.agent_probe_port), "prometheus.io/"
+    return {f"{prefix}scrape": "true", f"{prefix}port": port, f"{prefix}path": "/metrics"}
 
 
 def _probe(path: str, *, every_s: int, failures: int) -> Manifest:
