@@ -118,10 +118,6 @@ chaos-ci: $(VENV)/.dev shim  ## Do the same with three seeds on one NATS server,
 	$(CHAOS_CI) --seeds 3 --rows .cache/chaos-r1.jsonl $(ARGS)
 	$(CHAOS_CI) --seeds 1 --rows .cache/chaos-r3.jsonl --servers 3 $(ARGS)
 
-.PHONY: picture-top
-picture-top: $(VENV)/.dev shim-tests  ## Draw `trunkline top` of a real run in which a worker is killed, for docs/pictures
-	$(BIN)/python -m tests.support.top_picture
-
 bench: $(VENV)/.dev  ## Measure w1 to w5 against what one would take instead; ARGS="--only w1,big,storm --runs 1 --peers ray,dask", --help
 	@$(BIN)/python -m bench $(ARGS)
 
@@ -168,7 +164,8 @@ docs: $(VENV)/.dev  ## Write what is made from the code: tables in docs/, servic
 	$(BIN)/python -m tests.support.image_tags --write
 
 .PHONY: dashboards pictures
-pictures: $(VENV)/.dev shim-tests  ## Draw the dashboards of a real run for docs/pictures (Debian: prometheus, chromium, fonts-inter)
+pictures: $(VENV)/.dev shim-tests  ## Draw top and the dashboards, of real runs, for docs/pictures (Debian: prometheus, chromium, fonts-inter)
+	$(BIN)/python -m tests.pictures.top
 	$(BIN)/python -m tests.pictures $(ARGS)
 
 dashboards: $(VENV)/.dev  ## Write Grafana's dashboards anew, from manifests/grafana/*.py

@@ -1,6 +1,6 @@
 """The picture of `trunkline top` for the README: a real run on one machine, some seconds after a worker was killed.
 
-    python -m tests.support.top_picture [FILE]
+    python -m tests.pictures.top [FILE]
 
 Nothing is invented: what is drawn is what the verb would have shown then, once the kill is among the last failures
 and the job goes on. The picture fetches nothing, fonts included.
