@@ -9,7 +9,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -198,15 +198,18 @@ async def running(
     settings: Mapping[str, str] | None = None,
     front: stacks.Front | None = None,
     standbys: bool = False,
+    disk: Callable[[Path], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> AsyncIterator[Installation]:
     """Start an installation; print its logs' ends if the test fails; leave nothing behind.
 
-    Whatever a test does with it: nothing that any role did may have been refused to it.
+    Whatever a test does with it: nothing that any role did may have been refused to it. `disk` makes the
+    file system of the state directory, if it is to be another one.
     """
     # Unix sockets hold some 100 characters of path, so the folder is not below pytest's own.
     home = Path(tempfile.mkdtemp(prefix="tl-"))
     try:
         async with (
+            _entered(disk(home)),
             stacks.running(
                 home,
                 nodes=nodes,
@@ -227,6 +230,12 @@ async def running(
                 raise
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@asynccontextmanager
+async def _entered(manager: AbstractContextManager[None]) -> AsyncIterator[None]:
+    with manager:
+        yield
 
 
 def identifier() -> str:

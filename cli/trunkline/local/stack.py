@@ -33,7 +33,7 @@ from pathlib import Path
 from trunkline.client import client as clients
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors, records
-from trunkline.local import children, layout, log_files, scraping, storing
+from trunkline.local import children, full_disk, layout, log_files, scraping, storing
 from trunkline.local.children import Child
 from trunkline.local.home import Context, Home
 from trunkline.storage.store import open_store
@@ -182,7 +182,12 @@ async def running(
             runs = {
                 name: tasks.create_task(child.run(), name=name) for name, child in services.items()
             }
-            logs = tasks.create_task(log_files.keep_small(home.logs), name="logs")
+            nats = {name: services[name] for name in services if name.startswith(layout.SERVER)}
+            room = full_disk.watch(nats, home.nats, home.logs, tell)
+            beside = [
+                tasks.create_task(log_files.keep_small(home.logs), name="logs"),
+                tasks.create_task(room, name="full-disk"),
+            ]
             try:
                 await _ready(stack, nodes, ready_s)
                 storing.keep(home, store)
@@ -194,7 +199,8 @@ async def running(
                 for name in names:
                     services[name].stop()
                 await asyncio.wait({runs[name] for name in names})
-            logs.cancel()
+            for each in beside:
+                each.cancel()
         if failure is not None:
             raise failure
 

@@ -34,6 +34,11 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
     """Whoever knows it is a server, and may do everything."""
 
 
+MAX_FILE_STORE = "1TB"
+"""Left to itself a server takes three quarters of what is free at its start, and refuses streams whose bounds (of logs and
+events: 6 GiB) do not fit into that, however little is in them. The disk is the bound."""
+
+
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the server needs to know besides its users."""
 
@@ -95,6 +100,7 @@ def server_lines(settings: ServerSettings) -> list[str]:
         "jetstream {",
         f"  store_dir: {json.dumps(settings.store_dir)}",
         f"  sync_interval: {json.dumps(settings.sync_interval)}",
+        f"  max_file_store: {MAX_FILE_STORE}",
         "}",
         *(_cluster(settings.host, settings.member) if settings.member else ()),
     ]
