@@ -12,7 +12,7 @@ RUN_S = "120s"
 """Longer than the run: what has happened at all is in it."""
 
 MAY_BE_EMPTY = {
-    names.KUBERNETES_REQUESTS.name: "there is no Kubernetes here; tests/cluster looks at these",
+    names.KUBERNETES_REQUESTS.name: "there is no Kubernetes here",
 }
 """Metrics that a run on one machine need not have, and why."""
 
