@@ -28,6 +28,7 @@ from trunkline.contracts.messages import Assignment, DatumTask, File, Outcome
 from trunkline.contracts.states import Cause, DatumState, JobState
 from trunkline.coordinator import beginning
 from trunkline.coordinator.assignments import Assignments
+from trunkline.coordinator.counting import Counting
 from trunkline.coordinator.events import Events
 from trunkline.coordinator.folding import OutcomeFolder
 from trunkline.coordinator.jobs import JobStore
@@ -241,7 +242,10 @@ class Process:
         events = Events(Window(site.ctl), CLOCK)
         self.jobs = JobStore(self.tables.jobs, CLOCK)
         self.outcomes = Outcomes(data, WARDS, store)
-        self.folder = OutcomeFolder(data, WARDS, self.outcomes, self.jobs, events, scratch)
+        self.counting = Counting(CLOCK)
+        self.folder = OutcomeFolder(
+            *(data, WARDS, self.outcomes, self.jobs, events, scratch), counting=self.counting
+        )
         self.assignments = Assignments(self.jobs, WARDS, data, publisher)
         self.runner = JobRunner(
             settings=settings,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -370,7 +371,11 @@ def test_a_second_installation_in_the_same_directory_is_refused(trunkline: Comma
         done = trunkline(*words)
         assert done.code == 1
         assert "already" in done.err
-    trunkline.good("status")
+    shown = trunkline.good("status", "-o", "json").json["metrics"]
+    assert list(shown) == ["coordinator", "scaler"]
+    for url in shown.values():  # the sockets of the first one were not touched
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            assert b"trunkline_leader" in answer.read()
 
 
 def test_nodes_are_set_and_shown(trunkline: Command) -> None:
