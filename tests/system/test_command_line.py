@@ -322,33 +322,39 @@ def test_a_shell_completes_names_of_what_there_is(trunkline: Command) -> None:
 
 
 READING = [
-    *("list pipelines", "list versions shout", "list jobs shout", "list datums shout"),
+    *("list pipelines", "list versions read", "list jobs read", "list datums read", "top read"),
     *(
-        "list workers shout",
-        "list events shout",
+        "list workers read",
+        "list events read",
         "list repos",
-        "list commits texts",
+        "list commits reading",
         "list secrets",
     ),
-    *("inspect pipeline shout", "inspect job shout", "inspect datum shout 0", "inspect repo texts"),
-    *("inspect commit texts@master", "inspect installation", "status", "nodes get", "top shout"),
-    *("ls shout@master", "explain shout", "explain shout 0"),
+    *("inspect pipeline read", "inspect job read", "inspect datum read 0", "inspect repo read"),
+    *("inspect commit reading@master", "inspect installation", "status", "nodes get"),
+    *("ls read@master", "explain read", "explain read 0"),
 ]
 
 
-@pytest.mark.parametrize("form", ["wide", "yaml", "name"])
-def test_every_verb_that_reads_answers_in_every_form(trunkline: Command, form: str) -> None:
+def test_every_verb_that_reads_answers_in_every_form(trunkline: Command) -> None:
     """In this process, where each costs some hundredths of a second; JSON is what the others here ask for."""
-    for words in READING:
-        done = CliRunner().invoke(main, [*words.split(), "-o", form, "--home", str(trunkline.home)])
+
+    def ask(*words: str, stdin: str = "") -> str:
+        done = CliRunner().invoke(main, [*words, "--home", str(trunkline.home)], input=stdin)
         assert (done.exit_code, done.stderr) == (0, ""), (words, done.output)
-        match form:
-            case "yaml":
-                assert isinstance(yaml.safe_load(done.stdout), dict | list), words
-            case "name":
-                assert all(line.strip() == line for line in done.stdout.splitlines()), words
-            case _:
-                assert done.stdout, words
+        return done.stdout
+
+    pfs = {"repo": "reading", "name": "texts", "glob": "/*"}
+    ask("create", "repo", "reading")
+    spec = {**SHOUT, "pipeline": {"name": "read"}, "input": {"pfs": pfs}}
+    ask("apply", "-f", "-", stdin=json.dumps(spec))
+    ask("put", "reading:/a", "-f", "-", stdin="x")
+    ask("wait", "reading@master")
+    for words in READING:
+        assert ask(*words.split(), "-o", "wide"), words
+        assert isinstance(yaml.safe_load(ask(*words.split(), "-o", "yaml")), dict | list), words
+        names = ask(*words.split(), "-o", "name").splitlines()
+        assert all(line.strip() == line for line in names), words
 
 
 def test_what_is_not_there_has_its_own_code(trunkline: Command) -> None:
