@@ -8,11 +8,14 @@ import pytest
 from aiohttp import web
 from kubernetes_asyncio import client
 
+from trunkline.runtime.metrics import Meter
 from trunkline.scaler.kubernetes import api as kubernetes
 
 
 @asynccontextmanager
-async def answering(text: str, **more: Any) -> AsyncIterator[kubernetes.Api]:
+async def answering(
+    text: str, meter: Meter | None = None, **more: Any
+) -> AsyncIterator[kubernetes.Api]:
     async def answer(request: web.Request) -> web.Response:
         del request
         return web.Response(text=text, **more)
@@ -27,7 +30,7 @@ async def answering(text: str, **more: Any) -> AsyncIterator[kubernetes.Api]:
         configuration = client.Configuration()
         configuration.host = f"http://{host}:{port}"
         async with client.ApiClient(configuration) as connection:
-            yield kubernetes.Api(connection, "here", "our=pods")
+            yield kubernetes.Api(connection, "here", "our=pods", meter=meter)
     finally:
         await runner.cleanup()
 
@@ -49,3 +52,13 @@ async def test_nobodys_word_keeps_us_from_asking_for_a_day(says: str, obeyed_s: 
         with pytest.raises(kubernetes.ApiError, match="slow") as told:
             await api.list_pods()
     assert told.value.retry_after_s == obeyed_s
+
+
+async def test_requests_are_counted_by_verb_and_code() -> None:
+    meter = Meter()
+    async with answering('{"message": "no"}', meter, status=403) as api:
+        for asks in (api.list_pods, api.list_nodes, lambda: api.read_pod("p")):
+            with pytest.raises(kubernetes.ApiError):
+                await asks()
+    counted = {labels: value for _, labels, value in meter()}
+    assert counted == {("list", "403"): 2, ("get", "403"): 1}

@@ -31,6 +31,7 @@ from trunkline.bus.tables import KvTable
 from trunkline.contracts import errors, records, subjects
 from trunkline.contracts.states import JobState
 from trunkline.contracts.wards import Wards
+from trunkline.coordinator import closing
 from trunkline.coordinator.api import ApiServer
 from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.catalog import Catalog
@@ -79,14 +80,6 @@ ASKED = "STREAM.NAMES"
 """See `watching`."""
 
 
-class ConnectionClosedError(errors.TrunklineError):
-    """A connection to NATS is closed for good; only a new process can help."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"the connection {name!r} to NATS was closed for good")
-        self.name = name
-
-
 async def run(settings: Settings) -> None:
     """Stand by and lead in turn until cancelled, or until a connection is closed for good."""
     readiness = probes.Readiness()
@@ -100,7 +93,7 @@ async def run(settings: Settings) -> None:
         asyncio.TaskGroup() as tasks,
     ):
         beside = [
-            tasks.create_task(_end_with(ctl, name), name="closed-election"),
+            tasks.create_task(closing.end_with(ctl, name), name="closed-election"),
             tasks.create_task(watching.watch(ctl, ASKED), name="watch-election"),
         ]
         candidacy = Candidacy(
@@ -138,17 +131,12 @@ async def lead(
     ):
         for each in (ctl, data):
             tasks.create_task(watching.watch(each, ASKED), name=f"watch-{each.name}")
-        tasks.create_task(_end_with(ctl, "coordinator"), name="closed-ctl")
-        tasks.create_task(_end_with(data, "coordinator-data"), name="closed-data")
+        tasks.create_task(closing.end_with(ctl, "coordinator"), name="closed-ctl")
+        tasks.create_task(closing.end_with(data, "coordinator-data"), name="closed-data")
         coordinator = Coordinator(ctl, data, wards, settings, candidacy.holds)
         readiness.judge_by(lambda: [*coordinator.problems(), *candidacy.problems])
         async with shown.about(coordinator.samples, ctl, data):
             await coordinator.serve()
-
-
-async def _end_with(conn: NatsConnection, name: str) -> None:
-    await conn.closed()
-    raise ConnectionClosedError(name)
 
 
 class Coordinator:
