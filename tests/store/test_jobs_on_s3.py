@@ -2,20 +2,23 @@
 
 import asyncio
 import os
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 from tests.support import installation
 from tests.support.s3 import KEY, SECRET
 
+from trunkline.chaos.front import Front
 from trunkline.contracts import api, errors
 from trunkline.local import home as homes
+from trunkline.local import server_files, storing
 from trunkline.local import stack as stacks
-from trunkline.local import storing
 
 pytestmark = [pytest.mark.s3, pytest.mark.timeout(240)]
 
 FILES = 40
+SILENT_S = 3.0
 LONG_S = 30.0
 """Longer than each time limit of a request, and than two leases."""
 
@@ -121,6 +124,34 @@ async def test_a_store_that_is_away_amid_a_job_costs_no_datum_and_no_try(
         views = await here.datums("count", job)
         assert {view.outcome.attempts for view in views if view.outcome} == {1}
         nothing_secret_in(here.home)
+
+
+async def test_a_network_before_a_store_that_is_slow_cut_and_silent_costs_no_datum_and_no_try(
+    s3_server, s3_url, monkeypatch
+):
+    """1. Everything is late. 2. All connections are cut, again and again. 3. Nothing comes through for a while."""
+    front, port = Front(), server_files.more(set(), 1)[0]
+    behind = urlsplit(s3_server.endpoint).port
+    async with front.standing([(port, behind)]):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        async with installation.running(nodes=3, store=s3_url) as here:
+            cuts = 0
+
+            async def broken():
+                nonlocal cuts
+                front.delay_s = 0.05
+                for _ in range(10):
+                    await asyncio.sleep(0.3)
+                    cuts += front.cut()
+                front.delay_s = 0.0
+                front.hold()
+                await asyncio.sleep(SILENT_S)
+                front.flow()
+
+            job = await run_through(here, amid=broken)
+            views = await here.datums("count", job)
+        assert {view.outcome.attempts for view in views if view.outcome} == {1}
+        assert cuts
 
 
 async def test_an_installation_keeps_its_bucket_and_commands_see_no_credentials(s3_url):
