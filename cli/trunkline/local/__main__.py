@@ -40,7 +40,7 @@ def main() -> None:
         )
     except* errors.TrunklineError as group:
         for error in group.exceptions:
-            log.error("cannot run", extra={"error": str(error)})  # noqa: TRY400 - told, not traced
+            log.error("cannot run", extra={"reason": str(error)})  # noqa: TRY400 - told, not traced
         sys.exit(1)
 
 

@@ -160,7 +160,7 @@ class Pool:
             try:
                 request = self._decoder.decode(line)
             except msgspec.DecodeError as error:
-                log.warning("a client was hung up on", extra={"error": str(error)})
+                log.warning("a client was hung up on", extra={"reason": str(error)})
                 self._hang_up(client)
                 return
             self._send(client, self._answer(client, request))

@@ -60,7 +60,7 @@ class PoolClient:
             except OSError as error:
                 failures += 1
                 if failures == 1:
-                    log.warning("pool is away", extra={"error": str(error)})
+                    log.warning("pool is away", extra={"reason": str(error)})
             await asyncio.sleep(backoff.delay_s(failures, first_s=0.02, most_s=0.5))
 
     async def ask(self, make: Callable[[int], pool_wire.Request]) -> pool_wire.Answer:

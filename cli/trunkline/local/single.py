@@ -45,7 +45,7 @@ def main() -> None:
     try:
         become(prepare(home, asked.service, asked.port), home)
     except errors.TrunklineError as error:
-        log.error("cannot run", extra={"error": str(error)})  # noqa: TRY400 - told, not traced
+        log.error("cannot run", extra={"reason": str(error)})  # noqa: TRY400 - told, not traced
         sys.exit(1)
 
 

@@ -1,13 +1,13 @@
 """Logs: one JSON line per event when piped, readable lines on a terminal.
 
 A message is a constant phrase; what varies goes into `extra`. The same key means the same thing
-everywhere: `pipeline job datum index worker attempt`. How many records of a phrase are written is
-bounded (`pacing`).
+everywhere: `log_keys` lists them. How many records of a phrase are written is bounded (`pacing`).
 """
 
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -22,9 +22,9 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 class JsonLines(logging.Formatter):
     """One JSON object per record: `at`, `level`, `service`, `message`, and what `extra` brought."""
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, always: Mapping[str, str] = {}) -> None:
         super().__init__()
-        self.service = service
+        self.service, self.always = service, always
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
@@ -34,6 +34,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "service": self.service,
             "message": record.getMessage(),
+            **self.always,
             **_extra(record),
         }
         if trace := traces.trace(tracing.current.get()):
@@ -59,10 +60,23 @@ class Readable(logging.Formatter):
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
-def configure(service: str, *, level: int = logging.INFO, stream: TextIO = sys.stderr) -> None:
-    """Send all logs of this process to the stream, as JSON lines unless it is a terminal."""
+def configure(
+    service: str,
+    *,
+    level: int = logging.INFO,
+    stream: TextIO = sys.stderr,
+    **always: str,
+) -> None:
+    """Send all logs of this process to the stream, as JSON lines unless it is a terminal.
+
+    Args:
+        service: Whose they are.
+        level: Of what is written, at least.
+        stream: Where to.
+        always: What holds of each record, for who reads lines of many processes.
+    """
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(Readable(service) if stream.isatty() else JsonLines(service))
+    handler.setFormatter(Readable(service) if stream.isatty() else JsonLines(service, always))
     handler.addFilter(pacing.Paced(handler, time.monotonic))
     logging.basicConfig(level=level, handlers=[handler], force=True)
 

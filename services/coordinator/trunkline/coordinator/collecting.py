@@ -145,7 +145,9 @@ class Collector:
                 if not report.despite_damage:
                     raise DamagedError(len(marking.damaged))
             await self._sweep(marking, before_s)
-        log.info("store collected", extra=msgspec.structs.asdict(self._running()))
+        done = self._running()
+        extra = {"removed": done.removed, "bytes": done.removed_bytes, "dry_run": done.dry_run}
+        log.info("store collected", extra=extra)
 
     async def _records(self, *, dry_run: bool) -> Collection[str]:
         """Take old records away; in a dry run, return the keys of those that would be."""

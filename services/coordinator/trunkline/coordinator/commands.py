@@ -111,7 +111,7 @@ class Commands:
             extra={
                 "pipeline": name or core.UNNAMED,
                 "sequence": delivery.sequence,
-                "why": kept[:5],
+                "problems": kept[:5],
             },
         )
         if name is not None:

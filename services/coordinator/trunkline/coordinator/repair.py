@@ -113,7 +113,7 @@ class Repairer:
         await self._tell(job, text)
 
     async def _tell(self, job: records.Job, text: str) -> None:
-        log.warning("job repaired", extra={"pipeline": job.pipeline, "job": job.id, "why": text})
+        log.warning("job repaired", extra={"pipeline": job.pipeline, "job": job.id, "reason": text})
         text = f"job {job.pipeline}@{job.id}: {text}"
         await self._events.mention("repaired", job.pipeline, text, job=job.id)
 

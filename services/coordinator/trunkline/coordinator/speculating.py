@@ -127,7 +127,7 @@ class Speculator:
             f" {copy.for_s:.1f} s, over the limit of {copy.limit_s:.1f} s: an idle worker tries it, too"
         )
         extra = {"pipeline": job.pipeline, "job": job.id, "index": slow.index}
-        log.info("datum copied", extra={**extra, "why": text})
+        log.info("datum copied", extra={**extra, "reason": text})
         await self._events.mention("speculated", job.pipeline, text, job=job.id)
 
 

@@ -55,7 +55,7 @@ class Charging:
                 self._connection, self._publisher, ward, charge.held, attempt
             )
         except errors.TrunklineError as error:
-            log.warning("not charged", extra={"worker": charge.worker, "error": str(error)})
+            log.warning("not charged", extra={"worker": charge.worker, "reason": str(error)})
             return
         if number:
             said = self._words.say(charge.pipeline, charge.held, attempt, number)
@@ -69,7 +69,7 @@ class Charging:
         try:
             await ledgers.excuse(self._connection, self._publisher, ward, excuse.held, attempt)
         except errors.TrunklineError as error:
-            log.warning("not excused", extra={"worker": excuse.worker, "error": str(error)})
+            log.warning("not excused", extra={"worker": excuse.worker, "reason": str(error)})
 
     async def withdraw(self, withdraw: losses.Withdraw) -> None:
         """Take such an entry back."""
@@ -81,7 +81,7 @@ class Charging:
                 self._connection, self._publisher, ward, held, withdraw.incarnation
             )
         except errors.TrunklineError as error:
-            log.warning("not withdrawn", extra={"worker": withdraw.worker, "error": str(error)})
+            log.warning("not withdrawn", extra={"worker": withdraw.worker, "reason": str(error)})
         else:
             said = self._words.say(withdraw.pipeline, held, _back(withdraw), 0)
             self._start(said, "last-words")

@@ -201,7 +201,7 @@ class Keeper:
             async with self._turn(pipeline):
                 await act(pipeline)
         except _NOT_NOW as error:
-            extra = {"pipeline": pipeline, "error": str(error)}
+            extra = {"pipeline": pipeline, "reason": str(error)}
             log.warning("credentials not kept, trying on", extra=extra)
             self._told[pipeline] = f"credentials of {pipeline!r}: {error}"
             return False

@@ -63,7 +63,7 @@ class Explaining:
             try:
                 await self._explain(each)
             except errors.TrunklineError as error:
-                log.warning("not explained", extra={"worker": each.key[1], "error": str(error)})
+                log.warning("not explained", extra={"worker": each.key[1], "reason": str(error)})
             else:
                 self._ends.done(each)
         self._ends.keep(workers)

@@ -93,7 +93,7 @@ class Hands:
         except ClusterUnavailableError as error:
             # unknown whether it was done: the next look shows it
             self.starts(pipeline).failed(str(error), self._clock.monotonic_s())
-            log.warning("cluster does not answer", extra={**extra, "error": str(error)})
+            log.warning("cluster does not answer", extra={**extra, "reason": str(error)})
         finally:
             self._done(pipeline, change)
             self._wake()
@@ -122,4 +122,4 @@ class Hands:
             log.info("worker is there already", extra=extra)
         except WorkerRefusedError as error:
             self.starts(pipeline).failed(str(error), self._clock.monotonic_s())
-            log.warning("worker refused", extra={**extra, "error": str(error)})
+            log.warning("worker refused", extra={**extra, "reason": str(error)})

@@ -86,7 +86,7 @@ def claim(wards: Wards, subject: str, data: bytes) -> tuple[Key, Claim] | None:
         if said.worker != worker:
             raise errors.MalformedMessageError(subject, f"it is of {said.worker!r}")
     except errors.TrunklineError as error:
-        log.warning("claim not taken", extra={"error": str(error)})
+        log.warning("claim not taken", extra={"reason": str(error)})
         return None
     return (pipeline, worker), said
 
@@ -96,5 +96,5 @@ def client_event(message: Message) -> ClientEvent | None:
     try:
         return messages.decode(message.subject, message.data, ClientEvent)
     except errors.MalformedMessageError as error:
-        log.warning("event of a connection not understood", extra={"error": str(error)})
+        log.warning("event of a connection not understood", extra={"reason": str(error)})
         return None

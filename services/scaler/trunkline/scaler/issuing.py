@@ -80,7 +80,7 @@ class Revoker:
                 async with self._one:
                     self._revoked = revoked(await self._claims(timeout_s=_ASK_S))
             except errors.UnavailableError as error:
-                log.info("revocations are not known yet", extra={"error": str(error)})
+                log.info("revocations are not known yet", extra={"reason": str(error)})
         return (self._revoked or {}).get(user, 0)
 
     async def _claims(self, timeout_s: float = ANSWER_S) -> jwts.Claims:

@@ -109,7 +109,7 @@ async def _change(
         try:
             ledger = messages.decode(subject, stored.data, Ledger) if stored else Ledger()
         except errors.MalformedMessageError as error:
-            log.warning("ledger replaced", extra={"pipeline": ward.pipeline, "error": str(error)})
+            log.warning("ledger replaced", extra={"pipeline": ward.pipeline, "reason": str(error)})
             ledger = Ledger()
         changed = change(ledger)
         if changed == ledger:

@@ -297,7 +297,7 @@ class Reaper:
             log.warning("not given back", extra={"pipeline": pipeline, "job": job})
         except errors.InvalidNameError as error:
             # a claim is hostile input: what has no valid name was never delivered
-            log.warning("not given back", extra={"pipeline": pipeline, "error": str(error)})
+            log.warning("not given back", extra={"pipeline": pipeline, "reason": str(error)})
 
     async def _try_nak(self, pipeline: str, job: str, held: Sequence[Held]) -> bool:
         try:

@@ -181,7 +181,7 @@ class Scaler:
                 self.problems = (str(error),)
                 self._reaper.listed(None)
                 self._counting.round_failed()
-                log.warning("cluster does not answer", extra={"error": str(error)})
+                log.warning("cluster does not answer", extra={"reason": str(error)})
                 await self._sleep(backoff.delay_s(failures, most_s=self._config.resync_s))
                 continue
             failures = 0

@@ -135,7 +135,7 @@ class Status:
         try:
             await act
         except (errors.UnavailableError, errors.RefusedError) as error:
-            log.warning("status not written", extra={"error": str(error)})
+            log.warning("status not written", extra={"reason": str(error)})
             return False
         return True
 

@@ -70,7 +70,7 @@ class Unclaimed:
             try:
                 await self._round()
             except errors.UnavailableError as error:
-                log.info("unclaimed leases not looked for", extra={"error": str(error)})
+                log.info("unclaimed leases not looked for", extra={"reason": str(error)})
 
     async def _round(self) -> None:
         before: dict[Job, InFlight] = {}

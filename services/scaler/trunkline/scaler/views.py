@@ -169,7 +169,7 @@ class Views:
             try:
                 measured = await self._measure(pipeline, job)
             except errors.TrunklineError as error:
-                log.debug("no gauge", extra={"pipeline": pipeline, "error": str(error)})
+                log.debug("no gauge", extra={"pipeline": pipeline, "reason": str(error)})
                 return  # the last look holds
         if job not in self._jobs.get(pipeline, {}):
             return  # it has ended meanwhile, and its gauge is gone

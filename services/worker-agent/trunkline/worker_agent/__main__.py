@@ -147,7 +147,7 @@ async def agent(
         past: What one life of the user's container leaves to the next.
     """
     past = past or _Past()
-    logs.configure(config.worker)
+    logs.configure("worker-agent", pipeline=config.pipeline, worker=config.worker)
     clock = SystemClock()
     store = open_store(config.store)
     ward = Ward(config.pipeline, config.ward)

@@ -188,4 +188,10 @@ def _encoded(outcome: Outcome) -> bytes:
 
 
 def _named(task: DatumTask, **more: str) -> dict[str, object]:
-    return {"pipeline": task.pipeline, "job": task.job, "index": task.index, **more}
+    return {
+        "pipeline": task.pipeline,
+        "job": task.job,
+        "datum": task.datum,
+        "index": task.index,
+        **more,
+    }

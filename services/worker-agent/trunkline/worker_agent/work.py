@@ -82,7 +82,14 @@ class Datum:
     def named(self, **more: str) -> dict[str, object]:
         """Return what tells it in a log."""
         task = self.task
-        return {"pipeline": task.pipeline, "job": task.job, "index": task.index, **more}
+        return {
+            "pipeline": task.pipeline,
+            "job": task.job,
+            "datum": task.datum,
+            "index": task.index,
+            "attempt": self.attempt,
+            **more,
+        }
 
 
 @dataclasses.dataclass(eq=False)

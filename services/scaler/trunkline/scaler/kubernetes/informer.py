@@ -131,7 +131,7 @@ class Informer(Generic[V]):
 
     async def _failed(self, error: ApiError) -> None:
         self._failures += 1
-        log.info("list or watch failed", extra={"kind": self._kind, "error": str(error)})
+        log.info("list or watch failed", extra={"kind": self._kind, "reason": str(error)})
         if self._failures >= _DOUBT or not self.listed.is_set():
             self._doubt(f"{error}{_remedy(error, self._kind)}")
         await asyncio.sleep(max(_wait_s(self._failures), error.retry_after_s))

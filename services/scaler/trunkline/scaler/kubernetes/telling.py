@@ -95,7 +95,7 @@ class Teller:
         try:
             await self._api.create_event(event)
         except ApiError as error:
-            log.info("event not written", extra={"reason": key[2], "error": str(error)})
+            log.info("event not written", extra={"kind": key[2], "reason": str(error)})
 
 
 def body(key: Key, count: int, namespace: str, at_ns: int) -> dict[str, Any]:

@@ -1,0 +1,66 @@
+"""Log records are JSON lines when piped, and lines for people on a terminal."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from trunkline.runtime import log_keys, logs, tracing
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def undone() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def said(stream: io.StringIO) -> str:
+    logs.configure("worker-agent", stream=stream, pipeline="p", worker="p-1")
+    with tracing.within(f"00-{TRACE}-b7ad6b7169203331-01"):
+        logging.getLogger("x").warning("attempt failed", extra={"job": "j", "index": 3})
+    return stream.getvalue()
+
+
+def test_a_record_is_one_json_line_with_the_process_and_the_trace_it_belongs_to() -> None:
+    (line,) = said(io.StringIO()).splitlines()
+    found = json.loads(line)
+    assert found.pop("at").endswith("+00:00")
+    assert found == {
+        "level": "warning",
+        "service": "worker-agent",
+        "message": "attempt failed",
+        "pipeline": "p",
+        "worker": "p-1",
+        "job": "j",
+        "index": 3,
+        "trace": TRACE,
+    }
+    assert found.keys() <= {**log_keys.STANDARD, **log_keys.KEYS}.keys()
+
+
+def test_a_terminal_gets_a_line_for_people() -> None:
+    (line,) = said(Terminal()).splitlines()
+    assert line[13:] == "worker-agent warning: attempt failed  job=j index=3"
+
+
+def test_what_was_raised_stays_on_the_line() -> None:
+    stream = io.StringIO()
+    logs.configure("coordinator", stream=stream)
+    try:
+        int("no")
+    except ValueError:
+        logging.getLogger("x").exception("request failed", extra={"verb": "job.get"})
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["error"].endswith("with base 10: 'no'")
