@@ -37,6 +37,15 @@ async def test_outcomes_are_kept_for_ever_one_each(data: NatsConnection) -> None
     assert found["allow_batched"] is True
 
 
+async def test_what_is_printed_is_kept_as_long_and_as_much_as_is_wanted(
+    data: NatsConnection,
+) -> None:
+    await topology.declare_data(data, logs=topology.Kept(age_s=60, bytes=1_000_000))
+    found = await config(data, subjects.LOGS_STREAM)
+    assert (found["max_age"], found["max_bytes"]) == (60 * 10**9, 1_000_000)
+    assert (found["duplicate_window"], found["discard"]) == (60 * 10**9, "old")
+
+
 async def test_buckets_are_what_nats_kv_expects(nats_server: TestServer) -> None:
     await nats_server.declare()
     async with nats_server.connect("coordinator") as ctl:

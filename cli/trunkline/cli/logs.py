@@ -281,6 +281,8 @@ async def _nothing(client: Client, target: _Target, wanted: Wanted) -> None:
     if bounds.gone and not wanted.since_ns and target.began_ns < gone_before and target.began_ns:
         raise LinesGoneError(target.text, bounds)
     what = "no attempt has failed" if wanted.failed else "nothing was printed"
+    if bounds.gone and not wanted.since_ns:
+        what += ", as far as lines are kept"
     since = f" since {loglines.time_of(wanted.since_ns)}" if wanted.since_ns else ""
     click.echo(f"{target.text}: {what}{since}", err=True)
 

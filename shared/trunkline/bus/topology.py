@@ -54,7 +54,8 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
             "max_age": _ns(self.max_age_s),
             "max_bytes": self.max_bytes,
             "max_consumers": self.max_consumers,
-            "duplicate_window": _ns(self.duplicate_window_s),
+            # the server lets none be longer than what is in the stream
+            "duplicate_window": _ns(min(self.duplicate_window_s, self.max_age_s or DAY_S)),
             "allow_direct": True,  # single messages are read without a consumer
             "allow_batched": self.batches,
         }
