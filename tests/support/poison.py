@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -60,6 +61,7 @@ def _subjects(aim: Aim) -> Iterator[str]:
         "worker": aim.worker,
         "kind": "attempt",
         "verb": "pipeline.apply",
+        "stream": "stdout",
     }
     for title, name, wire, _ in subjects_table.entries():
         called, _, parameters = name.partition("(")
@@ -77,7 +79,8 @@ def _subjects(aim: Aim) -> Iterator[str]:
 def _concrete(subject: str, aim: Aim) -> str:
     """Return a subject that a filter matches: of the pipeline, and of a job that is not there."""
     own = str(aim.wards.of(aim.pipeline)).split(".")
-    filled = iter(["f" * 32, "0", "1"] if own[0] in subject else [*own, "f" * 32, "0", "1"])
+    named = [*([] if own[0] in subject else own), "f" * 32]
+    filled = itertools.chain(named, itertools.repeat("0"))
     tokens = subject.split(".")
     return ".".join("nobody.0" if t == ">" else next(filled) if t == "*" else t for t in tokens)
 
