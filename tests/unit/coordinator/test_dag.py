@@ -98,7 +98,7 @@ def changes(draw: st.DrawFn) -> tuple[str, Any]:
 
 
 @given(st.lists(changes(), min_size=5, max_size=30), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_what_is_derived_after_each_change_is_all_that_is_missing(
     history: list[tuple[str, Any]], data: st.DataObject
 ) -> None:
