@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.memory import TIME
+from tests.support.memory import TIME, LoopClock, MemoryBus
 from tests.support.simulated import World
+from tests.support.wards import WARDS
 
 from trunkline.contracts import messages
 from trunkline.contracts.attempts import Ledger
 from trunkline.contracts.states import Cause
+from trunkline.scaler.core.plan import Drain
+from trunkline.scaler.drains import Drains
 
 pytestmark = TIME
 
@@ -61,3 +64,18 @@ async def test_a_worker_that_was_given_up_and_speaks_on_harms_nobody_of_its_name
     assert set(causes(world)) == {Cause.NODE_LOST}
     assert [number for _, number in world.created].count(name) == 2
     assert sorted(set(work.done)) == [0, 1]
+
+
+async def test_a_drain_that_comes_after_its_worker_is_not_the_next_ones() -> None:
+    """A model of scaling had a worker too many for ever.
+
+    1. A drain is planned, and its worker is gone before it is asked. 2. Another one gets its name, and works.
+    """
+    drains = Drains(MemoryBus(), WARDS, lambda _: None, LoopClock())
+    await drains.ask("p", Drain("w-0", "i1", "2 of 3 workers are wanted", "uid-1"))
+    assert drains.asked_s("w-0", "uid-1") == 0
+    assert drains.asked_s("w-0", "uid-2") is None
+    drains.keep({("w-0", "uid-2")})
+    assert not drains.unanswered
+    await drains.ask("p", Drain("w-0", "i2", "1 of 3 workers are wanted", "uid-2"))
+    assert drains.asked_s("w-0", "uid-2") == 0

@@ -7,7 +7,7 @@ A drain that comes late or twice does no harm, since it is one way and names the
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from trunkline.bus.ports import Connection
@@ -49,7 +49,9 @@ class Drains:
         """Ask a worker to drain, now and until it says that it does."""
         now_s = self._clock.monotonic_s()
         asked = _Asked((pipeline, drain.name), drain, now_s, now_s)
-        self._asked.setdefault(drain.name, asked)
+        known = self._asked.get(drain.name)
+        if known is None or known.drain.instance != drain.instance:
+            self._asked[drain.name] = asked
         await self._tell(asked)
 
     async def repeat(self) -> None:
@@ -60,14 +62,21 @@ class Drains:
                 asked.told_s = now_s
                 await self._tell(asked)
 
-    def asked_s(self, name: str) -> float | None:
-        """Return the seconds since a worker was asked; None if it was not."""
+    def asked_s(self, name: str, instance: str) -> float | None:
+        """Return the seconds since a worker was asked; None if it was not, but one that had its name."""
         asked = self._asked.get(name)
-        return None if asked is None else self._clock.monotonic_s() - asked.since_s
+        if asked is None or asked.drain.instance != instance:
+            return None
+        return self._clock.monotonic_s() - asked.since_s
 
-    def forget(self, name: str) -> None:
-        """The worker of that name is gone."""
-        self._asked.pop(name, None)
+    def keep(self, listed: Collection[tuple[str, str]]) -> None:
+        """Forget whoever is not there any more, by name and instance.
+
+        One may be gone before it is asked what was planned, so what is kept is said, and not who goes.
+        """
+        for name, asked in list(self._asked.items()):
+            if (name, asked.drain.instance) not in listed:
+                del self._asked[name]
 
     @property
     def unanswered(self) -> bool:

@@ -222,6 +222,7 @@ class Scaler:
         self._workers = {worker.name: worker for worker in living}
         self._heard &= listed
         self._failed &= listed
+        self._drains.keep(listed)
         self._reaper.listed({(worker.pipeline, worker.name) for worker in living})
 
     async def _bury(self, worker: Worker, reason: str, cause: Cause, *, told: bool) -> None:
@@ -245,7 +246,6 @@ class Scaler:
             del self._buried[next(iter(self._buried))]
         self._unheard_s.pop(which, None)
         await gone()
-        self._drains.forget(worker.name)
         extra = {"pipeline": worker.pipeline, "worker": worker.name, "reason": reason}
         log.info("worker gone", extra=extra)
         if told and which not in self._heard and not worker.stopping:
@@ -377,7 +377,7 @@ class Scaler:
                 claim=claim,
                 # while we hear nobody, nobody is silent
                 silent_s=0.0 if heard_s is None or deaf else now_s - heard_s,
-                asked_s=self._drains.asked_s(worker.name),
+                asked_s=self._drains.asked_s(*which),
                 # workers of older code only finish its jobs, and are right as they are
                 outdated=worker.code_hash == current[0]
                 and bool(worker.made_by and current[1])

@@ -47,6 +47,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     since_ns: int = 0
     """When the datum that it executes was begun."""
     incarnation: str = ""
+    instance: str = ""
+    """What the cluster calls it; a name is used again, this is not."""
     must_go: str = ""
     """Why it is to be replaced, busy or not; it still finishes what it has begun."""
     outdated: bool = False
@@ -68,6 +70,7 @@ class Drain(msgspec.Struct, frozen=True):
     name: str
     incarnation: str
     reason: str
+    instance: str = ""
 
 
 class Delete(msgspec.Struct, frozen=True):
@@ -113,9 +116,7 @@ def plan(pipeline: str, wants: Mapping[str, int], seen: Sequence[Seen]) -> list[
         if each.phase is Phase.GONE
     ]
     staying = [each for each in seen if each.phase in STAYING]
-    changes += [
-        Drain(each.name, each.incarnation, each.must_go) for each in staying if each.must_go
-    ]
+    changes += [_drain(each, each.must_go) for each in staying if each.must_go]
     taken = {each.name for each in seen}
     for code_hash in sorted({*wants, *(each.code_hash for each in staying)}):
         want = wants.get(code_hash, 0)
@@ -123,9 +124,9 @@ def plan(pipeline: str, wants: Mapping[str, int], seen: Sequence[Seen]) -> list[
         surplus = max(0, len(have) - want)
         victims = sorted(have, key=_last_to_keep)
         why = f"{want} of {len(have)} workers are wanted" if code_hash in wants else _REPLACED
-        changes += [Drain(each.name, each.incarnation, why) for each in victims[:surplus]]
+        changes += [_drain(each, why) for each in victims[:surplus]]
         rolled = _in_turn(victims[surplus:], want)
-        changes += [Drain(each.name, each.incarnation, OUTDATED) for each in rolled]
+        changes += [_drain(each, OUTDATED) for each in rolled]
         for _ in range(want - (len(have) - surplus) + len(rolled)):
             name = free_name(pipeline, code_hash, taken)
             taken.add(name)
@@ -152,6 +153,10 @@ _REPLACED = "its code was replaced"
 _READY = (Phase.IDLE, Phase.BUSY)
 _MISSING = 4
 """A worker in so many may be missing for the sake of a roll; one always may."""
+
+
+def _drain(each: Seen, why: str) -> Drain:
+    return Drain(each.name, each.incarnation, why, each.instance)
 
 
 def _in_turn(victims: Sequence[Seen], want: int) -> list[Seen]:

@@ -56,6 +56,7 @@ def see(
         phase=_phase(worker, signs, drain_answer_s),
         since_ns=begun.since_ns if begun else 0,
         incarnation=claim.incarnation if claim else "",
+        instance=worker.instance,
         must_go=must_go,
         outdated=signs.outdated,
         misplaced=bool(worker.node) and (node is None or not node.eligible),
