@@ -42,6 +42,8 @@ LEASES = {1: 20, 8: 10, 100: 5, 1000: 3}
 """Leases -> rounds."""
 WARM = 10
 """Datums that are quick, by which the agent comes to fetch ahead."""
+LOSSES = 5
+"""Rounds of what takes some ten seconds each."""
 EXTRA = 3
 """So many times the leases that are asked for are there to be taken: an agent leaves some to others."""
 STILL_S = 0.5
@@ -50,7 +52,7 @@ TARGET_S = 0.1
 SILENT_S = 17.0
 
 HELD = "test $TRUNKLINE_DATUM_INDEX -lt 10 || exec sleep 600"
-BEGUN = 'echo "$PACH_JOB_ID" "$(date +%s.%N)" >> "{}"; exec sleep 600'
+BEGUN = 'echo "$PACH_JOB_ID" "$(date +%s.%N)" "$TRUNKLINE_WORKER" >> "{}"; exec sleep 600'
 
 
 @dataclass(frozen=True)
@@ -173,13 +175,13 @@ async def kills(leases: dict[int, int]) -> list[Row]:
     return rows
 
 
-async def begins(path: Path, job: str, count: int) -> float:
-    """Return when a job's command was begun for the `count`-th time; wall clock, as the command wrote it."""
+async def begins(path: Path, job: str, count: int) -> tuple[float, str]:
+    """Return when a job's command was begun for the `count`-th time, by its wall clock, and on which worker."""
 
-    async def look() -> float | None:
+    async def look() -> tuple[float, str] | None:
         lines = path.read_text().splitlines() if path.exists() else []
-        begun = [line.split()[1] for line in lines if line.startswith(f"{job} ")]
-        return float(begun[count - 1]) if len(begun) >= count else None
+        begun = [line.split()[1:] for line in lines if line.startswith(f"{job} ")]
+        return (float(begun[count - 1][0]), begun[count - 1][1]) if len(begun) >= count else None
 
     return await installation.until(look, what=f"begin {count}", within_s=90)
 
@@ -187,9 +189,8 @@ async def begins(path: Path, job: str, count: int) -> float:
 async def lost_s(here: Installation, begun: Path, number: int, *, silent: bool) -> float:
     """Stop the worker that executes, or kill it with the leading scaler; return how long until it is executed again."""
     await here.workers("hold", 2, within_s=90)
-    job = await here.put("in", {f"/{number}-{silent}": b"x"})
-    await begins(begun, job, 1)
-    busy = (await here.busy("hold")).name
+    job = await here.put("in", {"/one": f"{number} {silent}".encode()})
+    _, busy = await begins(begun, job, 1)
     pid = (await here.pids())[busy]
     status = await here.client.call("status", None, api.Status)
     leader = next(each.leader for each in status.services if each.service == "scaler")
@@ -199,7 +200,7 @@ async def lost_s(here: Installation, begun: Path, number: int, *, silent: bool) 
     else:
         here.stack.kill(leader, signal.SIGKILL)
         os.kill(pid, signal.SIGKILL)
-    took_s = await begins(begun, job, 2) - began_s
+    took_s = (await begins(begun, job, 2))[0] - began_s
     if silent:
         os.kill(pid, signal.SIGCONT)
     await here.client.call("job.stop", api.JobNamed(pipeline="hold", id=job), records.Job)
@@ -232,7 +233,7 @@ async def losses(rounds: int) -> list[Row]:
 async def measure(rounds: int | None) -> None:
     """Print the table."""
     leases = {count: rounds or own for count, own in LEASES.items()}
-    rows = [*await kills(leases), *await losses(rounds or 5)]
+    rows = [*await kills(leases), *await losses(rounds or LOSSES)]
     print(
         f"load {machine.load():.1f} on {os.cpu_count()} cores at the end; times are of this machine"
     )

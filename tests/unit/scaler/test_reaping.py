@@ -555,6 +555,8 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.former)
     @rule(which=st.integers(0, 7), more=st.booleans())
     def a_former_one_speaks(self, which: int, more: bool) -> None:
+        if self.alive and self.connected:
+            self.say()  # as it does every few seconds: who is silent may be followed
         number, its = self.former[which % len(self.former)]
         late = claim(*its, *self.more(more), incarnation=f"i{number}", order=number)
         forgotten = (KEY, late.incarnation) not in self.state._gone
