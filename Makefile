@@ -33,7 +33,7 @@ STATIC = $(BIN)/python -m ziglang cc -std=c11 -Os -s -static -ffunction-sections
 CHECKED := -std=c11 -O2 -Wall -Wextra -Werror -Wshadow -Wconversion
 SANITIZED := $(CHECKED) -g -fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: help venv shim shim-tests demo clean-demo test test-slow test-nats test-metrics test-cluster test-store bench bench-cluster profile check check-shim lock lock-check docs clean
+.PHONY: help venv shim shim-tests demo clean-demo test test-slow test-nats test-metrics test-cluster test-store test-images images bench bench-cluster profile check check-shim lock lock-check docs clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,10 +81,10 @@ clean-demo:  ## Remove the demo's state
 	rm -rf $(DEMO_HOME)
 
 test: $(VENV)/.dev shim-tests  ## Run the tests, against a real nats-server
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow and not s3 and not nats" --ignore tests/cluster --ignore tests/metrics $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow and not s3 and not nats" --ignore tests/cluster --ignore tests/metrics --ignore tests/images $(ARGS)
 
 test-slow: $(VENV)/.dev shim-tests  ## Run the tests that take longer, too
-	$(BIN)/pytest -n $(JOBS) --dist worksteal --ignore tests/cluster --ignore tests/metrics $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal --ignore tests/cluster --ignore tests/metrics --ignore tests/images $(ARGS)
 
 test-nats: $(VENV)/.dev shim-tests  ## Run the tests on three NATS servers, and of what somebody may do to one
 	$(BIN)/pytest -m nats tests/system tests/integration $(ARGS)
@@ -95,6 +95,19 @@ test-metrics: $(VENV)/.dev shim-tests  ## Run dashboards and alerts against a re
 test-cluster: $(VENV)/.dev  ## Run the tests on a real Kubernetes: one built here (once, some five minutes), or KUBECONFIG=...
 	@$(BIN)/python -m tests.cluster
 	$(BIN)/pytest tests/cluster -n $(if $(KUBECONFIG),0,$(JOBS)) --dist worksteal -m "not slow and not s3" $(ARGS)
+
+test-images: $(VENV)/.dev shim-tests  ## Take the steps of the Dockerfiles without an engine, and run what they make as pods would
+	$(BIN)/pytest tests/images $(ARGS)
+
+# What builds images (docker, podman, nerdctl), and how they are called.
+ENGINE ?= docker
+TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+images:  ## Build the images of all services, by docker or ENGINE=...; TAG=... is the version otherwise
+	$(ENGINE) build -f services/Dockerfile -t trunkline/service .
+	$(ENGINE) build -f $(SHIM)/Dockerfile -t trunkline/shim .
+	for each in coordinator scaler worker-agent; do \
+	  $(ENGINE) build -f services/$$each/Dockerfile -t trunkline/$$each:$(TAG) . || exit 1; done
 
 $(VENV)/.store: requirements/store.txt $(VENV)/.dev
 	$(PIP) --require-hashes -r requirements/store.txt

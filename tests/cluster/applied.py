@@ -20,7 +20,8 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -88,10 +89,17 @@ class Applied(Installation):
     """What a test does with it. Made by `running`."""
 
     def __init__(
-        self, client: clients.Client, installer: Installer, services: Pods, gate: Path
+        self,
+        client: clients.Client,
+        environ: Mapping[str, str],
+        installer: Installer,
+        services: Pods,
+        gate: Path,
     ) -> None:
         super().__init__(gate.parent, None, client)
         self.installer, self.services = installer, services
+        self.environ = environ
+        """By which a command line reaches it."""
         self.gate = gate
         """A path that commands can see, once a test has made something there."""
 
@@ -104,6 +112,20 @@ class Applied(Installation):
             "parallelism_spec": {"constant": 2},
         }
         await self.apply(spec)
+
+    async def demo(self, *words: str) -> str:
+        """Run the demo on it, as Tilt does; return what it said."""
+        command = (sys.executable, "-m", "trunkline.cli.demo", "--running", *words)
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=PROJECT,
+            env={**os.environ, **self.environ},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await process.communicate()
+        assert process.returncode == 0, said.decode()
+        return said.decode()
 
     async def restarted(self, *what: str) -> None:
         """Have all pods of these replaced; return once their successors are ready."""
@@ -157,8 +179,9 @@ async def running(
         try:
             await _up(installer)
             url = await _user_url(services, folder)
+            environ = {"TRUNKLINE_URL": url, "TRUNKLINE_STORE": f"file://{store}"}
             async with clients.connect(url, f"file://{store}") as client:
-                applied = Applied(client, installer, services, gate / "open")
+                applied = Applied(client, environ, installer, services, gate / "open")
                 await _answers(applied)
                 yield applied
         finally:

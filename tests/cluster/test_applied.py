@@ -46,7 +46,8 @@ async def test_what_is_applied_counts_words_and_is_restarted_in_mid_job(dev: App
 
     1. a job runs, of which some datums have ended and all others wait,
     2. both services' pods are replaced, as an upgrade does it,
-    3. the job ends: no datum is lost, none is attempted twice.
+    3. the job ends: no datum is lost, none is attempted twice,
+    4. the demo counts right, whose specs name no image.
     """
     await dev.pipeline("words", words.script("texts"))
     contents = words.texts(100)
@@ -67,6 +68,8 @@ async def test_what_is_applied_counts_words_and_is_restarted_in_mid_job(dev: App
     views = await dev.datums("slow", job)
     assert len(views) == len(contents)
     assert {each.cause for each in await dev.attempts("slow", job)} <= {Cause.DONE}
+
+    assert "as in the plain count" in await dev.demo("--files", "20")
 
 
 SERVERS = [f"trunkline-nats-{number}" for number in range(3)]

@@ -8,14 +8,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from tests.support import tilt
 from tests.support.tiltfile import PATH, PROJECT, Tiltfile
 
 from trunkline.local import home as homes
-from trunkline.local import server_files, stack
+from trunkline.local import scraping, server_files, stack
 
 FILES = 30
+SERVICES = ("coordinator", "scaler")
 
 
 @pytest.fixture
@@ -59,6 +61,11 @@ async def test_the_demo_runs_on_processes_that_nobody_supervises(folder: Path) -
         await processes.start("coordinator")
         assert f"datums: 0 processed, {FILES + 1} skipped" in await processes.run("demo")
         assert "leader: coordinator" in await processes.run("status")
+        async with aiohttp.ClientSession() as session:
+            for url in [url for each in SERVICES for url in found[each]["links"]]:
+                async with session.get(url["url"]) as response:
+                    assert response.status == 200
+        assert len(scraping.addresses(home)) == 2
     with pytest.raises(homes.NotRunningError):
         home.read_context()
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from trunkline.contracts import errors
-from trunkline.local import children, layout, stack, storing
+from trunkline.local import children, layout, scraping, stack, storing
 from trunkline.local import home as homes
 from trunkline.local.children import Service
 from trunkline.runtime import logs
@@ -38,7 +38,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m trunkline.local.single")
     parser.add_argument("service", help="nats-server, pool, coordinator or scaler")
     parser.add_argument("--home", type=Path, default=homes.default_root(os.environ))
-    parser.add_argument("--port", type=int, required=True, help="of NATS; the same one for all")
+    parser.add_argument(
+        "--port",
+        type=int,
+        required=True,
+        help="of NATS; the same one for all. Probes are answered on the next ones",
+    )
     asked = parser.parse_args()
     logs.configure(asked.service)
     home = homes.Home(asked.home)
@@ -61,11 +66,17 @@ def prepare(home: homes.Home, name: str, port: int) -> Service:
     for left in asyncio.run(children.clear_leftovers(home.pids, only=name)):
         log.warning("ended what was left", extra={"service": left})
     store = storing.choose(home, os.environ.get("TRUNKLINE_STORE") or None)
-    plan = layout.prepare(home, port=port, servers=None, store_url=store, settings={})
+    probes = os.environ.get("TRUNKLINE_PROBE_PORT") or str(port + 1)
+    settings = {"TRUNKLINE_PROBE_PORT": probes}
+    plan = layout.prepare(home, port=port, servers=None, store_url=store, settings=settings)
     services = {each.name: each for each in plan.services}
     if name not in services:
         raise errors.NotFoundError("service", name, f"there are {', '.join(services)}")
     home.write_context(plan.context)
+    with scraping.listening(
+        home, plan.services
+    ):  # each listens by itself; only the file is written
+        pass
     storing.keep(home, store)
     return services[name]
 

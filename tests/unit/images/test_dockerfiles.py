@@ -1,7 +1,7 @@
 """What images are made of: each service's starts from its own rooms and packages, and holds nothing else.
 
-The steps of the files are taken in a directory that stands for the image's root; packages come out of what is installed
-here, by the lock's names. `test_packages_are_installed_by_the_lock` has pip install them, which takes longer.
+What is copied is put into a directory that stands for the image's root; packages come out of what is installed
+here, by the lock's names. `tests/images` takes all steps as they are, which takes longer.
 """
 
 import os
@@ -9,57 +9,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from packaging.utils import canonicalize_name
 from tests.support import service_locks
+from tests.support.dockerfiles import COMMON, FILES, SHIM, copies, own, stages
 from tests.support.service_locks import PROJECT, REQUIREMENTS, SERVICES
 
 ROOM = {"coordinator": "coordinator", "scaler": "scaler", "worker-agent": "worker_agent"}
-COMMON = "services/Dockerfile"
-SHIM = "services/worker-agent/shim/Dockerfile"
-FILES = [*(f"services/{service}/Dockerfile" for service in SERVICES), SHIM]
-
-
-class Step(NamedTuple):
-    word: str
-    rest: str
-
-
-def stages(path: str) -> list[list[Step]]:
-    """Return the steps of each stage, each beginning with its FROM."""
-    text = re.sub(r"\\\n\s*", "", (PROJECT / path).read_text())
-    found: list[list[Step]] = []
-    for line in text.splitlines():
-        if not line or line.startswith("#"):
-            continue
-        word, _, rest = line.partition(" ")
-        if word == "FROM":
-            found.append([])
-        if found:
-            found[-1].append(Step(word, rest))
-    return found
-
-
-def copies(stage: list[Step]) -> Iterator[tuple[str, str]]:
-    """Yield what a stage copies out of the project, and where to."""
-    for step in stage:
-        if step.word == "COPY" and not step.rest.startswith("--from"):
-            source, target = step.rest.split()
-            yield source, target
-
-
-def own(service: str) -> list[Step]:
-    """Return the stage in which a service's packages and rooms are put together."""
-    return next(
-        stage
-        for stage in stages(f"services/{service}/Dockerfile")
-        if stage[0].rest.endswith("AS own")
-    )
 
 
 @pytest.fixture(params=SERVICES)
@@ -182,54 +140,11 @@ def test_locks_are_parts_of_the_whole_lock_and_need_nothing_else(service: str) -
     assert not foreign & service_locks.entries(lock).keys()
 
 
-def take(step: Step, root: Path) -> None:
-    """Take a step in a directory in place of the image's root."""
-    if step.word == "COPY":
-        source, target = (PROJECT / step.rest.split()[0], root / step.rest.split()[1].lstrip("/"))
-        if source.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", "bin")
-            shutil.copytree(source, target, dirs_exist_ok=True, ignore=ignored)
-        else:
-            shutil.copy(source, target)
-    elif step.word == "RUN":
-        words = [f"{root}{word}" if word.startswith("/") else word for word in step.rest.split()]
-        assert words[0] == "python"
-        subprocess.run([sys.executable, *words[1:]], check=True, timeout=200)
-    else:
-        assert step.word in ("FROM", "ENV", "LABEL")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(240)
-def test_packages_are_installed_by_the_lock(service: str, tmp_path: Path) -> None:
-    """Run the steps of both stages, in a directory in place of the image's root; nothing is left to compile."""
-    for step in [*stages(COMMON)[-1], *own(service)]:
-        take(step, tmp_path)
-    (site,) = (tmp_path / "venv/lib").glob("python*/site-packages")
-    there = {canonicalize_name(each.name) for each in metadata.distributions(path=[str(site)])}
-    wanted = service_locks.entries((REQUIREMENTS / f"{service}.txt").read_text()).keys()
-    assert there <= wanted
-    assert wanted - there <= {"tzdata"}  # which other systems need
-    for place in ("venv/lib", "opt/trunkline"):
-        sources = list((tmp_path / place).rglob("*.py"))
-        assert sources
-        for each in sources:
-            assert (each.parent / "__pycache__").is_dir(), each
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(120)
-def test_the_shim_is_built_as_its_image_says(tmp_path: Path) -> None:
-    """By the same script; its compiler is the one that is installed here."""
-    pytest.importorskip("ziglang")
-    for step in stages(SHIM)[0]:
-        if step.word == "RUN" and step.rest.startswith("sh "):
-            _, script, _, machine, target = step.rest.split()
-            source = PROJECT / script.replace("/shim/", "services/worker-agent/shim/")
-            place = tmp_path / target.lstrip("/")
-            subprocess.run(["sh", source, sys.executable, machine, place], check=True, timeout=100)
-            assert place.read_bytes()[:4] == b"\x7fELF"
-    assert {each.name for each in (tmp_path / "bin-of-shim").iterdir()} == {
-        "shim-x86_64",
-        "shim-aarch64",
-    }
+def test_make_builds_each_image_after_those_that_it_starts_from() -> None:
+    command = ["make", "-n", "images", "ENGINE=echo", "TAG=1.2.3"]
+    done = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True)
+    said = subprocess.run(["sh", "-c", done.stdout], check=True, capture_output=True, text=True)
+    built = re.findall(r"^build -f (\S+) -t (\S+) \.$", said.stdout, re.MULTILINE)
+    assert [file for file, _ in built[:2]] == [COMMON, SHIM]
+    assert sorted(file for file, _ in built) == sorted([COMMON, *FILES])
+    assert {name for _, name in built[2:]} == {f"trunkline/{each}:1.2.3" for each in SERVICES}
