@@ -21,8 +21,9 @@ from tests.cluster.kubelet.memory import Unlimited
 from tests.cluster.kubelet.sandbox import Mount, Plan, Sandbox
 from tests.images.conftest import Built, Weight
 from tests.support import dockerfiles, service_locks
-from tests.support.dockerfiles import COMMON, PROJECT, SERVICES, stages
+from tests.support.dockerfiles import COMMON, stages
 from tests.support.installation import until
+from tests.support.service_locks import PROJECT, SERVICES
 
 NOBODY = 10001
 NOWHERE = "nats://user:word@127.0.0.1:9"
@@ -67,12 +68,12 @@ def root(service: str, built: Built) -> Path:
 
 
 def environ(service: str) -> dict[str, str]:
-    """Return what an image puts into the environment of its containers."""
+    """Return what a container has in its environment: of the runtime, and of its image."""
     found: dict[str, str] = {}
     for path in (COMMON, dockerfiles.of(service)):
         for line in dockerfiles.said(stages(path)[-1], "ENV"):
             found |= dict(each.split("=", 1) for each in line.split())
-    return found
+    return images.environment(images.Image(env=found), service)
 
 
 @asynccontextmanager
