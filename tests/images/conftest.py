@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items):
     """Packages are fetched and compiled, and so is the shim: minutes on a slow machine."""
     for item in items:
         if "tests/images" in str(item.path):
-            item.add_marker(pytest.mark.timeout(600))
+            item.add_marker(pytest.mark.timeout(1500))
 
 
 @pytest.fixture(scope="session")

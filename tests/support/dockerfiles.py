@@ -13,7 +13,8 @@ from tests.support.service_locks import PROJECT, SERVICES
 COMMON = "services/Dockerfile"
 SHIM = "services/worker-agent/shim/Dockerfile"
 FILES = [*(f"services/{service}/Dockerfile" for service in SERVICES), SHIM]
-_STEP_S = 500
+_STEP_S = 900
+"""The shim's compiler compiles its C library first, each time that it is installed anew."""
 
 
 class Step(NamedTuple):
