@@ -48,7 +48,7 @@ TOLD = {
     "worker-agent": {
         "DATA_URL": NOWHERE,
         "PIPELINE": "words",
-        "WARD": "ward",
+        "WARD": "abcdefgh01234567",
         "WORKER": "words-1",
         "CODE_HASH": "hash",
         "HOME_DIR": "/tmp/home",
