@@ -185,13 +185,15 @@ async def test_a_service_is_alive_as_nobody_where_nothing_can_be_written(
 
 async def test_an_agents_image_hands_over_the_shim(built: Built, tmp_path: Path) -> None:
     """As the first step of a worker pod does it, with what the pod says of it."""
-    words = ["python", "-m", "trunkline.worker_agent.init_step", "/tmp/tools", "/tmp/home"]
+    words = ["python", "-m", "trunkline.worker_agent.init_step", "/tmp", "/tmp/home"]
     root = built("worker-agent")
     async with container("worker-agent", root, tmp_path, words) as running:
         code, _ = await running.wait()
         assert code == 0, (tmp_path / "log").read_text()
-        (shim,) = (tmp_path / "tmp/tools").iterdir()
-        assert shim.read_bytes()[:4] == b"\x7fELF"
+        files = [each for each in (tmp_path / "tmp").iterdir() if each.is_file()]
+        assert [each.read_bytes()[:4] for each in files if each.name != "kubeconfig"] == [
+            b"\x7fELF"
+        ]
 
 
 def test_the_shims_image_holds_a_shim_for_each_machine_and_nothing_else(shim: Path) -> None:
