@@ -70,8 +70,7 @@ if pid == 0:
     os.execve(argv[0], argv, {"PATH": os.environ["PATH"]})
 threading.Thread(target=entry._bury, args=(pid,), daemon=True).start()
 meet = functools.partial(link.accept, config.shim_socket)
-readiness = entry.probes.Readiness()
-sys.exit(entry._run(entry.agent(config, os.environ, space, meet, stops, readiness)))
+sys.exit(entry._run(entry._one(config, os.environ, space, meet, stops)))
 """
 """What a pod's two containers do, as one process and its child: agent and static shim. What a killed shim
 leaves is killed as the kernel does it in a container.

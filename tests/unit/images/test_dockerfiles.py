@@ -141,7 +141,7 @@ def test_locks_are_parts_of_the_whole_lock_and_need_nothing_else(service: str) -
 
 
 def test_make_builds_each_image_after_those_that_it_starts_from() -> None:
-    command = ["make", "-n", "images", "ENGINE=echo", "TAG=1.2.3"]
+    command = ["make", "-n", "--no-print-directory", "images", "ENGINE=echo", "TAG=1.2.3"]
     done = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True)
     said = subprocess.run(["sh", "-c", done.stdout], check=True, capture_output=True, text=True)
     built = re.findall(r"^build -f (\S+) -t (\S+) \.$", said.stdout, re.MULTILINE)
