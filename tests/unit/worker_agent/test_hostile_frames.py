@@ -61,11 +61,18 @@ class Sanitized:
         Path(folder, "agent.sock").chmod(0o777)
         Path(folder).chmod(0o755)
         self.said = Path(folder, "said")
+        self.reports = Path(folder, "reports")
+        self.reports.mkdir()
+        self.reports.chmod(0o777)
+        # To files: a child on its way to a command has that command's stderr already.
+        options = (
+            f"detect_leaks=0:exitcode=99:allocator_may_return_null=1:log_path={self.reports}/of"
+        )
         with self.said.open("ab") as said:
             self.process = subprocess.Popen(
                 [str(SHIM), f"{folder}/agent.sock", "10"],
                 cwd=folder,
-                env={"ASAN_OPTIONS": "detect_leaks=0:exitcode=99:allocator_may_return_null=1"},
+                env={"ASAN_OPTIONS": options},
                 stderr=said,
                 user=NOBODY if os.getuid() == 0 else None,
                 group=NOBODY if os.getuid() == 0 else None,
@@ -88,7 +95,8 @@ def sanitized() -> Iterator[Sanitized]:
             started.process.kill()
             started.process.wait(10)
             started.listener.close()
-            said = started.said.read_text()
+            reports = sorted(started.reports.iterdir())
+            said = "".join(each.read_text() for each in [started.said, *reports])
         assert not re.search("ERROR|runtime error", said), said
 
 
