@@ -23,6 +23,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_UNPOISON_MEMORY_REGION(address, bytes)
+#endif
+
 enum { STACK_BYTES = 64 * 1024 };
 
 static const char DEFAULT_PATH[] = "/bin:/usr/bin";
@@ -113,6 +119,8 @@ struct started start_command(const struct recipe *recipe, char **env) {
     if (pipe2(report, O_CLOEXEC) < 0)
         return (struct started){.error = errno};
     struct order order = {recipe, env, report[1]};
+    /* A child that executes never returns: a sanitizer's marks of its variables would stay for the next. */
+    ASAN_UNPOISON_MEMORY_REGION(stack, sizeof stack);
     int flags = recipe->user.change ? SIGCHLD : CLONE_VM | CLONE_VFORK | SIGCHLD;
     pid_t pid = clone(child, stack + sizeof stack, flags, &order);
     struct started started = {.pid = pid, .error = pid < 0 ? errno : 0};
