@@ -204,6 +204,17 @@ async def test_whatever_is_wrong_with_the_output_is_named(site: Site) -> None:
     assert found["manifest"][-1] == "/f000001 is in the manifest with other contents"
 
 
+async def test_a_job_that_succeeded_has_an_output_and_one_that_was_killed_needs_none(
+    site: Site,
+) -> None:
+    async with support.worker(site, P):
+        job = await ended(site, lines(COUNT))
+    without = await put(site, msgspec.structs.replace(job, output=""))
+    assert broken(await verified(site, without)) == {"output": ("its record names no commit",)}
+    killed = await put(site, msgspec.structs.replace(without, state=JobState.KILLED))
+    assert broken(await verified(site, killed)) == {}
+
+
 async def test_a_byte_that_was_flipped_and_an_object_that_is_gone_are_named(site: Site) -> None:
     async with support.worker(site, P):
         job = await ended(site, lines(COUNT))

@@ -3,7 +3,8 @@
 1. The datums are listed anew from the input commits; the record says as many.
 2. Each datum has one outcome and no more, the skipped ones that of an earlier job: none lost, none twice,
    each its own (by fingerprint), and as many of each kind as the record says.
-3. The output commit is the merge of the files that these outcomes name.
+3. The output commit is the merge of the files that these outcomes name; each job that succeeded has one,
+   be it of no files.
 4. Every byte of it can be read, and has the hash that it was written with.
 
 Where what would tell is gone in good order (an old commit's record), the finding is *unknown*; where it
@@ -26,7 +27,7 @@ from trunkline.audit.evidence import Evidence, NotEndedError
 from trunkline.audit.outputs import DAMAGE, Output
 from trunkline.contracts import errors, records
 from trunkline.contracts.messages import Outcome
-from trunkline.contracts.states import DatumState
+from trunkline.contracts.states import DatumState, JobState
 from trunkline.storage import manifests
 from trunkline.storage.sorting import Sorter
 
@@ -164,7 +165,8 @@ class _Audit:
     async def _look_at_output(self, sorter: Sorter) -> None:
         job = self._job
         if not job.output:
-            self._found.append(findings.judged("output", f"none: the job is {job.state}", ()))
+            wrong = ["its record names no commit"] if job.state is JobState.SUCCESS else []
+            self._found.append(findings.judged("output", f"none: the job is {job.state}", wrong))
             return
         commit = await self._evidence.commit(job.pipeline, job.output)
         if commit is None:
