@@ -25,6 +25,7 @@ DATUMS = 12_000
 """90 s of sleep for each of four workers, 20 to 40 ms a datum; beside it, as many starts of processes."""
 SHORTEST_MS, LONGEST_MS = 20, 40
 WITHIN_S = 900.0
+_AGAIN_S = 0.5
 
 SPEC = {
     "pipeline": {"name": "slow"},
@@ -95,11 +96,17 @@ async def _begun(here: installation.Installation, datums: int) -> str:
     return job
 
 
-async def _end(here: installation.Installation, job: str) -> records.Job:
-    """Return the job once it has ended; nobody may answer for longer than a client is patient."""
-    while True:
-        with contextlib.suppress(errors.UnavailableError):
-            return await here.ended("slow", job, within_s=WITHIN_S)
+async def end(here: installation.Installation, job: str) -> records.Job:
+    """Return the job once it has ended; nobody may answer for longer than a client is patient.
+
+    Raises:
+        TimeoutError: it has not within WITHIN_S, however often nobody answered meanwhile.
+    """
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            with contextlib.suppress(errors.UnavailableError):
+                return await here.ended("slow", job, within_s=WITHIN_S)
+            await asyncio.sleep(_AGAIN_S)
 
 
 async def _ran(
@@ -108,7 +115,7 @@ async def _ran(
     began = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
         breaking = tasks.create_task(runner.run(), name="chaos")
-        ended = await _end(here, job)
+        ended = await end(here, job)
         wall_s = time.monotonic() - began
         breaking.cancel()
     context = here.stack.context

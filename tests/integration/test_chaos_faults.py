@@ -15,7 +15,7 @@ import pytest
 
 from trunkline.chaos.core.schedule import Target
 from trunkline.chaos.front import Front
-from trunkline.chaos.inside import Control
+from trunkline.chaos.inside import Control, State
 from trunkline.local import server_files
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -109,19 +109,42 @@ def test_a_process_that_was_started_for_it_has_the_faults_that_the_control_file_
     tmp_path: Path,
 ) -> None:
     control = Control(tmp_path / "control.json")
-    control.set_clock(Target.COORDINATOR, 7200)
     now_s = time.time_ns() / 1e9
-    seconds, also, found = inside(control, "trunkline.coordinator")
+    with control.clock_during(Target.COORDINATOR, 7200):
+        seconds, also, found = inside(control, "trunkline.coordinator")
     assert found == "fine"
     assert int(also) - int(seconds) in (0, 1)
     assert 7200 <= int(seconds) - now_s + 1 < 7200 + 60
-    control.change(full=True, clocks_s={})
+    control.change(full=True)
     *_, found = inside(control, "trunkline.coordinator")
     assert "No space left on device" in found
     control.change(full=False, failing=1.0)
     *_, found = inside(control, "trunkline.local.pool")
     assert "made to fail" in found
     assert msgspec.json.decode(control.file.read_bytes())["failing"] == 1.0
+
+
+def test_the_end_of_a_fault_leaves_what_others_do_and_what_is_so_all_the_time(
+    tmp_path: Path,
+) -> None:
+    control = Control(tmp_path / "control.json")
+
+    def state() -> State:
+        return msgspec.json.decode(control.file.read_bytes(), type=State)
+
+    control.change(failing=0.5)
+    first, second = control.during(failing=0.1), control.during(failing=0.2)
+    full, clock = control.during(full=True), control.clock_during(Target.SCALER, 60)
+    for fault in (first, second, full, clock):
+        fault.__enter__()
+    with control.clock_during(Target.SCALER, -60), control.clock_during(Target.WORKER, 5):
+        assert state() == State(failing=0.2, full=True, clocks_s={"scaler": -60, "worker": 5})
+    assert state() == State(failing=0.2, full=True, clocks_s={"scaler": 60})
+    first.__exit__(None, None, None)
+    assert state().failing == 0.2
+    for fault in (second, full, clock):
+        fault.__exit__(None, None, None)
+    assert state() == State(failing=0.5)
 
 
 def test_a_process_without_it_is_as_ever() -> None:

@@ -137,6 +137,28 @@ async def test_what_is_paused_goes_on_once_the_chaos_is_over(home: Home) -> None
                 await asyncio.sleep(0.01)
 
 
+async def test_who_is_paused_twice_goes_on_when_both_pauses_have_ended(home: Home) -> None:
+    """One process stands for two services here, so that one pause falls into another for certain."""
+    long = Habit(kind=Kind.PAUSE, target=Target.SCALER, every_s=0.4, lasts_s=(3600, 3600))
+    short = Habit(kind=Kind.PAUSE, target=Target.COORDINATOR, every_s=0.02)
+    with a_process() as process:
+        for service in (long.target, short.target):
+            name_as(home, service, process.pid, start_time(process.pid))
+        runner = Runner(home, 1, [long, short], lambda _: None)
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(runner.run(), name="chaos")
+            while not (runner.done[long.kind, long.target] and is_stopped(process.pid)):
+                await asyncio.sleep(0.01)
+            before = runner.done[short.kind, short.target]
+            while runner.done[short.kind, short.target] < before + 3:
+                assert is_stopped(process.pid)
+                await asyncio.sleep(0.01)
+            running.cancel()
+        async with asyncio.timeout(20):
+            while is_stopped(process.pid):
+                await asyncio.sleep(0.01)
+
+
 async def test_a_fault_without_a_victim_is_told_and_not_counted(home: Home) -> None:
     habit = Habit(kind=Kind.CUT, target=Target.NETWORK, every_s=0.02)
     told: list[str] = []

@@ -6,12 +6,13 @@ a *control file*, which the runner replaces as a whole. A process without that p
 its environment is as ever; commands of users have the path at most.
 """
 
+import contextlib
 import functools
 import os
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,16 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Control:
-    """The runner's end."""
+    """The runner's end.
+
+    What goes wrong all the time lies below what goes wrong for a while: the newest of these has its way
+    as long as it lasts, then whatever of the others still does.
+    """
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.state = State()
+        self._usual = State()
+        self._passing = dict[object, Callable[[State], State]]()
 
     def environment(self) -> dict[str, str]:
         """Return what services must be started with."""
@@ -58,13 +64,40 @@ class Control:
         return {"PYTHONPATH": path, CONTROL: str(self.file)}
 
     def change(self, **facts: object) -> None:
-        """Have other things go wrong from now on."""
-        self.state = msgspec.structs.replace(self.state, **facts)
-        write_private(self.file, msgspec.json.encode(self.state))
+        """Have other things go wrong all the time from now on."""
+        self._usual = msgspec.structs.replace(self._usual, **facts)
+        self._write()
 
-    def set_clock(self, target: Target, ahead_s: float) -> None:
-        """Have the clocks of a kind of process be wrong."""
-        self.change(clocks_s={**self.state.clocks_s, str(target): ahead_s})
+    def during(self, **facts: object) -> contextlib.AbstractContextManager[None]:
+        """Have other things go wrong for as long as this lasts."""
+        return self._during(lambda state: msgspec.structs.replace(state, **facts))
+
+    def clock_during(
+        self, target: Target, ahead_s: float
+    ) -> contextlib.AbstractContextManager[None]:
+        """Have the clocks of a kind of process be wrong for as long as this lasts."""
+        return self._during(
+            lambda state: msgspec.structs.replace(
+                state, clocks_s={**state.clocks_s, str(target): ahead_s}
+            )
+        )
+
+    @contextlib.contextmanager
+    def _during(self, changed: Callable[[State], State]) -> Iterator[None]:
+        passing = object()
+        self._passing[passing] = changed
+        try:
+            self._write()
+            yield
+        finally:
+            del self._passing[passing]
+            self._write()
+
+    def _write(self) -> None:
+        state = self._usual
+        for changed in self._passing.values():
+            state = changed(state)
+        write_private(self.file, msgspec.json.encode(state))
 
 
 class _Followed:

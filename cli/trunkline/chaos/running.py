@@ -1,8 +1,9 @@
 """A schedule, applied to one installation until it is stopped.
 
 Each fault waits for its time, chooses its victim among those that there are then, and says what it did.
-What lasts is a task of its own, so that faults fall together as the schedule says. When it is stopped, all
-that is paused goes on. If the runner itself is killed, what it has paused stays so: the next `trunkline up`
+What lasts is a task of its own, so that faults fall together as the schedule says; the end of one leaves
+the others what they do: who is paused twice goes on when both have ended. When it is stopped, all that is
+paused goes on. If the runner itself is killed, what it has paused stays so: the next `trunkline up`
 ends it.
 """
 
@@ -44,6 +45,7 @@ class Runner:
     ) -> None:
         self._home, self._seed, self._habits, self._tell = home, seed, habits, tell
         self._front, self._control = front, control
+        self._paused = Counter[tuple[int, str]]()
         self.done = Counter[tuple[Kind, Target]]()
         """How often what was done to whom."""
 
@@ -86,24 +88,34 @@ class Runner:
                 with _jumped(self._control, fault) as who:
                     yield who
             case _:
-                async with _hit(self._home, fault) as who:
+                async with self._hit(fault) as who:
                     yield who
 
-
-@contextlib.asynccontextmanager
-async def _hit(home: Home, fault: Fault) -> AsyncIterator[str]:
-    leader = await leaders.of(home, fault.target)
-    victim = await victims.choose(home, fault.target, fault.chance, leader)
-    if victim is None:
-        yield ""
-        return
-    with victim:
-        number = signal.SIGSTOP if fault.kind is Kind.PAUSE else signal.SIGKILL
-        who = f"{victim.name} ({victim.pid})" if victim.send(number) else ""
-        try:
-            yield who
-        finally:
+    @contextlib.asynccontextmanager
+    async def _hit(self, fault: Fault) -> AsyncIterator[str]:
+        leader = await leaders.of(self._home, fault.target)
+        victim = await victims.choose(self._home, fault.target, fault.chance, leader)
+        if victim is None:
+            yield ""
+            return
+        with victim:
+            who = f"{victim.name} ({victim.pid})"
             if fault.kind is Kind.PAUSE:
+                with self._pausing(victim) as there:
+                    yield who if there else ""
+            else:
+                yield who if victim.send(signal.SIGKILL) else ""
+
+    @contextlib.contextmanager
+    def _pausing(self, victim: victims.Victim) -> Iterator[bool]:
+        """Stop a process, and let it go on unless somebody else still has it stopped."""
+        self._paused[victim.process] += 1
+        try:
+            yield victim.send(signal.SIGSTOP)
+        finally:
+            self._paused[victim.process] -= 1
+            if not self._paused[victim.process]:
+                del self._paused[victim.process]
                 victim.send(signal.SIGCONT)
 
 
@@ -137,14 +149,9 @@ def _failing(control: Control | None, fault: Fault) -> Iterator[str]:
     if control is None:
         yield ""
         return
-    changed: dict[str, object] = (
-        {"full": True} if fault.kind is Kind.FULL else {"failing": schedule.FAILING}
-    )
-    control.change(**changed)
-    try:
+    full = fault.kind is Kind.FULL
+    with control.during(full=True) if full else control.during(failing=schedule.FAILING):
         yield "the store"
-    finally:
-        control.change(**dict.fromkeys(changed, 0 if fault.kind is Kind.FAIL else False))
 
 
 @contextlib.contextmanager
@@ -153,8 +160,5 @@ def _jumped(control: Control | None, fault: Fault) -> Iterator[str]:
         yield ""
         return
     ahead_s = schedule.MOST_JUMP_S * (2 * fault.chance - 1)
-    control.set_clock(fault.target, ahead_s)
-    try:
+    with control.clock_during(fault.target, ahead_s):
         yield f"the {fault.target}'s clock by {ahead_s:+.0f} s"
-    finally:
-        control.set_clock(fault.target, 0.0)

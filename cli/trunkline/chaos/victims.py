@@ -43,8 +43,13 @@ class NotOursError(errors.TrunklineError):
 class Victim:
     """One process that may be hit. A context manager: it holds a descriptor of it."""
 
-    def __init__(self, name: str, pid: int, descriptor: int) -> None:
-        self.name, self.pid, self._descriptor = name, pid, descriptor
+    def __init__(self, name: str, pid: int, started: str, descriptor: int) -> None:
+        self.name, self.pid, self._started, self._descriptor = name, pid, started, descriptor
+
+    @property
+    def process(self) -> tuple[int, str]:
+        """Return what no other process has: a pid comes again, at another time."""
+        return self.pid, self._started
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +92,7 @@ def hold(name: str, pid: int, started: str, supervisor: int) -> Victim:
     if not started or start_time(pid) != started or supervisor not in _ancestors(pid):
         os.close(descriptor)
         raise NotOursError(pid)
-    return Victim(name, pid, descriptor)
+    return Victim(name, pid, started, descriptor)
 
 
 async def choose(home: Home, target: Target, chance: float, leader: str = "") -> Victim | None:
