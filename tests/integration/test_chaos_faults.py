@@ -23,6 +23,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 INSIDE = """
 import asyncio, sys, time
 from trunkline.contracts import errors
+from trunkline.runtime import ending
 from trunkline.storage.store import open_store
 
 async def main():
@@ -35,7 +36,7 @@ async def main():
         found = str(error)
     print(round(time.time()), round(time.time_ns() / 1e9), found)
 
-asyncio.run(main())
+ending.run(lambda: asyncio.run(main()))
 """
 
 
