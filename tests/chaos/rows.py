@@ -4,23 +4,35 @@ A series of many hours is cut short now and then. Its file holds every seed that
 next run goes on with those that are missing, and the table is made of the file, whoever has run what. How
 fast the machine was is a part of each row: the next run may have it to itself. A line that a kill has torn
 is as if it was not there: its seed is run again. One file may hold several *setups*; rows of another one are
-passed over.
+passed over. A row holds only by what it shows: one of before something was looked at shows it not.
 """
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import count, islice, takewhile
 from pathlib import Path
 
 import msgspec
 
 from trunkline.audit.core.findings import Report
+from trunkline.chaos.core import schedule
+from trunkline.chaos.core.schedule import Habit
+
+_DUE = 2
+"""Faults of a habit of which one must have hit somebody: there may be nobody for once, who is just killed."""
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """What a series is about; its rows can be compared with each other."""
 
     what: str = "kills"
-    """Of `schedule.HABITS`."""
+    """Of `schedule.HABITS`; nothing breaks if it is empty."""
+
+    @property
+    def habits(self) -> tuple[Habit, ...]:
+        """Return what breaks."""
+        return schedule.HABITS[self.what] if self.what else ()
+
     datums: int = 12_000
     servers: int = 1
     """Of NATS."""
@@ -51,9 +63,11 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     faults: dict[str, int] = {}
     """`kill worker` -> how often."""
     refused: int = 0
-    """Results that came second, as the workers that had them tell."""
+    """Results that came second, as the workers that had them tell: at the least, since logs are cut."""
     report: Report | None = None
     """What `verify` says; None if it never came to that."""
+    differing: int | None = None
+    """Paths at which the output is not what it must be; None: not looked at."""
     reasons: tuple[str, ...] = ()
     """Why it did not succeed: the job's reason, and what each bad datum went through."""
 
@@ -64,10 +78,32 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def holds(self) -> bool:
-        """Whether it did all that it had to, and nothing twice."""
+        """Whether it did all that it had to, and nothing twice, while all broke that was to."""
         report = self.report
         whole = report is not None and not report.broken and not report.unknown
-        return whole and self.state == "SUCCESS"
+        return whole and self.state == "SUCCESS" and not self.unproved
+
+    @property
+    def unproved(self) -> tuple[str, ...]:
+        """Return what is missing for that, beside the state and what `verify` says."""
+        if self.report is None:
+            return ()
+        found = [f"{habit.kind} {habit.target}: nobody was hit" for habit in self._idle()]
+        if self.report.datums != self.setup.datums:
+            found.append(f"{self.report.datums} datums, not {self.setup.datums}")
+        if self.differing is None:
+            found.append("its output was not looked at")
+        elif self.differing:
+            found.append(f"its output is wrong at {self.differing} paths")
+        return tuple(found)
+
+    def _idle(self) -> Iterator[Habit]:
+        """Yield the habits that had time to hit somebody, and did not."""
+        for habit in self.setup.habits:
+            faults = schedule.faults(self.seed, (habit,))
+            due = list(islice(takewhile(lambda each: each.at_s < self.wall_s, faults), _DUE))
+            if len(due) == _DUE and not self.faults.get(f"{habit.kind} {habit.target}"):
+                yield habit
 
 
 class Rows:
@@ -111,3 +147,11 @@ class Rows:
                 continue
             if row.setup == self._setup:
                 yield row
+
+
+def put_aside(file: Path) -> None:
+    """Have room for a new series; what is there goes to the first `.before-N` that is not."""
+    if not file.exists():
+        return
+    aside = (file.with_name(f"{file.name}.before-{number}") for number in count(1))
+    file.replace(next(each for each in aside if not each.exists()))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import tempfile
 import time
@@ -19,6 +20,7 @@ from trunkline.chaos.running import Runner
 from trunkline.contracts import errors, records
 from trunkline.contracts.states import JobState
 from trunkline.local.home import Home
+from trunkline.storage import manifests
 
 WORKERS = 4
 DATUMS = 12_000
@@ -53,8 +55,6 @@ async def run(
     setup: Setup,
     seed: int,
     *,
-    datums: int | None = None,
-    disturbed: bool = True,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Ran:
     """Run a job while things break, and look it over once it has ended.
@@ -62,12 +62,9 @@ async def run(
     Args:
         setup: What there is, and what breaks.
         seed: Of the schedule.
-        datums: How many, if not as many as the setup says.
-        disturbed: Whether anything breaks at all.
         tell: Takes a line for each fault.
     """
-    habits = schedule.HABITS[setup.what] if disturbed else ()
-    within = disturbed and (setup.failing_store or setup.what not in schedule.OUTSIDE)
+    within = setup.failing_store or setup.what not in ("", *schedule.OUTSIDE)
     with tempfile.TemporaryDirectory() as folder:
         control = Control(Path(folder) / "control.json")
         front = Front() if within else None
@@ -78,11 +75,16 @@ async def run(
             settings=control.environment() if within else {},
             front=front.standing if front else None,
         ) as here:
-            job = await _begun(here, datums or setup.datums)
-            if within and setup.failing_store:
+            job = await _begun(here, setup.datums)
+            if setup.failing_store:
                 control.change(failing=schedule.FAILING)
             runner = Runner(
-                Home(here.home), seed, habits, tell, front=front, control=control if front else None
+                Home(here.home),
+                seed,
+                setup.habits,
+                tell,
+                front=front,
+                control=control if front else None,
             )
             return await _ran(here, job, runner, setup, seed)
 
@@ -121,6 +123,7 @@ async def _ran(
     context = here.stack.context
     async with evidence.opened(context.auditor, context.auditor_data, context.store) as found:
         report = await verifying.verify(found, await found.job("slow", job))
+        differing = await _differing(found, await found.job("slow", job), setup.datums)
     return Ran(
         setup=setup,
         seed=seed,
@@ -129,8 +132,24 @@ async def _ran(
         faults={f"{kind} {target}": n for (kind, target), n in sorted(runner.done.items())},
         refused=_refused(here.home),
         report=report,
+        differing=differing,
         reasons=await _reasons(here, ended),
     )
+
+
+async def _differing(found: evidence.Evidence, job: records.Job, datums: int) -> int | None:
+    """Return at how many paths the output is not what the datums make; None if there is none.
+
+    `verify` takes the outcomes' word for what was written, and reads each byte; this knows what it must be.
+    """
+    commit = await found.commit(job.pipeline, job.output) if job.output else None
+    if commit is None:
+        return None
+    there = {
+        (each.path, each.sha256) async for each in manifests.read(found.store, commit.manifest)
+    }
+    due = {(path, hashlib.sha256(data).hexdigest()) for path, data in contents(datums).items()}
+    return len({path for path, _ in there ^ due})
 
 
 async def _reasons(here: installation.Installation, job: records.Job) -> tuple[str, ...]:

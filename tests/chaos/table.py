@@ -30,6 +30,7 @@ def beside(each: Ran) -> Iterator[str]:
     """Yield what there is to be said of a job beside its row."""
     if not each.holds:
         yield from each.reasons
+        yield from each.unproved
         for finding in (*each.report.broken, *each.report.unknown) if each.report else ():
             yield f"{finding.check}: {finding.text}"
             yield from finding.examples

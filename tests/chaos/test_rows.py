@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.chaos import table
-from tests.chaos.rows import Ran, Rows, Setup
+from tests.chaos.rows import Ran, Rows, Setup, put_aside
 
 from trunkline.audit.core import findings
 from trunkline.audit.core.findings import Report
@@ -40,6 +41,7 @@ def ran(seed: int, *, setup: Setup = SETUP, lost: int = 0, wall_s: float = 12.0)
         faults={"kill worker": 3, "kill nats-server": 1, "pause worker": 2},
         refused=4,
         report=report(lost=lost),
+        differing=0,
     )
 
 
@@ -92,6 +94,38 @@ def test_of_a_seed_that_was_tried_again_the_newest_row_counts(tmp_path: Path) ->
 )
 def test_a_job_holds_that_succeeded_and_that_verify_finds_whole(row: Ran, *, holds: bool) -> None:
     assert row.holds is holds
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"setup": Setup(datums=101)}, "100 datums, not 101"),
+        ({"differing": 1}, "its output is wrong at 1 paths"),
+        ({"differing": None}, "its output was not looked at"),
+        ({"faults": {"kill nats-server": 1}}, "kill worker: nobody was hit"),
+        ({"wall_s": 60.0}, "kill scaler: nobody was hit"),
+    ],
+)
+def test_a_row_does_not_hold_without_evidence(changed: dict[str, object], why: str) -> None:
+    row = msgspec.structs.replace(ran(1), **changed)
+    assert not row.holds
+    assert why in list(table.beside(row))
+
+
+def test_nobody_need_be_hit_who_was_not_due_twice_or_where_nothing_breaks() -> None:
+    assert msgspec.structs.replace(ran(1), faults={}, wall_s=0.5).holds
+    calm = Setup(what="", datums=100)
+    assert msgspec.structs.replace(ran(1, setup=calm), faults={}, wall_s=600.0).holds
+
+
+def test_rows_that_are_put_aside_take_the_place_of_no_others(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    for text in ("one", "two"):
+        file.write_text(text)
+        put_aside(file)
+        put_aside(file)
+    kept = {each.name: each.read_text() for each in tmp_path.iterdir()}
+    assert kept == {"rows.jsonl.before-1": "one", "rows.jsonl.before-2": "two"}
 
 
 def test_a_row_has_kills_by_victim_and_the_time_over_that_of_its_own_undisturbed_run() -> None:

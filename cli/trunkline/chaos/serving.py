@@ -33,7 +33,7 @@ async def serve(
     front, control = Front(), control_of(home)
     habits = schedule.HABITS["everything"]
     runner = Runner(home, seed, habits, tell, front=front, control=control)
-    tell(f"seed {seed}: the same one breaks the same things at the same times")
+    tell(schedule.told(seed))
     await stack.serve(
         home,
         nodes=nodes,

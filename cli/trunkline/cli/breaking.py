@@ -20,11 +20,16 @@ def chaos(home: str | None, *, seed: int | None, seconds: float, what: str, dry_
             lasts = f" for {fault.lasts_s:.1f} s" if fault.lasts_s else ""
             click.echo(f"{fault.at_s:7.2f} s  {fault.kind} {fault.target}{lasts}")
         return
+    if what not in schedule.OUTSIDE:
+        told = (
+            f"{what!r} breaks what an installation must be started for: see `trunkline up --chaos`"
+        )
+        raise click.BadParameter(told, param_hint="--what")
     place = session.home_of(home)
     with session.reporting():
         if place.supervisor() is None:
             raise homes.NotRunningError(place.root, "there is nothing to break")
-        _tell(f"seed {chosen}: the same one breaks the same things at the same times")
+        _tell(schedule.told(chosen))
         runner = Runner(place, chosen, habits, _tell)
         stopping.run(runner.run_for(seconds))
         for (kind, target), count in sorted(runner.done.items()):

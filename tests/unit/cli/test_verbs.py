@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from trunkline.chaos.core import schedule
 from trunkline.cli import options, refs, render, specs
 from trunkline.cli.__main__ import main
 from trunkline.client import client as clients
@@ -158,3 +159,15 @@ def test_the_context_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert home.root.stat().st_mode & 0o777 == 0o700
     assert json.loads(home.context.read_text())["store"] == "memory://"
     assert home.read_context().url == "nats://u:p@127.0.0.1:1"
+
+
+def test_every_kind_of_fault_can_be_listed_and_only_those_from_outside_done(
+    runner: CliRunner,
+) -> None:
+    for what in schedule.HABITS:
+        listed = runner.invoke(main, ["chaos", "--dry-run", "--what", what, "--for", "60s"])
+        assert listed.exit_code == 0, what
+        assert listed.stdout.splitlines(), what
+        refused = runner.invoke(main, ["chaos", "--what", what])
+        assert refused.exit_code == (3 if what in schedule.OUTSIDE else 2), what
+        assert ("up --chaos" in refused.stderr) == (what not in schedule.OUTSIDE)

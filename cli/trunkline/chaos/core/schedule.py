@@ -138,6 +138,11 @@ def faults(seed: int, habits: Sequence[Habit]) -> Iterator[Fault]:
     return heapq.merge(*(_of(seed, habit) for habit in habits))
 
 
+def told(seed: int) -> str:
+    """Return what people are told of a seed; whom a fault hits is up to who is there then."""
+    return f"seed {seed}: the same one gives the same schedule"
+
+
 def _of(seed: int, habit: Habit) -> Iterator[Fault]:
     chances = _chances(f"{seed}/{habit.kind}/{habit.target}")
     at_s = 0.0

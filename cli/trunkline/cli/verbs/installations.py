@@ -104,10 +104,12 @@ def down(home: str | None) -> None:
 @click.option("--for", "seconds", type=options.SECONDS, default="60s", help="Such as 90s or 5m.")
 @click.option(
     "--what",
-    type=click.Choice(["kills", "silences", "users", "all"]),
+    type=click.Choice(
+        ["kills", "silences", "users", "all", "network", "store", "clocks", "everything"]
+    ),
     default="kills",
     show_default=True,
-    help="Which faults.",
+    help="Which faults; from `network` on with --dry-run only, `up --chaos` has them.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would break when.")
 def chaos(home: str | None, *, seed: int | None, seconds: float, what: str, dry_run: bool) -> None:
