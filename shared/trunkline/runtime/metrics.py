@@ -144,17 +144,23 @@ class Pipelines:
     """Which pipelines are named: the first ones that there is something to say of, until they are gone.
 
     Invariant: there are never more than `most` names, and a pipeline that has one keeps it.
+
+    Args:
+        known: Whether there is such a pipeline. What comes late for one that is deleted would take a place for good.
+        most: How many names there are.
     """
 
-    def __init__(self, most: int = PIPELINES_MOST) -> None:
-        self._most = most
+    def __init__(
+        self, known: Callable[[str], bool] = lambda _: True, most: int = PIPELINES_MOST
+    ) -> None:
+        self._known, self._most = known, most
         self._named: set[str] = set()
 
     def name(self, pipeline: str) -> str:
         """Return what a pipeline is called: by its name, or REST."""
         if pipeline in self._named:
             return pipeline
-        if len(self._named) >= self._most:
+        if len(self._named) >= self._most or not self._known(pipeline):
             return REST
         self._named.add(pipeline)
         return pipeline

@@ -154,3 +154,32 @@ def test_a_pipeline_that_is_deleted_ends_its_series(counting: Counting) -> None:
     counting.outcome(outcome(pipeline="edges"))
     counting.pipeline_gone("edges")
     assert not [labels for _, labels, _ in together([counting.counted]) if "edges" in labels]
+
+
+def test_a_pipeline_past_the_bound_gets_a_place_that_is_free_with_all_that_comes_later(
+    counting: Counting,
+) -> None:
+    for number in range(PIPELINES_MOST + 1):
+        counting.outcome(outcome(pipeline=f"p{number}"))
+    late = f"p{PIPELINES_MOST}"
+    counting.pipeline_gone("p0")
+    counting.outcome(outcome(pipeline=late))
+    assert value(counting, names.DATUMS, late, "processed") == 1
+    assert value(counting, names.DATUMS, REST, "processed") == 1
+    shown = {labels for _, labels, _ in together([lambda: counting.of_jobs(())])}
+    assert (late, JobState.RUNNING.value) in shown
+
+
+def test_what_comes_late_for_a_pipeline_that_is_deleted_takes_no_place(watch: Watch) -> None:
+    there = {"edges"}
+    counting = Counting(watch, there.__contains__)
+    counting.job_changed(None, job(JobState.RUNNING))
+    counting.outcome(outcome())
+    there.clear()
+    counting.pipeline_gone("edges")
+    counting.ignored("edges")
+    counting.job_changed(job(JobState.KILLED), None)
+    samples = together([counting.counted])
+    assert not [labels for _, labels, _ in samples if "edges" in labels]
+    assert names.JOB_QUIET not in {metric for metric, _, _ in samples}
+    assert value(counting, names.OUTCOMES_IGNORED, REST) == 1

@@ -51,3 +51,15 @@ def test_gauges_are_the_last_records_and_pipelines_past_the_bound_are_summed() -
     assert value(counting, names.IDLE, "p0", of=of) == 1
     assert value(counting, names.STARTS_FAIL, REST, of=of) == 10
     assert value(counting, names.PENDING, REST, of=of) == 70
+
+
+def test_a_pipeline_that_is_gone_ends_its_series_and_what_comes_late_takes_no_place() -> None:
+    there = {"edges"}
+    counting = Counting(there.__contains__)
+    counting.lost("edges")
+    there.clear()
+    counting.forget("edges")
+    counting.given_back("edges", 3, None)
+    assert value(counting, names.GIVEN_BACK, REST) == 3
+    samples = together([lambda: counting.samples(())])
+    assert not [labels for _, labels, _ in samples if "edges" in labels]

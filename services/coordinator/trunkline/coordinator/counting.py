@@ -9,7 +9,7 @@ read from the records, by whoever leads.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -19,7 +19,7 @@ from trunkline.contracts.states import JOB_CHANGES, Cause, DatumState, JobState,
 from trunkline.coordinator.core.job import Fold
 from trunkline.runtime import metric_names as names
 from trunkline.runtime.clock import Clock
-from trunkline.runtime.metrics import COORDINATOR, Buckets, Meter, Pipelines, Sample
+from trunkline.runtime.metrics import COORDINATOR, REST, Buckets, Meter, Pipelines, Sample
 
 _OPEN = tuple(state for state in JobState if JOB_CHANGES[state])
 _ENDS = tuple(state for state in JobState if not JOB_CHANGES[state])
@@ -105,17 +105,18 @@ class Counting:
 
     Args:
         clock: For how long nothing has moved.
+        known: Whether there is such a pipeline: the last outcomes of a deleted one come after it has gone.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, known: Callable[[str], bool] = lambda _: True) -> None:
         self.meter = Meter()
         self.meter.add(names.RECONCILE_FAILURES, COORDINATOR, by=0)
-        self.pipelines = Pipelines()
+        self.pipelines = Pipelines(known)
         self._clock = clock
         self._tallies: dict[str, Tally] = {}
         """By the value of the label."""
         self._of: dict[str, Tally] = {}
-        """By pipeline."""
+        """By pipeline, of those with a name of their own; others may get one as soon as a place is free."""
         self._moved: dict[str, dict[str, float]] = {}
         """Pipeline -> job -> when something has moved in it last; of jobs in `_MOVES`."""
         self._newest: dict[str, Newest] = {}
@@ -141,13 +142,14 @@ class Counting:
         """Take a change of a job's record into account, whoever made it; told of at the start, nothing is counted."""
         job = new or old
         assert job is not None
+        if new is None:
+            self._moved.get(job.pipeline, {}).pop(job.id, None)
+            return
         moving = self._moved.setdefault(job.pipeline, {})
-        if new is not None and new.state in _MOVES:
+        if new.state in _MOVES:
             moving[new.id] = self._clock.monotonic_s()
         else:
             moving.pop(job.id, None)
-        if new is None:
-            return
         if new.state.ended:
             self._note_newest(new)
         if old is not None:
@@ -208,13 +210,15 @@ class Counting:
     # --- inside -----------------------------------------------------------------------------------
 
     def _tally(self, pipeline: str) -> Tally:
-        found = self._of.get(pipeline)
+        name = self.pipelines.name(pipeline)
+        found = self._tallies.get(name)
         if found is None:
-            name = self.pipelines.name(pipeline)
-            found = self._of[pipeline] = self._tallies.setdefault(name, Tally())
+            found = self._tallies[name] = Tally()
             for state in _ENDS:
                 self.meter.add(names.JOBS_ENDED, name, state.value, by=0)
             self.meter.add(names.REPAIRS, name, by=0)
+        if name != REST:
+            self._of[pipeline] = found
         return found
 
     def _note_newest(self, job: records.Job) -> None:

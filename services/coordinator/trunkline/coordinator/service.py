@@ -156,7 +156,7 @@ class Coordinator:
         store.health.doubt()
         tables = tables_of(ctl)
         events = Events(Window(ctl), clock)
-        self._counting = counting = Counting(clock)
+        self._counting = counting = Counting(clock, self._is_known)
         self._catalog = Catalog(
             tables,
             clock,
@@ -259,6 +259,9 @@ class Coordinator:
             places=settings.requests,
             timeout_s=settings.request_timeout_s,
         )
+
+    def _is_known(self, pipeline: str) -> bool:
+        return pipeline in self._catalog.dag.pipelines
 
     def problems(self) -> list[str]:
         """Return what keeps the coordinator from its work, in sentences for people."""

@@ -4,7 +4,7 @@ Gauges are the records that it writes for people anyway, as they were decided la
 are there with the first round.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 
 from trunkline.contracts import records
@@ -26,13 +26,17 @@ _read = attrgetter(*(field for _, field in _READ))
 
 
 class Counting:
-    """See the module."""
+    """See the module.
 
-    def __init__(self) -> None:
+    Args:
+        known: Whether there is such a pipeline: the last of a deleted one's workers are lost after it has gone.
+    """
+
+    def __init__(self, known: Callable[[str], bool] = lambda _: True) -> None:
         self.nodes = 0
         """Of the cluster, as it was seen last."""
         self._meter = Meter()
-        self._pipelines = Pipelines()
+        self._pipelines = Pipelines(known)
         self._wants: dict[str, int] = {}
         self._meter.add(names.RECONCILE_FAILURES, SCALER, by=0)
         self._redistribution = self._meter.buckets(names.REDISTRIBUTION)
@@ -79,9 +83,9 @@ class Counting:
 
     def forget(self, pipeline: str) -> None:
         """Forget a pipeline that is gone: its series end, and its place is free."""
-        if self._wants.pop(pipeline, None) is not None:
-            self._pipelines.forget(pipeline)
-            self._meter.forget(pipeline)
+        self._wants.pop(pipeline, None)
+        self._pipelines.forget(pipeline)
+        self._meter.forget(pipeline)
 
     def samples(self, scalings: Iterable[records.Scaling]) -> Iterator[Sample]:
         """Yield what was counted, and what these records say."""

@@ -86,7 +86,7 @@ class Scaler:
     ) -> None:
         self._config, self._cluster, self._clock, self._data = config, cluster, clock, data
         self._woken = asyncio.Event()
-        self._counting, wake = Counting(), self._woken.set
+        self._counting, wake = Counting(self._is_known), self._woken.set
         self._views = Views(pipelines, jobs, measure, wake=wake, gauge_s=config.gauge_s)
         self._explaining = Explaining(
             data, data_publisher, wards, clock=clock, live=self._views.live, wake=wake
@@ -402,6 +402,9 @@ class Scaler:
             found = Standby(have, now_s, cool_down_s=self._config.standby_cool_down_s)
             self._standby[pipeline] = found
         return found
+
+    def _is_known(self, pipeline: str) -> bool:
+        return self._views.pipeline(pipeline) is not None
 
     def _forget(self, pipeline: str) -> None:
         self._standby.pop(pipeline, None)
