@@ -316,9 +316,11 @@ def test_a_shell_completes_names_of_what_there_is(trunkline: Command) -> None:
     trunkline.good("create", "repo", "completed")
     bin_ = str(Path(sys.executable).parent)
     environ = {**trunkline.environ, "PATH": f"{bin_}:{os.environ['PATH']}"}
-    # bash itself cuts the word at the @, and replaces what follows it
     asked = ["trunkline inspect repo comp", "trunkline put completed@m"]
-    assert shells.bash(asked, environ) == [["completed"], ["master"]]
+    assert shells.typed(asked, environ) == [
+        "trunkline inspect repo completed ",
+        "trunkline put completed@master ",
+    ]
 
 
 READING = [

@@ -35,6 +35,7 @@ _trunkline_completion() {
     word="${words[${#words[@]} - 1]}"
     kept=""
     [[ $word == *[@:=]* ]] && kept="${word%"${word##*[@:=]}"}"
+    kept="${kept%@}"  # readline cuts before an @, and replaces it with what follows
     COMPREPLY=()
     for reply in $(COMP_WORDS="$line" COMP_CWORD=$((${#words[@]} - 1)) \
             _TRUNKLINE_COMPLETE=bash_complete "$1" 2>/dev/null); do
