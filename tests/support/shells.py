@@ -5,6 +5,7 @@ import pty
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 _ASK = """
 source <(trunkline completion bash)
@@ -42,7 +43,7 @@ def bash(lines: Sequence[str], environ: Mapping[str, str]) -> list[list[str]]:
     return [each.split() for each in done.stdout.splitlines()]
 
 
-def typed(lines: Sequence[str], environ: Mapping[str, str], cwd: str = ".") -> list[str]:
+def typed(lines: Sequence[str], environ: Mapping[str, str], cwd: Path | None = None) -> list[str]:
     """Return what stands at bash's prompt after each line and a Tab, on a terminal."""
     ours, theirs = pty.openpty()
     reading, writing = os.pipe()

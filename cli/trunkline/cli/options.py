@@ -108,6 +108,7 @@ spec_files = click.option(
     "files",
     multiple=True,
     required=True,
+    type=click.Path(),
     metavar="FILE",
     help="JSON or YAML; - is stdin.",
 )

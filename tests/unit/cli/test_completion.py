@@ -25,3 +25,16 @@ def test_a_bash_completes_verbs_and_says_nothing_where_no_installation_is(tmp_pa
     bin_ = str(Path(sys.executable).parent)
     environ = {"PATH": f"{bin_}:{os.environ['PATH']}", "TRUNKLINE_HOME": str(tmp_path)}
     assert shells.bash(["trunkline ins", "trunkline wait wo"], environ) == [["inspect"], []]
+
+
+def test_a_bash_completes_files_where_a_verb_takes_one(tmp_path: Path) -> None:
+    bin_ = str(Path(sys.executable).parent)
+    environ = {"PATH": f"{bin_}:{os.environ['PATH']}", "TRUNKLINE_HOME": str(tmp_path)}
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "file").touch()
+    (tmp_path / "pipeline.json").touch()
+    asked = ["trunkline apply -f p", "trunkline put in@master -f deep/f"]
+    assert shells.typed(asked, environ, tmp_path) == [
+        "trunkline apply -f pipeline.json ",
+        "trunkline put in@master -f deep/file ",
+    ]

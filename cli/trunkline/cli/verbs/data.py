@@ -57,7 +57,14 @@ def list_commits(asked: options.Asked, repo: str) -> None:
     ),
 )
 @click.argument("path", metavar="REPO@BRANCH:PATH", shell_complete=completing.places)
-@click.option("--output-path", "-O", "target", default="", help="File or directory; - is stdout.")
+@click.option(
+    "--output-path",
+    "-O",
+    "target",
+    default="",
+    type=click.Path(),
+    help="File or directory; - is stdout.",
+)
 @click.option("--recursive", "-r", is_flag=True, help="A whole directory.")
 @asking
 def get_file(asked: options.Asked, path: str, target: str, *, recursive: bool) -> None:
@@ -100,6 +107,7 @@ def inspect_commit(asked: options.Asked, commit: str) -> None:
     "sources",
     multiple=True,
     required=True,
+    type=click.Path(),
     metavar="PATH",
     help="Local; - is stdin.",
 )

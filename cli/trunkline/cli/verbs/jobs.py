@@ -33,7 +33,14 @@ def list_jobs(asked: options.Asked, pipeline: str | None) -> None:
 )
 @click.argument("job", required=False, shell_complete=completing.jobs)
 @click.option("--state", "states", multiple=True, help="Only these: FAILED, SKIPPED, RUNNING, ...")
-@click.option("--file", "-f", "spec", metavar="FILE", help="The first ones that a spec would make.")
+@click.option(
+    "--file",
+    "-f",
+    "spec",
+    type=click.Path(),
+    metavar="FILE",
+    help="The first ones that a spec would make.",
+)
 @listing
 def list_datums(
     asked: options.Asked, job: str | None, states: tuple[str, ...], spec: str | None
