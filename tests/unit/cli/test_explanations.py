@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from trunkline.cli.core import datums, jobs, missing_workers, workers
+from trunkline.cli.core import datums, jobs, missing_workers, pipelines, workers
 from trunkline.cli.core.explanations import Reason
 from trunkline.contracts import api, messages, records, spec
 from trunkline.contracts.attempts import Attempt, Ledger
@@ -153,7 +153,7 @@ def test_a_job_waits_behind_the_one_at_which_all_workers_are() -> None:
     facts = jobs.Facts(job=job(), now_ns=NOW, pipeline=pipeline(), scaling=seen, earlier=(older,))
     reason = first(facts)
     assert reason.kind == "behind-job"
-    assert "all 2 workers are at work on job words@121212121212 is RUNNING" in reason.why
+    assert "at which all 2 workers are: job words@121212121212 is RUNNING" in reason.why
     assert "`trunkline stop job words@121212121212`" in reason.remedy
 
 
@@ -284,6 +284,31 @@ def test_a_worker_that_was_scaled_in_names_the_decision() -> None:
     assert found.standing == "worker words-1 of words is gone"
     assert [each.kind for each in found.reasons] == ["scaled-down"]
     assert "scaled down 5.0s ago, from 2 to 1 workers: 1 node x 1" in found.reasons[0].why
+
+
+@pytest.mark.parametrize(
+    ("why", "cap", "remedy"),
+    [
+        ("1 node x 1", 1, "more nodes"),
+        ("the pipeline is stopped", 0, "`trunkline start pipeline words`"),
+        ("standby: nothing to do; at most 4 nodes x 1", 4, "none is needed"),
+        ("standby: 9 pending, 1 in flight; at most 1 node x 1", 1, "more nodes"),
+    ],
+)
+def test_what_gives_workers_back_is_said_by_what_took_them(why: str, cap: int, remedy: str) -> None:
+    event = scaled(2, min(cap, 1), "words-1")
+    said = {**event.facts, "reason": msgspec.Raw(msgspec.json.encode(why))}
+    said["cap"] = msgspec.Raw(msgspec.json.encode(cap))
+    event = msgspec.structs.replace(event, facts=said)
+    of_worker = workers.Facts(name="words-1", pipeline=pipeline(), now_ns=NOW, events=(event,))
+    of_pipeline = pipelines.Facts(pipeline=pipeline(), now_ns=NOW, events=(event,))
+    for found in (workers.explain(of_worker), pipelines.explain(of_pipeline)):
+        [down] = [each for each in found.reasons if each.kind == "scaled-down"]
+        assert down.remedy.startswith(remedy)
+
+
+def test_a_pipeline_that_is_deleted_gets_no_worker_back() -> None:
+    assert missing_workers.back("words", {"reason": "the pipeline is being deleted"}) == ""
 
 
 def test_a_worker_for_which_a_record_had_no_room_is_not_called_gone() -> None:

@@ -160,7 +160,7 @@ def _behind(facts: Facts, busy: Sequence[records.WorkerView]) -> Reason:
         why = f"it waits behind another job: {many} at {told}"
     else:
         told = short(first)
-        why = f"it waits behind an older job: {many} at work on {standing(first, facts.now_ns)}"
+        why = f"it waits behind an older job, at which {many}: {standing(first, facts.now_ns)}"
     return Reason(
         kind="behind-job",
         why=f"{why}; datums of older jobs come first",
@@ -188,7 +188,7 @@ def _merging(facts: Facts) -> Iterator[Reason]:
     yield Reason(
         kind="behind-job",
         why=(
-            f"its datums are done; it waits behind {standing(first, facts.now_ns)}:"
+            f"its datums are done; it waits behind an older one: {standing(first, facts.now_ns)};"
             " jobs of a pipeline commit in the order in which they came"
         ),
         remedy=f"`trunkline explain {short(first)}`, or `trunkline stop job {short(first)}`",

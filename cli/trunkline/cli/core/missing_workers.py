@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from trunkline.cli.core.explanations import Reason, counted, named
 from trunkline.contracts import records
@@ -169,3 +170,15 @@ def _problem(pipeline: str, problem: str) -> Reason:
         why=f"workers cannot work: {problem}",
         remedy=f"`trunkline list events {pipeline}` shows when that began",
     )
+
+
+def back(pipeline: str, said: Mapping[str, Any]) -> str:
+    """Return what gives workers back that a decision took, by what the event of it says."""
+    want, cap = said.get("want"), said.get("cap")
+    if said.get("reason") == "the pipeline is stopped":
+        return f"`trunkline start pipeline {pipeline}`"
+    if str(said.get("reason")).startswith("the pipeline is "):
+        return ""  # it goes, and its workers with it
+    if isinstance(want, int) and isinstance(cap, int) and want < cap:
+        return "none is needed: they come back when there is work"
+    return "more nodes, or another `parallelism_spec`, give more workers"

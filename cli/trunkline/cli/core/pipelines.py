@@ -92,7 +92,7 @@ def _scaled_down(facts: Facts) -> Reason | None:
         return Reason(
             kind="scaled-down",
             why=f"{ago} ago it was scaled down from {before} to {want} workers: {said.get('reason')}{drained}",
-            remedy="more nodes, or another `parallelism_spec`, give more workers",
+            remedy=missing_workers.back(facts.pipeline.name, said),
         )
     return None
 

@@ -104,7 +104,7 @@ def _scaled_down(facts: Facts, event: messages.Event) -> Reason:
         return Reason(
             kind="scaled-down",
             why=f"{text}; it was drained, so no datum was lost",
-            remedy="more nodes, or another `parallelism_spec`, give more workers",
+            remedy=missing_workers.back(facts.pipeline.name, said),
         )
     code = "it is replaced by one of the pipeline's newer version or form"
     return Reason(kind="drained", why=f"it was drained {ago} ago: {code} ({why})")
