@@ -150,10 +150,7 @@ class Reaper:
             return
         if ledger.generation < held.generation:
             ledger = Ledger(generation=held.generation)
-        lost = self._attempt(charge)
-        same = (each for each in ledger.attempts if each.incarnation == charge.incarnation)
-        if not any(each.cause in attempts.LOST for each in same):
-            self.world.ledgers[held.index] = attempts.ended(ledger, lost)
+        self.world.ledgers[held.index] = attempts.lost(ledger, self._attempt(charge))
 
     def _attempt(self, lost: losses.Charge | losses.Excuse) -> Attempt:
         return Attempt(

@@ -279,6 +279,17 @@ def ended(ledger: Ledger, attempt: Attempt) -> Ledger:
     return msgspec.structs.replace(ledger, attempts=tuple(attempts))
 
 
+def lost(ledger: Ledger, attempt: Attempt) -> Ledger:
+    """Return the ledger with the attempt at which an incarnation was lost; told twice, it stands once.
+
+    One that came back may not have been withdrawn, and be lost again at a later attempt: that one is open.
+    """
+    own = [each for each in ledger.attempts if each.incarnation == attempt.incarnation]
+    if any(each.cause in LOST for each in own) and all(each.ended_ns for each in own):
+        return ledger
+    return ended(ledger, attempt)
+
+
 def withdrawn(ledger: Ledger, incarnation: str) -> Ledger:
     """Return the ledger after an incarnation came back: its last lost attempt charges nobody."""
     back = Attempt(

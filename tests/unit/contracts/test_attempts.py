@@ -127,6 +127,16 @@ def test_explaining_is_once_and_late_or_early(order):
     assert causes == {"w1": Cause.OOM, "w2": None}
 
 
+def test_a_loss_is_charged_once_and_one_at_a_later_attempt_of_the_same_worker_once_more():
+    """1. A worker is lost, and charged. 2. It is back, which nobody enters. 3. It begins again, and is lost."""
+    loss = attempt(Cause.WORKER_LOST, ended_ns=NOW)
+    once = attempts.lost(ledger(attempt(None)), loss)
+    assert attempts.lost(once, loss) == once
+    again = attempts.lost(attempts.started(once, attempt(None)), loss)
+    assert [each.cause for each in again.attempts] == [Cause.WORKER_LOST] * 2
+    assert attempts.lost(again, loss) == again
+
+
 def test_who_went_with_its_node_is_excused_and_only_that_attempt():
     lost = ledger(attempt(Cause.WORKER_LOST, by="w1"), attempt(Cause.WORKER_LOST, by="w2"))
     excused = attempts.excused(lost, attempt(Cause.NODE_LOST, by="w2"))

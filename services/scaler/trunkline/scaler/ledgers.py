@@ -31,14 +31,8 @@ async def charge(
     Raises:
         UnavailableError: the server does not answer; whether the entry stands is unknown.
     """
-
-    def entered(ledger: Ledger) -> Ledger:
-        same = [a for a in ledger.attempts if a.incarnation == attempt.incarnation]
-        if any(a.cause in attempts.LOST for a in same):
-            return ledger
-        return attempts.ended(ledger, attempt)
-
-    ledger = await _change(connection, publisher, ward, held, _of_its_generation(held, entered))
+    change = _of_its_generation(held, partial(attempts.lost, attempt=attempt))
+    ledger = await _change(connection, publisher, ward, held, change)
     known = enumerate(() if ledger is None else ledger.attempts, 1)
     return max((n for n, each in known if each.incarnation == attempt.incarnation), default=0)
 
