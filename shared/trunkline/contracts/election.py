@@ -21,6 +21,10 @@ server refuse it. No wall clock is compared, and nothing rests on the server's.
 At once it may claim what is released, what nobody holds, and, at its start, what a process of *its own
 name* holds: who gives a name to a process starts no other of that name before the former is gone.
 
+*All rests on the record*, which nobody but the candidates writes. Is it lost, or overwritten by something that is none, it is taken
+for one that nobody holds, and claimed at once; who held it holds on until it is told of that or its renewal is refused, a
+third of its life later if the server answers, and for the whole of it if not. So long two may lead.
+
 A crash between any two lines: before the claim is stored, nobody leads for a while; after it, the claim
 lives `life_s`, then another takes it. A write that was stored and not answered is found by the refusal
 of the next one: the record names the incarnation. Between the look at the deadline and the arrival of an
@@ -133,7 +137,7 @@ class Election:
     """One candidate's part in it.
 
     Invariant: of all candidates for one record, `holds` is true for at most one at any instant, whatever is
-    lost, late, doubled or stopped, as long as their clocks' rates differ by 2 % at most.
+    lost, late, doubled or stopped, as long as their clocks' rates differ by 2 % at most and the record itself is kept.
 
     Args:
         me: With its name, its incarnation, and the life of its claims.
