@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from tests.support.nats import TestServer
 
-from trunkline.bus.ports import Message
+from trunkline.bus.ports import Connection, Message
 from trunkline.client import client as clients
 from trunkline.client.client import Client, Waiting
 from trunkline.contracts import api, errors, records, subjects
@@ -61,6 +61,64 @@ async def test_patience_ends(nats_server: TestServer, verb: str) -> None:
         with pytest.raises(errors.UnavailableError, match="nobody listens"):
             await client.call(verb, None, records.Nodes)
     assert len(told.lines) == 1
+
+
+def late_answers(
+    connection: Connection, replies: list[api.Reply]
+) -> tuple[Callable[[Message], Awaitable[None]], list[str]]:
+    """Return who lets the first request go unanswered and answers the others, and what was asked."""
+    asked: list[str] = []
+
+    async def answer(message: Message) -> None:
+        asked.append(message.subject)
+        if len(asked) > 1:
+            await connection.publish(message.reply, msgspec.json.encode(replies.pop(0)))
+
+    return answer, asked
+
+
+NOT_FOUND = api.Reply(ok=False, code="not-found", problems=(("", "there is no repo 'in'"),))
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_what_a_repeated_deletion_does_not_find_is_deleted_and_only_then(
+    nats_server: TestServer, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    monkeypatch.setattr(clients, "REQUEST_S", 0.2)
+    async with (
+        asyncio.timeout(20),
+        nats_server.connect("user") as connection,
+        nats_server.connect("coordinator") as coordinator,
+    ):
+        client = Client(connection, None, patience_s=20)  # type: ignore[arg-type]
+        answer, asked = late_answers(coordinator, [NOT_FOUND, NOT_FOUND])
+        if not lost:
+            asked.append("an earlier one")
+        await coordinator.serve(subjects.API, answer)
+        request = api.Named(name="in")
+        if lost:
+            assert await client.delete("repo.delete", request, records.Repo) is None
+        else:
+            with pytest.raises(errors.RequestRefusedError, match="there is no repo"):
+                await client.delete("repo.delete", request, records.Repo)
+    assert len(asked) == 2
+
+
+async def test_a_tick_that_somebody_may_have_got_is_asked_for_once(
+    nats_server: TestServer,
+) -> None:
+    async with (
+        asyncio.timeout(20),
+        nats_server.connect("user") as connection,
+        nats_server.connect("coordinator") as coordinator,
+    ):
+        client = Client(connection, None, patience_s=20)  # type: ignore[arg-type]
+        answer, asked = late_answers(coordinator, [])
+        await coordinator.serve(subjects.API, answer)
+        request = api.Named(name="words")
+        with pytest.raises(errors.UnavailableError):
+            await client.call("pipeline.tick", request, api.Ticked, timeout_s=0.2)
+    assert asked == [subjects.api("pipeline.tick")]
 
 
 async def test_a_spec_is_published_once_whoever_is_away_meanwhile(nats_server: TestServer) -> None:

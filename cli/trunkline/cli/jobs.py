@@ -150,7 +150,7 @@ def delete(asked: Asked, text: str) -> None:
     async def body(client: Client) -> None:
         job = await refs.job(client, text)
         named = api.JobNamed(pipeline=job.pipeline, id=job.id)
-        deleted = await client.call("job.delete", named, records.Job)
-        render.done(asked, deleted, f"job {job.pipeline}@{job.id} deleted")
+        deleted = await client.delete("job.delete", named, records.Job)
+        render.gone(asked, deleted, f"job {job.pipeline}@{job.id} deleted")
 
     session.run(asked, body)

@@ -152,8 +152,8 @@ def delete(asked: Asked, name: str, *, force: bool) -> None:
 
     async def body(client: Client) -> None:
         request = api.PipelineDelete(name=name, force=force)
-        pipeline = await client.call("pipeline.delete", request, records.Pipeline)
-        render.done(asked, pipeline, f"pipeline {name} is being deleted")
+        pipeline = await client.delete("pipeline.delete", request, records.Pipeline)
+        render.gone(asked, pipeline, f"pipeline {name} is being deleted")
 
     session.run(asked, body)
 
@@ -164,10 +164,12 @@ def delete_all(asked: Asked) -> None:
     async def body(client: Client) -> None:
         listed = client.every("pipeline.list", api.PipelineView, page=100)
         there = [each.pipeline for each in await render.gathered(asked, listed)]
+        by_name = {each.name: each for each in there}
         gone = []
         for name in readers_first(there):
             request = api.PipelineDelete(name=name)
-            gone.append(await client.call("pipeline.delete", request, records.Pipeline))
+            deleted = await client.delete("pipeline.delete", request, records.Pipeline)
+            gone.append(deleted or by_name[name])
         if not render.records(asked, gone):
             for pipeline in gone:
                 click.echo(f"pipeline {pipeline.name} is being deleted")

@@ -96,6 +96,14 @@ def done(asked: Asked, found: object, sentence: str) -> None:
         click.echo(sentence)
 
 
+def gone(asked: Asked, found: object | None, sentence: str) -> None:
+    """Say what was deleted; its record is lost with the answer to a request that was repeated."""
+    if found is None:
+        click.echo(sentence, err=not asked.for_people)
+    else:
+        done(asked, found, sentence)
+
+
 def warn(text: str) -> None:
     """Tell people something that stops nothing."""
     click.echo(f"warning: {text}", err=True)

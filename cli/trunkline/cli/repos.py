@@ -104,8 +104,8 @@ def delete_repo(asked: Asked, name: str) -> None:
     """Delete a repo."""
 
     async def body(client: Client) -> None:
-        repo = await client.call("repo.delete", api.Named(name=name), records.Repo)
-        render.done(asked, repo, f"repo {name} deleted")
+        repo = await client.delete("repo.delete", api.Named(name=name), records.Repo)
+        render.gone(asked, repo, f"repo {name} deleted")
 
     session.run(asked, body)
 
@@ -116,7 +116,7 @@ def delete_branch(asked: Asked, text: str) -> None:
     async def body(client: Client) -> None:
         place = refs.place(text)
         request = api.BranchNamed(repo=place.repo, branch=place.ref)
-        branch = await client.call("branch.delete", request, records.Branch)
-        render.done(asked, branch, f"branch {place.repo}@{place.ref} deleted")
+        branch = await client.delete("branch.delete", request, records.Branch)
+        render.gone(asked, branch, f"branch {place.repo}@{place.ref} deleted")
 
     session.run(asked, body)

@@ -1,10 +1,11 @@
 """Requests to the coordinator, as `api` describes them, with its refusals as errors.
 
-A request whose answer was lost may have taken effect. All verbs but the two that create a thing by
-name answer a repeated request like the first one, so those are repeated until the client's patience is at its
-end: a coordinator that is killed is back within about two seconds, a server that is silent within 15, and
-their clients need not notice. These two are repeated only where nobody has got them. A published spec is repeated under one
-Msg-Id, so it is stored once. Whoever waits for longer than `NOTICE_S` is told once what for.
+A request whose answer was lost may have taken effect. Nearly all verbs answer a repeated request like the first
+one, so those are repeated until the client's patience is at its end: a coordinator that is killed is back within about
+two seconds, a server that is silent within 15, and their clients need not notice. The two that create a thing by name,
+and the one that makes a tick, are repeated only where nobody has got them. A deletion is repeated, and where the thing
+is gone by then, that is what was asked for (`delete`). A published spec is repeated under one Msg-Id, so it is stored
+once. Whoever waits for longer than `NOTICE_S` is told once what for.
 """
 
 import asyncio
@@ -40,8 +41,8 @@ REQUEST_S = 5.0
 CONNECT_S = 10.0
 """How long a client waits for a NATS server before it says that there is none."""
 
-_ONCE = frozenset({"repo.create", "branch.create"})
-"""Repeating these would answer `exists` to the one who has just made the thing."""
+_ONCE = frozenset({"repo.create", "branch.create", "pipeline.tick"})
+"""Repeating these would answer `exists` to the one who has just made the thing, or make another tick."""
 
 
 class Client:
@@ -81,6 +82,19 @@ class Client:
             UnavailableError: nobody answered while there was patience.
         """
         reply = await self._reply(verb, request, timeout_s)
+        return _result(verb, reply, kind)
+
+    async def delete(self, verb: str, request: msgspec.Struct, kind: type[T]) -> T | None:
+        """Return what a deletion has deleted; None if it was gone when the request was repeated.
+
+        Raises:
+            RequestRefusedError: as of `call`; there is none, if nobody may have got an earlier request.
+            UnavailableError: as of `call`.
+        """
+        unanswered: list[errors.UnavailableError] = []
+        reply = await self._reply(verb, request, REQUEST_S, unanswered.append)
+        if unanswered and reply.code == "not-found":
+            return None
         return _result(verb, reply, kind)
 
     async def every(
@@ -205,8 +219,13 @@ class Client:
         await self._until_answered(publish, lambda _: True, REQUEST_S)
 
     async def _reply(
-        self, verb: str, request: msgspec.Struct | bytes | None, timeout_s: float
+        self,
+        verb: str,
+        request: msgspec.Struct | bytes | None,
+        timeout_s: float,
+        unanswered: Callable[[errors.UnavailableError], None] = lambda _: None,
     ) -> api.Reply:
+        """Return the answer; `unanswered` is told of each try that somebody may have got."""
         data = request if isinstance(request, bytes) else b""
         if isinstance(request, msgspec.Struct):
             data = msgspec.json.encode(request)
@@ -221,7 +240,10 @@ class Client:
             return reply
 
         def repeatable(error: errors.UnavailableError) -> bool:
-            return verb not in _ONCE or isinstance(error, NoRespondersError)
+            if isinstance(error, NoRespondersError):
+                return True
+            unanswered(error)
+            return verb not in _ONCE
 
         return await self._until_answered(ask, repeatable, timeout_s)
 
