@@ -26,8 +26,8 @@ class Expression:
     about: tuple[Metric, ...]
 
     def over(self, other: Self, unit: str = "percentunit") -> "Expression":
-        """Return the part that one is of the other, or what else a quotient means."""
-        return Expression(f"{self.text} / {other.text}", unit, self.about + other.about)
+        """Return the part that one is of the other, or what else a quotient means; nothing where that is of nothing."""
+        return Expression(f"{self.text} / ({other.text} > 0)", unit, self.about + other.about)
 
     def minus(self, other: Self) -> "Expression":
         """Return the difference."""
