@@ -1,6 +1,7 @@
 """What all verbs share: where to connect, how to print, and names in singular or plural."""
 
 import functools
+import math
 import secrets
 from collections.abc import Callable
 from datetime import datetime
@@ -27,9 +28,12 @@ class Seconds(click.ParamType[float]):
         text = str(value)
         number, factor = (text[:-1], _UNITS[text[-1:]]) if text[-1:] in _UNITS else (text, 1.0)
         try:
-            return float(number) * factor
+            seconds = float(number) * factor
         except ValueError:
+            seconds = math.nan
+        if not 0 <= seconds < math.inf:
             self.fail(f"{text!r} is no duration such as 90s or 5m", parameter, context)
+        return seconds
 
 
 class Since(click.ParamType[int]):

@@ -19,6 +19,7 @@ import msgspec
 from trunkline.cli import naming
 from trunkline.cli.core import explanations
 from trunkline.cli.options import Asked
+from trunkline.contracts import api, messages
 from trunkline.runtime.clock import SystemClock
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -83,7 +84,7 @@ def record(asked: Asked, found: object) -> None:
 def streamed(asked: Asked, found: object) -> None:
     """Print one of many things as it comes: JSON on one line, a document of YAML, a name."""
     if asked.output == "json":
-        click.echo(msgspec.json.encode(found))
+        click.echo(msgspec.json.encode(_plain(found)))
         return
     if asked.output == "yaml":
         click.echo("---")
@@ -182,8 +183,16 @@ def _print(asked: Asked, plain: object) -> None:
 
 
 def _plain(found: object) -> Any:  # noqa: ANN401 - what JSON can hold
-    """Return records as what JSON can hold, raw parts included."""
-    return msgspec.json.decode(msgspec.json.encode(found))
+    """Return records as what JSON can hold, raw parts included.
+
+    Programs are told what the wire spares itself: the names of a file's fields, and the numbers of a first attempt.
+    """
+    if isinstance(found, messages.File):
+        return msgspec.structs.asdict(found)
+    plain = msgspec.json.decode(msgspec.json.encode(found))
+    if isinstance(found, api.LogEntry):
+        plain["line"] |= {"attempt": found.line.attempt, "generation": found.line.generation}
+    return plain
 
 
 def _cell(value: object) -> str:

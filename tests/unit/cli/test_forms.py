@@ -129,3 +129,22 @@ def test_wide_tables_have_more_columns(capsys: pytest.CaptureFixture[str]) -> No
     for form, text in (("table", "A\n1\n"), ("wide", "A  B\n1  2\n")):
         render.table(options.Asked(home=None, output=form), ("a", "b"), [(1, 2)], wide=1)
         assert capsys.readouterr().out == text
+
+
+def test_programs_are_told_a_file_by_the_names_of_its_fields(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = options.Asked(home=None, output="json")
+    render.records(asked, [messages.File(path="/a", size=1, sha256="5a")])
+    [told] = json.loads(capsys.readouterr().out)
+    assert told == {"path": "/a", "size": 1, "sha256": "5a", "object": "", "offset": 0}
+
+
+def test_programs_are_told_the_attempt_of_a_line_also_if_it_is_the_first(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = messages.LogLine(worker="w", datum="d", index=0, stream="stdout", text="x", at_ns=1)
+    entry = api.LogEntry(sequence=1, job="0" * 32, line=line)
+    render.streamed(options.Asked(home=None, output="json"), entry)
+    told = json.loads(capsys.readouterr().out)["line"]
+    assert (told["attempt"], told["generation"]) == (1, 1)

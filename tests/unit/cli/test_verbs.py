@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -171,3 +172,9 @@ def test_every_kind_of_fault_can_be_listed_and_only_those_from_outside_done(
         refused = runner.invoke(main, ["chaos", "--what", what])
         assert refused.exit_code == (3 if what in schedule.OUTSIDE else 2), what
         assert ("up --chaos" in refused.stderr) == (what not in schedule.OUTSIDE)
+
+
+@pytest.mark.parametrize("text", ["-5m", "nan", "inf"])
+def test_a_time_is_not_told_by_what_is_no_duration(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no duration"):
+        options.SINCE.convert(text, None, None)
