@@ -6,7 +6,7 @@ Messages hold references: bytes of files lie in the object store.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -16,6 +16,11 @@ from trunkline.contracts.spec import Transform
 from trunkline.contracts.states import Cause, DatumState
 
 T = TypeVar("T")
+
+_MOST = 2**53
+"""No figure is larger, nor any negative: all readers hold those exactly, and sums of them stay numbers."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=_MOST)]
 
 MESSAGE_MAX_BYTES = 32 * 1024
 """A datum or outcome message never grows over this: what is larger is an object."""
@@ -222,24 +227,27 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True, tag="drain.v1"):
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one attempt took. Seconds and bytes."""
+    """What one attempt took. Seconds and bytes.
 
-    wait_s: float = 0.0
+    They are added up and shown to all, so an outcome with one that is out of bounds cannot be read at all.
+    """
+
+    wait_s: Seconds = 0.0
     """From receipt to the start of staging."""
-    download_s: float = 0.0
-    process_s: float = 0.0
-    upload_s: float = 0.0
-    download_bytes: int = 0
-    upload_bytes: int = 0
-    cpu_s: float = 0.0
-    peak_rss_bytes: int = 0
+    download_s: Seconds = 0.0
+    process_s: Seconds = 0.0
+    upload_s: Seconds = 0.0
+    download_bytes: Count = 0
+    upload_bytes: Count = 0
+    cpu_s: Seconds = 0.0
+    peak_rss_bytes: Count = 0
     """Of the largest process; 0: not known, as without containers below the some 35 MB of the shim in
     Python: the kernel counts in what a process had before it became the command."""
-    printed_bytes: int = 0
+    printed_bytes: Count = 0
     """On stdout and stderr, and what of it is in no log line: over the limit, or not stored in time."""
-    unkept_bytes: int = 0
-    unkept_lines: int = 0
-    redelivered: int = 0
+    unkept_bytes: Count = 0
+    unkept_lines: Count = 0
+    redelivered: Count = 0
     """Deliveries of its message before this one, as the server has counted them; of a datum set, told with
     its first datum."""
 
@@ -263,14 +271,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     files: tuple[File, ...] | None = None
     """The output, sorted by path, where it is few; None: read the run `manifest`."""
     manifest: str = ""
-    output_files: int = 0
-    output_bytes: int = 0
+    output_files: Count = 0
+    output_bytes: Count = 0
     reason: str = ""
     """For people: why it failed, with the exit code."""
     exit_code: int | None = None
     log_tail: str = ""
     """The last lines that the command printed; at most 4 KiB."""
-    attempts: int = 1
+    attempts: Count = 1
     """How many attempts were made in all, this one included."""
     history: tuple[Attempt, ...] = ()
     """What the ledger said at the end, with this attempt; empty if there was no other. The ledger

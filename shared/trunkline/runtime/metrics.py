@@ -171,14 +171,28 @@ class Pipelines:
 
 
 def together(sources: Iterable[Source]) -> list[Sample]:
-    """Return the samples of all sources as they are now, one for each metric and labels."""
+    """Return the samples of all sources as they are now, one for each metric and labels.
+
+    One whose value no page can hold is left out: it may not cost all the others.
+    """
     found: dict[tuple[str, Labels], Sample] = {}
     for source in sources:
-        for metric, labels, value in source():
+        for metric, labels, given in source():
+            value = given if isinstance(given, Buckets) else _shown(given)
+            if value is None:
+                continue
             key = metric.name, labels
             known = found.get(key)
             found[key] = metric, labels, _joined(metric, known and known[2], value)
     return list(found.values())
+
+
+def _shown(value: float) -> float | None:
+    """Return a value as pages have it; None for an integer that is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def _joined(

@@ -5,7 +5,7 @@ import pytest
 from tests.support import wards
 
 from trunkline.contracts import messages, subjects
-from trunkline.contracts.messages import File, Outcome
+from trunkline.contracts.messages import Figures, File, Outcome
 from trunkline.contracts.states import DatumState
 from trunkline.coordinator.core import outcomes
 
@@ -75,6 +75,20 @@ def test_a_record_that_cannot_be_right_is_a_failed_datum(data: bytes) -> None:
     assert (outcome.job, outcome.index) == (JOB, 7)
     assert outcome.reason.startswith("the worker's outcome cannot be used")
     assert not outcomes.has_output(outcomes.keep(outcome, data))
+
+
+@pytest.mark.parametrize("number", [b"9" * 400, b"-1", b"1e300", b"9007199254740994"])
+@pytest.mark.parametrize("name", Figures.__struct_fields__)
+def test_an_outcome_with_a_figure_that_nobody_can_have_is_a_failed_datum(
+    name: str, number: bytes
+) -> None:
+    """One of 400 digits would fail each sum that it comes into, a negative one would have a counter fall."""
+    field = b'"figures":{"%b":%b}' % (name.encode(), number)
+    data = messages.encode(GOOD)[:-1] + b"," + field + b"}"
+    outcome = outcomes.read(PLACE, data)
+    assert outcome.state is DatumState.FAILED
+    assert outcome.figures == Figures()
+    assert outcomes.whole(outcomes.keep(outcome, data)) == outcome
 
 
 @pytest.mark.parametrize(

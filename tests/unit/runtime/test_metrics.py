@@ -27,6 +27,23 @@ def test_what_is_counted_is_shown_under_its_name_and_labels() -> None:
     assert found["trunkline_repairs_total", (("pipeline", "words"),)] == 0
 
 
+def test_a_value_that_no_page_can_hold_costs_no_other_one() -> None:
+    def source() -> list[Sample]:
+        return [
+            (names.REPAIRS, ("edges",), 10**400),
+            (names.REPAIRS, ("words",), 2),
+            (names.REPAIRS, ("most",), 10**308),
+        ]
+
+    found = shown(source, source)
+    of = {
+        labels[0][1]: value
+        for (name, labels), value in found.items()
+        if name.endswith("repairs_total")
+    }
+    assert of == {"words": 4, "most": float("inf")}
+
+
 def test_buckets_add_up_to_the_count_and_a_bound_belongs_to_its_bucket() -> None:
     meter = Meter()
     for seconds in (0.001, 0.002, 0.3, 1e6):
