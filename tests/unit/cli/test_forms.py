@@ -49,15 +49,29 @@ def test_every_verb_that_prints_takes_all_forms(
     assert tuple(form.type.choices) == options.FORMS
 
 
+def examples(command: click.Command) -> list[str]:
+    head, title, *lines = (command.epilog or "").splitlines()
+    assert (head, title.rstrip(":s")) == ("\b", "Example")
+    assert lines
+    return lines
+
+
+def test_every_group_has_an_example_that_is_one_of_its_verbs() -> None:
+    groups = {name: each for name, each in main.commands.items() if isinstance(each, click.Group)}
+    assert groups
+    for name, group in groups.items():
+        for line in examples(group):
+            trunkline, first, *typed = line.split()
+            assert (trunkline, first) == ("trunkline", name)
+            assert group.resolve_command(click.Context(group), typed)[1] is not None
+
+
 @named
 def test_every_verb_has_help_with_an_example_that_is_one_of_its_own(
     path: tuple[str, ...], command: click.Command
 ) -> None:
     assert command.help, path
-    head, title, *lines = (command.epilog or "").splitlines()
-    assert (head, title.rstrip(":s")) == ("\b", "Example")
-    assert lines
-    for line in lines:
+    for line in examples(command):
         words = re.split(r"\| |<\(", line)[-1].replace(")", "").partition(" > ")[0].split()
         assert words[0] == "trunkline"
         typed = [each.strip('"') for each in words[1:]]

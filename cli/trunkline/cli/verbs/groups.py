@@ -28,51 +28,51 @@ def main() -> None:
     """Datum-parallel pipelines over versioned data, on NATS JetStream."""
 
 
-@main.group()
+@main.group(epilog=options.example("trunkline create repo texts"))
 def create() -> None:
     """Create a repo, a branch or a secret."""
 
 
-@main.group(cls=options.Nouns)
+@main.group(cls=options.Nouns, epilog=options.example("trunkline get pipelines"))
 def get() -> None:
     """List things, or download files: the same as `list`, and `get file`."""
 
 
-@main.group("list", cls=options.Nouns)
+@main.group("list", cls=options.Nouns, epilog=options.example("trunkline list jobs words"))
 def list_() -> None:
     """List things."""
 
 
-@main.group(cls=options.Nouns)
+@main.group(cls=options.Nouns, epilog=options.example("trunkline inspect job words"))
 def inspect() -> None:
     """Show all that is known of one thing."""
 
 
-@main.group(cls=options.Nouns)
+@main.group(cls=options.Nouns, epilog=options.example("trunkline stop pipeline words"))
 def stop() -> None:
     """Stop a pipeline or a job."""
 
 
-@main.group(cls=options.Nouns)
+@main.group(cls=options.Nouns, epilog=options.example("trunkline start pipeline words"))
 def start() -> None:
     """Start a pipeline that was stopped."""
 
 
-@main.group(cls=options.Nouns)
+@main.group(cls=options.Nouns, epilog=options.example("trunkline rerun job words"))
 def rerun() -> None:
     """Run a pipeline or a job again."""
 
 
-@main.group(cls=options.Nouns)
+@main.group(cls=options.Nouns, epilog=options.example("trunkline restart datum words 0"))
 def restart() -> None:
     """Have datums of a running job worked on once more."""
 
 
-@main.group(cls=options.Nouns)
+@main.group(cls=options.Nouns, epilog=options.example("trunkline delete repo texts"))
 def delete() -> None:
     """Delete a pipeline, a repo, a branch, a job or a secret."""
 
 
-@main.group()
+@main.group(epilog=options.example("trunkline nodes set 2"))
 def nodes() -> None:
     """Logical nodes of an installation without Kubernetes."""
