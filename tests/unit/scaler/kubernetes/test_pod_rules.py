@@ -104,6 +104,12 @@ def test_an_annotation_does_not_unconfine_a_container() -> None:
         made(metadata={"annotations": {key: "unconfined"}})
 
 
+@pytest.mark.parametrize("name", ["scrape", "port", "path", "scheme"])
+def test_a_spec_does_not_say_where_prometheus_reads(name: str) -> None:
+    with pytest.raises(WorkerRefusedError, match="where the agent's metrics are read"):
+        made(metadata={"annotations": {f"prometheus.io/{name}": "9999"}})
+
+
 def test_a_container_that_says_nothing_of_itself_is_confined_as_the_users_is() -> None:
     patch = json.dumps([add("/containers/-", {"name": "beside", "image": "debian"})])
     assert container(made(pod_patch=patch), "beside")["securityContext"] == {

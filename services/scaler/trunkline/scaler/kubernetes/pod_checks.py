@@ -7,7 +7,7 @@ what they mount, names a Secret of ours, or leaves its own namespaces; and the p
 The rules go by what a pod has in the end, never by the operations that led there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from trunkline.scaler.kubernetes import pod_confinement, pod_volumes
@@ -77,9 +77,9 @@ def check(made: Part, wanted: Part, settings: PodSettings) -> None:
         raise PodRefusedError(reason)
 
 
-def check_annotations(annotations: dict[str, str]) -> None:
-    """Raise PodRefusedError if a pod's annotations undo what its fields say."""
-    for key in annotations:
+def check_annotations(given: Iterable[str]) -> None:
+    """Raise PodRefusedError if annotations of a spec undo what a pod's fields say, or say what only we say."""
+    for key in given:
         reason = pod_confinement.unfit_annotation(key)
         if reason:
             raise PodRefusedError(reason)

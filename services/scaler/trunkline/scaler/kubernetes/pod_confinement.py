@@ -16,6 +16,8 @@ _UNCONFINING = (
     "container.seccomp.security.alpha.kubernetes.io/",
     "seccomp.security.alpha.kubernetes.io/",
 )
+_SCRAPING = "prometheus.io/"
+"""By these Prometheus is led: to a page of the user's, whose series could have any name, or to another server."""
 
 
 def confined(containers: list[Part], ours: frozenset[str], *, allow_root: bool) -> list[Part]:
@@ -70,6 +72,9 @@ def unfit_field(key: str, value: Any) -> str:  # noqa: ANN401
 
 
 def unfit_annotation(key: str) -> str:
-    """Return what is wrong with an annotation of the pod; empty if nothing is."""
-    unconfining = key.startswith(_UNCONFINING)
-    return f"the annotation {key!r} may not be set: use securityContext" if unconfining else ""
+    """Return what is wrong with an annotation that a spec gives; empty if nothing is."""
+    if key.startswith(_UNCONFINING):
+        return f"the annotation {key!r} may not be set: use securityContext"
+    if key.startswith(_SCRAPING):
+        return f"the annotation {key!r} may not be set: it says where the agent's metrics are read"
+    return ""

@@ -100,7 +100,7 @@ def worker_pod(worker: WorkerSpec, settings: PodSettings, owner: Owner) -> Manif
             pod_shapes.check(spec)
         spec = pod_checks.confined(spec, settings)
         pod_checks.check(made["spec"], spec, settings)
-        pod_checks.check_annotations(made["metadata"]["annotations"])
+        pod_checks.check_annotations(worker.spec.metadata.annotations)
         pod = {**made, "spec": spec}
         pod["metadata"]["annotations"][SPEC_HASH] = spec_hash(pod)
     except patches.PatchError as error:
@@ -169,8 +169,8 @@ def _metadata(worker: WorkerSpec, settings: PodSettings, owner: Owner) -> Manife
         "annotations": {
             # a worker's datums are given back within a second, but only by draining is nobody held up
             SAFE_TO_EVICT: "true" if worker.spec.standby else "false",
-            **_scraped(settings),
             **given.annotations,
+            **_scraped(settings),
             PIPELINE: worker.pipeline,
             WORKER: worker.name,
         },
