@@ -50,7 +50,7 @@ def job(state: JobState, pipeline: str = "edges", **fields: Any) -> records.Job:
 
 
 class Watch:
-    """A clock that stands still."""
+    """Clocks that stand still."""
 
     now_s = 0.0
 
@@ -58,7 +58,7 @@ class Watch:
         return self.now_s
 
     def wall_ns(self) -> int:
-        return 0
+        return int(self.now_s * 1e9)
 
 
 @pytest.fixture
@@ -130,10 +130,25 @@ def test_a_job_is_quiet_since_something_has_moved_in_it_and_no_more_when_it_has_
     counting.job_changed(None, runs)
     watch.now_s = 50
     assert value(counting, names.JOB_QUIET, "edges") == 50
-    counting.moved("edges", runs.id)
+    counting.moved("edges", runs.id, watch.wall_ns())
     watch.now_s = 70
     assert value(counting, names.JOB_QUIET, "edges") == 20
     counting.job_changed(runs, job(JobState.SUCCESS))
+    assert value(counting, names.JOB_QUIET, "edges") == 0
+
+
+def test_a_job_is_quiet_since_its_last_outcome_or_its_start_though_leaders_change(
+    watch: Watch,
+) -> None:
+    watch.now_s = 5000
+    counting = Counting(watch)
+    runs = job(JobState.RUNNING, started_ns=1000 * 10**9)
+    counting.job_changed(None, runs)
+    assert value(counting, names.JOB_QUIET, "edges") == 4000
+    counting.moved("edges", runs.id, 3000 * 10**9)
+    counting.moved("edges", runs.id, 2000 * 10**9)
+    assert value(counting, names.JOB_QUIET, "edges") == 2000
+    counting.moved("edges", runs.id, 9000 * 10**9)
     assert value(counting, names.JOB_QUIET, "edges") == 0
 
 

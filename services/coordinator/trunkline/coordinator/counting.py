@@ -132,11 +132,11 @@ class Counting:
         """Count one that does not."""
         self._tally(pipeline).ignored += 1
 
-    def moved(self, pipeline: str, job: str) -> None:
-        """Take it that something has happened in a job."""
+    def moved(self, pipeline: str, job: str, at_ns: int) -> None:
+        """Take it that something has happened in a job at this time, which may be before this leader began."""
         jobs = self._moved.get(pipeline)
         if jobs is not None and job in jobs:
-            jobs[job] = self._clock.monotonic_s()
+            jobs[job] = max(jobs[job], self._since_s(at_ns))
 
     def job_changed(self, old: records.Job | None, new: records.Job | None) -> None:
         """Take a change of a job's record into account, whoever made it; told of at the start, nothing is counted."""
@@ -147,7 +147,10 @@ class Counting:
             return
         moving = self._moved.setdefault(job.pipeline, {})
         if new.state in _MOVES:
-            moving[new.id] = self._clock.monotonic_s()
+            # a leader that begins moves nothing: where leaders change often, a job would never be quiet for long
+            began_ns = new.started_ns or new.created_ns
+            known = self._since_s(began_ns) if old is None else self._clock.monotonic_s()
+            moving[new.id] = max(known, moving.get(new.id, known))
         else:
             moving.pop(job.id, None)
         if new.state.ended:
@@ -208,6 +211,10 @@ class Counting:
             yield names.QUARANTINED, label, fold.counts.quarantined
 
     # --- inside -----------------------------------------------------------------------------------
+
+    def _since_s(self, at_ns: int) -> float:
+        """Return when that was by our own clock; no later than now, whatever another's clock says."""
+        return self._clock.monotonic_s() - max(0, self._clock.wall_ns() - at_ns) / 1e9
 
     def _tally(self, pipeline: str) -> Tally:
         name = self.pipelines.name(pipeline)

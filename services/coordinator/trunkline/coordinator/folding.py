@@ -229,6 +229,7 @@ class OutcomeFolder:
 
     async def _fold(self, batch: Sequence[Stored]) -> None:
         touched: set[LiveJob] = set()
+        newest_ns: dict[tuple[str, str], int] = {}
         for stored in batch:
             if not self._wards.owns(stored.subject):
                 self.forgeries.note(subjects.OUTCOMES_STREAM, stored)
@@ -237,6 +238,7 @@ class OutcomeFolder:
             if place is None:
                 log.warning("outcome of no job", extra={"subject": errors.shown(stored.subject)})
                 continue
+            newest_ns[place.pipeline, place.job] = stored.at_ns
             live = self._live.get((place.pipeline, place.job))
             if live is None:
                 if len(self._strays) < STRAYS:
@@ -246,9 +248,10 @@ class OutcomeFolder:
             if live.seen(outcome, stored.data) and stored.at_ns > self._counted_ns:
                 self._counting.outcome(outcome)
             touched.add(live)
+        for (pipeline, job), at_ns in newest_ns.items():  # a job that is still to be attached, too
+            self._counting.moved(pipeline, job, at_ns)
         for live in touched:
             live.wake()
-            self._counting.moved(live.pipeline, live.id)
             await self._tell_ignored(live)
 
     async def _tell_ignored(self, live: LiveJob) -> None:
