@@ -1,4 +1,4 @@
-"""The names by which other verbs know a record: what `-o name` prints, so that `xargs` can hand it on."""
+"""The names by which other verbs know a record, so that `xargs` can hand on what `-o name` prints; where none asks for such a one, a label."""
 
 from collections.abc import Callable
 from typing import Any

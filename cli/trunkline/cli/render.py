@@ -4,7 +4,7 @@
     wide    the same, with more columns
     json    the records as `api` describes them: one, or a list
     yaml    the same
-    name    a line for each thing: the name by which other verbs know it
+    name    a line for each thing: the name by which other verbs know it, or a label; see `naming`
 
 Tables and sentences are for people and may change; the other forms are for programs.
 """
@@ -76,7 +76,8 @@ def one(asked: Asked, found: object) -> bool:
 def record(asked: Asked, found: object) -> None:
     """Print one thing, for people as YAML."""
     if asked.output == "name":
-        click.echo(naming.of(found))
+        if name := naming.of(found):  # a board without jobs has none
+            click.echo(name)
     else:
         _print(asked, _plain(found))
 

@@ -12,6 +12,7 @@ from tests.unit.cli import test_explanations as build
 from trunkline.audit.core.findings import Report
 from trunkline.cli import options, render
 from trunkline.cli.__main__ import main
+from trunkline.cli.core.board import Board
 from trunkline.contracts import api, messages, records
 from trunkline.contracts.states import JobState
 
@@ -162,3 +163,9 @@ def test_programs_are_told_the_attempt_of_a_line_also_if_it_is_the_first(
     render.streamed(options.Asked(home=None, output="json"), entry)
     told = json.loads(capsys.readouterr().out)["line"]
     assert (told["attempt"], told["generation"]) == (1, 1)
+
+
+def test_what_stands_for_nothing_has_no_line_of_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    board = Board(name="all pipelines", at_ns=1, jobs=(), workers=(), scalers=(), failures=())
+    render.one(options.Asked(home=None, output="name"), board)
+    assert capsys.readouterr().out == ""
