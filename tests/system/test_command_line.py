@@ -82,7 +82,8 @@ def trunkline() -> Iterator[Command]:
     home = Path(tempfile.mkdtemp(prefix="tl-"))
     command = Command(home)
     try:
-        command.good("up", "--detach", "--nodes", "1", "--port", "0")
+        told = command.good("up", "--detach", "--nodes", "1", "--port", "0").err
+        assert ":***@" in told
         yield command
         assert command("down").code == 0
         assert Home(home).supervisor() is None

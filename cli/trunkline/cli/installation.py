@@ -14,7 +14,7 @@ import msgspec
 from trunkline.chaos import serving
 from trunkline.cli import render, session
 from trunkline.cli.options import Asked
-from trunkline.client.client import Client
+from trunkline.client.client import Client, without_password
 from trunkline.contracts import api, errors
 from trunkline.local import home as homes
 from trunkline.local import log_files, scraping, stack
@@ -91,7 +91,7 @@ def _detached(home: homes.Home, options: Mapping[str, object], *, standbys: bool
             if b"store: " in told.read():
                 context = home.read_context()
                 _tell(f"up as process {process.pid}; state in {home.root}")
-                _tell(f"NATS:  {context.url}")
+                _tell(f"NATS:  {without_password(context.url)}")
                 _tell(f"metrics: {' '.join(scraping.addresses(home).values())}")
                 return
         time.sleep(0.05)

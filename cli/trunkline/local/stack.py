@@ -235,7 +235,7 @@ async def serve(
         standbys=standbys,
     ) as stack:
         tell(f"up in {time.monotonic() - began:.1f} s; state in {home.root}")
-        tell(f"NATS:  {stack.url}")
+        tell(f"NATS:  {clients.without_password(stack.url)}")  # it is kept in a log
         tell(f"metrics: {' '.join(scraping.addresses(home).values())}")
         tell(f"store: {stack.store}")
         if meanwhile is not None:
