@@ -12,6 +12,7 @@ from trunkline.cli import render
 from trunkline.cli.core import pace
 from trunkline.cli.core.board import Board, JobRow
 from trunkline.cli.core.explanations import counted, span
+from trunkline.cli.core.terminals import harmless
 
 WIDTH_PIPED = 120
 _JOBS, _WORKERS, _SCALERS = 8, 16, 8
@@ -118,16 +119,16 @@ def _workers(shown: Board, most: int) -> Table:
     table = _table("worker", "phase", "held", "datum", "for")
     for row in shown.workers[:most]:
         for_ = "" if row.for_s is None else span(row.for_s)
-        table.add_row(row.name, _state(row.phase), str(row.held), row.at or "-", for_)
+        table.add_row(row.name, _state(row.phase), str(row.held), harmless(row.at or "-"), for_)
     return table
 
 
 def _scalers(shown: Board) -> Table:
     table = _table("pipeline", "have / want", "ready", "busy", "wait", "in flight", "why")
     for row in shown.scalers[:_SCALERS]:
-        why = Text(row.why)
+        why = Text(harmless(row.why))
         if row.problem:
-            why = Text(row.problem, style="red")
+            why = Text(harmless(row.problem), style="red")
         numbers = (f"{row.have} / {row.want}", row.ready, row.busy, row.pending, row.in_flight)
         table.add_row(row.pipeline, *map(str, numbers), why)
     return table
@@ -136,7 +137,7 @@ def _scalers(shown: Board) -> Table:
 def _failures(shown: Board) -> Table:
     table = _table("ago", "what")
     for row in shown.failures:
-        table.add_row(span(row.ago_s), Text(row.text, style="red"))
+        table.add_row(span(row.ago_s), Text(harmless(row.text), style="red"))
     return table
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 import click
 
 from trunkline.cli import refs, render, session
-from trunkline.cli.core import datums, jobs, pipelines, workers
+from trunkline.cli.core import datums, jobs, pipelines, terminals, workers
 from trunkline.cli.core.explanations import Explanation, since
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
@@ -74,17 +74,22 @@ async def explanation(client: Client, what: str, datum: str = "") -> Explanation
 
 def show(found: Explanation, now_ns: int) -> None:
     """Print an explanation for people."""
-    click.echo(found.standing)
+    _say(found.standing)
     for number, reason in enumerate(found.reasons):
-        click.echo(f"{'also: ' if number else 'why: '}{reason.why}")
+        _say(f"{'also: ' if number else 'why: '}{reason.why}")
         if reason.remedy:
-            click.echo(f"  what to do: {reason.remedy}")
+            _say(f"  what to do: {reason.remedy}")
     for line in found.details:
-        click.echo(line)
+        _say(line)
     if found.events:
-        click.echo("events:")
+        _say("events:")
     for event in found.events[-SHOWN:]:
-        click.echo(f"  {since(event.at_ns, now_ns)} ago, {event.source}: {event.text}")
+        _say(f"  {since(event.at_ns, now_ns)} ago, {event.source}: {event.text}")
+
+
+def _say(line: str) -> None:
+    """Print a line; names of files and texts of commands may stand in it."""
+    click.echo(terminals.harmless(line))
 
 
 async def _pipeline(client: Client, name: str) -> api.PipelineView | None:

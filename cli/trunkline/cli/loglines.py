@@ -5,11 +5,13 @@ until it has one, or until nothing more of it has come between two looks: then i
 and what comes later stands on a line of its own.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from trunkline.cli.core import terminals
 from trunkline.contracts import api
 
 HELD_CHARS = 256 * 1024
@@ -18,8 +20,9 @@ HELD_CHARS = 256 * 1024
 Key = tuple[str, int, int, str, str, int]
 """An attempt: job, index, generation, worker, incarnation, number."""
 
-_CONTROLS = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Colours, and what else may not reach a terminal: it could move the cursor, set titles, answer for the user."""
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_RESET = "\x1b[0m"
+_RESETS = frozenset({_RESET, "\x1b[m"})
 
 
 class Line(NamedTuple):
@@ -80,9 +83,7 @@ def shown(line: Line, *, timestamps: bool, terminal: bool) -> str:
     datum = f"{entry.line.index}"
     if entry.line.attempt > 1 or entry.line.generation > 1:
         datum += f"/{entry.line.attempt}"
-    text = line.text.rstrip("\r").rpartition("\r")[2]
-    if terminal:
-        text = _CONTROLS.sub(_harmless, text)
+    text = _on_a_terminal(line.text) if terminal else line.text
     at = f"{time_of(entry.line.at_ns)} " if timestamps else ""
     return f"{at}[{entry.job[:8]} {datum} {entry.line.stream}] {text}"
 
@@ -93,6 +94,10 @@ def time_of(at_ns: int) -> str:
     return at.replace("+00:00", "Z")
 
 
-def _harmless(found: re.Match[str]) -> str:
-    text = found.group()
-    return text if text.startswith("\x1b[") else repr(text)[1:-1]
+def _on_a_terminal(text: str) -> str:
+    """Return what a terminal would show in the end: in colours, which end with the line."""
+    last = text.rstrip("\r").rpartition("\r")[2]
+    colours = _COLOUR.findall(last)
+    plain = map(terminals.harmless, _COLOUR.split(last))
+    made = "".join(map("".join, itertools.zip_longest(plain, colours, fillvalue="")))
+    return made if not colours or colours[-1] in _RESETS else made + _RESET

@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from trunkline.cli import naming
-from trunkline.cli.core import explanations
+from trunkline.cli.core import explanations, terminals
 from trunkline.cli.options import Asked
 from trunkline.contracts import api, messages
 from trunkline.runtime.clock import SystemClock
@@ -201,4 +201,4 @@ def _cell(value: object) -> str:
         case None | "":
             return "-"
         case _:
-            return " ".join(str(value).split())
+            return terminals.harmless(" ".join(str(value).split()))

@@ -10,8 +10,9 @@ import yaml
 from tests.unit.cli import test_explanations as build
 
 from trunkline.audit.core.findings import Report
-from trunkline.cli import options, render
+from trunkline.cli import explaining, options, render
 from trunkline.cli.__main__ import main
+from trunkline.cli.core import explanations
 from trunkline.cli.core.board import Board
 from trunkline.contracts import api, messages, records
 from trunkline.contracts.states import JobState
@@ -169,3 +170,15 @@ def test_what_stands_for_nothing_has_no_line_of_a_name(capsys: pytest.CaptureFix
     board = Board(name="all pipelines", at_ns=1, jobs=(), workers=(), scalers=(), failures=())
     render.one(options.Asked(home=None, output="name"), board)
     assert capsys.readouterr().out == ""
+
+
+def test_a_name_in_a_table_or_an_explanation_does_not_command_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hostile, harmless = "/a\u202egnp.\x1b[2Jb", "/a\\u202egnp.\\x1b[2Jb"
+    render.table(options.Asked(home=None, output="table"), ("path",), [(hostile,)])
+    assert capsys.readouterr().out == f"PATH\n{harmless}\n"
+    why = explanations.Reason(kind="oom", why=hostile)
+    found = explanations.Explanation(what="job", name="j", standing=hostile, reasons=(why,))
+    explaining.show(found, 0)
+    assert capsys.readouterr().out == f"{harmless}\nwhy: {harmless}\n"

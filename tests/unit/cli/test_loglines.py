@@ -76,8 +76,10 @@ def test_a_line_says_whose_it_is():
     assert shown("hello\n", timestamps=True) == f"{at}[00000000 0 stdout] hello"
 
 
-def test_of_a_progress_bar_its_last_state_is_shown():
-    assert shown("\r10%\r20%\r\n") == "[00000000 0 stdout] 20%"
+def test_of_a_progress_bar_a_terminal_gets_the_last_state_and_a_pipe_all():
+    bar = "\r10%\r20%\r"
+    assert shown(f"{bar}\n", terminal=True) == "[00000000 0 stdout] 20%"
+    assert shown(f"{bar}\n") == f"[00000000 0 stdout] {bar}"
 
 
 def test_a_terminal_gets_colours_and_no_other_commands():
@@ -86,3 +88,13 @@ def test_a_terminal_gets_colours_and_no_other_commands():
         "[00000000 0 stdout] \x1b[31mred\x1b[0m \\x1b]0;title\\x07 \\x1b[2J \\x9b1A"
     )
     assert shown(hostile).endswith(hostile.rstrip("\n"))
+
+
+def test_a_colour_ends_with_its_line():
+    assert shown("\x1b[31mred\n", terminal=True).endswith(" \x1b[31mred\x1b[0m")
+    assert shown("\x1b[31mred\x1b[m.\n", terminal=True).endswith(" \x1b[31mred\x1b[m.")
+
+
+def test_a_terminal_is_not_told_to_turn_the_direction_of_writing():
+    assert shown("a\u202egnp.\u2066b\n", terminal=True).endswith("a\\u202egnp.\\u2066b")
+    assert shown("a\u202eb\n").endswith("a\u202eb")
