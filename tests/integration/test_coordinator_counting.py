@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from tests.support import jobs as support
-from tests.support.jobs import Process, Site, done, lines
+from tests.support.jobs import Process, Site, done, folded, lines
 from tests.support.nats import TestServer
 from tests.support.wards import ward
 
 from trunkline.bus.publishing import Window
-from trunkline.contracts import messages, records, subjects
+from trunkline.contracts import messages, subjects
 from trunkline.contracts.messages import DatumTask, Outcome
 from trunkline.runtime import metric_names as names
 
@@ -22,11 +22,6 @@ P = "edges"
 async def site(nats_server: TestServer, tmp_path: Path) -> AsyncIterator[Site]:
     async with support.site(nats_server, tmp_path, P) as made:
         yield made
-
-
-async def folded(process: Process, job: records.Job, count: int) -> None:
-    while (fold := process.folder.fold(P, job.id)) is None or fold.done < count:
-        await asyncio.sleep(0.01)
 
 
 def processed(process: Process) -> float:

@@ -7,7 +7,18 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.support import jobs as support
-from tests.support.jobs import CLOCK, Faults, Process, Site, done, failed, hashes, lines, stored
+from tests.support.jobs import (
+    CLOCK,
+    Faults,
+    Process,
+    Site,
+    done,
+    failed,
+    folded,
+    hashes,
+    lines,
+    stored,
+)
 from tests.support.nats import TestServer
 from tests.support.wards import ward
 
@@ -25,12 +36,6 @@ P = "edges"
 async def site(nats_server: TestServer, tmp_path: Path) -> AsyncIterator[Site]:
     async with support.site(nats_server, tmp_path, P) as made:
         yield made
-
-
-async def folded(process: Process, job: records.Job, count: int) -> None:
-    """Return once so many datums of a job have ended."""
-    while (fold := process.folder.fold(P, job.id)) is None or fold.done < count:
-        await asyncio.sleep(0.01)
 
 
 async def restart(process: Process, job: records.Job, wanted: dict[int, int]) -> records.Job:

@@ -309,6 +309,12 @@ async def finished(site: Site, *jobs: records.Job, within_s: float = 25) -> list
     return [await site.record(job) for job in jobs]
 
 
+async def folded(process: Process, job: records.Job, count: int) -> None:
+    """Return once so many datums of a job have ended, as the coordinator has it."""
+    while (fold := process.folder.fold(job.pipeline, job.id)) is None or fold.done < count:
+        await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
 async def site(server: TestServer, folder: Path, *pipelines: str) -> AsyncIterator[Site]:
     await server.declare(*pipelines)
