@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
+from tests.support.job_records import job_record
 from tests.support.jobs import CLOCK
 from tests.support.nats import TestServer
 
-from trunkline.contracts import records, spec
+from trunkline.contracts import records
 from trunkline.contracts.states import JobState
 from trunkline.coordinator.jobs import JobStore
 from trunkline.coordinator.tables import Tables, job_key, tables_of
@@ -18,23 +19,8 @@ KEPT = 5
 
 
 def a_job(number: int, pipeline: str = "edges", state: JobState = JobState.SUCCESS) -> records.Job:
-    return records.Job(
-        pipeline=pipeline,
-        id=f"{number:032x}",
-        version=1,
-        code_hash="c",
-        spec=spec.PipelineSpec(
-            name=pipeline,
-            transform=spec.Transform(cmd=("true",)),
-            input=spec.Input(pfs=spec.PfsInput(repo="in", glob="/*")),
-        ),
-        salt="",
-        order=number,
-        inputs=(),
-        state=state,
-        created_ns=number,
-        compacted=state.ended,
-    )
+    fields = {"order": number, "created_ns": number, "compacted": state.ended}
+    return job_record(pipeline, f"{number:032x}", state, **fields)
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support.job_records import job_record
 
-from trunkline.contracts import records, spec
+from trunkline.contracts import records
 from trunkline.contracts.attempts import Attempt
 from trunkline.contracts.messages import Figures, Outcome
 from trunkline.contracts.states import Cause, DatumState, JobState
@@ -30,23 +31,7 @@ def outcome(
 
 
 def job(state: JobState, pipeline: str = "edges", **fields: Any) -> records.Job:
-    made = records.Job(
-        pipeline=pipeline,
-        id="a" * 32,
-        version=1,
-        code_hash="c",
-        spec=spec.PipelineSpec(
-            name=pipeline,
-            transform=spec.Transform(cmd=("true",)),
-            input=spec.Input(pfs=spec.PfsInput(repo="in", glob="/*")),
-        ),
-        salt="s",
-        order=1,
-        inputs=(),
-        state=state,
-        created_ns=0,
-    )
-    return msgspec.structs.replace(made, **fields)
+    return job_record(pipeline, "a" * 32, state, **fields)
 
 
 class Watch:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.support.job_records import job_record
 
 from trunkline.bus.ports import Entry
-from trunkline.contracts import errors, messages, records, spec
+from trunkline.contracts import errors, messages, records
 from trunkline.contracts.messages import Outcome
 from trunkline.contracts.states import DatumState, JobState
 from trunkline.coordinator.archiving import Archiver
@@ -93,22 +94,7 @@ def outcome(job: str, index: int, number: int, state: DatumState = DatumState.PR
 
 
 def a_record(job: str) -> records.Job:
-    return records.Job(
-        pipeline=P,
-        id=job,
-        version=1,
-        code_hash="c",
-        spec=spec.PipelineSpec(
-            name=P,
-            transform=spec.Transform(cmd=("true",)),
-            input=spec.Input(pfs=spec.PfsInput(repo="in", glob="/*")),
-        ),
-        salt="",
-        order=1,
-        inputs=(),
-        state=JobState.SUCCESS,
-        created_ns=0,
-    )
+    return job_record(P, job, JobState.SUCCESS)
 
 
 async def ended(store: Store, job: str, outcomes: Iterable[Outcome]) -> records.Job:
