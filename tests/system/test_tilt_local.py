@@ -16,7 +16,8 @@ from tests.support.tiltfile import PATH, PROJECT, Tiltfile
 from trunkline.local import home as homes
 from trunkline.local import scraping, server_files, stack
 
-FILES = 30
+FILES = 120
+"""So many that a worker is still at work when the demo looks for one to kill."""
 SERVICES = ("coordinator", "scaler")
 
 
