@@ -29,7 +29,7 @@ async def headers(lab: Lab, stream: str, subject: str) -> list[str]:
 async def test_attempts_are_spans_of_the_jobs_trace_in_commands_outcomes_logs_and_events(
     lab: Lab,
 ) -> None:
-    ticket = await lab.shell("echo $TRACEPARENT; exit 3", tries=2, trace=GIVEN)
+    ticket = await lab.shell("echo $TRACEPARENT; exit 3", tries=2, traceparent=GIVEN)
     task = await lab.datum(ticket)
     await lab.worker("w1", ticket)
     await lab.outcome(task)
@@ -47,7 +47,7 @@ async def test_attempts_are_spans_of_the_jobs_trace_in_commands_outcomes_logs_an
 
 
 async def test_the_claim_is_in_the_trace_of_what_executes(lab: Lab) -> None:
-    ticket = await lab.shell("sleep 60", trace=GIVEN)
+    ticket = await lab.shell("sleep 60", traceparent=GIVEN)
     await lab.datum(ticket)
     await lab.worker("w1", ticket)
     await lab.claim("w1", lambda claim: any(each.executing for each in claim.held))

@@ -136,7 +136,7 @@ class Lab:
         timeout_s: float | None = None,
         ack_wait_s: float = 30.0,
         speculates: bool = False,
-        trace: str = "",
+        traceparent: str = "",
         **transform: object,
     ) -> JobTicket:
         """Assign a new job that runs a command."""
@@ -149,7 +149,7 @@ class Lab:
             datum_tries=tries,
             datum_timeout_s=timeout_s,
             speculates=speculates,
-            trace=trace,
+            traceparent=traceparent,
         )
         await topology.ensure_job_consumer(
             self.data, ward(PIPELINE), ticket.job, ack_wait_s=ack_wait_s, max_ack_pending=10_000

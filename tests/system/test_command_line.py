@@ -158,7 +158,11 @@ def test_logs_are_chosen_by_what_printed_them_by_time_and_by_failure(trunkline: 
         f"[{put[:8]} 0 stdout] last",
     ]
     entry = json.loads(trunkline.good("logs", f"talk@{put}", "-o", "json").out.splitlines()[0])
-    assert (entry["pipeline"], entry["job"], entry["trace"][3:35]) == ("talk", put, trace)
+    assert (entry["pipeline"], entry["job"], entry["trace"]) == ("talk", put, trace)
+    job = trunkline.good("inspect", "job", f"talk@{put}", "-o", "json").json
+    assert trace in job["traceparent"]
+    assert entry["traceparent"][:36] == job["traceparent"][:36]
+    assert entry["traceparent"] != job["traceparent"]  # an attempt is a span of its own
     failed = trunkline.good("logs", "talk", "--failed").out
     assert "first of 0" not in failed
     assert re.findall(r" (1|1/2) agent\] (exit code 1)", failed) == [

@@ -347,7 +347,9 @@ class LogEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     line: messages.LogLine
     pipeline: str = ""
     trace: str = ""
-    """The `traceparent` of the attempt."""
+    """The 32 hex digits of its trace, as in the services' logs."""
+    traceparent: str = ""
+    """That of the attempt: its trace, and a span of its own."""
 
 
 class LogBounds(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -118,7 +118,7 @@ class JobTicket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """(input name, commit id) pairs, for the user's environment."""
     speculates: bool = False
     """Whether others may be given copies of a datum that takes long: who runs one looks for its outcome."""
-    trace: str = ""
+    traceparent: str = ""
     """The job's `traceparent`; each attempt is a span of its own in it."""
     generations: dict[str, int] = {}
     """Index -> generation of datums that were restarted: what runs of an older one is killed, and its

@@ -48,7 +48,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Bytes of all files."""
     created_ns: int
     parent: str = ""
-    trace: str = ""
+    traceparent: str = ""
     """The `traceparent` that it was made with, if any."""
 
 
@@ -89,7 +89,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     command: int = 0
     """Sequence in the command stream of the newest published spec that is taken into account: an
     older one that is delivered again must not undo what came after it."""
-    trace: str = ""
+    traceparent: str = ""
     """The `traceparent` that this version was applied with, if any, or was last told to run again with."""
 
 
@@ -179,7 +179,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempts: str = ""
     """Key of a run of attempt ledgers by index: of datums that were tried, and had no outcome when the job
     ended. Empty where there are none."""
-    trace: str = ""
+    traceparent: str = ""
     """The `traceparent` of the commit or spec that set it off, or one made of its id."""
     compacted: bool = False
     """Whether outcomes are in the store and the streams are free of the job."""

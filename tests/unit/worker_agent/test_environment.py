@@ -28,7 +28,7 @@ def made(
         pipeline="edges", job="1" * 32, index=4, datum="d1", fingerprint="f", inputs=(given,)
     )
     of_job = environment.of_job(ticket, task, pfs=pfs, worker="w1", address="10.0.0.9")
-    return {**of_job, **environment.of_datum(task, pfs=pfs, trace="00-1-2-01")}
+    return {**of_job, **environment.of_datum(task, pfs=pfs, traceparent="00-1-2-01")}
 
 
 def test_an_input_is_named_by_what_its_glob_matched():

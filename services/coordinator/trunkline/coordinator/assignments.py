@@ -173,6 +173,6 @@ def _ticket(job: records.Job) -> JobTicket:
         output_branch=job.spec.output_branch,
         input_commits=tuple((each.name, each.commit) for each in job.inputs),
         speculates=job.spec.speculation is not None,
-        trace=job.trace,
+        traceparent=job.traceparent,
         generations=job.generations,
     )

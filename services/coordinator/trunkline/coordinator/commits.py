@@ -78,7 +78,7 @@ class Commits:
             size=request.size,
             created_ns=self._clock.wall_ns(),
             parent=request.parent,
-            trace=tracing.current.get(),
+            traceparent=tracing.current.get(),
         )
         tables = self._catalog.tables
         entry = await tables.commits.get(commit_key(request.repo, request.id))

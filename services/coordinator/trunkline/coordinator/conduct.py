@@ -75,9 +75,9 @@ class Conduct:
 
         def decide(current: records.Pipeline) -> records.Pipeline:
             heads = self._catalog.heads()
-            trace = tracing.current.get()
+            traceparent = tracing.current.get()
             return core.run_again(
-                current, heads, identifier, reprocess=request.reprocess, trace=trace
+                current, heads, identifier, reprocess=request.reprocess, traceparent=traceparent
             )
 
         async with self._catalog.graph:
@@ -115,8 +115,10 @@ class Conduct:
                 self._clock.wall_ns(),
                 reprocess=request.reprocess,
             )
-            trace = tracing.current.get() or traces.of_set(identifier)
-            made = await self._catalog.jobs.create(msgspec.structs.replace(job, trace=trace))
+            traceparent = tracing.current.get() or traces.of_set(identifier)
+            made = await self._catalog.jobs.create(
+                msgspec.structs.replace(job, traceparent=traceparent)
+            )
             await self._jobsets.create_missing()
         text = f"job {made.pipeline}@{made.id} runs on the inputs of {old.id}"
         await self._tell("job-created", made.pipeline, text, job=made.id)

@@ -50,29 +50,31 @@ class JobSets:
         wanted = jobsets.derive(nodes, heads, known)
         for each in wanted:
             pipeline = catalog.dag.pipelines[each.pipeline]
-            trace = await self._trace(each, pipeline)
-            job = msgspec.structs.replace(jobsets.record(each, pipeline, now_ns), trace=trace)
+            traceparent = await self._traceparent(each, pipeline)
+            job = msgspec.structs.replace(
+                jobsets.record(each, pipeline, now_ns), traceparent=traceparent
+            )
             if await catalog.jobs.create(job) is not job:  # it was there, and forgotten
                 continue
-            with tracing.within(job.trace):
+            with tracing.within(job.traceparent):
                 log.info("job created", extra={"pipeline": job.pipeline, "job": job.id})
                 text = f"job {job.pipeline}@{job.id} waits for its inputs"
                 await self._events.mention("job-created", job.pipeline, text, job=job.id)
         return len(wanted)
 
-    async def _trace(self, wanted: jobsets.Wanted, pipeline: records.Pipeline) -> str:
+    async def _traceparent(self, wanted: jobsets.Wanted, pipeline: records.Pipeline) -> str:
         """Return the trace of what sets a job off: that of its set, of the spec, of the commit; or one of its id."""
         for job in self._catalog.jobs.of_set(wanted.id):
-            if job.trace:
-                return job.trace
-        if pipeline.set_id == wanted.id and pipeline.trace:
-            return pipeline.trace
+            if job.traceparent:
+                return job.traceparent
+        if pipeline.set_id == wanted.id and pipeline.traceparent:
+            return pipeline.traceparent
         for each in wanted.inputs:
             if each.commit == wanted.id:
                 key = commit_key(each.repo, each.commit)
                 entry = await self._catalog.tables.commits.get(key)
-                if entry is not None and entry.value is not None and entry.value.trace:
-                    return entry.value.trace
+                if entry is not None and entry.value is not None and entry.value.traceparent:
+                    return entry.value.traceparent
         return traces.of_set(wanted.id)
 
     async def advance(self) -> None:
@@ -101,7 +103,7 @@ class JobSets:
                     changed = await self._end(job, reason)
                 case other:
                     assert_never(other)
-            with tracing.within(job.trace):
+            with tracing.within(job.traceparent):
                 extra = {"pipeline": job.pipeline, "job": job.id, "state": changed.state}
                 log.info("job changed", extra=extra)
                 text = f"job {job.pipeline}@{job.id} is {changed.state} {changed.reason}".rstrip()

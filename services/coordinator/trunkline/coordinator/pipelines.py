@@ -207,7 +207,7 @@ class Pipelines:
             now_ns=self._clock.wall_ns(),
             command=command,
             reprocess=reprocess,
-            trace=tracing.current.get(),
+            traceparent=tracing.current.get(),
         )
 
     async def _tell(self, pipeline: records.Pipeline) -> None:

@@ -86,7 +86,7 @@ class JobQueue:
         subject = subjects.datums(self._wards.of(job.pipeline), job.id)
         name = datums.message_id(job.id, datum.index, slow.generation, job.round)
         await self._ingest.put_all(
-            [Outgoing(subject, f"{name}/copy", data, tracing.headers(job.trace))]
+            [Outgoing(subject, f"{name}/copy", data, tracing.headers(job.traceparent))]
         )
 
     async def _workers(self, pipeline: str) -> int:
@@ -117,7 +117,7 @@ def _messages(
     subject: str, job: records.Job, round_: int, groups: Iterator[Sequence[Datum]]
 ) -> Iterator[Outgoing]:
     """Yield the message of each set of datums."""
-    generations, headers = job.generations, tracing.headers(job.trace)
+    generations, headers = job.generations, tracing.headers(job.traceparent)
     for group in groups:
         of = [generations.get(str(each.index), 1) if generations else 1 for each in group]
         encoded = (

@@ -159,12 +159,14 @@ def _entries(found: Iterable[Stored]) -> Iterable[tuple[str, contract.LogEntry]]
         line = _decoded(stored, messages.LogLine)
         if line is not None:
             _, _, pipeline, _, job, *_ = stored.subject.split(".")
+            traceparent = traces.parsed(stored.headers.get(traces.HEADER, ""))
             entry = contract.LogEntry(
                 sequence=stored.sequence,
                 job=job,
                 line=line,
                 pipeline=pipeline,
-                trace=traces.parsed(stored.headers.get(traces.HEADER, "")),
+                trace=traces.trace(traceparent),
+                traceparent=traceparent,
             )
             yield str(stored.sequence), entry
 

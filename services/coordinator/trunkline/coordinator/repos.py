@@ -48,8 +48,8 @@ async def store_commit(tables: Tables, commit: records.Commit) -> None:
 
 def same(one: records.Commit, other: records.Commit) -> bool:
     """Return whether two commits differ at most in when they were made, and in which trace."""
-    return msgspec.structs.replace(one, created_ns=0, trace="") == msgspec.structs.replace(
-        other, created_ns=0, trace=""
+    return msgspec.structs.replace(one, created_ns=0, traceparent="") == msgspec.structs.replace(
+        other, created_ns=0, traceparent=""
     )
 
 
@@ -299,7 +299,7 @@ class Committer:
             size=size,
             created_ns=self._clock.wall_ns(),
             parent=parent,
-            trace=job.trace,
+            traceparent=job.traceparent,
         )
         await store_commit(self._tables, commit)
         moved = msgspec.structs.replace(branch.value, head=job.id, moved_ns=self._clock.wall_ns())

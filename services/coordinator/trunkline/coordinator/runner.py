@@ -174,7 +174,7 @@ class JobRunner:
         job = await self._jobs.get(pipeline, identifier)
         if job is None or settled(job) or job.state is JobState.WAITING:
             return
-        tracing.current.set(job.trace)
+        tracing.current.set(job.traceparent)
         async with self._folder.attached(job) as live:
             if job.committing and await self._committer.has_committed(job):
                 job = await self._end(live, job, JobState.SUCCESS)

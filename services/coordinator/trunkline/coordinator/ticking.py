@@ -131,7 +131,7 @@ class Ticking:
             size=written.size,
             created_ns=now_ns,
             parent=branch.head,
-            trace=tracing.current.get(),
+            traceparent=tracing.current.get(),
         )
         await self._record(commit)
         moved = msgspec.structs.replace(

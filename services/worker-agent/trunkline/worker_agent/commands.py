@@ -88,7 +88,7 @@ class Commands:
 
     def present(self, datum: Datum) -> None:
         """Let the command find the datum's files below /pfs, and its variables."""
-        self._own = environment.of_datum(datum.task, pfs=self._pfs, trace=datum.trace)
+        self._own = environment.of_datum(datum.task, pfs=self._pfs, traceparent=datum.traceparent)
         self._space.present(self._place(datum), self._made.facts(datum).beside(self._own))
 
     async def run(self, datum: Datum) -> Ran:

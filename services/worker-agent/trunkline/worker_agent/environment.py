@@ -83,7 +83,7 @@ def matches(task: DatumTask, *, pfs: str) -> dict[str, str]:
     return found
 
 
-def of_datum(task: DatumTask, *, pfs: str, trace: str = "") -> dict[str, str]:
+def of_datum(task: DatumTask, *, pfs: str, traceparent: str = "") -> dict[str, str]:
     """Return what a datum's own variables are, which stand above the job's.
 
     An input that has the name of one of the job's facts has no variable.
@@ -100,8 +100,8 @@ def of_datum(task: DatumTask, *, pfs: str, trace: str = "") -> dict[str, str]:
     own["PACH_DATUM_ID"] = own["TRUNKLINE_DATUM_ID"] = task.datum
     own["TRUNKLINE_DATUM_INDEX"] = str(task.index)
     own["FILESET_ID"] = task.fingerprint
-    if trace:
-        own[traces.VARIABLE] = trace
+    if traceparent:
+        own[traces.VARIABLE] = traceparent
     return own
 
 

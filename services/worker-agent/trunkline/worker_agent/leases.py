@@ -152,7 +152,10 @@ class Leases:
         else:
             now_s = self._clock.monotonic_s()
             datums = tuple(
-                [Datum(each, ticket, fresh, now_s, tracing.child(ticket.trace)) for each in tasks]
+                [
+                    Datum(each, ticket, fresh, now_s, tracing.child(ticket.traceparent))
+                    for each in tasks
+                ]
             )
             if delivery.delivered > 1:
                 datums[0].measure(redelivered=delivery.delivered - 1)
@@ -298,7 +301,7 @@ class Leases:
 
     def _starts(self, work: Work) -> None:
         if self._works.get(work.key) is work:
-            self._presence.trace = work.current.trace
+            self._presence.traceparent = work.current.traceparent
             self._tell(lease.Started(work.key))
 
     async def _live(self, work: Work) -> None:

@@ -66,7 +66,7 @@ class Hooks:
 async def live(work: Work, bench: Bench, hooks: Hooks) -> Ack | Nak | None:
     """Work on a message; return how it is to be settled, None if it is not ours any more."""
     under_way: set[asyncio.Task[Any]] = set()
-    tracing.current.set(work.current.trace)
+    tracing.current.set(work.current.traceparent)
     try:
         return await _work(work, bench, hooks, under_way)
     except asyncio.CancelledError:
@@ -120,7 +120,7 @@ async def _work(
         if hooks.stopping():
             return _settlement([Nak(), *await asyncio.gather(*ends)])
         work.current = following
-        tracing.current.set(following.trace)
+        tracing.current.set(following.traceparent)
         hooks.advanced(work)
         if staging is not None:
             await staging

@@ -60,7 +60,7 @@ class Presence:
         """This process's life, among all that have the worker's name."""
         self.closing = False
         """Set for the last claim."""
-        self.trace = ""
+        self.traceparent = ""
         """The `traceparent` of the attempt that was begun last."""
 
     def due(self) -> None:
@@ -85,7 +85,7 @@ class Presence:
     async def tell(self) -> None:
         """Publish what is held now."""
         claim = self._claim()
-        headers = tracing.headers(self.trace) if claim.held else None
+        headers = tracing.headers(self.traceparent) if claim.held else None
         try:
             await self._connection.publish(self._subject, messages.encode(claim), headers=headers)
         except errors.UnavailableError:

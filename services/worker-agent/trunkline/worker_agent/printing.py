@@ -161,7 +161,7 @@ class Printer:
             subject,
             f"{self._incarnation}/{self._sent}",
             messages.encode(line),
-            tracing.headers(datum.trace),
+            tracing.headers(datum.traceparent),
         )
 
     async def send_forever(self) -> None:

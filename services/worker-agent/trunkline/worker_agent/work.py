@@ -48,7 +48,7 @@ class Datum:
     fresh: bool
     """Whether this is surely the first delivery."""
     received_s: float
-    trace: str = ""
+    traceparent: str = ""
     """The `traceparent` of this attempt."""
     place: Place | None = None
     """Its files, once it has any."""

@@ -52,7 +52,7 @@ def run_again(
     identifier: str,
     *,
     reprocess: bool,
-    trace: str = "",
+    traceparent: str = "",
 ) -> records.Pipeline:
     """Return the record of a pipeline that is to have a job of this id on the heads."""
     wanted = _need_running(current)
@@ -60,7 +60,9 @@ def run_again(
         if not heads.get((leaf.repo, leaf.branch)):
             reason = f"has no commit on its input {leaf.repo}@{leaf.branch} yet"
             raise NotNowError("pipeline", current.name, reason, "the first one sets off a job")
-    return msgspec.structs.replace(current, set_id=identifier, reprocess=reprocess, trace=trace)
+    return msgspec.structs.replace(
+        current, set_id=identifier, reprocess=reprocess, traceparent=traceparent
+    )
 
 
 def job_again(

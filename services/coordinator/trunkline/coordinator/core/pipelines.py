@@ -35,7 +35,7 @@ class Fresh:
     """Sequence of the published spec in the command stream; 0 for a request."""
     reprocess: str = ""
     """A salt that is to be the pipeline's, so that nothing counts as done; empty to keep what it has."""
-    trace: str = ""
+    traceparent: str = ""
     """The `traceparent` that the spec came with."""
 
 
@@ -125,7 +125,7 @@ def accept(
             refusal=None,
             ignored=ignored,
             command=max(base.command, fresh.command),
-            trace=fresh.trace,
+            traceparent=fresh.traceparent,
         )
     )
 
