@@ -189,6 +189,17 @@ async def test_an_output_path_that_cannot_be_in_a_repo_fails_the_job(site: Site,
     assert "cannot be used" in job.reason
 
 
+async def test_outputs_that_say_to_be_larger_than_any_store_fail_the_job(site: Site) -> None:
+    """1. A worker told files of 2**62 bytes each. 2. Their sum was larger than what a manifest's root can say. 3. The
+    coordinator ended of it, and so did each one after it."""
+    huge = msgspec.structs.replace(await support.stored(site.store, "/x", "x"), size=2**53)
+    work = [msgspec.structs.replace(huge, path=f"/{number}") for number in range(6)]
+    async with support.worker(site, P, lambda task: done(task, work)):
+        (job,) = await finished(site, await site.job(P, await site.commit("in", lines(1))))
+    assert job.state is JobState.FAILURE
+    assert "larger than any store" in job.reason
+
+
 async def test_outputs_of_many_files_are_read_from_their_manifest(site: Site) -> None:
     contents = {f"/out/{number:05}": "x" for number in range(3000)}
     commit = await site.commit("elsewhere", contents)

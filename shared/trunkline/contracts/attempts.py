@@ -37,6 +37,7 @@ from collections import Counter
 
 import msgspec
 
+from trunkline.contracts.bounds import Count, ExitCode, Nanoseconds
 from trunkline.contracts.states import Cause, DatumState
 
 CHARGE_AFTER_S = 10.0
@@ -85,12 +86,12 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     worker: str
     incarnation: str
-    started_ns: int
+    started_ns: Nanoseconds
     """Wall clock of the worker, nanoseconds since the epoch; to show, never to decide."""
-    ended_ns: int = 0
+    ended_ns: Nanoseconds = 0
     """Wall clock of whoever ended it; 0 while it is not known to have ended."""
     cause: Cause | None = None
-    exit_code: int | None = None
+    exit_code: ExitCode | None = None
     detail: str = ""
     """One sentence for people: the last lines of stderr, or what the reaper saw."""
     copy: bool = False
@@ -105,10 +106,10 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, tag="attempt-ledger.v1")
     """
 
     attempts: tuple[Attempt, ...] = ()
-    generation: int = 1
-    passed: int = 0
+    generation: Count = 1
+    passed: Count = 0
     """How often the datum was passed on since its last attempt."""
-    waited: int = 0
+    waited: Count = 0
     """After how many attempts a verdict against the datum was put off, for a worker to come back."""
 
 

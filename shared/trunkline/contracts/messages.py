@@ -6,21 +6,17 @@ Messages hold references: bytes of files lie in the object store.
 """
 
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from trunkline.contracts import errors
 from trunkline.contracts.attempts import Attempt
+from trunkline.contracts.bounds import Count, ExitCode, Nanoseconds, Seconds
 from trunkline.contracts.spec import Transform
 from trunkline.contracts.states import Cause, DatumState
 
 T = TypeVar("T")
-
-_MOST = 2**53
-"""No figure is larger, nor any negative: all readers hold those exactly, and sums of them stay numbers."""
-Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=_MOST)]
 
 MESSAGE_MAX_BYTES = 32 * 1024
 """A datum or outcome message never grows over this: what is larger is an object."""
@@ -34,19 +30,19 @@ class File(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     path: str
     """In its repo, with a leading slash."""
-    size: int
+    size: Count
     sha256: str
     """Of the contents, 64 hex digits."""
     object: str = ""
     """Key in the store; empty for a file without bytes."""
-    offset: int = 0
+    offset: Count = 0
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """A range of entries of a manifest, by position."""
 
-    first: int
-    count: int
+    first: Count
+    count: Count
 
 
 class DatumInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -79,15 +75,15 @@ class DatumTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
 
     pipeline: str
     job: str
-    index: int
+    index: Count
     """Position in the job's full listing, before skipping; with the job it names the outcome."""
     datum: str
     """`names.datum_id`: the same datum has the same id in every job."""
     fingerprint: str
     """`names.fingerprint`, 32 hex digits."""
     inputs: tuple[DatumInput, ...]
-    generation: int = 1
-    round: int = 1
+    generation: Count = 1
+    round: Count = 1
     """Raised when the coordinator puts a datum back whose message was lost."""
     beside: Attempt | None = None
     """Of a copy: the attempt that takes too long, and goes on. Its Msg-Id ends in `/copy`."""
@@ -143,12 +139,12 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     job: str
     """Also the name of the consumer."""
-    sequence: int
+    sequence: Count
     """In the pipeline's datum stream."""
-    index: int
-    generation: int
+    index: Count
+    generation: Count
     executing: bool
-    since_ns: int = 0
+    since_ns: Nanoseconds = 0
     """Since when it has a slot, wall clock; 0 while it has not had one."""
     preparing: bool = False
     """Whether its command is still to be started: a worker that is lost then charges it nothing."""
@@ -164,9 +160,9 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: str
     """The worker's, then."""
     held: tuple[Held, ...]
-    since_ns: int
+    since_ns: Nanoseconds
     """From when on commands may have been started in it; wall clock of the node."""
-    at_ns: int
+    at_ns: Nanoseconds
     """When its end was noticed."""
 
 
@@ -183,19 +179,19 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, tag="claim.v1"):
     incarnation: str
     """Random for each process start."""
     code_hash: str
-    slots: int
+    slots: Count
     held: tuple[Held, ...] = ()
     draining: bool = False
     """True once it pulls no more; with nothing held it may be deleted."""
     closing: bool = False
     """The last claim of a clean exit: what follows is no loss."""
-    pulled_ns: int = 0
+    pulled_ns: Nanoseconds = 0
     """When its first pull request was sent, wall clock; 0 before."""
-    at_ns: int = 0
-    order: int = 0
+    at_ns: Nanoseconds = 0
+    order: Count = 0
     """Of this incarnation among all that have had the worker's name: the sequence under which the server has stored
     its first claim. 0 while that is not known."""
-    number: int = 0
+    number: Count = 0
     """How many claims this incarnation has told before."""
     connection: str = ""
     """What the server calls the connection by which it comes (`<server>/<client id>`): the loss of another one is no
@@ -261,8 +257,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 
     pipeline: str
     job: str
-    index: int
-    generation: int
+    index: Count
+    generation: Count
     datum: str
     fingerprint: str
     state: DatumState
@@ -275,7 +271,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     output_bytes: Count = 0
     reason: str = ""
     """For people: why it failed, with the exit code."""
-    exit_code: int | None = None
+    exit_code: ExitCode | None = None
     log_tail: str = ""
     """The last lines that the command printed; at most 4 KiB."""
     attempts: Count = 1
@@ -284,7 +280,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     """What the ledger said at the end, with this attempt; empty if there was no other. The ledger
     itself goes with the job."""
     figures: Figures = Figures()
-    ended_ns: int = 0
+    ended_ns: Nanoseconds = 0
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="log.v1"):
@@ -296,16 +292,16 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 
     worker: str
     datum: str
-    index: int
+    index: Count
     stream: str
     """`stdout`, `stderr`, or `agent` for what Trunkline itself has to say."""
     text: str
     """Without a newline at its end, the line goes on in the next piece of the same stream and attempt."""
-    at_ns: int
+    at_ns: Nanoseconds
     """Wall clock of the sender, when the piece was cut off."""
-    attempt: int = 1
+    attempt: Count = 1
     """Which attempt at the datum it is, as `inspect datum` numbers them."""
-    generation: int = 1
+    generation: Count = 1
     """Of the datum: over 1 if it was restarted, and the attempts are counted anew."""
     incarnation: str = ""
     """The worker's."""
@@ -323,13 +319,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     kind: str
     """Such as `spec-refused`, `job-changed`, `scaled`, `attempt`, `reaped`, `repaired`."""
     pipeline: str
-    at_ns: int
+    at_ns: Nanoseconds
     source: str
     """`coordinator`, `scaler`, or the worker's name."""
     text: str
     """One sentence for people."""
     job: str = ""
-    index: int | None = None
+    index: Count | None = None
     worker: str = ""
     facts: dict[str, msgspec.Raw] = {}
     """The inputs of a decision, JSON each."""

@@ -12,7 +12,7 @@ from itertools import compress, pairwise
 
 import msgspec
 
-from trunkline.contracts import errors, names
+from trunkline.contracts import bounds, errors, names
 from trunkline.storage import manifests, runs
 from trunkline.storage.manifests import EMPTY, Entry, Written
 from trunkline.storage.store import Store
@@ -44,6 +44,8 @@ async def check(store: Store, manifest: str) -> Written:
         files += len(keys)
         size += sum(each.size for each in entries)
         last = keys[-1]
+        if size > bounds.MOST:
+            raise errors.MalformedMessageError(manifest, "its files are larger than any store")
     return Written(manifest=manifest, files=files, size=size)
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 
 import msgspec
 
-from trunkline.contracts import errors, names
+from trunkline.contracts import bounds, errors, names
 from trunkline.contracts.messages import File
 from trunkline.storage import keys, runs
 from trunkline.storage.runs import Run, RunWriter
@@ -38,7 +38,6 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 _HASH_BYTES = 32
-_MOST = 1 << 62
 
 _encode = msgspec.msgpack.Encoder().encode
 entry = msgspec.msgpack.Decoder(Entry).decode
@@ -52,7 +51,7 @@ def encode(file: File) -> bytes:
         made = Entry(file.size, bytes.fromhex(file.sha256), stored_in, file.offset)
     except (ValueError, errors.NotFoundError):
         made = None
-    fits = 0 <= file.size <= _MOST and 0 <= file.offset <= _MOST
+    fits = 0 <= file.size <= bounds.MOST and 0 <= file.offset <= bounds.MOST
     if made is None or len(made.sha256) != _HASH_BYTES or not fits:
         raise errors.MalformedMessageError(file.path, "it names impossible bytes")
     return _encode(made)

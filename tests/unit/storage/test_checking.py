@@ -99,3 +99,13 @@ async def test_what_is_no_entry_is_no_manifest() -> None:
     store, manifest = await written({b"\0a": VALUE, b"\0b": b"nothing"})
     with pytest.raises(errors.MalformedMessageError):
         await checking.check(store, manifest)
+
+
+async def test_files_that_together_are_larger_than_any_store_are_no_manifest() -> None:
+    """What adds them up may have 64 bits: one listing of such a commit would fail wherever it is done."""
+    value = manifests._encode(manifests.Entry(2**53, b"", b"x", 0))
+    store, manifest = await written({b"\0a": value})
+    assert (await checking.check(store, manifest)).size == 2**53
+    store, manifest = await written({b"\0a": value, b"\0b": value})
+    with pytest.raises(errors.MalformedMessageError, match="larger than any store"):
+        await checking.check(store, manifest)

@@ -5,8 +5,8 @@ skipped windows; their files are sorted by path outside of memory, and written a
 of it is kept: a merge that was interrupted is made again and comes to the same manifest, most of whose
 blocks are in the store already.
 
-What workers say is checked here: each path is a path in a repo, each reference names an object. Two
-datums that write one path (unless the spec has them concatenated, see `concatenating`), or one that
+What workers say is checked here: each path is a path in a repo, each reference names an object, and all
+sizes together are one that can be. Two datums that write one path (unless the spec has them concatenated, see `concatenating`), or one that
 writes a file where another one has a directory, are told with both datums; see `OutputError`.
 """
 
@@ -15,7 +15,7 @@ from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
-from trunkline.contracts import errors, names, records
+from trunkline.contracts import bounds, errors, names, records
 from trunkline.contracts.messages import File
 from trunkline.coordinator import concatenating
 from trunkline.coordinator.archiving import Archive, Archiver
@@ -49,6 +49,13 @@ class _DuplicateError(Exception):
     def __init__(self, path: str, first: int, second: int) -> None:
         super().__init__(path)
         self.path, self.first, self.second = path, first, second
+
+
+class _TooLargeError(Exception):
+    def __init__(self, path: str, index: int) -> None:
+        super().__init__(path)
+        self.index = index
+        self.why = errors.MalformedMessageError(path, "with it the output is larger than any store")
 
 
 class Merger:
@@ -99,7 +106,7 @@ class Merger:
             told = await self._inputs.named(job, {first, second})
             duplicate = errors.DuplicatePathError(error.path, told[first], told[second])
             raise OutputError(str(duplicate), (first, second)) from error
-        except concatenating.PieceError as error:
+        except (concatenating.PieceError, _TooLargeError) as error:
             raise await self._unusable(job, error.index, error.why) from error
 
     async def _add(self, job: records.Job, sorter: Sorter, index: int, kept: bytes) -> None:
@@ -127,14 +134,16 @@ async def _checked(
     """Yield files by path, with who has written them.
 
     Raise _DuplicateError where a path is a directory, too, or is there twice (unless `several` datums
-    may write it).
+    may write it), and _TooLargeError where what all of them say of their sizes can be of no output.
     """
-    last, path, writer = b"\0\0", "", -1
+    last, path, writer, size = b"\0\0", "", -1, 0
     async for file, index in items:
         key = names.path_key(file.path)
         if key == last and index == writer:  # a worker that names a file twice
             continue
         if key.startswith(last) and (not several if key == last else key[len(last)] == 0):
             raise _DuplicateError(path, writer, index)
-        last, path, writer = key, file.path, index
+        last, path, writer, size = key, file.path, index, size + file.size
+        if size > bounds.MOST:
+            raise _TooLargeError(path, index)
         yield file, index
