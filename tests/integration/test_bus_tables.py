@@ -10,6 +10,7 @@ from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Entry
 from trunkline.bus.tables import KvTable
 from trunkline.contracts import errors, records, subjects
+from trunkline.runtime.clock import SystemClock
 
 
 @pytest.fixture
@@ -37,7 +38,9 @@ async def test_records_are_created_once_and_updated_at_their_revision(ctl: NatsC
     with pytest.raises(errors.ConflictError):
         await table.update("a", repo("a", "late"), first)
     entry = await table.get("a")
-    assert entry == Entry(key="a", value=repo("a", "new"), revision=second)
+    assert entry is not None
+    assert entry == Entry(key="a", value=repo("a", "new"), revision=second, at_ns=entry.at_ns)
+    assert abs(entry.at_ns - SystemClock().wall_ns()) < 60 * 10**9
 
 
 async def test_a_deleted_record_is_gone_and_may_be_created_again(ctl: NatsConnection) -> None:
@@ -95,7 +98,9 @@ async def test_a_watch_begins_with_all_and_goes_on_with_changes(ctl: NatsConnect
     async with asyncio.timeout(5), table.watch() as batches:
         assert await anext(batches) == []
         revision = await table.create("a", repo("a"))
-        assert await anext(batches) == [Entry(key="a", value=repo("a"), revision=revision)]
+        (entry,) = await anext(batches)
+        assert entry == Entry(key="a", value=repo("a"), revision=revision, at_ns=entry.at_ns)
+        assert entry.at_ns
     await table.create("b", repo("b"))
     await table.delete("a")
     async with asyncio.timeout(5), table.watch() as batches:

@@ -308,6 +308,8 @@ class Entry(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     key: str
     value: R | None
     revision: int
+    at_ns: int = 0
+    """When it was stored, by the server's clock; 0 where one has just written it oneself."""
 
 
 class Table(Protocol[R]):

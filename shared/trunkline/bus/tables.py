@@ -22,6 +22,8 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Generic, Protocol
 
+import msgspec
+
 from trunkline.bus import headers as header_block
 from trunkline.bus import tails
 from trunkline.bus.connection import NatsConnection
@@ -187,7 +189,7 @@ class KvTable(Generic[R]):
         if former is None:
             return entry
         self._former[entry.key] = former
-        return Entry(key=entry.key, value=former, revision=entry.revision)
+        return msgspec.structs.replace(entry, value=former)
 
     async def _entries(
         self, batches: AsyncIterator[Sequence[Stored]]
@@ -241,7 +243,7 @@ class KvTable(Generic[R]):
             self._unreadable[key] = stored.sequence
         else:
             self._readable(key)
-        return Entry(key=key, value=value, revision=stored.sequence)
+        return Entry(key=key, value=value, revision=stored.sequence, at_ns=stored.at_ns)
 
     def _decoded(self, stored: Stored) -> R | None:
         """Return what a message says; None: the record is gone. Raises MalformedMessageError."""

@@ -1,16 +1,22 @@
 """What the leading coordinator counts, of what it hears and of what it reads."""
 
+import asyncio
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
+from tests.support import memory
 from tests.support.job_records import job_record
 
+from trunkline.bus.ports import Entry
 from trunkline.contracts import records
 from trunkline.contracts.attempts import Attempt
 from trunkline.contracts.messages import Figures, Outcome
 from trunkline.contracts.states import Cause, DatumState, JobState
+from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.counting import Counting
+from trunkline.coordinator.tables import job_key
 from trunkline.runtime import metric_names as names
 from trunkline.runtime.metrics import PIPELINES_MOST, REST, Metric, together
 
@@ -135,6 +141,35 @@ def test_a_job_is_quiet_since_its_last_outcome_or_its_start_though_leaders_chang
     assert value(counting, names.JOB_QUIET, "edges") == 2000
     counting.moved("edges", runs.id, 9000 * 10**9)
     assert value(counting, names.JOB_QUIET, "edges") == 0
+
+
+def test_a_job_that_lists_for_hours_is_quiet_since_its_last_window_for_a_new_leader_too(
+    watch: Watch,
+) -> None:
+    """It may list for long with no outcome at all: its record says by its time when it moved."""
+    watch.now_s = 9000
+    counting = Counting(watch)
+    lists = job(JobState.LISTING, started_ns=1000 * 10**9)
+    counting.job_changed(None, lists, 8990 * 10**9)
+    assert value(counting, names.JOB_QUIET, "edges") == 10
+    watch.now_s = 9020
+    counting.job_changed(lists, msgspec.structs.replace(lists, listed_to=2000))
+    assert value(counting, names.JOB_QUIET, "edges") == 0
+
+
+async def test_a_coordinator_that_begins_counts_from_when_the_server_stored_a_record(
+    watch: Watch,
+) -> None:
+    watch.now_s = 9000
+    lists, jobs = job(JobState.LISTING, started_ns=1000 * 10**9), memory.MemoryTable[records.Job]()
+    key = job_key(lists.pipeline, lists.id)
+    jobs.entries[key] = Entry(key=key, value=lists, revision=1, at_ns=8700 * 10**9)
+    counting, tables = Counting(watch), replace(memory.tables(), jobs=jobs)
+    async with (
+        asyncio.timeout(10),
+        Catalog(tables, watch, local=True, counting=counting).following(),
+    ):
+        assert value(counting, names.JOB_QUIET, "edges") == 300
 
 
 def test_ten_thousand_pipelines_have_no_more_series_than_those_that_are_named(

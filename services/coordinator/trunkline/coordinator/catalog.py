@@ -21,7 +21,7 @@ from trunkline.coordinator.core.dag import Dag
 from trunkline.coordinator.counting import Counting
 from trunkline.coordinator.jobs import JobStore
 from trunkline.coordinator.mirror import Mirror
-from trunkline.coordinator.tables import Tables, version_key
+from trunkline.coordinator.tables import Tables, job_key, version_key
 from trunkline.runtime.clock import Clock
 from trunkline.storage.secrets import Secrets
 
@@ -150,9 +150,10 @@ class Catalog:
         self.woken.set()
 
     def _note_job(self, old: records.Job | None, new: records.Job | None) -> None:
-        self._counting.job_changed(old, new)
         job = new or old
         assert job is not None
+        stored_ns = self.jobs.mirror.stored_ns(job_key(job.pipeline, job.id))
+        self._counting.job_changed(old, new, stored_ns)
         if old is None or new is None or _shown(old) != _shown(new):
             self.dag.mark(job.pipeline)
             self.woken.set()

@@ -138,8 +138,16 @@ class Counting:
         if jobs is not None and job in jobs:
             jobs[job] = max(jobs[job], self._since_s(at_ns))
 
-    def job_changed(self, old: records.Job | None, new: records.Job | None) -> None:
-        """Take a change of a job's record into account, whoever made it; told of at the start, nothing is counted."""
+    def job_changed(
+        self, old: records.Job | None, new: records.Job | None, stored_ns: int = 0
+    ) -> None:
+        """Take a change of a job's record into account, whoever made it; told of at the start, nothing is counted.
+
+        Args:
+            old: What it was; None where it is new, or this leader is.
+            new: What it is.
+            stored_ns: When that was stored, if others did it: for a leader that begins, when the job moved last.
+        """
         job = new or old
         assert job is not None
         if new is None:
@@ -148,8 +156,8 @@ class Counting:
         moving = self._moved.setdefault(job.pipeline, {})
         if new.state in _MOVES:
             # a leader that begins moves nothing: where leaders change often, a job would never be quiet for long
-            began_ns = new.started_ns or new.created_ns
-            known = self._since_s(began_ns) if old is None else self._clock.monotonic_s()
+            moved_ns = max(new.started_ns or new.created_ns, stored_ns)
+            known = self._since_s(moved_ns) if old is None else self._clock.monotonic_s()
             moving[new.id] = max(known, moving.get(new.id, known))
         else:
             moving.pop(job.id, None)

@@ -85,6 +85,11 @@ class Mirror(Generic[R]):
         entry = self._entries.get(key)
         return entry.value if entry else None
 
+    def stored_ns(self, key: str) -> int:
+        """Return when the record was stored, by the server's clock; 0 where this process has done it, or there is none."""
+        entry = self._entries.get(key)
+        return entry.at_ns if entry else 0
+
     def values(self) -> list[R]:
         """Return all records, by key."""
         return [value for key in self if (value := self._entries[key].value) is not None]
