@@ -242,6 +242,9 @@ async def test_events_are_asked_for_by_job_worker_and_time_and_followed_from_whe
         assert await texts(job="j1") == await texts(worker="w1") == ["0"]
         assert await texts(worker="w2") == ["2"]
         assert await texts(worker="w") == []
+        assert (await texts(last=1, after=""))[-1:] == ["2"]
+        assert await texts(last=100, after="", job="j1") == ["0"]
         later = time.time_ns() + 3600 * 10**9
+        assert await texts(last=100, after="", since_ns=later) == []
         assert await texts(after="", since_ns=later) == []
         assert {"0", "1", "2"} < set(await texts(after="", since_ns=later - 7200 * 10**9))

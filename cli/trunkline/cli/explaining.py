@@ -7,7 +7,7 @@ PIPELINE[@ID]         given      the datum of that job
 a worker's name       -          the worker, also one that is gone
 """
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import TypeVar
 
 import click
@@ -34,6 +34,10 @@ _SKEW_NS = 60 * 10**9
 
 SHOWN = 10
 """Events that are printed; JSON and YAML have all that were looked at."""
+
+LOOKED_AT = 5000
+"""Of a pipeline's newest events at least so many are looked through, and a few times that at most: one whose datums are
+small or hostile has millions."""
 
 _SAMPLE = 20
 """Datums that are looked at in each state: enough to tell causes apart."""
@@ -106,7 +110,7 @@ async def _pipeline_explained(client: Client, view: api.PipelineView) -> Explana
     now_ns = SystemClock().wall_ns()
     found = await client.call("pipeline.explain", api.Named(name=name), api.Explained)
     newest = await _job(client, view.last_job, view=view) if view.last_job else None
-    listed = client.events(name, since_ns=now_ns - LATELY_NS)
+    listed = client.events(name, since_ns=now_ns - LATELY_NS, last=LOOKED_AT)
     return pipelines.explain(
         pipelines.Facts(
             pipeline=view.pipeline,
@@ -139,7 +143,7 @@ async def _job(
         open_ = await _first(held, _SAMPLE)
     told: tuple[messages.Event, ...] = ()
     if events:
-        listed = client.events(job.pipeline, job=job.id, since_ns=job.created_ns - _SKEW_NS)
+        listed = _of_job(client, job)
         told = await _last(listed, _EVENTS_MAX)
     return jobs.Facts(
         job=job,
@@ -188,9 +192,8 @@ async def _upstream(client: Client, job: records.Job, depth: int) -> tuple[jobs.
 async def _datum(client: Client, what: str, datum: str) -> Explanation:
     job = await refs.job(client, what)
     view = await refs.datum(client, job, datum)
-    listed = client.events(job.pipeline, job=job.id, since_ns=job.created_ns - _SKEW_NS)
-    told = [each async for each in listed if each.index == view.index]
-    facts = datums.Facts(view=view, job=await _job(client, job), events=tuple(told))
+    told = await _last(_of_job(client, job, view.index), _EVENTS_MAX)
+    facts = datums.Facts(view=view, job=await _job(client, job), events=told)
     return datums.explain(facts)
 
 
@@ -203,7 +206,8 @@ async def _worker(client: Client, name: str) -> Explanation:
             continue
         since_ns = now_ns - LOOK_BACK_NS
         told = await _last(
-            client.events(view.pipeline.name, worker=name, since_ns=since_ns), _EVENTS_MAX
+            client.events(view.pipeline.name, worker=name, since_ns=since_ns, last=LOOKED_AT),
+            _EVENTS_MAX,
         )
         if there or told:
             return workers.explain(
@@ -221,6 +225,16 @@ async def _worker(client: Client, name: str) -> Explanation:
         "`trunkline list pipelines` and `trunkline list workers` show what there is;"
         " a job is PIPELINE@ID",
     )
+
+
+async def _of_job(
+    client: Client, job: records.Job, index: int | None = None
+) -> AsyncIterator[messages.Event]:
+    """Yield the events of a job, or of one of its datums, as far back as is looked."""
+    since_ns = job.created_ns - _SKEW_NS
+    async for each in client.events(job.pipeline, job=job.id, since_ns=since_ns, last=LOOKED_AT):
+        if index is None or each.index == index:
+            yield each
 
 
 async def _first(source: AsyncIterable[T], most: int) -> tuple[T, ...]:

@@ -180,11 +180,17 @@ class Client:
             after = int(reply.next) if reply.next else entries[-1].sequence
 
     async def events(
-        self, pipeline: str = "", *, job: str = "", worker: str = "", since_ns: int = 0
+        self,
+        pipeline: str = "",
+        *,
+        job: str = "",
+        worker: str = "",
+        since_ns: int = 0,
+        last: int = 0,
     ) -> AsyncIterator[messages.Event]:
-        """Yield the events of a pipeline or of all, oldest first; or those of a job or a worker."""
+        """Yield the events of a pipeline or of all, oldest first; or those of a job or a worker; see `api.EventPage`."""
         asked = api.EventPage(
-            key=pipeline, limit=api.PAGE_MAX, since_ns=since_ns, job=job, worker=worker
+            key=pipeline, limit=api.PAGE_MAX, since_ns=since_ns, job=job, worker=worker, last=last
         )
         more = True
         while more:

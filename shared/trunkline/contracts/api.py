@@ -207,6 +207,9 @@ class EventPage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     job: str = ""
     worker: str = ""
     """Only those of it, and decisions that created or drained it."""
+    last: int = 0
+    """Where `after` is empty: of the key's events only those at the end, no fewer than so many in each account, and no
+    more than a few times that; what is asked for of a job or a worker is looked for among these. 0: all."""
 
 
 class RepoCreate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

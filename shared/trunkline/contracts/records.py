@@ -237,6 +237,9 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     in_flight: int
     reason: str
     """One sentence: why this many."""
+    kind: str = ""
+    """The same in a word: `cap`, `work`, `to-come`, `cool-down`, `idle` or `stopped` (deleted, too); empty where nothing
+    could be decided."""
     wants: dict[str, int] = {}
     """Code hash -> workers; several while jobs of older code are at work. The sum is `want`."""
     nodes: tuple[Node, ...] = ()

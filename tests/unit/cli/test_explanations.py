@@ -287,28 +287,44 @@ def test_a_worker_that_was_scaled_in_names_the_decision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("why", "cap", "remedy"),
+    ("kind", "cap", "remedy"),
     [
-        ("1 node x 1", 1, "more nodes"),
-        ("the pipeline is stopped", 0, "`trunkline start pipeline words`"),
-        ("standby: nothing to do; at most 4 nodes x 1", 4, "none is needed"),
-        ("standby: 9 pending, 1 in flight; at most 1 node x 1", 1, "more nodes"),
+        ("cap", 1, "more nodes"),
+        ("stopped", 0, "`trunkline start pipeline words`"),
+        ("idle", 4, "none is needed"),
+        ("work", 1, "more nodes"),
     ],
 )
-def test_what_gives_workers_back_is_said_by_what_took_them(why: str, cap: int, remedy: str) -> None:
+def test_what_gives_workers_back_is_said_by_what_took_them(
+    kind: str, cap: int, remedy: str
+) -> None:
     event = scaled(2, min(cap, 1), "words-1")
-    said = {**event.facts, "reason": msgspec.Raw(msgspec.json.encode(why))}
+    said = {**event.facts, "kind": msgspec.Raw(msgspec.json.encode(kind))}
     said["cap"] = msgspec.Raw(msgspec.json.encode(cap))
     event = msgspec.structs.replace(event, facts=said)
-    of_worker = workers.Facts(name="words-1", pipeline=pipeline(), now_ns=NOW, events=(event,))
-    of_pipeline = pipelines.Facts(pipeline=pipeline(), now_ns=NOW, events=(event,))
+    state = PipelineState.STOPPED if kind == "stopped" else PipelineState.RUNNING
+    record = pipeline(state)
+    of_worker = workers.Facts(name="words-1", pipeline=record, now_ns=NOW, events=(event,))
+    of_pipeline = pipelines.Facts(pipeline=record, now_ns=NOW, events=(event,))
     for found in (workers.explain(of_worker), pipelines.explain(of_pipeline)):
         [down] = [each for each in found.reasons if each.kind == "scaled-down"]
         assert down.remedy.startswith(remedy)
 
 
-def test_a_pipeline_that_is_deleted_gets_no_worker_back() -> None:
-    assert missing_workers.back("words", {"reason": "the pipeline is being deleted"}) == ""
+@pytest.mark.parametrize("state", [PipelineState.DELETING, PipelineState.RUNNING])
+def test_a_pipeline_that_goes_or_was_started_again_since_gets_no_advice_to_start_it(
+    state: PipelineState,
+) -> None:
+    assert missing_workers.back(pipeline(state), {"kind": "stopped", "want": 0, "cap": 0}) == ""
+
+
+def test_nodes_that_do_not_count_are_no_remedy_for_a_pipeline_that_is_stopped() -> None:
+    nodes = (records.Node(name="n1", eligible=False, why_not="cordoned"),)
+    seen = scaling(want=0, ready=0, nodes=nodes)
+    for state, told in ((PipelineState.RUNNING, True), (PipelineState.STOPPED, False)):
+        facts = pipelines.Facts(pipeline=pipeline(state), now_ns=NOW, scaling=seen)
+        (reason,) = (each for each in pipelines.explain(facts).reasons if each.kind == "workers")
+        assert bool(reason.remedy) == told
 
 
 def test_a_worker_for_which_a_record_had_no_room_is_not_called_gone() -> None:

@@ -172,13 +172,15 @@ def _problem(pipeline: str, problem: str) -> Reason:
     )
 
 
-def back(pipeline: str, said: Mapping[str, Any]) -> str:
+def back(pipeline: records.Pipeline, said: Mapping[str, Any]) -> str:
     """Return what gives workers back that a decision took, by what the event of it says."""
     want, cap = said.get("want"), said.get("cap")
-    if said.get("reason") == "the pipeline is stopped":
-        return f"`trunkline start pipeline {pipeline}`"
-    if str(said.get("reason")).startswith("the pipeline is "):
-        return ""  # it goes, and its workers with it
-    if isinstance(want, int) and isinstance(cap, int) and want < cap:
-        return "none is needed: they come back when there is work"
-    return "more nodes, or another `parallelism_spec`, give more workers"
+    match said.get("kind"):
+        case "stopped":
+            # it may run again since, or go, and its workers with it
+            stopped = pipeline.state is PipelineState.STOPPED
+            return f"`trunkline start pipeline {pipeline.name}`" if stopped else ""
+        case "idle" | "cool-down" | "to-come" | "work" if want != cap:
+            return "none is needed: they come back when there is work"
+        case _:
+            return "more nodes, or another `parallelism_spec`, give more workers"

@@ -56,7 +56,7 @@ def _reasons(facts: Facts) -> Iterator[Reason]:
         yield Reason(
             kind="workers",
             why=f"it is to have {scaling.want} of at most {scaling.cap} workers: {scaling.reason}",
-            remedy=_more(left_out),
+            remedy=_more(left_out) if pipeline.state is PipelineState.RUNNING else "",
         )
 
 
@@ -92,7 +92,7 @@ def _scaled_down(facts: Facts) -> Reason | None:
         return Reason(
             kind="scaled-down",
             why=f"{ago} ago it was scaled down from {before} to {want} workers: {said.get('reason')}{drained}",
-            remedy=missing_workers.back(facts.pipeline.name, said),
+            remedy=missing_workers.back(facts.pipeline, said),
         )
     return None
 

@@ -90,7 +90,7 @@ def _going(facts: Facts) -> Iterator[Reason]:
     if not told:
         yield Reason(
             kind="drained",
-            why="it was told to end; the events that say why are not kept any more",
+            why="it was told to end; the events that say why are not kept any more, or lie behind too many newer ones",
         )
 
 
@@ -104,7 +104,7 @@ def _scaled_down(facts: Facts, event: messages.Event) -> Reason:
         return Reason(
             kind="scaled-down",
             why=f"{text}; it was drained, so no datum was lost",
-            remedy=missing_workers.back(facts.pipeline.name, said),
+            remedy=missing_workers.back(facts.pipeline, said),
         )
     code = "it is replaced by one of the pipeline's newer version or form"
     return Reason(kind="drained", why=f"it was drained {ago} ago: {code} ({why})")

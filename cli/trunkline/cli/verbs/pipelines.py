@@ -134,7 +134,7 @@ def explain(asked: options.Asked, what: str, datum: str | None) -> None:
     """Say why something waits, why it failed, or why there are so many workers: and what to do.
 
     PIPELINE is the pipeline itself, with its newest job; PIPELINE@ID is a job; with DATUM, it is one of that
-    job's (of the newest one for a plain PIPELINE).
+    job's (of the newest one for a plain PIPELINE). Events are looked for among the pipeline's newest 5,000.
     """
     from trunkline.cli import explaining
 

@@ -94,6 +94,12 @@ class Readers:
             ward = self._wards.of(page.key)
             ctl, data = subjects.events_of(ward.pipeline), subjects.worker_events_of(ward)
         seen = _position(page.after)
+        if page.last and not page.after:
+            count = min(_sequence(page.last, "$.last"), LAST_MAX)
+            seen = (
+                await tails.last_ones(self._ctl, subjects.EVENTS_STREAM, ctl, count),
+                await tails.last_ones(self._data, subjects.WORKER_EVENTS_STREAM, data, count),
+            )
         ours = await _read(
             self._ctl,
             subjects.EVENTS_STREAM,
@@ -101,7 +107,7 @@ class Readers:
             seen[0],
             most + 1,
             since_ns=since_ns,
-            wanted=partial(_speaks_of, page),
+            wanted=partial(_is_asked_for, page),
         )
         theirs = await _read(
             self._data,
@@ -111,7 +117,7 @@ class Readers:
             most + 1,
             since_ns=since_ns,
             # not what a worker had the server store in another's name
-            wanted=lambda stored: self._wards.owns(stored.subject) and _speaks_of(page, stored),
+            wanted=lambda stored: self._wards.owns(stored.subject) and _is_asked_for(page, stored),
         )
         entries = list(_merged(ours, theirs, seen))
         answer = paging.cut(entries, most)
@@ -141,8 +147,10 @@ async def _read(
     return found[:most]
 
 
-def _speaks_of(page: contract.EventPage, stored: Stored) -> bool:
-    """Return whether an event is one that a page asks for, by its job and its worker."""
+def _is_asked_for(page: contract.EventPage, stored: Stored) -> bool:
+    """Return whether an event is one that a page asks for, by its time, its job and its worker."""
+    if stored.at_ns < page.since_ns:  # what `last` reaches back to
+        return False
     if not (page.job or page.worker):
         return True
     event = _decoded(stored, messages.Event)

@@ -179,6 +179,7 @@ class Status:
             "eligible": scaling.eligible,
             "wants": scaling.wants,
             "reason": scaling.reason,
+            "kind": scaling.kind,
             "problem": scaling.problem,
             **{verb: names[:_NAMES_MAX] for verb, names in acts.items()},
         }

@@ -41,6 +41,7 @@ def scaling(
         pending=decision.load.pending,
         in_flight=decision.load.in_flight,
         reason=decision.reason,
+        kind=decision.kind.value,
         wants=decision.wants,
         eligible=len(eligible),
         nodes=tuple(
