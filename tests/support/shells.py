@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pytest
+
 _ASK = """
 source <(trunkline completion bash)
 while IFS= read -r COMP_LINE; do
@@ -16,17 +18,46 @@ while IFS= read -r COMP_LINE; do
 done
 """
 
-_TYPING = r"""
+_TYPING = {
+    "bash": r"""
 bind 'set enable-bracketed-paste off'
 bind -x '"\C-x\C-r": printf "<<%s>>" "$READLINE_LINE"'
 PS1='ready: '
 source <(trunkline completion bash)
-"""
+""",
+    "zsh": r"""
+unset zle_bracketed_paste
+told() { printf "<<%s>>" "$BUFFER"; }
+zle -N told
+bindkey -e
+bindkey '^X^R' told
+PS1='ready: '
+autoload -Uz compinit
+compinit -u -D
+source <(trunkline completion zsh)
+""",
+    "fish": r"""
+bind \cx\cr 'printf "<<%s>>" (commandline)'
+function fish_prompt; printf 'ready: '; end
+trunkline completion fish | source
+""",
+}
+"""What each shell is told before anything is typed: with C-x C-r it says what stands at the prompt."""
 
 
 def program(shell: str) -> str | None:
     """Return where a shell is, if this machine has it."""
     return shutil.which(shell)
+
+
+here = pytest.mark.parametrize(
+    "shell",
+    [
+        pytest.param(each, marks=pytest.mark.skipif(not program(each), reason="is not installed"))
+        for each in _TYPING
+    ],
+)
+"""Marks a test that is done for each shell that this machine has."""
 
 
 def bash(lines: Sequence[str], environ: Mapping[str, str]) -> list[list[str]]:
@@ -43,21 +74,23 @@ def bash(lines: Sequence[str], environ: Mapping[str, str]) -> list[list[str]]:
     return [each.split() for each in done.stdout.splitlines()]
 
 
-def typed(lines: Sequence[str], environ: Mapping[str, str], cwd: Path | None = None) -> list[str]:
-    """Return what stands at bash's prompt after each line and a Tab, on a terminal."""
+def typed(shell: str, lines: Sequence[str], environ: Mapping[str, str], home: Path) -> list[str]:
+    """Return what stands at a shell's prompt after each line and a Tab, on a terminal.
+
+    Args:
+        shell: Which one; this machine must have it.
+        lines: What is typed.
+        environ: What the shell is started with.
+        home: Where it is started, and what it has for its files.
+    """
     ours, theirs = pty.openpty()
-    reading, writing = os.pipe()
-    os.write(writing, _TYPING.encode())
-    os.close(writing)
-    shell = subprocess.Popen(
-        ["bash", "--noprofile", "--rcfile", f"/dev/fd/{reading}", "-i"],
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *_interactive(shell, home)],  # fish wants the terminal to be its own
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        pass_fds=[reading],
-        start_new_session=True,
-        cwd=cwd,
-        env={**environ, "TERM": "dumb", "COLUMNS": "500"},
+        cwd=home,
+        env={**environ, "TERM": "dumb", "COLUMNS": "500", "HOME": str(home), "ZDOTDIR": str(home)},
     )
     try:
         _until(ours, b"ready: ")
@@ -67,10 +100,19 @@ def typed(lines: Sequence[str], environ: Mapping[str, str], cwd: Path | None = N
             found.append(_until(ours, b">>").rpartition(b"<<")[2].decode())
         return found
     finally:
-        shell.kill()
-        shell.wait()
-        for each in (ours, theirs, reading):
+        process.kill()
+        process.wait()
+        for each in (ours, theirs):
             os.close(each)
+
+
+def _interactive(shell: str, home: Path) -> list[str]:
+    """Return how a shell is started that reads nothing at first but what `_TYPING` has for it."""
+    if shell == "fish":
+        return [shell, "--no-config", "--interactive", "--init-command", _TYPING[shell]]
+    start = home / ".zshrc"
+    start.write_text(_TYPING[shell])
+    return [shell, "-i"] if shell == "zsh" else [shell, "--noprofile", "--rcfile", str(start), "-i"]
 
 
 def _until(terminal: int, end: bytes) -> bytes:

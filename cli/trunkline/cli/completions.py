@@ -1,4 +1,4 @@
-"""Completion in shells: the script that each is to source, and names of what there is.
+"""Names of what there is, for completion in shells; `completion_scripts` has what each shell is to source.
 
 A shell asks with each Tab: so names are had within BOUND_S or not at all, and nothing is said but names,
 whatever goes wrong.
@@ -7,9 +7,6 @@ whatever goes wrong.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-
-import click
-from click import shell_completion
 
 from trunkline.cli import session
 from trunkline.client import client as clients
@@ -22,40 +19,8 @@ BOUND_S = 1.5
 MOST = 100
 """Names of one kind that are offered, jobs newest first."""
 
-_VARIABLE = "_TRUNKLINE_COMPLETE"
 _DIGITS = 12
 """Of a job's id, as lists show it."""
-
-_BASH = r"""# The line is handed on as it is typed: bash cuts words at @, : and =, which names of jobs and files hold.
-_trunkline_completion() {
-    local line="${COMP_LINE:0:COMP_POINT}" IFS=$'\n' word kept reply type value
-    local -a words
-    IFS=$' \t\n' read -ra words <<< "$line"
-    [[ $line == *[[:space:]] ]] && words+=("")
-    word="${words[${#words[@]} - 1]}"
-    kept=""
-    [[ $word == *[@:=]* ]] && kept="${word%"${word##*[@:=]}"}"
-    kept="${kept%@}"  # readline cuts before an @, and replaces it with what follows
-    COMPREPLY=()
-    for reply in $(COMP_WORDS="$line" COMP_CWORD=$((${#words[@]} - 1)) \
-            _TRUNKLINE_COMPLETE=bash_complete "$1" 2>/dev/null); do
-        IFS=, read -r type value <<< "$reply"
-        case $type in
-            dir) compopt -o dirnames 2>/dev/null ;;
-            file) compopt -o default 2>/dev/null ;;
-            *) COMPREPLY+=("${value#"$kept"}") ;;
-        esac
-    done
-}
-complete -o nosort -F _trunkline_completion trunkline
-"""
-
-
-def script(shell: str, command: click.Command) -> str:
-    """Return what a shell is to source: click's own, but for bash."""
-    found = shell_completion.get_completion_class(shell)
-    assert found is not None, shell  # the verb takes no other
-    return _BASH if shell == "bash" else found(command, {}, "trunkline", _VARIABLE).source()
 
 
 def names(home: str | None, incomplete: str, kinds: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Completion as a real bash asks for it, without an installation; `tests/system` has names of what there is."""
+"""Completion as real shells ask for it, without an installation; `tests/system` has names of what there is."""
 
 import os
 import subprocess
@@ -27,14 +27,18 @@ def test_a_bash_completes_verbs_and_says_nothing_where_no_installation_is(tmp_pa
     assert shells.bash(["trunkline ins", "trunkline wait wo"], environ) == [["inspect"], []]
 
 
-def test_a_bash_completes_files_where_a_verb_takes_one(tmp_path: Path) -> None:
+@shells.here
+def test_a_shell_completes_files_and_values_also_in_one_word_with_their_option(
+    shell: str, tmp_path: Path
+) -> None:
     bin_ = str(Path(sys.executable).parent)
     environ = {"PATH": f"{bin_}:{os.environ['PATH']}", "TRUNKLINE_HOME": str(tmp_path)}
     (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "file").touch()
+    (tmp_path / "deep" / "fi,le").touch()
     (tmp_path / "pipeline.json").touch()
-    asked = ["trunkline apply -f p", "trunkline put in@master -f deep/f"]
-    assert shells.typed(asked, environ, tmp_path) == [
-        "trunkline apply -f pipeline.json ",
-        "trunkline put in@master -f deep/file ",
-    ]
+    asked = {
+        "trunkline apply --file=p": "trunkline apply --file=pipeline.json ",
+        "trunkline put in@master -f deep/f": "trunkline put in@master -f deep/fi,le ",
+        "trunkline list jobs --output=j": "trunkline list jobs --output=json ",
+    }
+    assert shells.typed(shell, list(asked), environ, tmp_path) == list(asked.values())

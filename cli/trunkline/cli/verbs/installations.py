@@ -18,16 +18,16 @@ def version() -> None:
 @main.command(
     epilog=example(
         "source <(trunkline completion bash)",
-        "trunkline completion zsh > ~/.zfunc/_trunkline",
+        "source <(trunkline completion zsh)",
         "trunkline completion fish > ~/.config/fish/completions/trunkline.fish",
     )
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print what a shell must source to complete verbs, options and the names of what there is."""
-    from trunkline.cli import completions
+    from trunkline.cli import completion_scripts
 
-    click.echo(completions.script(shell, main), nl=False)
+    click.echo(completion_scripts.SCRIPTS[shell], nl=False)
 
 
 @main.command(
