@@ -21,6 +21,7 @@ from tests.support import shells
 
 from trunkline.cli.__main__ import main
 from trunkline.local.home import Home
+from trunkline.runtime.terminals import harmless
 
 SHOUT = {
     "pipeline": {"name": "shout"},
@@ -326,6 +327,7 @@ def test_a_shell_completes_names_of_what_there_is(
     environ = {**trunkline.environ, "PATH": f"{bin_}:{os.environ['PATH']}"}
     asked = ["trunkline inspect repo comp", "trunkline put completed@m"]
     wanted = ["trunkline inspect repo completed ", "trunkline put completed@master "]
+    found = [""]
     for _ in range(5):  # on a machine that is busy names are not had in the time that a prompt has
         if (found := shells.typed(shell, asked, environ, tmp_path)) == wanted:
             break
@@ -347,25 +349,47 @@ READING = [
 ]
 
 
-def test_every_verb_that_reads_answers_in_every_form(trunkline: Command) -> None:
+HOSTILE = "\x1b[2J\u202eno.\x9b1A"
+FAILED = ["top loud", "inspect job loud", "list datums loud", "explain loud", "explain loud 0"]
+
+
+def test_every_verb_that_reads_answers_in_every_form_and_commands_no_terminal(
+    trunkline: Command,
+) -> None:
     """In this process, where each costs some hundredths of a second; JSON is what the others here ask for."""
 
-    def ask(*words: str, stdin: str = "") -> str:
+    def ask(*words: str, stdin: str = "", code: int = 0) -> str:
         done = CliRunner().invoke(main, [*words, "--home", str(trunkline.home)], input=stdin)
-        assert (done.exit_code, done.stderr) == (0, ""), (words, done.output)
+        assert done.exit_code == code, (words, done.output)
+        assert harmless(done.output) == done.output, words
         return done.stdout
 
     pfs = {"repo": "reading", "name": "texts", "glob": "/*"}
     ask("create", "repo", "reading")
-    spec = {**SHOUT, "pipeline": {"name": "read"}, "input": {"pfs": pfs}}
+    spec = {**SHOUT, "pipeline": {"name": "read"}, "input": {"pfs": pfs}, "description": HOSTILE}
     ask("apply", "-f", "-", stdin=json.dumps(spec))
-    ask("put", "reading:/a", "-f", "-", stdin="x")
-    ask("wait", "reading@master")
-    for words in READING:
-        assert ask(*words.split(), "-o", "wide"), words
+    say = "printf '\\033[2J\\342\\200\\256no.\\302\\2331A\\n' >&2; exit 1"
+    loud = {"pipeline": {"name": "loud"}, "transform": {"cmd": ["sh", "-c", say]}, "datum_tries": 1}
+    ask("apply", "-f", "-", stdin=json.dumps({**loud, "input": {"pfs": pfs}}))
+    ask("put", "reading:/a\u202egnp.b", "-f", "-", stdin="x")
+    ask("wait", "reading@master", code=4)
+    for words in (*READING, *FAILED, "inspect datum loud 0", "list events loud"):
+        for form in ("table", "json", "wide"):
+            assert ask(*words.split(), "-o", form), words
         assert isinstance(yaml.safe_load(ask(*words.split(), "-o", "yaml")), dict | list), words
+        if "ls " in words:  # names of files are handed on as they are
+            continue
         names = ask(*words.split(), "-o", "name").splitlines()
         assert all(line.strip() == line for line in names), words
+    told = json.loads(ask("inspect", "datum", "loud", "0", "-o", "json"))
+    assert HOSTILE in told["outcome"]["log_tail"]
+    assert yaml.safe_load(ask("inspect", "datum", "loud", "0", "-o", "yaml")) == told
+    assert HOSTILE in json.loads(ask("logs", "loud", "-o", "json").splitlines()[0])["line"]["text"]
+    ask("inspect", "pipeline", HOSTILE, code=1)
+    ask("cat", f"reading@master:/{HOSTILE}", code=1)
+    ask("list", HOSTILE, code=2)
+    ask("list", "jobs", HOSTILE, HOSTILE, code=2)
+    ask("list", "jobs", "-o", HOSTILE, code=2)
 
 
 def test_what_is_not_there_has_its_own_code(trunkline: Command) -> None:

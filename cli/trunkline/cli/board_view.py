@@ -12,7 +12,7 @@ from trunkline.cli import render
 from trunkline.cli.core import pace
 from trunkline.cli.core.board import Board, JobRow
 from trunkline.cli.core.explanations import counted, span
-from trunkline.cli.core.terminals import harmless
+from trunkline.runtime.terminals import harmless
 
 WIDTH_PIPED = 120
 _JOBS, _WORKERS, _SCALERS = 8, 16, 8
@@ -63,11 +63,11 @@ def _head(shown: Board, away: str) -> RenderableType:
     workers = sum(each.have for each in shown.scalers)
     busy = sum(each.busy for each in shown.scalers)
     text = Text.assemble(
-        ("trunkline top", "bold"), f"  {shown.name}   ", f"{counted(len(shown.jobs), 'job')}   ",
+        ("trunkline top", "bold"), f"  {harmless(shown.name)}   ", f"{counted(len(shown.jobs), 'job')}   ",
         f"{busy} of {workers} workers are busy",
     )  # fmt: skip
     if away:
-        text.append(f"   {away}", style="bold red")
+        text.append(f"   {harmless(away)}", style="bold red")
     return text
 
 
@@ -99,7 +99,7 @@ def _jobs(shown: Board) -> Table:
     for row in shown.jobs[:_JOBS]:
         failed = Text(str(row.failed), style="red" if row.failed else "dim")
         table.add_row(
-            row.name, _state(row.state), _bar(row), f"{row.done:,} / {_total(row)}", failed,
+            _cell(row.name), _state(row.state), _bar(row), f"{row.done:,} / {_total(row)}", failed,
             pace.told(row.per_s), "?" if row.left_s is None else span(row.left_s), span(row.for_s),
         )  # fmt: skip
     return table
@@ -119,27 +119,30 @@ def _workers(shown: Board, most: int) -> Table:
     table = _table("worker", "phase", "held", "datum", "for")
     for row in shown.workers[:most]:
         for_ = "" if row.for_s is None else span(row.for_s)
-        table.add_row(row.name, _state(row.phase), str(row.held), harmless(row.at or "-"), for_)
+        table.add_row(_cell(row.name), _state(row.phase), str(row.held), _cell(row.at or "-"), for_)
     return table
 
 
 def _scalers(shown: Board) -> Table:
     table = _table("pipeline", "have / want", "ready", "busy", "wait", "in flight", "why")
     for row in shown.scalers[:_SCALERS]:
-        why = Text(harmless(row.why))
-        if row.problem:
-            why = Text(harmless(row.problem), style="red")
+        why = _cell(row.problem, "red") if row.problem else _cell(row.why)
         numbers = (f"{row.have} / {row.want}", row.ready, row.busy, row.pending, row.in_flight)
-        table.add_row(row.pipeline, *map(str, numbers), why)
+        table.add_row(_cell(row.pipeline), *map(str, numbers), why)
     return table
 
 
 def _failures(shown: Board) -> Table:
     table = _table("ago", "what")
     for row in shown.failures:
-        table.add_row(span(row.ago_s), Text(harmless(row.text), style="red"))
+        table.add_row(span(row.ago_s), _cell(row.text, "red"))
     return table
 
 
 def _state(state: str) -> Text:
-    return Text(state, style=render.colour(state))
+    return _cell(state, render.colour(state))
+
+
+def _cell(text: str, style: str = "") -> Text:
+    """Return what others have written: nothing in it is markup, or commands a terminal."""
+    return Text(harmless(text), style=style)

@@ -6,7 +6,7 @@ import click
 
 from trunkline.chaos.core import schedule
 from trunkline.chaos.running import Runner
-from trunkline.cli import options, session
+from trunkline.cli import options, saying, session
 from trunkline.local import home as homes
 from trunkline.runtime import stopping
 
@@ -18,7 +18,7 @@ def chaos(home: str | None, *, seed: int | None, seconds: float, what: str, dry_
     if dry_run:
         for fault in takewhile(lambda each: each.at_s < seconds, schedule.faults(chosen, habits)):
             lasts = f" for {fault.lasts_s:.1f} s" if fault.lasts_s else ""
-            click.echo(f"{fault.at_s:7.2f} s  {fault.kind} {fault.target}{lasts}")
+            saying.say(f"{fault.at_s:7.2f} s  {fault.kind} {fault.target}{lasts}")
         return
     if what not in schedule.OUTSIDE:
         told = (
@@ -37,4 +37,4 @@ def chaos(home: str | None, *, seed: int | None, seconds: float, what: str, dry_
 
 
 def _tell(text: str) -> None:
-    click.echo(text, err=True)
+    saying.tell(text)

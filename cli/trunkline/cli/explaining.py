@@ -10,10 +10,8 @@ a worker's name       -          the worker, also one that is gone
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import TypeVar
 
-import click
-
-from trunkline.cli import refs, render, session
-from trunkline.cli.core import datums, jobs, pipelines, terminals, workers
+from trunkline.cli import refs, render, saying, session
+from trunkline.cli.core import datums, jobs, pipelines, workers
 from trunkline.cli.core.explanations import Explanation, since
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
@@ -78,22 +76,17 @@ async def explanation(client: Client, what: str, datum: str = "") -> Explanation
 
 def show(found: Explanation, now_ns: int) -> None:
     """Print an explanation for people."""
-    _say(found.standing)
+    saying.say(found.standing)
     for number, reason in enumerate(found.reasons):
-        _say(f"{'also: ' if number else 'why: '}{reason.why}")
+        saying.say(f"{'also: ' if number else 'why: '}{reason.why}")
         if reason.remedy:
-            _say(f"  what to do: {reason.remedy}")
+            saying.say(f"  what to do: {reason.remedy}")
     for line in found.details:
-        _say(line)
+        saying.say(line)
     if found.events:
-        _say("events:")
+        saying.say("events:")
     for event in found.events[-SHOWN:]:
-        _say(f"  {since(event.at_ns, now_ns)} ago, {event.source}: {event.text}")
-
-
-def _say(line: str) -> None:
-    """Print a line; names of files and texts of commands may stand in it."""
-    click.echo(terminals.harmless(line))
+        saying.say(f"  {since(event.at_ns, now_ns)} ago, {event.source}: {event.text}")
 
 
 async def _pipeline(client: Client, name: str) -> api.PipelineView | None:

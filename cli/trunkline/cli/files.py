@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-import click
-
-from trunkline.cli import refs, render, session
+from trunkline.cli import refs, render, saying, session
 from trunkline.cli.core import explanations
 from trunkline.cli.core import pace as paces
 from trunkline.cli.options import Asked
@@ -166,7 +164,7 @@ def get_file(asked: Asked, text: str, target: str, *, recursive: bool) -> None:
         for file in found:
             await files.get(client, file, await asyncio.to_thread(_local, file, place, target))
         if not render.records(asked, found):
-            click.echo(explanations.counted(len(found), "file"), err=True)
+            saying.tell(explanations.counted(len(found), "file"))
 
     session.run(asked, body)
 

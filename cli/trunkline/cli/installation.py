@@ -8,11 +8,10 @@ import sys
 import time
 from collections.abc import Mapping
 
-import click
 import msgspec
 
 from trunkline.chaos import serving
-from trunkline.cli import render, session
+from trunkline.cli import render, saying, session
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client, without_password
 from trunkline.contracts import api, errors
@@ -129,4 +128,4 @@ def status(asked: Asked) -> None:
 
 
 def _tell(text: str) -> None:
-    click.echo(text, err=True)
+    saying.tell(text)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from trunkline.cli.core import terminals
 from trunkline.contracts import api
+from trunkline.runtime import terminals
 
 HELD_CHARS = 256 * 1024
 """Of a line that has no end, this much is held."""

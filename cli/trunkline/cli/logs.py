@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import click
 
-from trunkline.cli import loglines, refs, render, session
+from trunkline.cli import loglines, refs, render, saying, session
 from trunkline.cli.loglines import Line, Lines
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
@@ -284,7 +284,7 @@ async def _nothing(client: Client, target: _Target, wanted: Wanted) -> None:
     if bounds.gone and not wanted.since_ns:
         what += ", as far as lines are kept"
     since = f" since {loglines.time_of(wanted.since_ns)}" if wanted.since_ns else ""
-    click.echo(f"{target.text}: {what}{since}", err=True)
+    saying.tell(f"{target.text}: {what}{since}")
 
 
 def _kept(bounds: api.LogBounds) -> str:

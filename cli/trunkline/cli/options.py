@@ -1,15 +1,17 @@
 """What all verbs share: where to connect, how to print, and names in singular or plural."""
 
+import contextlib
 import functools
 import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 import click
 
 from trunkline.runtime.clock import SystemClock
+from trunkline.runtime.terminals import harmless
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -86,6 +88,29 @@ class Asked(NamedTuple):
     def for_people(self) -> bool:
         """Whether tables and sentences are wanted, not records."""
         return self.output in ("table", "wide")
+
+
+class Verbs(click.Group):
+    """The whole command: what it says of wrong usage quotes what was typed, and names that were handed on are anybody's."""
+
+    def make_context(self, *args: Any, **more: Any) -> click.Context:  # noqa: ANN401 - click's
+        """Read what was typed."""
+        with _quoted():
+            return super().make_context(*args, **more)
+
+    def invoke(self, context: click.Context) -> Any:  # noqa: ANN401 - click's
+        """Run the verb."""
+        with _quoted():
+            return super().invoke(context)
+
+
+@contextlib.contextmanager
+def _quoted() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = harmless(error.message)  # type: ignore[misc]  # it is what is shown
+        raise
 
 
 class Nouns(click.Group):

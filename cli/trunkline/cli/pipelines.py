@@ -3,10 +3,9 @@
 import secrets
 from collections.abc import Sequence
 
-import click
 import msgspec
 
-from trunkline.cli import render, session, specs
+from trunkline.cli import render, saying, session, specs
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
 from trunkline.contracts import api, records, spec
@@ -24,14 +23,14 @@ def apply(
             for document in specs.documents(file):
                 if publish:
                     await client.publish_spec(document)
-                    click.echo("stored; `trunkline list pipelines` shows what became of it")
+                    saying.say("stored; `trunkline list pipelines` shows what became of it")
                 else:
                     applied.append(
                         await _apply(asked, client, document, now=now, reprocess=reprocess)
                     )
         if applied and not render.records(asked, applied):
             for pipeline in applied:
-                click.echo(f"pipeline {pipeline.name}: version {pipeline.version}")
+                saying.say(f"pipeline {pipeline.name}: version {pipeline.version}")
 
     session.run(asked, body)
 
@@ -70,7 +69,7 @@ def list_pipelines(asked: Asked, name: str | None) -> None:
         for view in found:
             refusal = view.pipeline.refusal
             for path, text in refusal.problems if refusal else ():
-                click.echo(f"{view.pipeline.name}: REFUSED: {path}: {text}")
+                saying.say(f"{view.pipeline.name}: REFUSED: {path}: {text}")
 
     session.run(asked, body)
 
@@ -172,7 +171,7 @@ def delete_all(asked: Asked) -> None:
             gone.append(deleted or by_name[name])
         if not render.records(asked, gone):
             for pipeline in gone:
-                click.echo(f"pipeline {pipeline.name} is being deleted")
+                saying.say(f"pipeline {pipeline.name} is being deleted")
 
     session.run(asked, body)
 

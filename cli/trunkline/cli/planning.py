@@ -1,8 +1,6 @@
 """What specs would do: the dry runs of `apply` and `list datums`."""
 
-import click
-
-from trunkline.cli import render, session, specs
+from trunkline.cli import render, saying, session, specs
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
 from trunkline.contracts import api
@@ -19,7 +17,7 @@ def show(asked: Asked, files: tuple[str, ...], *, now: bool, reprocess: bool) ->
         if render.records(asked, plans):
             return
         for plan in plans:
-            click.echo(sentence(plan))
+            saying.say(sentence(plan))
             for warning in plan.warnings:
                 render.warn(f"pipeline {plan.pipeline}: {warning}")
 

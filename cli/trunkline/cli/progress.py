@@ -5,14 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-import click
-
-from trunkline.cli import render
+from trunkline.cli import render, saying
 from trunkline.cli.core import explanations
 from trunkline.cli.core import pace as paces
 from trunkline.contracts import records
 from trunkline.contracts.states import JobState
 from trunkline.runtime.clock import SystemClock
+from trunkline.runtime.terminals import harmless
 
 
 class Progress(Protocol):
@@ -99,10 +98,10 @@ class _Lines:
                     text += f" {good(job)}/{_total(job)}"
                 if failed(job):
                     text += f", {failed(job)} failed"
-                click.echo(text, err=True)
+                saying.tell(text)
 
     def tell(self, text: str) -> None:
-        click.echo(text, err=True)
+        saying.tell(text)
 
 
 class _Nothing:
@@ -167,6 +166,6 @@ def _bars() -> Iterator[Progress]:
                         progress.stop_task(tasks[job.pipeline])
 
             def tell(self, text: str) -> None:
-                progress.console.print(text, highlight=False)
+                progress.console.print(harmless(text), highlight=False, markup=False)
 
         yield Bars()

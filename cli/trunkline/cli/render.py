@@ -13,13 +13,13 @@ import sys
 from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import Any, TypeVar
 
-import click
 import msgspec
 
-from trunkline.cli import naming
-from trunkline.cli.core import explanations, terminals
+from trunkline.cli import naming, saying
+from trunkline.cli.core import explanations
 from trunkline.cli.options import Asked
 from trunkline.contracts import api, messages
+from trunkline.runtime import terminals
 from trunkline.runtime.clock import SystemClock
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -50,7 +50,7 @@ def table(
     ]
     for row in ([heading.upper() for heading in headings], *texts):
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
+        saying.say(line.rstrip())
 
 
 def records(asked: Asked, found: Sequence[msgspec.Struct]) -> bool:
@@ -59,7 +59,7 @@ def records(asked: Asked, found: Sequence[msgspec.Struct]) -> bool:
         return False
     if asked.output == "name":
         for name in filter(None, map(naming.of, found)):
-            click.echo(name)
+            saying.exactly(name)
     else:
         _print(asked, [_plain(each) for each in found])
     return True
@@ -77,7 +77,7 @@ def record(asked: Asked, found: object) -> None:
     """Print one thing, for people as YAML."""
     if asked.output == "name":
         if name := naming.of(found):  # a board without jobs has none
-            click.echo(name)
+            saying.exactly(name)
     else:
         _print(asked, _plain(found))
 
@@ -85,30 +85,30 @@ def record(asked: Asked, found: object) -> None:
 def streamed(asked: Asked, found: object) -> None:
     """Print one of many things as it comes: JSON on one line, a document of YAML, a name."""
     if asked.output == "json":
-        click.echo(msgspec.json.encode(_plain(found)))
+        saying.say(_json(_plain(found)))
         return
     if asked.output == "yaml":
-        click.echo("---")
+        saying.say("---")
     record(asked, found)
 
 
 def done(asked: Asked, found: object, sentence: str) -> None:
     """Say what a verb did: a sentence for people, else the record."""
     if not one(asked, found):
-        click.echo(sentence)
+        saying.say(sentence)
 
 
 def gone(asked: Asked, found: object | None, sentence: str) -> None:
     """Say what was deleted; its record is lost with the answer to a request that was repeated."""
     if found is None:
-        click.echo(sentence, err=not asked.for_people)
+        (saying.say if asked.for_people else saying.tell)(sentence)
     else:
         done(asked, found, sentence)
 
 
 def warn(text: str) -> None:
     """Tell people something that stops nothing."""
-    click.echo(f"warning: {text}", err=True)
+    saying.tell(f"warning: {text}")
 
 
 async def gathered(asked: Asked, source: AsyncIterable[T]) -> list[T]:
@@ -175,12 +175,18 @@ def _rich_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def _print(asked: Asked, plain: object) -> None:
     if asked.output == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(plain), indent=2))
+        saying.say(msgspec.json.format(_json(plain), indent=2))
         return
     import yaml  # noqa: PLC0415 - JSON and tables do without
 
     text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
-    click.echo(text, nl=False)
+    if terminals.harmless(text) != text:  # in quotes, as escapes, all that is no ASCII
+        text = yaml.safe_dump(plain, sort_keys=False, width=100)
+    saying.say(text, end="")
+
+
+def _json(plain: object) -> str:
+    return terminals.harmless_json(msgspec.json.encode(plain).decode())
 
 
 def _plain(found: object) -> Any:  # noqa: ANN401 - what JSON can hold

@@ -19,15 +19,16 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import click
 import msgspec
 
+from trunkline.cli import saying
 from trunkline.cli.options import Asked
 from trunkline.client import client as clients
 from trunkline.client.client import Client
 from trunkline.contracts import errors
 from trunkline.local import home as homes
 from trunkline.runtime import settings
+from trunkline.runtime.terminals import harmless
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ def run(asked: Asked, body: Callable[[Client], Awaitable[T]]) -> T:
             context.store,
             connect_s=patience_s,
             patience_s=patience_s,
-            tell=lambda line: click.echo(f"trunkline: {line}", err=True),
+            tell=lambda line: saying.tell(f"trunkline: {line}"),
         ) as client:
             return await body(client)
 
@@ -96,7 +97,9 @@ def home_of(home: str | None) -> homes.Home:
 @contextlib.contextmanager
 def reporting() -> Iterator[None]:
     """Turn our errors into lines on stderr and an exit code; a fault of ours keeps its traceback."""
-    logging.basicConfig(level=logging.ERROR, format="trunkline: %(message)s", force=True)
+    told = logging.StreamHandler()
+    told.setFormatter(_Told("trunkline: %(message)s"))
+    logging.basicConfig(level=logging.ERROR, handlers=[told], force=True)
     try:
         yield
     except BaseExceptionGroup as group:
@@ -106,6 +109,11 @@ def reporting() -> Iterator[None]:
         leave(error)
     except _TOLD as error:
         leave(error)
+
+
+class _Told(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return harmless(super().format(record))
 
 
 _TOLD = (errors.TrunklineError, OSError, TimeoutError, KeyboardInterrupt)
@@ -136,7 +144,7 @@ def leave(error: BaseException) -> None:
         case _:
             pass
     for line in lines or [type(error).__name__]:
-        click.echo(f"trunkline: {line}", err=True)
+        saying.tell(f"trunkline: {line}")
     raise SystemExit(code)
 
 

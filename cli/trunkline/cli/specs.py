@@ -4,10 +4,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import msgspec
 
-from trunkline.cli import render
+from trunkline.cli import render, saying
 from trunkline.cli.options import Asked
 from trunkline.contracts import errors, spec_parsing
 from trunkline.coordinator.core import admission, pipelines
@@ -80,11 +79,11 @@ def _verdict(file: str, number: int, document: object) -> Verdict:
 def _tell(verdict: Verdict) -> None:
     where = f"{verdict.file}: spec {verdict.number}" if verdict.number else verdict.file
     for path, text in verdict.problems:
-        click.echo(f"{where}: {path}: {text}" if path else f"{where}: {text}", err=True)
+        saying.tell(f"{where}: {path}: {text}" if path else f"{where}: {text}")
     for field in verdict.warnings:
         render.warn(f"{where}: {field} has no effect")
     if not verdict.problems:
-        click.echo(f"{where}: pipeline {verdict.pipeline} is valid")
+        saying.say(f"{where}: pipeline {verdict.pipeline} is valid")
 
 
 def _read(file: str) -> bytes:

@@ -3,11 +3,9 @@
 import asyncio
 import os
 
-import click
-
 from trunkline.audit import evidence, verifying
 from trunkline.audit.core.findings import Report
-from trunkline.cli import refs, render, session
+from trunkline.cli import refs, render, saying, session
 from trunkline.cli.options import Asked
 from trunkline.contracts import errors
 
@@ -57,4 +55,4 @@ def _show(asked: Asked, report: Report) -> None:
     render.table(asked, ("check", "holds", "found"), rows)
     for finding in report.findings:
         for example in finding.examples:
-            click.echo(f"{finding.check}: {example}")
+            saying.say(f"{finding.check}: {example}")

@@ -4,9 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
-import click
-
-from trunkline.cli import progress, refs, render, session
+from trunkline.cli import progress, refs, render, saying, session
 from trunkline.cli.options import Asked
 from trunkline.client import following
 from trunkline.client.client import Client
@@ -32,7 +30,7 @@ def wait(asked: Asked, text: str, timeout_s: float) -> None:
             raise TooLateError(text, f"not ended after {timeout_s:g} s") from None
         if not render.records(asked, jobs):
             for job in jobs:
-                click.echo(progress.summary(job))
+                saying.say(progress.summary(job))
         bad = [f"{job.pipeline}@{job.id}" for job in jobs if job.state is not JobState.SUCCESS]
         if bad:
             raise session.UnsuccessfulError(bad)

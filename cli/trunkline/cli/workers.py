@@ -1,8 +1,6 @@
 """Verbs on workers, nodes and events."""
 
-import click
-
-from trunkline.cli import render, session
+from trunkline.cli import render, saying, session
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors, messages, records
@@ -36,7 +34,7 @@ def list_workers(asked: Asked, pipeline: str) -> None:
         for scaling in found:
             why = f"{scaling.pipeline}: {scaling.have} of {scaling.want}: {scaling.reason}"
             more = f"; {scaling.more_workers} more are not listed" if scaling.more_workers else ""
-            click.echo(why + more + (f"; {scaling.problem}" if scaling.problem else ""))
+            saying.say(why + more + (f"; {scaling.problem}" if scaling.problem else ""))
 
     session.run(asked, body)
 

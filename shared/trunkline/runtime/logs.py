@@ -1,7 +1,7 @@
 """Logs: one JSON line per event when piped, readable lines on a terminal.
 
 A message is a constant phrase; what varies goes into `extra`. The same key means the same thing
-everywhere: `log_keys` lists them. How many records of a phrase are written is bounded (`pacing`).
+everywhere: `log_keys` lists them. What others have written commands no terminal (`terminals`). How many records of a phrase are written is bounded (`pacing`).
 """
 
 import logging
@@ -15,6 +15,7 @@ import msgspec
 
 from trunkline.contracts import traces
 from trunkline.runtime import pacing, tracing
+from trunkline.runtime.terminals import harmless, harmless_json
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -41,7 +42,7 @@ class JsonLines(logging.Formatter):
             line["trace"] = trace
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        return harmless_json(msgspec.json.encode(line, enc_hook=str).decode())
 
 
 class Readable(logging.Formatter):
@@ -57,7 +58,8 @@ class Readable(logging.Formatter):
         extra = " ".join(f"{key}={value}" for key, value in _extra(record).items())
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         text = f"{at} {self.service:<12} {level}{record.getMessage()}  {extra}".rstrip()
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        error = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
+        return harmless(f"{text}{error}")
 
 
 def configure(

@@ -1,5 +1,6 @@
 """Forms of answers and help: every verb has the same, and an example of its use."""
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -7,15 +8,17 @@ from collections.abc import Iterator
 import click
 import pytest
 import yaml
+from rich.console import Console
 from tests.unit.cli import test_explanations as build
 
 from trunkline.audit.core.findings import Report
-from trunkline.cli import explaining, options, render
+from trunkline.cli import board_view, explaining, options, render
 from trunkline.cli.__main__ import main
 from trunkline.cli.core import explanations
-from trunkline.cli.core.board import Board
+from trunkline.cli.core.board import Board, FailureRow
 from trunkline.contracts import api, messages, records
 from trunkline.contracts.states import JobState
+from trunkline.runtime import terminals
 
 PRINT_NOTHING = {"up", "down", "cat", "chaos", "version", "completion"}
 """Verbs that print no record."""
@@ -182,3 +185,39 @@ def test_a_name_in_a_table_or_an_explanation_does_not_command_the_terminal(
     found = explanations.Explanation(what="job", name="j", standing=hostile, reasons=(why,))
     explaining.show(found, 0)
     assert capsys.readouterr().out == f"{harmless}\nwhy: {harmless}\n"
+
+
+def test_a_form_for_programs_says_what_is_there_and_commands_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hostile = "/a\u202egnp.\x9b1A\x7f\u2028\u00e9"
+    for form, read in (("json", json.loads), ("yaml", yaml.safe_load)):
+        render.one(
+            options.Asked(home=None, output=form), messages.File(path=hostile, size=1, sha256="")
+        )
+        printed = capsys.readouterr().out
+        assert terminals.harmless(printed) == printed
+        assert read(printed)["path"] == hostile
+    render.records(
+        options.Asked(home=None, output="name"),
+        [messages.File(path=hostile, size=1, sha256="")],
+    )
+    assert capsys.readouterr().out == f"{hostile}\n"  # a pipe hands on names as they are
+
+
+def test_a_board_takes_no_name_for_markup_or_a_command() -> None:
+    hostile = "[red]\x1b[2J\u202eno"
+    board = Board(
+        name=hostile,
+        at_ns=1,
+        jobs=(),
+        workers=(),
+        scalers=(),
+        failures=(FailureRow(ago_s=1.0, text=hostile),),
+    )
+    said = io.StringIO()
+    out = Console(file=said, width=200, no_color=True)
+    board_view.print_once(board, console=out)
+    printed = said.getvalue()
+    assert printed.count("[red]\\x1b[2J\\u202eno") == 2
+    assert terminals.harmless(printed) == printed

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trunkline.runtime import log_keys, logs, tracing
+from trunkline.runtime import log_keys, logs, terminals, tracing
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -64,3 +64,13 @@ def test_what_was_raised_stays_on_the_line() -> None:
         logging.getLogger("x").exception("request failed", extra={"verb": "job.get"})
     (line,) = stream.getvalue().splitlines()
     assert json.loads(line)["error"].endswith("with base 10: 'no'")
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["json", "lines"])
+def test_what_others_have_named_commands_no_terminal(stream: io.StringIO) -> None:
+    hostile = "a\x1b[2J\u202e\x9b1A"
+    logs.configure("coordinator", stream=stream)
+    logging.getLogger("x").warning("path refused", extra={"reason": hostile})
+    assert terminals.harmless(stream.getvalue()) == stream.getvalue()
+    if not stream.isatty():
+        assert json.loads(stream.getvalue())["reason"] == hostile

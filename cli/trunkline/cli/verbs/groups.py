@@ -22,7 +22,9 @@ DATUM is an index in that job, or the first digits of a datum's id.
 """
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=options.Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name="trunkline", message="%(version)s")
 def main() -> None:
     """Datum-parallel pipelines over versioned data, on NATS JetStream."""
