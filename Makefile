@@ -101,11 +101,14 @@ test-images: $(VENV)/.dev shim-tests  ## Take the steps of the Dockerfiles witho
 
 # What builds images (docker, podman, nerdctl), and how they are called.
 ENGINE ?= docker
+# What they start from, pinned: BASE=python:3.11-slim-bookworm@sha256:...; as the Dockerfiles say if empty.
+BASE ?=
+ON_BASE = $(if $(BASE),--build-arg PYTHON=$(BASE))
 TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 images:  ## Build the images of all services, by docker or ENGINE=...; TAG=... is the version otherwise
-	$(ENGINE) build -f services/Dockerfile -t trunkline/service .
-	$(ENGINE) build -f $(SHIM)/Dockerfile -t trunkline/shim .
+	$(ENGINE) build $(ON_BASE) -f services/Dockerfile -t trunkline/service .
+	$(ENGINE) build $(ON_BASE) -f $(SHIM)/Dockerfile -t trunkline/shim .
 	for each in coordinator scaler worker-agent; do \
 	  $(ENGINE) build -f services/$$each/Dockerfile -t trunkline/$$each:$(TAG) . || exit 1; done
 

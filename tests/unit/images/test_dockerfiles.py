@@ -68,6 +68,25 @@ def test_an_image_says_what_it_is_and_runs_as_nobody_in_particular(path: str) ->
 
 
 @pytest.mark.parametrize("path", [COMMON, *FILES])
+def test_what_an_image_starts_from_can_be_pinned_by_an_argument(path: str) -> None:
+    text = (PROJECT / path).read_text()
+    given = dict(re.findall(r"^ARG (\w+)=(\S+)$", text, re.MULTILINE))
+    starts = {stage[0].rest.partition(" AS ")[0] for stage in stages(path)} - {"scratch"}
+    assert starts == {f"${{{name}}}" for name in given}
+    others = {image for image in given.values() if not image.startswith("trunkline/")}
+    assert others <= {"python:3.11-slim-bookworm"}
+
+
+def test_all_images_are_built_on_the_base_that_make_is_told() -> None:
+    base = "python:3.11@sha256:" + "0" * 64
+    words = ["make", "--no-print-directory", "-n", "images", f"BASE={base}"]
+    told = subprocess.run(words, cwd=PROJECT, check=True, capture_output=True, text=True).stdout
+    pinned = {line.split(" -f ")[1].split()[0] for line in told.splitlines() if base in line}
+    on_others = {path for path in (COMMON, *FILES) if "ARG PYTHON=" in (PROJECT / path).read_text()}
+    assert pinned == on_others == {COMMON, SHIM}
+
+
+@pytest.mark.parametrize("path", [COMMON, *FILES])
 def test_what_is_copied_is_there_and_let_in(path: str) -> None:
     let_in = [
         line.removeprefix("!")
