@@ -10,10 +10,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from trunkline.bus import logins
 from trunkline.chaos import serving
 from trunkline.cli import render, saying, session
 from trunkline.cli.options import Asked
-from trunkline.client.client import Client, without_password
+from trunkline.client.client import Client
 from trunkline.contracts import api, errors
 from trunkline.local import home as homes
 from trunkline.local import log_files, scraping, stack
@@ -50,9 +51,9 @@ def up(
     serve = stack.serve if chaos is None else functools.partial(serving.serve, seed=chaos)
     with session.reporting():
         if detach:
-            asked = {"--nodes": nodes, "--port": port, "--servers": servers, "--store": store}
+            asked = {"--nodes": nodes, "--port": port, "--servers": servers}
             given = {name: value for name, value in asked.items() if value is not None}
-            _detached(place, given, standbys=standbys)
+            _detached(place, given, store=store, standbys=standbys)
         else:
             stopping.run(
                 serve(
@@ -67,8 +68,13 @@ def up(
             )
 
 
-def _detached(home: homes.Home, options: Mapping[str, object], *, standbys: bool) -> None:
-    """Start a supervisor that outlives this process, and wait until it is up."""
+def _detached(
+    home: homes.Home, options: Mapping[str, object], *, store: str | None, standbys: bool
+) -> None:
+    """Start a supervisor that outlives this process, and wait until it is up.
+
+    The store's URL goes by the environment: what a command is started with, everybody on the machine can read.
+    """
     pid = home.supervisor()
     if pid:
         raise stack.AlreadyRunningError(home.root, str(pid))
@@ -82,7 +88,12 @@ def _detached(home: homes.Home, options: Mapping[str, object], *, standbys: bool
     begin = log.stat().st_size if log.exists() else 0
     with log.open("ab") as out:
         process = subprocess.Popen(  # noqa: S603 - our own module
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            env={**os.environ, "TRUNKLINE_STORE": store or ""},
         )
     while process.poll() is None:
         with log.open("rb") as told:
@@ -90,7 +101,7 @@ def _detached(home: homes.Home, options: Mapping[str, object], *, standbys: bool
             if b"store: " in told.read():
                 context = home.read_context()
                 _tell(f"up as process {process.pid}; state in {home.root}")
-                _tell(f"NATS:  {without_password(context.url)}")
+                _tell(f"NATS:  {logins.shown(context.url)}; with the password in {home.context}")
                 _tell(f"metrics: {' '.join(scraping.addresses(home).values())}")
                 return
         time.sleep(0.05)

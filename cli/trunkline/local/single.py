@@ -29,6 +29,7 @@ from trunkline.local import children, layout, scraping, stack, storing
 from trunkline.local import home as homes
 from trunkline.local.children import Service
 from trunkline.runtime import logs
+from trunkline.storage.store import open_store
 
 log = logging.getLogger("trunkline.local")
 
@@ -66,6 +67,7 @@ def prepare(home: homes.Home, name: str, port: int) -> Service:
     for left in asyncio.run(children.clear_leftovers(home.pids, only=name)):
         log.warning("ended what was left", extra={"service": left})
     store = storing.choose(home, os.environ.get("TRUNKLINE_STORE") or None)
+    open_store(store)  # one that cannot be meant is told before anything is written
     probes = os.environ.get("TRUNKLINE_PROBE_PORT") or str(port + 1)
     settings = {"TRUNKLINE_PROBE_PORT": probes}
     plan = layout.prepare(home, port=port, servers=None, store_url=store, settings=settings)

@@ -30,12 +30,14 @@ from contextlib import (
 )
 from pathlib import Path
 
+from trunkline.bus import logins
 from trunkline.client import client as clients
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors, records
 from trunkline.local import children, full_disk, layout, log_files, scraping, storing
 from trunkline.local.children import Child
 from trunkline.local.home import Context, Home
+from trunkline.storage import urls
 from trunkline.storage.store import open_store
 
 READY_S = 30.0
@@ -235,9 +237,10 @@ async def serve(
         standbys=standbys,
     ) as stack:
         tell(f"up in {time.monotonic() - began:.1f} s; state in {home.root}")
-        tell(f"NATS:  {clients.without_password(stack.url)}")  # it is kept in a log
+        # they are kept in a log
+        tell(f"NATS:  {logins.shown(stack.url)}; with the password in {home.context}")
         tell(f"metrics: {' '.join(scraping.addresses(home).values())}")
-        tell(f"store: {stack.store}")
+        tell(f"store: {urls.shown(stack.store)}")
         if meanwhile is not None:
             await meanwhile()
         await asyncio.Event().wait()

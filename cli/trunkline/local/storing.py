@@ -10,6 +10,7 @@ binds to nothing. A crash before that: the same is asked again, or chosen again.
 from trunkline.contracts import errors
 from trunkline.local.home import Home
 from trunkline.runtime.private import write_private
+from trunkline.storage import urls
 
 
 class AnotherStoreError(errors.TrunklineError):
@@ -17,7 +18,7 @@ class AnotherStoreError(errors.TrunklineError):
 
     def __init__(self, asked: str, kept: str, home: Home) -> None:
         super().__init__(
-            f"the installation in {str(home.root)!r} has its objects in {kept}, not in {asked}: leave"
+            f"the installation in {str(home.root)!r} has its objects in {urls.shown(kept)}, not in {urls.shown(asked)}: leave"
             f" --store and TRUNKLINE_STORE away; to move it, stop it, copy all objects, and write the"
             f" new URL into {str(home.chosen_store)!r}"
         )

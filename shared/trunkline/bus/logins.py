@@ -13,6 +13,7 @@ one login come of one reading.
 """
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlencode, urlsplit
@@ -25,6 +26,17 @@ EXPIRING = 5 / 6
 """The part of its life after which a credential should have been renewed: it is due at two thirds."""
 
 
+_PLACE = re.compile(r"([\w.-]*|\[[\da-fA-F:.]*\])(:\d*)?/?")
+_FILE = re.compile(r"(creds=[^&]*)?")
+
+
+class InvalidUrlError(errors.TrunklineError, ValueError):
+    """A URL names no server of NATS."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"{shown(url)!r} is no NATS url; try nats://host:4222")
+
+
 class Login:
     """Who a connection is.
 
@@ -32,19 +44,21 @@ class Login:
         url: In one of the two forms.
 
     Raises:
-        ValueError: it is no URL of NATS.
+        InvalidUrlError: it is no URL of NATS.
     """
 
     def __init__(self, url: str) -> None:
         servers, _, query = url.partition("?")
-        parts = [urlsplit(each) for each in servers.split(",")]
-        if not all(each.hostname for each in parts):
-            message = f"{_without_password(url)!r} is no NATS url"
-            raise ValueError(message)
+        try:
+            parts = [urlsplit(each) for each in servers.split(",")]
+            self.places = tuple((each.hostname or "", each.port or PORT) for each in parts)
+            """Host and port of each."""
+        except ValueError:  # whose text may hold what was taken for a port, part of a password
+            raise InvalidUrlError(url) from None
+        if not all(host for host, _ in self.places):
+            raise InvalidUrlError(url)
         self.servers = tuple(f"{each.scheme}://{_place(each)}" for each in parts)
         """Their URLs, without who we are."""
-        self.places = tuple((each.hostname or "", each.port or PORT) for each in parts)
-        """Host and port of each."""
         self.user = unquote(parts[0].username or "")
         self.password = unquote(parts[0].password or "")
         named = parse_qs(query).get("creds", [""])[0]
@@ -105,5 +119,19 @@ def _place(parts: SplitResult) -> str:
     return parts.netloc.rpartition("@")[2]
 
 
-def _without_password(url: str) -> str:
-    return url.rpartition("@")[2]
+def shown(url: str) -> str:
+    """Return a URL as it may be told, whatever is wrong with it: who somebody is, and not by what he proves it."""
+    servers, mark, query = url.partition("?")
+    told = ",".join(map(_without_password, servers.split(",")))
+    return f"{told}{mark}{query}" if _FILE.fullmatch(query) else told
+
+
+def _without_password(server: str) -> str:
+    scheme, mark, rest = server.rpartition("://")
+    who, at, place = rest.rpartition("@")
+    if not at and not _PLACE.fullmatch(
+        rest
+    ):  # what holds a comma, say, is cut in the midst of a password
+        return f"{scheme}{mark}***"
+    user, colon, _ = who.partition(":")  # without a password it is a token, and as secret
+    return f"{scheme}{mark}{f'{user}:***@' if colon else '***@' if at else ''}{place}"

@@ -15,13 +15,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
 from trunkline.bus import connection as connections
 from trunkline.bus import headers as header_block
-from trunkline.bus import ports
+from trunkline.bus import logins, ports
 from trunkline.bus.jetstream import NoRespondersError
 from trunkline.contracts import api, errors, messages, subjects
 from trunkline.runtime import backoff, tracing
@@ -324,9 +323,9 @@ async def connect(
     Raises:
         UnavailableError: there is no server, or it does not let this user in.
     """
-    user = urlsplit(url).username or "user"
+    user = logins.Login(url).user or "user"
     opening = connections.connect(url, name="trunkline-cli", inbox=subjects.user_inbox(user))
-    waiting, what = Waiting(tell, notice_s=notice_s), f"NATS at {without_password(url)}"
+    waiting, what = Waiting(tell, notice_s=notice_s), f"NATS at {logins.shown(url)}"
     async with AsyncExitStack() as opened:
         try:
             with waiting.told(what, connect_s):
@@ -337,15 +336,6 @@ async def connect(
             raise errors.UnavailableError(what, reason) from None
         store = stores.open_store(store_url)
         yield Client(connection, store, patience_s=patience_s, waiting=waiting)
-
-
-def without_password(url: str) -> str:
-    """Return the URL as it may be shown."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{parts.username}:***@{host}").geturl()
 
 
 def _result(verb: str, reply: api.Reply, kind: type[T]) -> T:

@@ -60,7 +60,8 @@ def _problem(parts: SplitResult) -> str:
         return "it is no store that can be written to"
     if parts.scheme == "file" and (parts.netloc or not parts.path.strip("/")):
         return "it names no directory"
-    if parts.query or (parts.scheme in _SECRETS_IN_NETLOC and "@" in parts.netloc):
+    named = parts.scheme in _SECRETS_IN_NETLOC and "@" in parts.netloc
+    if parts.query or parts.password is not None or named:
         return "credentials and options stand in the environment (AWS_..., GOOGLE_...), not in it"
     return ""
 

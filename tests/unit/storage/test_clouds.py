@@ -76,7 +76,15 @@ def test_a_shared_file_that_is_not_there_is_told_unless_keys_are_in_the_environm
     assert clouds.shared_credentials({}) == {}
 
 
-@pytest.mark.parametrize("url", ["s3://key:TOPSECRET@bucket/x", "s3://bucket/x?secret=TOPSECRET"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://key:TOPSECRET@bucket/x",
+        "s3://bucket/x?secret=TOPSECRET",
+        "az://key:TOPSECRET@container/x",
+        "abfss://container:TOPSECRET@account.dfs.core.windows.net/x",
+    ],
+)
 def test_credentials_in_the_url_of_a_bucket_are_refused(url):
     with pytest.raises(urls.InvalidStoreUrlError, match="environment") as refused:
         urls.backend(url)

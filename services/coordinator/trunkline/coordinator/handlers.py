@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -22,6 +21,7 @@ from trunkline.coordinator.repos import Repos
 from trunkline.coordinator.settings import Settings
 from trunkline.coordinator.tables import NODES_KEY, version_key
 from trunkline.coordinator.ticking import Ticking
+from trunkline.storage import urls
 
 NODES_MAX = 10_000
 """Logical nodes that one machine may pretend to have."""
@@ -228,7 +228,7 @@ class Handlers:
             contract.Status(
                 version=metadata.version("trunkline"),
                 durability=_durability(self._settings.durability, info),
-                store=_without_secrets(self._settings.store),
+                store=urls.shown(self._settings.store),
                 server=config.get("metadata", {}).get("_nats.ver", ""),
                 ready=not problems,
                 problems=tuple(problems),
@@ -280,9 +280,3 @@ def _durability(level: Durability, info: Mapping[str, Any]) -> str:
     behind = sum(not each.get("current") or bool(each.get("offline")) for each in others)
     told = f"{level.value}: {config['storage']} R{copies}"
     return told + (f", {copies - behind} of {copies} copies up to date" if behind else "")
-
-
-def _without_secrets(url: str) -> str:
-    """Return a store's URL without user, password and query."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
