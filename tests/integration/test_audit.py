@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support import job_workers
 from tests.support import jobs as support
 from tests.support.jobs import Site, lines
 from tests.support.nats import TestServer
@@ -98,7 +99,7 @@ async def with_manifest(
 
 async def test_a_job_holds_that_has_lost_nothing_and_did_nothing_twice(site: Site) -> None:
     contents = lines(COUNT)
-    async with support.worker(site, P):
+    async with job_workers.worker(site, P):
         first = await ended(site, contents)
         second = await ended(site, {**contents, "/new": "new"}, order=2)
     report = await verified(site, first)
@@ -121,13 +122,13 @@ async def test_files_that_several_datums_have_written_are_put_together_again(sit
 
     def work(task: DatumTask) -> Outcome:
         if task.index:
-            return support.done(task, [total])
-        outcome = support.done(task, [])
+            return job_workers.done(task, [total])
+        outcome = job_workers.done(task, [])
         return msgspec.structs.replace(
             outcome, files=None, manifest=written.manifest, output_files=20
         )
 
-    async with support.worker(site, P, work):
+    async with job_workers.worker(site, P, work):
         job = await ended(site, lines(4), same_path="concatenate")
     report = await verified(site, job)
     assert broken(report) == {}
@@ -140,7 +141,7 @@ async def test_files_that_several_datums_have_written_are_put_together_again(sit
 
 
 async def test_whatever_is_wrong_with_the_outcomes_is_named(site: Site) -> None:
-    async with support.worker(site, P):
+    async with job_workers.worker(site, P):
         job = await ended(site, lines(COUNT))
 
     await with_archive(site, job, lambda items: items[:7] + items[8:])
@@ -186,7 +187,7 @@ async def test_whatever_is_wrong_with_the_outcomes_is_named(site: Site) -> None:
 
 async def test_whatever_is_wrong_with_the_output_is_named(site: Site) -> None:
     contents = lines(COUNT)
-    async with support.worker(site, P):
+    async with job_workers.worker(site, P):
         job = await ended(site, contents)
 
     await with_manifest(site, job, lambda files: files[1:])
@@ -207,7 +208,7 @@ async def test_whatever_is_wrong_with_the_output_is_named(site: Site) -> None:
 async def test_a_job_that_succeeded_has_an_output_and_one_that_was_killed_needs_none(
     site: Site,
 ) -> None:
-    async with support.worker(site, P):
+    async with job_workers.worker(site, P):
         job = await ended(site, lines(COUNT))
     without = await put(site, msgspec.structs.replace(job, output=""))
     assert broken(await verified(site, without)) == {"output": ("its record names no commit",)}
@@ -216,7 +217,7 @@ async def test_a_job_that_succeeded_has_an_output_and_one_that_was_killed_needs_
 
 
 async def test_a_byte_that_was_flipped_and_an_object_that_is_gone_are_named(site: Site) -> None:
-    async with support.worker(site, P):
+    async with job_workers.worker(site, P):
         job = await ended(site, lines(COUNT))
     files = {
         file.path: site.folder / "store" / file.object
@@ -243,7 +244,7 @@ async def manifest_of(site: Site, job: records.Job) -> str:
 
 
 async def test_what_is_gone_in_good_order_makes_a_job_unknown_not_broken(site: Site) -> None:
-    async with support.worker(site, P):
+    async with job_workers.worker(site, P):
         job = await ended(site, lines(COUNT))
     await site.tables.commits.delete(commit_key("in", job.inputs[0].commit))
     await site.tables.commits.delete(commit_key(P, job.output))
@@ -259,7 +260,7 @@ async def test_what_is_gone_in_good_order_makes_a_job_unknown_not_broken(site: S
 
 async def test_a_job_without_an_archive_yet_is_read_from_the_stream(site: Site) -> None:
     """An ended job's outcomes are in the stream until they are put away."""
-    async with support.worker(site, P):
+    async with job_workers.worker(site, P):
         job = await ended(site, lines(COUNT))
     run = await runs.open_run(site.store, job.outcomes)
     async with site.server.connect_worker(P) as worker:
@@ -278,7 +279,7 @@ async def test_a_job_without_an_archive_yet_is_read_from_the_stream(site: Site) 
 
 async def test_an_outcome_that_a_copy_has_missed_is_waited_for(site: Site) -> None:
     """As one that comes late: what is read behind the others lacks the newest ones, and gets them."""
-    async with support.worker(site, P):
+    async with job_workers.worker(site, P):
         job = await ended(site, lines(COUNT))
     run = await runs.open_run(site.store, job.outcomes)
     kept = [(key, reading.whole(value)) async for key, value in run.items()]

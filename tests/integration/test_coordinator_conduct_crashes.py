@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from tests.support.jobs import CLOCK, CrashError, Faults, with_changed
+from tests.support.crash_points import CrashError, Faults
+from tests.support.jobs import CLOCK, with_changed
 from tests.support.nats import TestServer
 from tests.support.wards import WARDS
 

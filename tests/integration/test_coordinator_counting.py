@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.support import job_workers
 from tests.support import jobs as support
-from tests.support.jobs import Process, Site, done, folded, lines
+from tests.support.job_workers import done
+from tests.support.jobs import Process, Site, folded, lines
 from tests.support.nats import TestServer
 from tests.support.wards import ward
 
@@ -47,7 +49,7 @@ async def test_a_coordinator_counts_what_is_stored_from_its_start_on_and_folds_a
     job = await site.job(P, await site.commit("in", lines(5)))
     async with (
         support.process(site) as first,
-        support.worker(site, P, work),
+        job_workers.worker(site, P, work),
         asyncio.timeout(25),
         asyncio.TaskGroup() as tasks,
     ):

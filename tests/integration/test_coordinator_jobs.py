@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support import job_workers
 from tests.support import jobs as support
-from tests.support.jobs import Site, done, failed, finished, hashes, lines
+from tests.support.job_workers import done, failed
+from tests.support.jobs import Site, finished, hashes, lines
 from tests.support.nats import TestServer
 
 from trunkline.bus import topology
@@ -30,7 +32,7 @@ async def site(nats_server: TestServer, tmp_path: Path) -> AsyncIterator[Site]:
 async def test_a_job_commits_what_its_datums_have_written(site: Site) -> None:
     contents = lines(150)
     job = await site.job(P, await site.commit("in", contents))
-    async with support.worker(site, P) as worker:
+    async with job_workers.worker(site, P) as worker:
         (job,) = await finished(site, job)
     assert (job.state, job.total, job.listed_to) == (JobState.SUCCESS, 150, 150)
     assert job.counts == records.Counts(processed=150)
@@ -46,7 +48,7 @@ async def test_a_job_needs_no_scratch_file_to_know_its_outcomes(site: Site) -> N
     contents = lines(150)
     job = await site.job(P, await site.commit("in", contents))
     async with (
-        support.worker(site, P),
+        job_workers.worker(site, P),
         support.process(site, scratch=site.folder / "missing") as process,
         asyncio.timeout(25),
     ):
@@ -64,7 +66,7 @@ async def test_jobs_that_do_not_fit_into_an_assignment_together_have_their_turns
     """Each job's ticket holds its whole command. Three of them are more than a message may have."""
     commit = await site.commit("in", lines(3))
     jobs = [await site.job(P, commit, order=order, stdin=("x" * 400_000,)) for order in (1, 2, 3)]
-    async with support.worker(site, P):
+    async with job_workers.worker(site, P):
         ended = await finished(site, *jobs)
     assert [each.state for each in ended] == [JobState.SUCCESS] * 3
 
@@ -78,7 +80,7 @@ async def test_a_job_without_datums_succeeds_with_an_empty_commit(site: Site) ->
 async def test_what_an_earlier_job_has_done_is_skipped_and_still_in_the_output(site: Site) -> None:
     first = lines(200)
     second = {**first, "/f000003": "changed", "/new": "new"}
-    async with support.worker(site, P) as worker:
+    async with job_workers.worker(site, P) as worker:
         await finished(site, await site.job(P, await site.commit("in", first)))
         worker.tasks.clear()
         job = await site.job(P, await site.commit("in", second), order=2)
@@ -108,7 +110,7 @@ async def test_a_failed_datum_fails_the_job_at_its_end_and_the_good_ones_are_ski
     def work(task: DatumTask) -> Outcome:
         return failed(task) if task.inputs[0].path == "/f000007" else done(task)
 
-    async with support.worker(site, P, work):
+    async with job_workers.worker(site, P, work):
         (job,) = await finished(site, await site.job(P, await site.commit("in", contents)))
     assert job.state is JobState.FAILURE
     assert job.counts == records.Counts(processed=99, failed=1)
@@ -118,7 +120,7 @@ async def test_a_failed_datum_fails_the_job_at_its_end_and_the_good_ones_are_ski
     assert await site.head(P) == ""
     await site.is_clean(job)
 
-    async with support.worker(site, P) as worker:
+    async with job_workers.worker(site, P) as worker:
         job = await site.job(P, await site.commit("in", contents), order=2)
         (job,) = await finished(site, job)
     assert [task.inputs[0].path for task in worker.tasks] == ["/f000007"]
@@ -135,7 +137,7 @@ async def test_datums_may_write_one_path_together_also_those_that_are_skipped(si
     def work(task: DatumTask) -> Outcome:
         return done(task, [log[task.inputs[0].path]])
 
-    async with support.worker(site, P, work):
+    async with job_workers.worker(site, P, work):
         given: dict[str, Any] = {"same_path": "concatenate"}
         first = await site.job(P, await site.commit("in", contents), **given)
         (first,) = await finished(site, first)
@@ -156,7 +158,7 @@ async def test_a_file_where_another_datum_has_a_directory_fails_the_job_in_any_c
     def work(task: DatumTask) -> Outcome:
         return done(task, [msgspec.structs.replace(file, path=(first, second)[task.index])])
 
-    async with support.worker(site, P, work):
+    async with job_workers.worker(site, P, work):
         commit = await site.commit("in", lines(2))
         (job,) = await finished(site, await site.job(P, commit, same_path=same_path))
     assert job.state is JobState.FAILURE
@@ -171,7 +173,7 @@ async def test_two_datums_that_write_one_path_fail_the_job_and_are_both_named(si
         path = "/same" if task.index in (3, 5) else f"/own{task.index}"
         return done(task, [msgspec.structs.replace(file, path=path)])
 
-    async with support.worker(site, P, work):
+    async with job_workers.worker(site, P, work):
         (job,) = await finished(site, await site.job(P, await site.commit("in", lines(10))))
     assert job.state is JobState.FAILURE
     assert "(index 3, /f000003)" in job.reason
@@ -183,7 +185,7 @@ async def test_two_datums_that_write_one_path_fail_the_job_and_are_both_named(si
 @pytest.mark.parametrize("path", ["/../secret", "relative", "/a//b", "/nul\0"])
 async def test_an_output_path_that_cannot_be_in_a_repo_fails_the_job(site: Site, path: str) -> None:
     file = msgspec.structs.replace(await support.stored(site.store, "/x", "x"), path=path)
-    async with support.worker(site, P, lambda task: done(task, [file])):
+    async with job_workers.worker(site, P, lambda task: done(task, [file])):
         (job,) = await finished(site, await site.job(P, await site.commit("in", lines(1))))
     assert job.state is JobState.FAILURE
     assert "cannot be used" in job.reason
@@ -194,7 +196,7 @@ async def test_outputs_that_say_to_be_larger_than_any_store_fail_the_job(site: S
     coordinator ended of it, and so did each one after it."""
     huge = msgspec.structs.replace(await support.stored(site.store, "/x", "x"), size=2**53)
     work = [msgspec.structs.replace(huge, path=f"/{number}") for number in range(6)]
-    async with support.worker(site, P, lambda task: done(task, work)):
+    async with job_workers.worker(site, P, lambda task: done(task, work)):
         (job,) = await finished(site, await site.job(P, await site.commit("in", lines(1))))
     assert job.state is JobState.FAILURE
     assert "larger than any store" in job.reason
@@ -211,7 +213,7 @@ async def test_outputs_of_many_files_are_read_from_their_manifest(site: Site) ->
     def work(task: DatumTask) -> Outcome:
         return msgspec.structs.replace(done(task), files=None, manifest=manifest)
 
-    async with support.worker(site, P, work) as worker:
+    async with job_workers.worker(site, P, work) as worker:
         job = await site.job(P, await site.commit("in", lines(40)), glob="/")
         (job,) = await finished(site, job)
     assert job.state is JobState.SUCCESS
@@ -230,7 +232,7 @@ async def test_a_killed_job_leaves_nothing_and_what_it_did_is_skipped_next(site:
 
     async with (
         support.process(site) as process,
-        support.worker(site, P, work),
+        job_workers.worker(site, P, work),
         asyncio.timeout(25),
         asyncio.TaskGroup() as tasks,
     ):
@@ -245,7 +247,7 @@ async def test_a_killed_job_leaves_nothing_and_what_it_did_is_skipped_next(site:
     assert await site.output(job) is None
     await site.is_clean(job)
 
-    async with support.worker(site, P) as worker:
+    async with job_workers.worker(site, P) as worker:
         (job,) = await finished(site, await site.job(P, await site.commit("in", contents), order=2))
     assert (job.counts.skipped, len(worker.tasks)) == (30, 70)
     assert await site.output(job) == hashes(contents)
@@ -263,13 +265,13 @@ async def test_jobs_of_a_pipeline_commit_in_their_order(site: Site) -> None:
         def work(task: DatumTask) -> Outcome | None:
             return done(task) if task.job == second.id or held.is_set() else None
 
-        async with support.worker(site, P, work):
+        async with job_workers.worker(site, P, work):
             await process.jobs.until(
                 P, lambda js: any(j.id == second.id and j.state is JobState.MERGING for j in js)
             )
             assert await site.head(P) == ""
         held.set()
-        async with support.worker(site, P, work):
+        async with job_workers.worker(site, P, work):
             await topology.delete_job_consumer(site.data, P, first.id)  # frees what was held
             await process.jobs.until(P, lambda js: not js)
     assert await site.head(P) == second.id
@@ -283,7 +285,7 @@ async def test_jobs_of_a_pipeline_commit_in_their_order(site: Site) -> None:
 
 async def test_datums_are_shown_the_same_while_the_job_runs_and_after(site: Site) -> None:
     contents = lines(90)
-    async with support.worker(site, P):
+    async with job_workers.worker(site, P):
         await finished(site, await site.job(P, await site.commit("in", contents)))
     more = {**contents, **{f"/g{number}": "g" for number in range(10)}}
     job = await site.job(P, await site.commit("in", more), order=2)
@@ -297,7 +299,7 @@ async def test_datums_are_shown_the_same_while_the_job_runs_and_after(site: Site
         async with (
             asyncio.timeout(25),
             asyncio.TaskGroup() as tasks,
-            support.worker(site, P, work),
+            job_workers.worker(site, P, work),
         ):
             tasks.create_task(process.runner.run(P, job.id), name="job")
             while (fold := process.folder.fold(P, job.id)) is None or fold.done < 99:

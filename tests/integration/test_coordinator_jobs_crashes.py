@@ -1,6 +1,6 @@
 """A coordinator that dies at any instant of a job, and its successor.
 
-Each effect of the back half has a point before and one after it (`support.Faults`). The stories are
+Each effect of the back half has a point before and one after it (`crash_points.Faults`). The stories are
 told once without a fault, to count the points, and then again for each point: the process dies there,
 another one is made from nothing, and what it leaves must be what the undisturbed run leaves.
 """
@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import job_workers
 from tests.support import jobs as support
-from tests.support.jobs import CrashError, Faults, Site, done, failed, hashes, lines
+from tests.support.crash_points import CrashError, Faults
+from tests.support.job_workers import done, failed
+from tests.support.jobs import Site, hashes, lines
 from tests.support.nats import TestServer
 from tests.support.wards import ward
 
@@ -69,7 +72,7 @@ async def story_of_success(site: Site, pipeline: str, at: int | None) -> list[st
 
     given: dict[str, Any] = {"same_path": "concatenate"}
     first = await site.job(pipeline, await site.commit("in", BEFORE), **given)
-    async with support.worker(site, pipeline, work) as worker:
+    async with job_workers.worker(site, pipeline, work) as worker:
         await driven(site, first, Faults())
         worker.tasks.clear()
         job = await site.job(pipeline, await site.commit("in", AFTER), order=2, **given)
@@ -90,7 +93,7 @@ async def story_of_failure(site: Site, pipeline: str, at: int | None) -> list[st
         return failed(task) if task.index == 1 else done(task)
 
     job = await site.job(pipeline, await site.commit("in", lines(3)))
-    async with support.worker(site, pipeline, work):
+    async with job_workers.worker(site, pipeline, work):
         points = await played(site, job, at)
     job = await site.record(job)
     assert job.state is JobState.FAILURE
@@ -105,13 +108,15 @@ async def story_of_a_kill(site: Site, pipeline: str, at: int | None) -> list[str
     job = await site.job(pipeline, await site.commit("in", lines(3)))
     async with support.process(site) as process, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(process.runner.run(pipeline, job.id), name="job")
-        async with support.worker(site, pipeline, lambda task: done(task) if task.index else None):
+        async with job_workers.worker(
+            site, pipeline, lambda task: done(task) if task.index else None
+        ):
             async with asyncio.timeout(20):
                 while (fold := process.folder.fold(pipeline, job.id)) is None or fold.done < 2:
                     await asyncio.sleep(0.01)
             running.cancel()
-    await support.tried(site, job, 0, "w1")
-    await support.tried(site, job, 1, "w1")
+    await job_workers.tried(site, job, 0, "w1")
+    await job_workers.tried(site, job, 1, "w1")
     async with support.process(site) as process:
         await process.jobs.kill(pipeline, job.id, "told to")
     points = await played(site, job, at)
@@ -134,7 +139,7 @@ async def story_of_a_restart(site: Site, pipeline: str, at: int | None) -> list[
     job = await site.job(pipeline, await site.commit("in", lines(2)))
     async with support.process(site) as process, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(process.runner.run(pipeline, job.id), name="job")
-        async with support.worker(site, pipeline, work):
+        async with job_workers.worker(site, pipeline, work):
             async with asyncio.timeout(20):
                 while (fold := process.folder.fold(pipeline, job.id)) is None or fold.done < 1:
                     await asyncio.sleep(0.01)
@@ -143,7 +148,7 @@ async def story_of_a_restart(site: Site, pipeline: str, at: int | None) -> list[
             await restarting.ask(
                 process.jobs, process.outcomes, await site.record(job), {0: 2, 1: 2}
             )
-    async with support.worker(site, pipeline, work) as worker:
+    async with job_workers.worker(site, pipeline, work) as worker:
         points = await played(site, job, at)
     job = await site.record(job)
     assert (job.state, job.reason) == (JobState.SUCCESS, "")
@@ -192,7 +197,7 @@ async def test_a_job_whose_output_is_on_the_branch_succeeds_whatever_is_lost_by_
     """
     await site.server.declare("edges")
     first = await site.job("edges", await site.commit("in", BEFORE))
-    async with support.worker(site, "edges"):
+    async with job_workers.worker(site, "edges"):
         await driven(site, first, Faults())
         job = await site.job("edges", await site.commit("in", AFTER), order=2)
         with pytest.raises(BaseExceptionGroup) as died:
@@ -216,7 +221,7 @@ async def test_a_job_whose_outcomes_are_lost_while_it_merges_fails_and_says_so(s
     """1. It is merging, and the coordinator dies. 2. Somebody deletes its outcomes."""
     await site.server.declare("edges")
     job = await site.job("edges", await site.commit("in", BEFORE))
-    async with support.worker(site, "edges"):
+    async with job_workers.worker(site, "edges"):
         with pytest.raises(BaseExceptionGroup) as died:
             await driven(site, job, Faults("before update edges.master"))
         assert died.group_contains(CrashError, depth=None)

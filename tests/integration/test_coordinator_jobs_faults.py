@@ -6,8 +6,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.support import job_workers
 from tests.support import jobs as support
-from tests.support.jobs import Site, done, finished, hashes, lines
+from tests.support.job_workers import done
+from tests.support.jobs import Site, finished, hashes, lines
 from tests.support.nats import TestServer
 from tests.support.wards import ward
 
@@ -37,7 +39,7 @@ async def test_lost_messages_are_put_back_as_a_new_round(site: Site) -> None:
     lost += [3, 50, 99]
     async with (
         support.process(site) as process,
-        support.worker(site, P, work) as worker,
+        job_workers.worker(site, P, work) as worker,
         asyncio.timeout(25),
         asyncio.TaskGroup() as tasks,
     ):
@@ -65,7 +67,7 @@ async def test_a_consumer_that_is_missing_is_declared_again(site: Site) -> None:
         running = tasks.create_task(process.runner.run(P, job.id), name="job")
         await process.jobs.until(P, lambda js: js[0].state is JobState.RUNNING)
         await topology.delete_job_consumer(site.data, P, job.id)
-        async with support.worker(site, P):
+        async with job_workers.worker(site, P):
             await running
     assert (await site.record(job)).state is JobState.SUCCESS
 
@@ -83,7 +85,7 @@ async def test_a_record_that_cannot_be_right_ends_its_datum_and_not_the_job(site
 
         async with (
             support.process(site) as process,
-            support.worker(site, P, work) as worker,
+            job_workers.worker(site, P, work) as worker,
             asyncio.timeout(25),
             asyncio.TaskGroup() as tasks,
         ):
@@ -104,7 +106,7 @@ async def test_a_record_that_cannot_be_right_ends_its_datum_and_not_the_job(site
 async def test_an_outcome_of_a_datum_that_is_skipped_does_not_count(site: Site) -> None:
     """Nobody was asked for it; it may be there before the coordinator knows what is skipped."""
     contents = lines(10)
-    async with support.worker(site, P) as worker:
+    async with job_workers.worker(site, P) as worker:
         await finished(site, await site.job(P, await site.commit("in", contents)))
         first = worker.tasks[0]
         job = await site.job(P, await site.commit("in", {**contents, "/new": "n"}), order=2)
@@ -122,7 +124,7 @@ async def test_an_outcome_of_a_datum_that_is_skipped_does_not_count(site: Site) 
 
 async def test_outcomes_that_come_after_a_jobs_end_are_swept(site: Site) -> None:
     job = await site.job(P, await site.commit("in", lines(2)))
-    async with support.worker(site, P):
+    async with job_workers.worker(site, P):
         (job,) = await finished(site, job)
     subject = subjects.outcome(ward(P), job.id, 1, 1)
     async with (
@@ -156,13 +158,13 @@ async def test_a_restart_of_the_server_in_the_middle_changes_nothing(site: Site)
         asyncio.TaskGroup() as tasks,
     ):
         running = tasks.create_task(process.runner.run(P, job.id), name="job")
-        async with support.worker(site, P, work):
+        async with job_workers.worker(site, P, work):
             while (fold := process.folder.fold(P, job.id)) is None or fold.done < 100:
                 await asyncio.sleep(0.02)
         await site.server.restart()
         restarted.set()
         await topology.delete_job_consumer(site.data, P, job.id)  # frees what was held
-        async with support.worker(site, P, work):
+        async with job_workers.worker(site, P, work):
             await running
     job = await site.record(job)
     assert (job.state, job.counts.processed) == (JobState.SUCCESS, 300)
@@ -184,7 +186,7 @@ async def test_a_store_that_is_away_holds_a_job_up_and_no_more(site: Site) -> No
 
     async with (
         support.process(site) as process,
-        support.worker(site, P, work),
+        job_workers.worker(site, P, work),
         asyncio.timeout(25),
         asyncio.TaskGroup() as tasks,
     ):

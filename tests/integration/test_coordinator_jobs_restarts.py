@@ -6,19 +6,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.support import job_workers
 from tests.support import jobs as support
-from tests.support.jobs import (
-    CLOCK,
-    Faults,
-    Process,
-    Site,
-    done,
-    failed,
-    folded,
-    hashes,
-    lines,
-    stored,
-)
+from tests.support.crash_points import Faults
+from tests.support.job_workers import done, failed
+from tests.support.jobs import CLOCK, Process, Site, folded, hashes, lines, stored
 from tests.support.nats import TestServer
 from tests.support.wards import ward
 
@@ -63,7 +55,7 @@ async def test_what_a_restarted_datum_did_before_does_not_count_and_its_new_outc
     job = await site.job(P, await site.commit("in", contents))
     async with (
         support.process(site) as process,
-        support.worker(site, P, work) as worker,
+        job_workers.worker(site, P, work) as worker,
         asyncio.timeout(25),
         asyncio.TaskGroup() as tasks,
     ):
@@ -108,7 +100,7 @@ async def test_a_skipped_datum_and_an_ended_job_are_refused_and_nothing_changes(
     contents = lines(3)
     first = await site.job(P, await site.commit("in", contents))
     async with support.process(site) as process, asyncio.timeout(25):
-        async with support.worker(site, P):
+        async with job_workers.worker(site, P):
             await process.runner.run(P, first.id)
         with pytest.raises(RestartRefusedError, match="rerun"):
             await restart(process, first, {1: 2})
@@ -127,7 +119,7 @@ async def test_a_job_that_takes_too_long_is_killed_and_says_why(site: Site) -> N
     job = await site.job(P, await site.commit("in", lines(3)), job_timeout_s=0.3)
     async with (
         support.process(site) as process,
-        support.worker(site, P, lambda task: done(task) if task.index else None),
+        job_workers.worker(site, P, lambda task: done(task) if task.index else None),
         asyncio.timeout(25),
     ):
         await process.runner.run(P, job.id)
@@ -144,7 +136,7 @@ async def test_a_job_whose_time_was_over_while_nobody_looked_is_killed_at_once(s
     await site.tables.jobs.put(job_key(P, job.id), past)
     async with (
         support.process(site) as process,
-        support.worker(site, P) as worker,
+        job_workers.worker(site, P) as worker,
         asyncio.timeout(25),
     ):
         await process.runner.run(P, job.id)
@@ -178,7 +170,7 @@ async def test_a_datum_that_is_restarted_in_the_moment_of_its_jobs_failure_still
             await site.tables.jobs.update(key, changed, entry.revision)
 
     faults = Faults(meanwhile=meanwhile)
-    async with support.process(site, faults=faults) as process, support.worker(site, P, work):
+    async with support.process(site, faults=faults) as process, job_workers.worker(site, P, work):
         async with asyncio.timeout(25):
             await process.runner.run(P, job.id)
     assert faults.meanwhile is None

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.support import job_workers
 from tests.support import jobs as support
 from tests.support.front import Front, a_spec, until
 from tests.support.jobs import Site
@@ -153,7 +154,7 @@ async def test_what_a_job_makes_while_an_earlier_one_runs_for_days_is_in_its_com
         def work(task: DatumTask) -> Outcome | None:
             if task.job == first and not held.is_set():
                 return None
-            return support.done(task, [pieces[task.inputs[0].path]])
+            return job_workers.done(task, [pieces[task.inputs[0].path]])
 
         async def becomes(job: str, state: JobState) -> None:
             await until(
@@ -161,13 +162,13 @@ async def test_what_a_job_makes_while_an_earlier_one_runs_for_days_is_in_its_com
                 lambda jobs: (job, state) in {(j.id, j.state) for j in jobs},
             )
 
-        async with support.worker(site, "p", work):
+        async with job_workers.worker(site, "p", work):
             await becomes(second, JobState.MERGING)
         age(tmp_path / "store")
         await collected(front)
         pieces |= {path: await support.stored(site.store, "/log", path) for path in ("/a", "/b")}
         held.set()
-        async with support.worker(site, "p", work):
+        async with job_workers.worker(site, "p", work):
             await topology.delete_job_consumer(data, "p", first)  # frees what was held
             await becomes(second, JobState.SUCCESS)
         assert not (await collected(front)).problem

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 from tests.integration.test_reaper import reaping
+from tests.support import job_workers
 from tests.support import jobs as support
 from tests.support.attacker import CHOSEN, EMPTY_BODIES, JOB, Attacker, attacking
 from tests.support.jobs import Site
@@ -319,7 +320,7 @@ async def test_a_forged_outcome_ends_no_datum(
             await attacker.answer_to(wrong)
             await is_held(site, wrong, 1)
             assert not running.done()
-            async with support.worker(site, "victim") as worker:
+            async with job_workers.worker(site, "victim") as worker:
                 await running
             assert (len(worker.tasks), worker.refused) == (1, 0)
             await process.folder.forgeries.look()

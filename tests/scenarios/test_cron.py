@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.support.jobs import CrashError, Faults
+from tests.support.crash_points import CrashError, Faults
 from tests.support.memory import TIME, LoopClock, MemoryBus, MemoryTable
 
 from trunkline.contracts import errors, names, records, spec

@@ -1,31 +1,27 @@
 """Jobs on a real server and a store on disk, run by the back half of the coordinator alone.
 
 A `Site` outlives coordinators; a `Process` is one coordinator's worth of objects, made from nothing,
-with `faults` between it and the outside. A `FakeWorker` pulls what it is assigned and answers with
-what its `work` returns.
+with `faults` between it and the outside (`crash_points`). `job_workers` has who works on its jobs.
 """
 
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from tests.support.crash_points import Faults
 from tests.support.nats import TestServer
 from tests.support.wards import DATA_KEY, WARDS, ward
 
-from trunkline.bus import pulls
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ingest import Ingest
-from trunkline.bus.ports import Delivery, Message
 from trunkline.bus.publishing import Window
-from trunkline.contracts import errors, messages, names, records, spec, subjects
-from trunkline.contracts.attempts import Attempt, Ledger
-from trunkline.contracts.messages import Assignment, DatumTask, File, Outcome
-from trunkline.contracts.states import Cause, DatumState, JobState
+from trunkline.contracts import messages, names, records, spec, subjects
+from trunkline.contracts.messages import Assignment, File
+from trunkline.contracts.states import JobState
 from trunkline.coordinator import beginning
 from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.counting import Counting
@@ -42,64 +38,6 @@ from trunkline.storage import manifests
 from trunkline.storage.store import Store, open_store
 
 CLOCK = SystemClock()
-
-
-class CrashError(BaseException):
-    """The process dies here."""
-
-
-class Faults:
-    """Counts the effects of a process; dies just before or after one of them, if told so.
-
-    Told by the number of the point, or by its name.
-    """
-
-    def __init__(
-        self,
-        at: int | str | None = None,
-        *,
-        meanwhile: Callable[[str], Awaitable[None]] | None = None,
-    ) -> None:
-        """Die at a point; let `meanwhile` do something before each effect, told by its name."""
-        self.at, self.points, self.trace = at, 0, list[str]()
-        self.meanwhile = meanwhile
-
-    def point(self, name: str) -> None:
-        self.trace.append(name)
-        if self.at in (self.points, name):
-            raise CrashError(name)
-        self.points += 1
-
-    def around(self, target: Any, *methods: str) -> Any:
-        """Return the target with a point before and after each call of these methods."""
-        return _Faulty(target, frozenset(methods), self)
-
-
-class _Faulty:
-    def __init__(self, target: Any, methods: frozenset[str], faults: Faults) -> None:
-        self._target, self._methods, self._faults = target, methods, faults
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._target, name)
-        if name not in self._methods:
-            return found
-
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            what = f"{name} {args[0] if args and isinstance(args[0], str) else ''}"
-            if not _is_reading(what):
-                self._faults.point(f"before {what}")
-                if self._faults.meanwhile is not None:
-                    await self._faults.meanwhile(what)
-            result = await found(*args, **kwargs)
-            if not _is_reading(what):
-                self._faults.point(f"after {what}")
-            return result
-
-        return call
-
-
-def _is_reading(what: str) -> bool:
-    return ".INFO." in what or "tail-" in what
 
 
 class Site:
@@ -323,112 +261,12 @@ async def site(server: TestServer, folder: Path, *pipelines: str) -> AsyncIterat
         yield Site(server, ctl, data, folder)
 
 
-Work = Callable[[DatumTask], Outcome | None]
-"""Returns a datum's outcome; None to leave it alone."""
-
-
-class FakeWorker:
-    """Works on all that its pipeline is assigned."""
-
-    def __init__(self, connection: NatsConnection, pipeline: str, work: Work) -> None:
-        self._connection, self._pipeline, self._work = connection, pipeline, work
-        self._publisher = Window(connection)
-        self._deliveries: asyncio.Queue[Delivery] = asyncio.Queue()
-        self._pulls: dict[str, pulls.StandingPull] = {}
-        self.tasks: list[DatumTask] = []
-        """All that it was given."""
-        self.refused = 0
-
-    async def run(self) -> None:
-        subject = subjects.assignments(ward(self._pipeline))
-        await self._connection.serve(subject, self._assigned)
-        stored = await self._connection.last(subjects.ASSIGNMENTS_STREAM, subject)
-        if stored is not None:
-            await self._assigned(Message(subject=subject, data=stored.data))
-        async with asyncio.TaskGroup() as tasks:
-            for number in range(16):
-                tasks.create_task(self._slot(), name=f"slot-{number}")
-
-    async def _assigned(self, message: Message) -> None:
-        assignment = messages.decode(message.subject, message.data, Assignment)
-        for ticket in assignment.jobs:
-            if ticket.job not in self._pulls:
-                stream = subjects.datums_stream(self._pipeline)
-                pull = pulls.StandingPull(
-                    self._connection, stream, ticket.job, self._deliveries.put_nowait
-                )
-                self._pulls[ticket.job] = pull
-                pull.start()
-                pull.want(64)
-
-    async def _slot(self) -> None:
-        while True:
-            delivery = await self._deliveries.get()
-            task = messages.decode(delivery.subject, delivery.data, DatumTask)
-            self._pulls[task.job].want(64)
-            self.tasks.append(task)
-            outcome = self._work(task)
-            if outcome is None:
-                continue
-            subject = subjects.outcome(ward(task.pipeline), task.job, task.index, task.generation)
-            try:
-                await self._publisher.put(subject, messages.encode(outcome))
-            except errors.RefusedError:
-                self.refused += 1
-            await delivery.ack()
-
-
-@asynccontextmanager
-async def worker(site: Site, pipeline: str, work: Work | None = None) -> AsyncIterator[FakeWorker]:
-    async with site.server.connect_worker(pipeline) as connection, asyncio.TaskGroup() as tasks:
-        made = FakeWorker(connection, pipeline, work or done)
-        task = tasks.create_task(made.run(), name="worker")
-        yield made
-        task.cancel()
-
-
 async def stored(store: Store, path: str, text: str) -> File:
     """Store a file's bytes; return the file."""
     data = text.encode()
     key = await store.put(data)
     sha256 = hashlib.sha256(data).hexdigest()
     return File(path=path, size=len(data), sha256=sha256, object=key)
-
-
-def done(task: DatumTask, files: Iterable[File] | None = None) -> Outcome:
-    """Return the outcome of a datum whose output is its input, unless other files are given."""
-    inputs = [file for each in task.inputs for file in each.files or ()]
-    output = tuple(inputs if files is None else files)
-    return Outcome(
-        pipeline=task.pipeline,
-        job=task.job,
-        index=task.index,
-        generation=task.generation,
-        datum=task.datum,
-        fingerprint=task.fingerprint,
-        state=DatumState.PROCESSED,
-        worker="w1",
-        incarnation="i1",
-        files=output,
-        output_files=len(output),
-        ended_ns=1,
-    )
-
-
-async def tried(site: Site, job: records.Job, index: int, worker: str) -> None:
-    """Enter an attempt that has failed into a datum's ledger."""
-    attempt = Attempt(
-        worker=worker, incarnation="i1", started_ns=1, ended_ns=2, cause=Cause.USER_EXIT
-    )
-    subject = subjects.attempts(ward(job.pipeline), job.id, index)
-    async with site.server.connect_worker(job.pipeline) as connection:
-        await Window(connection).put(subject, messages.encode(Ledger(attempts=(attempt,))))
-
-
-def failed(task: DatumTask, reason: str = "exit code 1") -> Outcome:
-    return msgspec.structs.replace(
-        done(task, ()), state=DatumState.FAILED, reason=reason, exit_code=1
-    )
 
 
 def lines(count: int, mark: str = "") -> dict[str, str]:
