@@ -43,7 +43,7 @@ _EVENTS_MAX = 2000
 _DEEP = 20
 """Upstream jobs on the way to what failed first."""
 _BAD = ("FAILED", "QUARANTINED")
-_HELD = ("RUNNING", "STARTING")
+_HELD, _QUEUED = ("RUNNING", "STARTING"), ("WAITING",)
 
 
 def explain(asked: Asked, what: str, datum: str) -> None:
@@ -132,8 +132,12 @@ async def _job(
     if job.counts.failed + job.counts.quarantined:
         bad = await _first(client.datums(job.pipeline, job.id, states=_BAD, page=_SAMPLE), _SAMPLE)
     if job.state in (JobState.LISTING, JobState.RUNNING):
-        held = client.datums(job.pipeline, job.id, states=_HELD, page=_SAMPLE)
-        open_ = await _first(held, _SAMPLE)
+        for states in (
+            _HELD,
+            _QUEUED,
+        ):  # one that is tried again is between two workers for a while
+            views = client.datums(job.pipeline, job.id, states=states, page=_SAMPLE)
+            open_ += await _first(views, _SAMPLE)
     told: tuple[messages.Event, ...] = ()
     if events:
         listed = _of_job(client, job)

@@ -1,6 +1,7 @@
 """Verbs on workers, nodes and events."""
 
 from trunkline.cli import render, saying, session
+from trunkline.cli.core.explanations import counted
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors, messages, records
@@ -85,7 +86,7 @@ def nodes_set(asked: Asked, count: int) -> None:
 
     async def body(client: Client) -> None:
         nodes = await client.call("nodes.set", api.NodesSet(count=count), records.Nodes)
-        render.done(asked, nodes, f"{nodes.count} nodes")
+        render.done(asked, nodes, counted(nodes.count, "node"))
 
     session.run(asked, body)
 
@@ -95,6 +96,6 @@ def nodes_get(asked: Asked) -> None:
 
     async def body(client: Client) -> None:
         nodes = await client.call("nodes.get", None, records.Nodes)
-        render.done(asked, nodes, f"{nodes.count} nodes")
+        render.done(asked, nodes, counted(nodes.count, "node"))
 
     session.run(asked, body)

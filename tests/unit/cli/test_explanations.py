@@ -318,6 +318,28 @@ def test_a_pipeline_that_goes_or_was_started_again_since_gets_no_advice_to_start
     assert missing_workers.back(pipeline(state), {"kind": "stopped", "want": 0, "cap": 0}) == ""
 
 
+def test_work_gives_no_workers_to_a_pipeline_that_is_stopped() -> None:
+    remedy = missing_workers.back(
+        pipeline(PipelineState.STOPPED), {"kind": "idle", "want": 0, "cap": 2}
+    )
+    assert remedy == "`trunkline start pipeline words`"
+
+
+def test_a_job_whose_only_datum_is_nowhere_between_two_attempts_says_what_they_ended_of() -> None:
+    lost = tried(Cause.CONTAINER_LOST, detail="the shim is gone")
+    raw = msgspec.Raw(msgspec.json.encode(Ledger(attempts=(lost, lost))))
+    waits = api.DatumView(index=5, state="WAITING", attempts=raw)
+    facts = jobs.Facts(job=job(), now_ns=NOW, pipeline=pipeline(), scaling=scaling(), open=(waits,))
+    reason = first(facts)
+    assert reason.kind == "tried-again"
+    assert "0 of 3 tries are used up; 2 of 20 that are free" in reason.why
+
+
+def test_a_job_of_which_nothing_is_in_hand_says_so() -> None:
+    facts = jobs.Facts(job=job(), now_ns=NOW, pipeline=pipeline(), scaling=scaling())
+    assert first(facts).kind == "queued"
+
+
 def test_nodes_that_do_not_count_are_no_remedy_for_a_pipeline_that_is_stopped() -> None:
     nodes = (records.Node(name="n1", eligible=False, why_not="cordoned"),)
     seen = scaling(want=0, ready=0, nodes=nodes)

@@ -98,8 +98,11 @@ def _open(facts: Facts) -> Iterator[Reason]:
         )
         return
     others = [each for each in jobs.reasons(facts.job) if each.kind not in ("tried-again", "done")]
-    yield from (each for each in others if each.kind != "at-work")
-    if any(each.kind == "at-work" for each in others):
+    kinds = {each.kind for each in others}
+    yield from (each for each in others if each.kind not in ("at-work", "queued"))
+    if "queued" in kinds:
+        yield Reason(kind="queued", why="it waits in the queue: who is free takes it at once")
+    if "at-work" in kinds:
         yield Reason(
             kind="queued",
             why="it waits in the queue: all workers of its pipeline are at other datums",

@@ -36,7 +36,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     bad: tuple[api.DatumView, ...] = ()
     """Some datums that have ended badly."""
     open: tuple[api.DatumView, ...] = ()
-    """Some that have no outcome."""
+    """Some that have no outcome, those first that a worker has."""
     events: tuple[messages.Event, ...] = ()
 
 
@@ -109,7 +109,7 @@ def _waiting(facts: Facts) -> Iterator[Reason]:
     for above in facts.upstream:
         why = f"it waits for its input from {standing(above.job, facts.now_ns)}"
         first = next(reasons(above), None)
-        if first is not None and first.kind != "at-work":
+        if first is not None and first.kind not in ("at-work", "queued"):
             why += f"; that is so because {first.why}"
         told = first.remedy if first and first.remedy else ""
         remedy = told or f"`trunkline explain {short(above.job)}`"
@@ -127,6 +127,23 @@ def _waiting(facts: Facts) -> Iterator[Reason]:
 
 
 def _at_work(facts: Facts) -> Iterator[Reason]:
+    found = list(_holding_up(facts))
+    mine, _ = _busy(facts)
+    if mine:
+        found.append(_working(facts, mine))
+    if not found:
+        found.append(
+            Reason(
+                kind="queued",
+                why="none of its datums is in hand just now: who is free takes the next at once",
+                remedy=f"if that stays so, see what workers do: `trunkline list workers {facts.job.pipeline}`",
+            )
+        )
+    yield from found
+
+
+def _holding_up(facts: Facts) -> Iterator[Reason]:
+    """Yield what keeps a job from going on, the most likely cause first."""
     job = facts.job
     yield from missing_workers.reasons(facts.pipeline, facts.scaling, job.code_hash)
     mine, others = _busy(facts)
@@ -138,8 +155,6 @@ def _at_work(facts: Facts) -> Iterator[Reason]:
             yield msgspec.structs.replace(reason, why=f"datum {view.index}: {reason.why}")
             break
     yield from tries.failures(job, facts.bad)
-    if mine:
-        yield _working(facts, mine)
 
 
 def _busy(facts: Facts) -> tuple[list[records.WorkerView], list[records.WorkerView]]:

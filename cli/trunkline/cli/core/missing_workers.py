@@ -175,11 +175,13 @@ def _problem(pipeline: str, problem: str) -> Reason:
 def back(pipeline: records.Pipeline, said: Mapping[str, Any]) -> str:
     """Return what gives workers back that a decision took, by what the event of it says."""
     want, cap = said.get("want"), said.get("cap")
+    if pipeline.state is PipelineState.STOPPED:
+        return f"`trunkline start pipeline {pipeline.name}`"
+    if pipeline.state is not PipelineState.RUNNING:
+        return ""  # it goes, and its workers with it
     match said.get("kind"):
         case "stopped":
-            # it may run again since, or go, and its workers with it
-            stopped = pipeline.state is PipelineState.STOPPED
-            return f"`trunkline start pipeline {pipeline.name}`" if stopped else ""
+            return ""  # it was started again
         case "idle" | "cool-down" | "to-come" | "work" if want != cap:
             return "none is needed: they come back when there is work"
         case _:

@@ -62,7 +62,7 @@ def _reasons(facts: Facts) -> Iterator[Reason]:
 
 def _newest(job: jobs.Facts) -> Iterator[Reason]:
     first = next(jobs.reasons(job), None)
-    if first is not None and first.kind not in ("at-work", "starting", "no-node"):
+    if first is not None and first.kind not in ("at-work", "queued", "starting", "no-node"):
         standing = jobs.standing(job.job, job.now_ns)
         yield Reason(
             kind=first.kind, why=f"its newest {standing}: {first.why}", remedy=first.remedy

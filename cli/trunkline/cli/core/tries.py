@@ -7,7 +7,7 @@ import msgspec
 
 from trunkline.cli.core.explanations import Reason, counted, named
 from trunkline.contracts import api, records, spec
-from trunkline.contracts.attempts import CHARGED, Attempt, Ledger
+from trunkline.contracts.attempts import CHARGED, FREE_BOUND, Attempt, Ledger
 from trunkline.contracts.states import Cause, DatumState
 
 _TAIL_CHARS = 200
@@ -51,12 +51,13 @@ def again(job: records.Job, view: api.DatumView) -> Reason | None:
     if not made:
         return None
     charged = sum(each.cause in CHARGED for each in made)
+    free = f"; {len(made) - charged} of {FREE_BOUND} that are free" if charged < len(made) else ""
     last = made[-1]
     detail = f" ({last.detail})" if last.detail else ""
     return Reason(
         kind="tried-again",
-        why=f"it was tried before: {told(made)}{detail}; {charged} of {job.spec.datum_tries} tries are used up",
-        remedy=f"`trunkline logs {job.pipeline}@{job.id} --datum {view.index}` shows what it printed",
+        why=f"it was tried before: {told(made)}{detail}; {charged} of {job.spec.datum_tries} tries are used up{free}",
+        remedy=f"`trunkline logs {job.pipeline}@{job.id[:12]} --datum {view.index}` shows what it printed",
     )
 
 

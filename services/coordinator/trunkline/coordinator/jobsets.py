@@ -106,7 +106,8 @@ class JobSets:
             with tracing.within(job.traceparent):
                 extra = {"pipeline": job.pipeline, "job": job.id, "state": changed.state}
                 log.info("job changed", extra=extra)
-                text = f"job {job.pipeline}@{job.id} is {changed.state} {changed.reason}".rstrip()
+                why = f": {changed.reason}" if changed.reason else ""
+                text = f"job {job.pipeline}@{job.id} is {changed.state}{why}"
                 await self._events.mention("job-changed", job.pipeline, text, job=job.id)
 
     def _held(self, job: records.Job) -> bool:
