@@ -273,7 +273,6 @@ def _settings_patches(store: Path) -> list[dict[str, Any]]:
     pods = {
         "TRUNKLINE_STORE_SECRET": "",
         "TRUNKLINE_STORE_VOLUME": json.dumps(_on_host(store)),
-        "TRUNKLINE_AGENT_PROBE_PORT": "0",
     }
     return [
         _object("ConfigMap", "trunkline-settings", data={"TRUNKLINE_STORE": f"file://{store}"}),

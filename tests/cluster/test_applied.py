@@ -1,11 +1,13 @@
 """The manifests as they are, run: from `kubectl apply -k` to the output commit, all of it in pods."""
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from kubernetes_asyncio import client
-from tests.cluster import applied, words
+from tests.cluster import applied, scraping, words
 from tests.cluster.applied import Applied
 from tests.cluster.kubelet.kubelet import Kubelet
 from tests.cluster.plane.control_plane import ControlPlane
@@ -40,10 +42,30 @@ async def read(site: Applied, repo: str) -> dict[str, bytes]:
     return found
 
 
+async def all_are_scraped(site: Applied) -> None:
+    """Return once who leads and who works has been found, and reached, and has said what it must."""
+    found = await asyncio.to_thread(scraping.targets, site.installer.kubectl)
+    assert found
+    refused = await asyncio.to_thread(scraping.kept_out, site.installer.kubectl, found)
+    assert refused == []
+    elsewhere = [each._replace(port=each.port + 1) for each in found]
+    refused = await asyncio.to_thread(scraping.kept_out, site.installer.kubectl, elsewhere)
+    assert refused == [each.pod for each in found]
+    pages = [await scraping.page(each.url) for each in found]
+    by = Counter(
+        value for page in pages for value in scraping.labels(page, "build_info", "component")
+    )
+    assert by == {"coordinator": 2, "scaler": 2, "worker-agent": 2}
+    made = sum(scraping.value(page, "kubernetes_requests_total", code="201") for page in pages)
+    assert made >= 2  # the pods of the two workers, and their credentials
+    assert sum(scraping.value(page, "datums_total", state="processed") for page in pages) == 100
+
+
 @pytest.mark.timeout(300)  # many processes start, which takes what the machine has
 async def test_what_is_applied_counts_words_and_is_restarted_in_mid_job(dev: Applied) -> None:
     """Bootstrap job -> Secrets -> NATS -> coordinator and scaler -> workers -> commit; then
 
+    0. all of them are scraped, as the Prometheus that is applied would find and reach them,
     1. a job runs, of which some datums have ended and all others wait,
     2. both services' pods are replaced, as an upgrade does it,
     3. the job ends: no datum is lost, none is attempted twice,
@@ -54,6 +76,7 @@ async def test_what_is_applied_counts_words_and_is_restarted_in_mid_job(dev: App
     job = await dev.put("texts", contents)
     await dev.succeeded("words", job)
     assert await read(dev, "words") == words.counted(contents)
+    await all_are_scraped(dev)
 
     waits = f"ls /pfs/more/t? || until [ -e {dev.gate} ]; do sleep 0.1; done\n"
     await dev.repo("more")

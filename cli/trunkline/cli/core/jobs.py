@@ -178,7 +178,7 @@ def _behind(facts: Facts, busy: Sequence[records.WorkerView]) -> Reason:
         why = f"it waits behind an older job, at which {many}: {standing(first, facts.now_ns)}"
     return Reason(
         kind="behind-job",
-        why=f"{why}; datums of older jobs come first",
+        why=f"{why}; workers take datums of older jobs rather than of younger ones",
         remedy=f"raise `parallelism_spec` in the spec, or `trunkline stop job {told}`",
     )
 

@@ -69,6 +69,13 @@ def test_a_user_by_number_is_the_containers(named: str, ids: dict[str, int]) -> 
     assert {k: v for k, v in context.items() if k in ("runAsUser", "runAsGroup")} == ids
 
 
+def test_an_agent_is_probed_and_scraped_at_its_pods_own_address_of_whatever_kind() -> None:
+    env = {each["name"]: each for each in container(made(), "agent")["env"]}
+    assert env["TRUNKLINE_PROBE_HOST"]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
+    unprobed = container(made(of={"agent_probe_port": 0}), "agent")
+    assert not [each for each in unprobed["env"] if "PROBE" in each["name"]]
+
+
 def test_commands_start_where_the_spec_says() -> None:
     assert user(transform={"working_dir": "/app"})["workingDir"] == "/app"
     assert "workingDir" not in user()

@@ -249,7 +249,6 @@ def _agent_env(worker: WorkerSpec, settings: PodSettings) -> list[Manifest]:
     }
     if settings.agent_probe_port:
         plain["TRUNKLINE_PROBE_PORT"] = str(settings.agent_probe_port)
-        plain["TRUNKLINE_PROBE_HOST"] = "0.0.0.0"  # noqa: S104 - the pod's own, for the kubelet
     more: dict[str, str] = json.loads(settings.worker_environ or "{}")
     secret = object_names.credentials_name(worker.pipeline)
     ward = {"secretKeyRef": {"name": secret, "key": WARD_KEY}}
@@ -259,6 +258,11 @@ def _agent_env(worker: WorkerSpec, settings: PodSettings) -> list[Manifest]:
         *({"name": name, "value": value} for name, value in {**more, **plain}.items()),
         {"name": "TRUNKLINE_WARD", "valueFrom": ward},
         {"name": "TRUNKLINE_WORKER_IP", "valueFrom": address},
+        *(
+            [{"name": "TRUNKLINE_PROBE_HOST", "valueFrom": address}]
+            if settings.agent_probe_port
+            else []
+        ),
         {"name": "TRUNKLINE_INSTANCE", "valueFrom": instance},
     ]
 
