@@ -9,24 +9,23 @@ a worker's name       -          what ran in it, also if it is gone it is interr
 The place up to which was read is a sequence of the stream, and each look goes on behind it: so none of what the
 stream holds is missed or shown twice, whoever of the services is started again in between.
 
-With --failed, what counts is the last word on an attempt (`LogLine.ends`): the worker's own, or that of the
-reaper. Attempts are shown one after the other, each whole.
+With --failed see `failures`.
 """
 
 import asyncio
-import dataclasses
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import click
 
 from trunkline.cli import loglines, refs, render, saying, session
+from trunkline.cli.failures import Failed, Target
 from trunkline.cli.loglines import Line, Lines
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
-from trunkline.contracts import api, attempts, errors, records
+from trunkline.contracts import api, errors, records
 
 POLL_S = 0.5
 """Between two looks of `--follow`; the log stream is not in the user's account."""
@@ -52,32 +51,19 @@ class LinesGoneError(errors.NotFoundError):
         errors.TrunklineError.__init__(self, text)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Target:
-    """Whose lines."""
-
-    text: str
-    pipeline: str
-    job: str = ""
-    index: int | None = None
-    worker: str = ""
-    began_ns: int = 0
-    """Before which it can have printed nothing; 0: not known."""
-
-    def entries(self, client: Client, **more: object) -> AsyncIterator[api.LogEntry]:
-        """Yield them."""
-        return client.logs(self.pipeline, self.job, self.index, worker=self.worker, **more)  # type: ignore[arg-type]
-
-
 def logs(asked: Asked, what: str, datum: str, wanted: Wanted) -> None:
     """Print what was printed."""
 
     async def body(client: Client) -> None:
         target = await _target(client, what, datum)
         show = _Show(asked, wanted)
-        source = _Failed(client, target, wanted) if wanted.failed else _All(client, target, wanted)
+        source = (
+            Failed(client, target, wanted.since_ns)
+            if wanted.failed
+            else _All(client, target, wanted)
+        )
         if not wanted.follow:
-            await source.look(show.take)
+            await source.look(show.take, last=True)
             show.end()
             if not source.found:
                 await _nothing(client, target, wanted)
@@ -87,12 +73,12 @@ def logs(asked: Asked, what: str, datum: str, wanted: Wanted) -> None:
     session.run(asked, body)
 
 
-async def _follow(client: Client, target: _Target, source: "_Source", show: "_Show") -> None:
+async def _follow(client: Client, target: Target, source: "_Source", show: "_Show") -> None:
     told = False
     while True:
         try:
             ended = await _ended(client, target)
-            await source.look(show.take)
+            await source.look(show.take, last=ended)
         except errors.UnavailableError as error:
             if not told:
                 render.warn(f"{error}; trying on")
@@ -109,63 +95,23 @@ async def _follow(client: Client, target: _Target, source: "_Source", show: "_Sh
 class _All:
     """All lines of a target."""
 
-    def __init__(self, client: Client, target: _Target, wanted: Wanted) -> None:
+    def __init__(self, client: Client, target: Target, wanted: Wanted) -> None:
         self._client, self._target, self._wanted = client, target, wanted
         self._after = 0
         self.found = False
 
-    async def look(self, take: Callable[[Iterable[api.LogEntry]], None]) -> None:
-        """Hand on what has come since the last look."""
-        last, since_ns = self._wanted.tail or 0, self._wanted.since_ns
+    async def look(self, take: Callable[[Iterable[api.LogEntry]], None], *, last: bool) -> None:  # noqa: ARG002 - of no meaning here
+        """Hand on what has come since the last look; nothing comes after the last one."""
+        most, since_ns = self._wanted.tail or 0, self._wanted.since_ns
         entries = self._target.entries(
-            self._client, after=self._after, since_ns=since_ns, last=last
+            self._client, after=self._after, since_ns=since_ns, last=most
         )
         async for entry in entries:
             self._after, self.found = entry.sequence, True
             take([entry])
 
 
-class _Failed:
-    """Attempts that have failed, each whole, in the order in which that was said."""
-
-    def __init__(self, client: Client, target: _Target, wanted: Wanted) -> None:
-        self._client, self._target, self._wanted = client, target, wanted
-        self._after = 0
-        self.found = False
-
-    async def look(self, take: Callable[[Iterable[api.LogEntry]], None]) -> None:
-        """Hand on the attempts of which it was said since the last look."""
-        last_words: dict[loglines.Key, api.LogEntry] = {}
-        said = self._target.entries(
-            self._client, stream="agent", after=self._after, since_ns=self._wanted.since_ns
-        )
-        async for entry in said:
-            self._after = entry.sequence
-            if entry.line.ends is not None:
-                for key in _meant(entry, last_words):
-                    last_words.pop(key, None)
-                    last_words[key] = entry
-        for key, entry in last_words.items():
-            if entry.line.ends not in attempts.NO_FAILURE:
-                self.found = True
-                take([each async for each in self._attempt(key)])
-
-    async def _attempt(self, key: loglines.Key) -> AsyncIterator[api.LogEntry]:
-        job, index, _, worker, *_ = key
-        async for entry in self._client.logs(self._target.pipeline, job, index, worker=worker):
-            if loglines.attempt(entry) == key:
-                yield entry
-
-
-_Source = _All | _Failed
-
-
-def _meant(entry: api.LogEntry, known: Iterable[loglines.Key]) -> list[loglines.Key]:
-    """Return which attempt a last word is about: without a number, the last one of that worker."""
-    key = loglines.attempt(entry)
-    if entry.line.attempt:
-        return [key]
-    return [each for each in known if each[:-1] == key[:-1]][-1:]
+_Source = _All | Failed
 
 
 class _Show:
@@ -211,7 +157,7 @@ class _Show:
 # --- whose lines ----------------------------------------------------------------------------------
 
 
-async def _target(client: Client, what: str, datum: str) -> _Target:
+async def _target(client: Client, what: str, datum: str) -> Target:
     """Return what is meant.
 
     Raises:
@@ -220,15 +166,15 @@ async def _target(client: Client, what: str, datum: str) -> _Target:
     pipeline, identifier = refs.split_job(what)
     if not identifier and not datum:
         if await _is_pipeline(client, pipeline):
-            return _Target(f"pipeline {pipeline}", pipeline)
+            return Target(f"pipeline {pipeline}", pipeline)
         return await _worker(client, what)
     job = await refs.job(client, what)
     name, began_ns = f"{job.pipeline}@{job.id}", job.started_ns or job.created_ns
     if not datum:
-        return _Target(name, job.pipeline, job.id, began_ns=began_ns)
+        return Target(name, job.pipeline, job.id, began_ns=began_ns)
     index = (await refs.datum(client, job, datum)).index
     text = f"datum {index} of {name}"
-    return _Target(text, job.pipeline, job.id, index, began_ns=began_ns)
+    return Target(text, job.pipeline, job.id, index, began_ns=began_ns)
 
 
 async def _is_pipeline(client: Client, name: str) -> bool:
@@ -241,12 +187,12 @@ async def _is_pipeline(client: Client, name: str) -> bool:
     return True
 
 
-async def _worker(client: Client, name: str) -> _Target:
+async def _worker(client: Client, name: str) -> Target:
     """Return the worker of this name, if it is there or has printed anything that is kept."""
     async for view in client.every("pipeline.list", api.PipelineView, page=100):
         pipeline = view.pipeline.name
         if name.startswith(f"{pipeline[:_PREFIX_CHARS]}-"):
-            target = _Target(f"worker {name}", pipeline, worker=name)
+            target = Target(f"worker {name}", pipeline, worker=name)
             there = view.scaling is not None and name in [
                 each.name for each in view.scaling.workers
             ]
@@ -260,7 +206,7 @@ async def _worker(client: Client, name: str) -> _Target:
     )
 
 
-async def _ended(client: Client, target: _Target) -> bool:
+async def _ended(client: Client, target: Target) -> bool:
     """Return whether nothing more can come than what a look finds that begins now."""
     if not target.job:
         return False
@@ -274,7 +220,7 @@ async def _ended(client: Client, target: _Target) -> bool:
     return bool(found) and found[0].index == target.index and found[0].outcome is not None
 
 
-async def _nothing(client: Client, target: _Target, wanted: Wanted) -> None:
+async def _nothing(client: Client, target: Target, wanted: Wanted) -> None:
     """Say why there is nothing."""
     bounds = await client.call("log.bounds", None, api.LogBounds)
     gone_before = bounds.first_ns if bounds.messages else sys.maxsize
