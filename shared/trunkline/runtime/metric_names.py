@@ -309,6 +309,10 @@ STORE_ERRORS = Metric(
     labels=("component",),
     components=(COORDINATOR, WORKER),
 )
+WORKER_LOG_LINES_DROPPED = _of(
+    *(WORKER, _C, "trunkline_worker_log_lines_dropped_total", "lines"),
+    "The same as trunkline_log_lines_dropped_total by the worker itself, at once: of attempts without an outcome and lines of ours, too.",
+)
 LOG_RECORDS_DROPPED = _each(
     _C,
     "trunkline_log_records_dropped_total",

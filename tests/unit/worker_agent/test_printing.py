@@ -110,18 +110,32 @@ async def test_what_cannot_be_stored_is_counted_and_said(stream, printer, datum)
     await printer.flush()
     assert stream.texts == ["more\n", "8 bytes of output were lost: they could not be stored"]
     assert (datum.measured["printed_bytes"], datum.measured["unkept_bytes"]) == (13, 8)
-    assert printer.lost_pieces == 1
+    assert printer.dropped_lines == 1
 
 
 async def test_what_is_held_for_a_server_that_is_away_is_bounded(stream, printer, datum):
-    piece = Piece("stdout", "x" * 16_384)
+    piece = Piece("stdout", "x" * 16_383 + "\n")
     for _ in range(1000):
         printer.add(datum, [piece])
     most = printing.HELD_BYTES // 16_384
-    assert printer.lost_pieces == 1000 - most
+    assert printer.dropped_lines == 1000 - most
     stream.let_go.set()
     await printer.flush()
     assert len(stream.texts) == most
+
+
+async def test_lines_over_the_limit_and_lost_words_of_ours_are_counted_whatever_becomes_of_the_attempt(
+    stream, printer, datum
+):
+    stream.let_go.set()
+    with printer.output(datum) as output:
+        output.take("stdout", b"x\n" * 1_000_000)
+    await printer.flush()
+    assert printer.dropped_lines == datum.measured["unkept_lines"] > 0
+    over, stream.away = printer.dropped_lines, True
+    printer.tell(datum, "exit code 3", Cause.USER_EXIT)
+    await printer.flush()
+    assert printer.dropped_lines == over + 1
 
 
 async def test_the_end_of_an_attempt_is_said_with_its_cause(stream, printer, datum):

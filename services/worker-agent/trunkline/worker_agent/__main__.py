@@ -209,15 +209,18 @@ async def agent(
             )
             if stops.seen or HelloFlag.TERMINATING in hello.flags:
                 worker.stop()
-            async with shown.about(lambda: [_store_errors(store)], connection):
+            async with shown.about(functools.partial(_samples, store, worker), connection):
                 code = await worker.run()
             past.cut = worker.cut
             return code
     return EXIT_STOPPED
 
 
-def _store_errors(store: Store) -> Sample:
-    return metric_names.STORE_ERRORS, (WORKER,), store.health.failures
+def _samples(store: Store, worker: Worker) -> list[Sample]:
+    return [
+        (metric_names.STORE_ERRORS, (WORKER,), store.health.failures),
+        (metric_names.WORKER_LOG_LINES_DROPPED, (), worker.dropped_lines),
+    ]
 
 
 @contextlib.contextmanager

@@ -73,6 +73,7 @@ class Output:
             lost = f"{self._datum.lost_bytes} bytes of output were lost: they could not be stored"
             pieces.append(Piece(AGENT, lost))
         self._printer.add(self._datum, pieces)
+        self._printer.dropped_lines += self._printed.unkept_lines
         if self._printed.size:
             self._datum.add(
                 printed_bytes=self._printed.size,
@@ -107,8 +108,8 @@ class Printer:
         self._more = asyncio.Event()
         self._turn = asyncio.Lock()
         self._sent = 0
-        self.lost_pieces = 0
-        """Pieces that were not stored, in this process's life."""
+        self.dropped_lines = 0
+        """Lines that are in no log: over the limit, or not stored in time."""
 
     @contextlib.contextmanager
     def output(self, datum: Datum) -> Iterator[Output]:
@@ -200,11 +201,14 @@ class Printer:
         return len(sent)
 
     def _lose(self, datum: Datum, piece: Piece) -> None:
-        self.lost_pieces += 1
-        if piece.stream != AGENT:
-            size = len(piece.text.encode())
-            datum.lost_bytes += size
-            datum.add(unkept_bytes=size, unkept_lines=piece.text.count("\n"))
+        lines = piece.text.count("\n")
+        if piece.stream == AGENT:
+            self.dropped_lines += 1  # of ours each piece is a line
+            return
+        self.dropped_lines += lines
+        size = len(piece.text.encode())
+        datum.lost_bytes += size
+        datum.add(unkept_bytes=size, unkept_lines=lines)
 
 
 class _Sent(NamedTuple):

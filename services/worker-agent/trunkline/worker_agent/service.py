@@ -185,6 +185,11 @@ class Worker:
         return SecretFiles(KeptSecrets(Path(folder)), self._link, mounted=mounted)
 
     @property
+    def dropped_lines(self) -> int:
+        """How many lines of commands, and of ours on them, are in no log."""
+        return self._printer.dropped_lines
+
+    @property
     def cut(self) -> Cut | None:
         """What the last end of a user's container has cut short."""
         return self._presence.cut
