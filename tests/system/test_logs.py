@@ -112,6 +112,13 @@ async def test_an_attempt_that_failed_is_shown_also_if_the_word_on_it_is_gone(
     code, _, err = await said(here, "logs", f"gone@{job}")
     assert code == 5
     assert "is not kept any more: the oldest that is kept is of 20" in err
+    code, _, err = await said(here, "logs", "gone", "--since", "1h")
+    assert code == 0
+    assert "there may have been more: the oldest that is kept is of 20" in err
+    code, _, err = await said(here, "logs", f"gone@{job}", "--since", "1h")
+    assert code == 0
+    assert "nothing was printed since 20" in err
+    assert "as far as lines are kept: the oldest that is kept is of 20" in err
     for target in ([f"gone@{job}"], [f"gone@{job}", "0"], ["gone"], [f"gone@{job}", "-f"]):
         code, out, _ = await said(here, "logs", *target, "--failed", "-o", "json")
         found = [json.loads(each) for each in out.splitlines()]

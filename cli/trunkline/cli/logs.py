@@ -67,6 +67,8 @@ def logs(asked: Asked, what: str, datum: str, wanted: Wanted) -> None:
             show.end()
             if not source.found:
                 await _nothing(client, target, wanted)
+            elif wanted.since_ns:
+                await _told_what_is_gone(client, wanted)
             return
         await _follow(client, target, source, show)
 
@@ -227,10 +229,17 @@ async def _nothing(client: Client, target: Target, wanted: Wanted) -> None:
     if bounds.gone and not wanted.since_ns and target.began_ns < gone_before and target.began_ns:
         raise LinesGoneError(target.text, bounds)
     what = "no attempt has failed" if wanted.failed else "nothing was printed"
-    if bounds.gone and not wanted.since_ns:
-        what += ", as far as lines are kept"
     since = f" since {loglines.time_of(wanted.since_ns)}" if wanted.since_ns else ""
+    if bounds.gone and wanted.since_ns < gone_before:
+        since += f", as far as lines are kept: {_kept(bounds)}"
     saying.tell(f"{target.text}: {what}{since}")
+
+
+async def _told_what_is_gone(client: Client, wanted: Wanted) -> None:
+    """Say so, where lines since a time were asked for and the first of them may be gone."""
+    bounds = await client.call("log.bounds", None, api.LogBounds)
+    if bounds.gone and bounds.messages and wanted.since_ns < bounds.first_ns:
+        render.warn(f"there may have been more: {_kept(bounds)}")
 
 
 def _kept(bounds: api.LogBounds) -> str:

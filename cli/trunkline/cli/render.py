@@ -18,7 +18,7 @@ import msgspec
 from trunkline.cli import naming, saying
 from trunkline.cli.core import explanations
 from trunkline.cli.options import Asked
-from trunkline.contracts import api, messages
+from trunkline.contracts import api
 from trunkline.runtime import terminals
 from trunkline.runtime.clock import SystemClock
 
@@ -192,14 +192,32 @@ def _json(plain: object) -> str:
 def _plain(found: object) -> Any:  # noqa: ANN401 - what JSON can hold
     """Return records as what JSON can hold, raw parts included.
 
-    Programs are told what the wire spares itself: the names of a file's fields, and the numbers of a first attempt.
+    Programs are told what the wire spares itself: the names of fields where it has their positions only, and the
+    numbers of a first attempt.
     """
-    if isinstance(found, messages.File):
-        return msgspec.structs.asdict(found)
-    plain = msgspec.json.decode(msgspec.json.encode(found))
+    plain = _named(found, msgspec.json.decode(msgspec.json.encode(found)))
     if isinstance(found, api.LogEntry):
         plain["line"] |= {"attempt": found.line.attempt, "generation": found.line.generation}
     return plain
+
+
+def _named(found: object, plain: Any) -> Any:  # noqa: ANN401 - what JSON can hold
+    """Return the plain form with names for fields at any depth."""
+    match found:
+        case msgspec.Struct() if found.__struct_config__.array_like:
+            fields = zip(found.__struct_fields__, plain, strict=True)
+            return {name: _named(getattr(found, name), each) for name, each in fields}
+        case msgspec.Struct():
+            names = zip(found.__struct_fields__, found.__struct_encode_fields__, strict=True)
+            told = {to: _named(getattr(found, of), plain[to]) for of, to in names if to in plain}
+            return {**plain, **told}
+        case tuple() | list():
+            return [_named(one, each) for one, each in zip(found, plain, strict=True)]
+        case dict():
+            pairs = zip(plain, found.values(), strict=True)
+            return {key: _named(value, plain[key]) for key, value in pairs}
+        case _:
+            return plain
 
 
 def _cell(value: object) -> str:

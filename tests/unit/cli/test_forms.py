@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 import click
+import msgspec
 import pytest
 import yaml
 from rich.console import Console
@@ -17,7 +18,7 @@ from trunkline.cli.__main__ import main
 from trunkline.cli.core import explanations
 from trunkline.cli.core.board import Board, FailureRow
 from trunkline.contracts import api, messages, records
-from trunkline.contracts.states import JobState
+from trunkline.contracts.states import Cause, DatumState, JobState
 from trunkline.runtime import terminals
 
 PRINT_NOTHING = {"up", "down", "cat", "chaos", "version", "completion"}
@@ -157,6 +158,25 @@ def test_programs_are_told_a_file_by_the_names_of_its_fields(
     render.records(asked, [messages.File(path="/a", size=1, sha256="5a")])
     [told] = json.loads(capsys.readouterr().out)
     assert told == {"path": "/a", "size": 1, "sha256": "5a", "object": "", "offset": 0}
+
+
+def test_programs_are_told_names_of_fields_at_any_depth(capsys: pytest.CaptureFixture[str]) -> None:
+    view = build.ended_badly(0, DatumState.PROCESSED, build.tried(Cause.OOM))
+    assert view.outcome is not None
+    file = messages.File(path="/a", size=1, sha256="5a")
+    outcome = msgspec.structs.replace(view.outcome, files=(file,))
+    skipped = (records.Skipped(count=2, run="r"), records.Skipped(count=0, run=""))
+    asked = options.Asked(home=None, output="json")
+    for found in (msgspec.structs.replace(view, outcome=outcome), build.job(skipped=skipped)):
+        render.one(asked, found)
+    printed = capsys.readouterr().out
+    shown, told = json.JSONDecoder().raw_decode(printed)
+    assert shown["outcome"]["files"] == [msgspec.structs.asdict(file)]
+    assert shown["outcome"]["history"][0]["cause"] == "oom"
+    assert shown["outcome"]["type"] == "outcome.v1"
+    job = json.loads(printed[told:])
+    assert job["skipped"] == [msgspec.structs.asdict(each) for each in skipped]
+    assert job["spec"]["transform"]["cmd"] == ["true"]
 
 
 def test_programs_are_told_the_attempt_of_a_line_also_if_it_is_the_first(
