@@ -100,8 +100,8 @@ class Site:
         data = await until(look, within_s=60, what="credentials")
         texts = {key: b64decode(text).decode() for key, text in data.items()}
         path = self.rounds.parent / "stand-in.creds"
-        path.write_text(texts[pods.CREDS_KEY])
-        ward = Ward(name, texts[pods.WARD_KEY])
+        path.write_text(texts[object_names.CREDS_KEY])
+        ward = Ward(name, texts[object_names.WARD_KEY])
         url = logins.url_of(self.whole.server.address, path)
         inbox = subjects.worker_inbox(ward, "stand-in")
         async with (

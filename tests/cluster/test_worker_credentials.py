@@ -15,7 +15,7 @@ from trunkline.contracts import errors
 from trunkline.contracts.states import Cause
 from trunkline.runtime.clock import SystemClock
 from trunkline.scaler.kubernetes import object_names
-from trunkline.scaler.kubernetes.pods import CREDS_KEY
+from trunkline.scaler.kubernetes.object_names import CREDS_KEY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

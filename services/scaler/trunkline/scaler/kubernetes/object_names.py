@@ -8,6 +8,9 @@ such digits gets its own. The true name stands in an annotation.
 import hashlib
 import re
 
+CREDS_KEY, WARD_KEY = "worker.creds", "ward"
+"""Of the Secret that `credentials_name` names."""
+
 _OBJECT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _OTHER = re.compile(r"[^a-z0-9-]")
