@@ -1,7 +1,7 @@
-"""A whole installation on Kubernetes, made as people make it: by the manifests, then by the bootstrap job's code.
+"""A whole installation on Kubernetes, made as people make it: by the manifests, then by the bootstrap job's code (`installing`).
 
 Namespaces, accounts and rights are those of `manifests/base`, under names of their own. NATS runs in operator
-mode with what the job has put into Secrets; coordinator and scaler are processes, the scaler under its service
+mode with what the job has put into Secrets; coordinator and scaler are processes (`services`), the scaler under its service
 account; worker pods are the scaler's work, on nodes that a test adds. The store is a directory of this
 machine's, which pods see as a hostPath.
 
@@ -10,80 +10,35 @@ pipelines' pods go; `end()` removes both.
 """
 
 import asyncio
-import base64
 import contextlib
-import json
-import os
 import secrets
-import shutil
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-from kubernetes_asyncio import client as kubernetes
 from kubernetes_asyncio import config
-from tests.cluster import accounts
+from tests.cluster import accounts, services
+from tests.cluster.installing import Job, Kubectl
 from tests.cluster.kubelet import kubelet as kubelets
 from tests.cluster.kubelet.images import Image
 from tests.cluster.kubelet.kubelet import Kubelet
 from tests.cluster.kubelet.node import Node
-from tests.cluster.plane import build
 from tests.cluster.plane.process import Process
 from tests.cluster.pods import Pods
+from tests.cluster.services import Server
 from tests.support.installation import Installation, until
 
 from trunkline.audit import evidence, verifying
 from trunkline.audit.core.findings import Report
 from trunkline.bus import bootstrap as keys
-from trunkline.bus import logins
-from trunkline.bus.accounts import ServerSettings, server_lines
 from trunkline.client import client as clients
 from trunkline.contracts import api, errors, records
-from trunkline.local.server import NatsServer
-from trunkline.scaler.bootstrap import RESOLVER_DIR
-from trunkline.scaler.kubernetes import bootstrap, pods, secret_shelf
+from trunkline.scaler.kubernetes import pods
 
-BASE = Path(__file__).parents[2] / "manifests" / "base"
-SERVICES, WORKERS = "trunkline", "trunkline-workers"
-"""The namespaces as the manifests call them."""
-RIGHTS = ("Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
-STORE_SECRET = "trunkline-store"
 USER_UID = 20002
-ACK_WAIT_S = 3.0
 ROOM = "room"
 """The label of nodes that says whose they are."""
-
-
-class Server(NatsServer):
-    """A nats-server that knows what the bootstrap job has made, and nobody by a password."""
-
-    def __init__(self, directory: Path, resolver: str, user: Path) -> None:
-        super().__init__(directory, port=0)
-        self._user = user
-        self.told(resolver)
-
-    def told(self, resolver: str) -> None:
-        """Take what the bootstrap job has made for servers, for the next start."""
-        files = self.files
-        settings = ServerSettings(
-            port=self.credentials.port, store_dir=str(files.store), pid_file=str(files.pid)
-        )
-        block = resolver.replace(RESOLVER_DIR, str(self.directory / "resolver"))
-        files.config.write_text("\n".join([*server_lines(settings), block]))
-
-    @property
-    def address(self) -> str:
-        """Where it listens; who one is does not stand in it."""
-        return f"nats://127.0.0.1:{self.credentials.port}"
-
-    def url(self, user: str) -> str:
-        """Return the URL by which people log in; services have files of their own."""
-        assert user == "user"
-        return logins.url_of(self.address, self._user)
 
 
 class Whole(Installation):
@@ -96,8 +51,8 @@ class Whole(Installation):
         kubelet: Kubelet,
         made: Pods,
         processes: Mapping[str, Process],
-        kubectl: "Kubectl",
-        job: "Job",
+        kubectl: Kubectl,
+        job: Job,
     ) -> None:
         super().__init__(kubelet.directory, None, client)
         self.server, self.kubelet, self.pods, self.kubectl = server, kubelet, made, kubectl
@@ -222,7 +177,9 @@ class Whole(Installation):
     async def verified(self, pipeline: str, job: str) -> Report:
         """Look an ended job over, as `trunkline verify` does, and fail if anything is amiss."""
         files = self._job.mounted["auditor"]
-        control, data = (_login(self.server, files, role) for role in ("auditor", "auditor-data"))
+        control, data = (
+            services.login(self.server, files, role) for role in ("auditor", "auditor-data")
+        )
         async with evidence.opened(control, data, self.client.store.url) as found:
             report = await verifying.verify(found, await found.job(pipeline, job))
         problem = verifying.as_error(report)
@@ -286,15 +243,18 @@ async def running(
             )
             environ = {"KUBECONFIG": str(account), "TRUNKLINE_NAMESPACE": workers}
             if bucket:
-                secret = {"metadata": {"name": STORE_SECRET}, "stringData": dict(access or {})}
+                secret = {
+                    "metadata": {"name": services.STORE_SECRET},
+                    "stringData": dict(access or {}),
+                }
                 await made.core.create_namespaced_secret(workers, secret)
-            store = _stored(bucket, folder)
+            store = services.store(bucket, folder)
             environ |= store
-            processes = _services(
+            processes = services.processes(
                 server, mounted, folder, environ, {**(access or {}), **(settings or {})}
             )
             async with (
-                _started(server, processes, folder),
+                services.started(server, processes, folder),
                 kubelets.running(connection, pace=pace) as nodes,
             ):
                 nodes.images["users"] = Image(user=USER_UID)
@@ -302,162 +262,13 @@ async def running(
                     whole = Whole(client, server, nodes, made, processes, kubectl, job)
                     await _answers(whole)
                     yield whole
-                    _nothing_was_refused(folder)
+                    services.nothing_was_refused(folder)
                 processes["scaler"].kill()  # first, so that what goes stays away
                 await made.core.delete_collection_namespaced_pod(
                     workers, body={"gracePeriodSeconds": 0}
                 )
         finally:
             kubectl("delete", "--wait=false", "-f", "-", given=rights)
-
-
-class Kubectl:
-    """Somebody with kubectl and an administrator's rights."""
-
-    def __init__(self, kubeconfig: Path) -> None:
-        programs = build.find()
-        program = shutil.which("kubectl") if programs is None else str(programs / "kubectl")
-        assert program is not None
-        self._words = [program, "--kubeconfig", str(kubeconfig)]
-
-    def __call__(self, *words: str, given: str = "") -> str:
-        """Run it; what it says is in the error if it fails."""
-        command = [*self._words, *words]
-        done = subprocess.run(command, check=False, input=given, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def rights(self, name: str) -> str:
-        """Return namespaces, accounts and rights as the manifests have them, under another name."""
-        objects = yaml.safe_load_all(self("kustomize", str(BASE)))
-        chosen = [_renamed(each, name) for each in objects if each["kind"] in RIGHTS]
-        return yaml.safe_dump_all(chosen)
-
-
-def _renamed(each: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return an object whose namespaces, and what is of the whole cluster, have names of our own."""
-    namespaces = {SERVICES: name, WORKERS: f"{name}-workers"}
-    metadata, role = each["metadata"], each.get("roleRef", {})
-    if each["kind"] == "Namespace":
-        metadata["name"] = namespaces[metadata["name"]]
-    for place in (metadata, *each.get("subjects", [])):
-        if "namespace" in place:
-            place["namespace"] = namespaces[place["namespace"]]
-    for place in (metadata if each["kind"].startswith("ClusterRole") else {}, role):
-        if place and (place is metadata or role["kind"] == "ClusterRole"):
-            place["name"] = f"{name}-{place['name']}"
-    return each
-
-
-class Job:
-    """The bootstrap job, under its account; each part is in a directory, as a pod has it mounted."""
-
-    def __init__(self, connection: kubernetes.ApiClient, namespace: str, folder: Path) -> None:
-        self._connection, self._namespace, self._folder = connection, namespace, folder
-        self.mounted = {
-            secret.removeprefix("trunkline-"): folder / "mounted" / secret
-            for secret in secret_shelf.PARTS
-        }
-
-    @property
-    def resolver(self) -> str:
-        """What servers are to know."""
-        return (self.mounted["nats"] / keys.RESOLVER).read_text()
-
-    async def run(self, rotate: str = "") -> None:
-        """Run it, and mount what it has made."""
-        path = self._folder / "bootstrap.kubeconfig"
-        await accounts.kubeconfig(self._connection, self._namespace, "trunkline-bootstrap", path)
-        async with await config.new_client_from_config(str(path)) as as_job:
-            await bootstrap.run(as_job, self._namespace, rotate=rotate)
-        core: Any = kubernetes.CoreV1Api(self._connection)
-        for directory in self.mounted.values():
-            found = await core.read_namespaced_secret(directory.name, self._namespace)
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for key, text in found.data.items():
-                (directory / key).write_bytes(base64.b64decode(text))
-
-
-def _services(
-    server: Server,
-    mounted: Mapping[str, Path],
-    folder: Path,
-    cluster: Mapping[str, str],
-    settings: Mapping[str, str],
-) -> dict[str, Process]:
-    """Return the services' processes with the environments that their Deployments give them."""
-    common = {
-        **{key: text for key, text in os.environ.items() if not key.startswith("TRUNKLINE_")},
-        "TRUNKLINE_STORE": cluster["TRUNKLINE_STORE"],
-        "TRUNKLINE_RESYNC_S": "2",
-    }
-    scaler = {
-        "TRUNKLINE_ISSUER_DIR": str(mounted["scaler"]),
-        "TRUNKLINE_ISSUER_URL": _login(server, mounted["scaler"], "issuer"),
-        "TRUNKLINE_AGENT_IMAGE": "ours",
-        "TRUNKLINE_WORKER_NATS_URL": server.address,
-        "TRUNKLINE_AGENT_PROBE_PORT": "0",  # all pods of a process kubelet share one network
-        "TRUNKLINE_GRACE_S": "20",
-        "TRUNKLINE_STANDBY_COOL_DOWN_S": "1",
-        "TRUNKLINE_CPU_REQUEST": "0.01",
-        "TRUNKLINE_AGENT_CPU_REQUEST": "0.01",
-        "TRUNKLINE_WORKER_ENVIRON": json.dumps({"TRUNKLINE_ACK_WAIT_S": str(ACK_WAIT_S)}),
-        **cluster,
-    }
-    coordinator = {"TRUNKLINE_LOCAL": "false", "TRUNKLINE_ACK_WAIT_S": str(ACK_WAIT_S)}
-    return {
-        name: Process(
-            name,
-            [sys.executable, "-m", f"trunkline.{name}"],
-            folder / f"{name}.log",
-            {**common, **_own(name, server, mounted), **own, **settings},
-        )
-        for name, own in {"coordinator": coordinator, "scaler": scaler}.items()
-    }
-
-
-def _own(name: str, server: Server, mounted: Mapping[str, Path]) -> dict[str, str]:
-    """Return who a service is."""
-    files = mounted[name]
-    return {
-        "TRUNKLINE_CTL_URL": _login(server, files, name),
-        "TRUNKLINE_DATA_URL": _login(server, files, f"{name}-data"),
-        "TRUNKLINE_DATA_KEY": (files / keys.DATA_KEY).read_text(),
-    }
-
-
-def _login(server: Server, files: Path, role: str) -> str:
-    return logins.url_of(server.address, files / keys.creds_of(role))
-
-
-def _stored(bucket: str, folder: Path) -> dict[str, str]:
-    """Return where the store is, and how pods come to it."""
-    if bucket:
-        return {"TRUNKLINE_STORE": bucket, "TRUNKLINE_STORE_SECRET": STORE_SECRET}
-    place = str(folder / "store")
-    volume = json.dumps({"hostPath": {"path": place}})
-    return {"TRUNKLINE_STORE": f"file://{place}", "TRUNKLINE_STORE_VOLUME": volume}
-
-
-@asynccontextmanager
-async def _started(
-    server: Server, processes: Mapping[str, Process], folder: Path
-) -> AsyncIterator[None]:
-    """Run the server and the services, which make files that other users may write beside."""
-    umask = os.umask(0)
-    try:
-        folder.joinpath("store").mkdir(mode=0o777)
-        await server.start()
-        try:
-            for each in processes.values():
-                each.start()
-            yield
-        finally:
-            for each in processes.values():
-                each.kill()
-            await server.kill()
-    finally:
-        os.umask(umask)
 
 
 async def _answers(whole: Whole) -> None:
@@ -470,12 +281,3 @@ async def _answers(whole: Whole) -> None:
         return False
 
     await until(look, within_s=30, what="the coordinator's answer")
-
-
-def _nothing_was_refused(folder: Path) -> None:
-    """Assert that the server has counted no violation, of whomever."""
-    lines = (folder / "nats" / "server.log").read_text(errors="replace").splitlines()
-    assert [line for line in lines if "violation" in line.lower()] == []
-
-
-__all__ = ["Kubectl", "Whole", "running"]
