@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from tests.support.nats_cluster import TestCluster
@@ -22,6 +23,18 @@ pytestmark = [pytest.mark.nats, pytest.mark.timeout(90)]
 COORDINATOR = subjects.COORDINATOR_INBOX
 JOBS = subjects.bucket_stream(subjects.JOBS)
 COUNT = 300
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[TestCluster]:
+    """Yield three servers of a test's own, each of which can be cut off from the others."""
+    made = TestCluster(tmp_path)
+    await made.with_lines()
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.kill()
 
 
 async def copies(connection: NatsConnection, stream: str) -> tuple[int, int]:
@@ -88,34 +101,28 @@ async def test_the_reaper_hears_of_workers_at_whichever_server_they_are(
 
 
 async def test_who_is_at_a_server_that_is_cut_off_says_so_and_goes_to_another(
-    tmp_path_factory: pytest.TempPathFactory,
+    cluster: TestCluster,
 ) -> None:
-    cluster = TestCluster(tmp_path_factory.mktemp("nats"))
-    await cluster.with_lines()
-    await cluster.start()
-    try:
-        async with (
-            asyncio.timeout(80),
-            asyncio.TaskGroup() as tasks,
-            cluster.connect("coordinator-data") as data,
-        ):
-            await _eventually(lambda: topology.declare_data(data, Durability.REPLICATED))
-            watch = tasks.create_task(watching.watch(data, "STREAM.NAMES"), name="watch")
-            first = at(cluster, data)
-            cluster.cut(first)
-            while not any("JetStream does not answer" in each for each in data.problems):
-                await asyncio.sleep(0.05)
-            while at(cluster, data) == first or data.problems:
-                await asyncio.sleep(0.05)
-            await topology.declare_data(data, Durability.REPLICATED)
-            cluster.mend()
-            watch.cancel()
-    finally:
-        await cluster.kill()
+    async with (
+        asyncio.timeout(80),
+        asyncio.TaskGroup() as tasks,
+        cluster.connect("coordinator-data") as data,
+    ):
+        await _eventually(lambda: topology.declare_data(data, Durability.REPLICATED))
+        watch = tasks.create_task(watching.watch(data, "STREAM.NAMES"), name="watch")
+        first = at(cluster, data)
+        cluster.cut(first)
+        while not any("JetStream does not answer" in each for each in data.problems):
+            await asyncio.sleep(0.05)
+        while at(cluster, data) == first or data.problems:
+            await asyncio.sleep(0.05)
+        await topology.declare_data(data, Durability.REPLICATED)
+        cluster.mend()
+        watch.cancel()
 
 
 async def test_what_a_server_has_missed_is_waited_for_by_who_reads_the_newest(
-    tmp_path_factory: pytest.TempPathFactory,
+    cluster: TestCluster,
 ) -> None:
     """A copy that is behind answers direct gets: the record of a job that has ended says it works.
 
@@ -123,22 +130,16 @@ async def test_what_a_server_has_missed_is_waited_for_by_who_reads_the_newest(
     2. It is changed, and others are stored, at the two that are left.
     3. A direct get at the one says what was; who reads the newest hears it once it is there.
     """
-    cluster = TestCluster(tmp_path_factory.mktemp("nats"))
-    await cluster.with_lines()
-    await cluster.start()
-    try:
-        async with (
-            asyncio.timeout(80),
-            connect(cluster.url("coordinator", server=1), name="c", inbox=COORDINATOR) as ctl,
-        ):
-            await _eventually(lambda: topology.declare_ctl(ctl, Durability.REPLICATED))
-            led = (await ctl.js_api(f"STREAM.INFO.{JOBS}"))["cluster"]["leader"]
-            number = next(each for each in (2, 3) if f"nats-{each}" != led)
-            where = cluster.url("auditor", server=number)
-            async with connect(where, name="a", inbox=subjects.AUDITOR_INBOX) as behind:
-                await _behind(cluster, number, Window(ctl), behind)
-    finally:
-        await cluster.kill()
+    async with (
+        asyncio.timeout(80),
+        connect(cluster.url("coordinator", server=1), name="c", inbox=COORDINATOR) as ctl,
+    ):
+        await _eventually(lambda: topology.declare_ctl(ctl, Durability.REPLICATED))
+        led = (await ctl.js_api(f"STREAM.INFO.{JOBS}"))["cluster"]["leader"]
+        number = next(each for each in (2, 3) if f"nats-{each}" != led)
+        where = cluster.url("auditor", server=number)
+        async with connect(where, name="a", inbox=subjects.AUDITOR_INBOX) as behind:
+            await _behind(cluster, number, Window(ctl), behind)
 
 
 async def _behind(cluster: TestCluster, number: int, window: Window, there: NatsConnection) -> None:
