@@ -1,12 +1,12 @@
-"""A whole installation on Kubernetes, made as people make it: by the manifests, then by the bootstrap job's code (`installing`).
+"""A whole installation on Kubernetes, made as people make it: by the manifests, then by the bootstrap job.
 
-Namespaces, accounts and rights are those of `manifests/base`, under names of their own. NATS runs in operator
-mode with what the job has put into Secrets; coordinator and scaler are processes (`services`), the scaler under its service
-account; worker pods are the scaler's work, on nodes that a test adds. The store is a directory of this
-machine's, which pods see as a hostPath.
+Namespaces, accounts and rights are those of `manifests/base`, under names of their own (`installing`). NATS runs
+in operator mode with what the job has put into Secrets; coordinator and scaler are processes (`services`), the
+scaler under its service account; worker pods are the scaler's work, on nodes that a test adds. The store is a
+directory of this machine's, which pods see as a hostPath.
 
-Tests share one. What a test needs of its own, it gets by names: `room()` labels its nodes, to which its
-pipelines' pods go; `end()` removes both.
+Tests share one. What a test needs of its own, it gets by names: `begin()` names a room, whose label its nodes and
+its pipelines' pods have; `end()` removes both.
 """
 
 import asyncio
