@@ -11,12 +11,9 @@ and a surplus worker is drained like any other.
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 
 from trunkline.bus.ports import Publisher, Table
 from trunkline.contracts import records, spec
-from trunkline.contracts.messages import Claim
-from trunkline.contracts.states import Cause
 from trunkline.contracts.wards import Wards
 from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
@@ -41,6 +38,7 @@ from trunkline.scaler.ports import (
     Node,
     Worker,
 )
+from trunkline.scaler.presence import Presence
 from trunkline.scaler.reaper import DataConnection, Deliveries, Reaper
 from trunkline.scaler.settings import Settings
 from trunkline.scaler.status import Status
@@ -57,11 +55,7 @@ _REST = 3
 """Times a round's own time."""
 _PAUSE_S = 1.0
 """The most that a round leaves to all else before the next one."""
-_BURIED_KEPT = 10_000
 _PROBLEM_MAX = 300
-
-Instance = tuple[str, str]
-"""(name, instance) of a worker: a name is used again, this is not."""
 
 
 class Scaler:
@@ -119,21 +113,12 @@ class Scaler:
             wake=wake,
             counting=self._counting,
         )
+        self._presence = Presence(self._reaper, self._drains, self._hands, self._explaining, clock)
         self._status = Status(scaling, ctl_publisher, clock)
         self._standby: dict[str, Standby] = {}
         self._quiet = Quiet()
         self._versions: dict[str, int] = {}
         """Of each pipeline, as they were decided last."""
-        self._workers: dict[str, Worker] = {}
-        """As the cluster listed them last."""
-        self._heard: set[Instance] = set()
-        """Workers that have claimed something, if only that they hold nothing."""
-        self._failed: set[Instance] = set()
-        """Workers that are to be replaced, and were counted as failures for it."""
-        self._unheard_s: dict[Instance, float] = {}
-        """Since when a worker runs without a claim that stands."""
-        self._buried: dict[Instance, bool] = {}
-        """Workers whose end was seen to, the last ones, and whether the cluster has said how they went."""
         self.problems: Sequence[str] = ("the scaler has not seen all there is yet",)
         """What keeps it from its work, in sentences for people."""
 
@@ -143,7 +128,7 @@ class Scaler:
 
     async def run(self) -> None:
         """Scale and reap for ever."""
-        ends = self._data.on_reconnect(self._unheard_s.clear)
+        ends = self._data.on_reconnect(self._presence.hear_anew)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._reaper.run(), name="reaper")
@@ -166,7 +151,7 @@ class Scaler:
     async def _follow_cluster(self) -> None:
         async for event in self._cluster.watch():
             if isinstance(event, Gone):
-                await self._bury(event.worker, event.reason, event.cause, told=True)
+                await self._presence.bury(event.worker, event.reason, event.cause, told=True)
             self._woken.set()
 
     async def _reconcile_forever(self, tasks: asyncio.TaskGroup) -> None:
@@ -186,7 +171,7 @@ class Scaler:
                 continue
             failures = 0
             self.problems = ()
-            await self._notice(view)
+            await self._presence.look(view)
             await self._drains.repeat()
             next_s = self._round(view, tasks)
             took_s = self._clock.monotonic_s() - began_s
@@ -202,55 +187,6 @@ class Scaler:
                 await self._woken.wait()
         except TimeoutError:
             return
-
-    async def _notice(self, view: ClusterView) -> None:
-        """Bury who is not listed any more, or is but for its name, and say who is."""
-        await self._explaining.look(view.workers)
-        living = [worker for worker in view.workers if not worker.lost]
-        listed = {_instance(worker) for worker in living}
-        for worker in view.workers:
-            if worker.lost:
-                await self._bury(worker, worker.lost, worker.lost_by, told=True)
-            elif worker.must_go and _instance(worker) not in self._failed:
-                self._failed.add(_instance(worker))
-                cause = f"worker {worker.name}: {worker.must_go}"
-                self._hands.starts(worker.pipeline).failed(cause, self._clock.monotonic_s())
-        for worker in self._workers.values():
-            if _instance(worker) not in listed:
-                why = Cause.DRAINED if worker.stopping else Cause.WORKER_LOST
-                await self._bury(worker, "its process is gone", why, told=False)
-        self._workers = {worker.name: worker for worker in living}
-        self._heard &= listed
-        self._failed &= listed
-        self._drains.keep(listed)
-        self._reaper.listed({(worker.pipeline, worker.name) for worker in living})
-
-    async def _bury(self, worker: Worker, reason: str, cause: Cause, *, told: bool) -> None:
-        """See to the end of a worker, once: to its leases, its drain, and its pipeline's record.
-
-        Args:
-            worker: The one that is gone.
-            reason: Why.
-            cause: What attempts are put down to that it had under way.
-            told: Whether the cluster knows the reason.
-        """
-        which, key = _instance(worker), (worker.pipeline, worker.name)
-        gone = partial(self._reaper.process_gone, key, reason, cause, instance=worker.instance)
-        if which in self._buried:
-            if told and not self._buried[which]:
-                self._buried[which] = True
-                await gone(again=True)
-            return
-        self._buried[which] = told
-        if len(self._buried) > _BURIED_KEPT:
-            del self._buried[next(iter(self._buried))]
-        self._unheard_s.pop(which, None)
-        await gone()
-        extra = {"pipeline": worker.pipeline, "worker": worker.name, "reason": reason}
-        log.info("worker gone", extra=extra)
-        if told and which not in self._heard and not worker.stopping:
-            problem = f"worker {worker.name} ended before it was ready: {reason}"
-            self._hands.starts(worker.pipeline).failed(problem, self._clock.monotonic_s())
 
     # --- decide -----------------------------------------------------------------------------------
 
@@ -341,7 +277,7 @@ class Scaler:
         if not changes and all(each.phase is not Phase.STARTING for each in [*seen, *making]):
             starts.steady(now_s)
         problem = starts.problem or sight.trouble(workers, current[0])
-        claims = [self._claim(each) for each in workers]
+        claims = [self._presence.claim(each) for each in workers]
         views = list(zip(workers, seen, claims, strict=True))
         self._status.note(showing.scaling(pipeline, decision, views, nodes, problem), acts=acts)
         waits = (decision.again_in_s, starts.wait_s(now_s) or None)
@@ -363,21 +299,15 @@ class Scaler:
     def _see(
         self, worker: Worker, nodes: Mapping[str, Node], now_s: float, current: tuple[str, str]
     ) -> Seen:
-        which, key = _instance(worker), (worker.pipeline, worker.name)
-        claim, heard_s = self._claim(worker), self._reaper.heard_s(key)
+        heard_s = self._presence.heard_s(worker, now_s)
         deaf = not self._data.connected
-        if claim is not None:
-            self._heard.add(which)
-            self._unheard_s.pop(which, None)
-        elif worker.running:
-            heard_s = self._unheard_s.setdefault(which, now_s)
         return sight.see(
             worker,
             Signs(
-                claim=claim,
+                claim=self._presence.claim(worker),
                 # while we hear nobody, nobody is silent
                 silent_s=0.0 if heard_s is None or deaf else now_s - heard_s,
-                asked_s=self._drains.asked_s(*which),
+                asked_s=self._drains.asked_s(worker.name, worker.instance),
                 # workers of older code only finish its jobs, and are right as they are
                 outdated=worker.code_hash == current[0]
                 and bool(worker.made_by and current[1])
@@ -387,13 +317,6 @@ class Scaler:
             drain_answer_s=self._config.drain_answer_s,
             silent_s=self._config.silent_s,
         )
-
-    def _claim(self, worker: Worker) -> Claim | None:
-        """Return a worker's last claim, unless it is of another one that had its name."""
-        claim = self._reaper.claim((worker.pipeline, worker.name))
-        if claim is not None and claim.instance not in ("", worker.instance):
-            return None
-        return claim
 
     def _standing_by(self, pipeline: str, seen: Sequence[Seen], now_s: float) -> Standby:
         found = self._standby.get(pipeline)
@@ -413,7 +336,3 @@ class Scaler:
         self._hands.forget(pipeline)
         self._status.forget(pipeline)
         self._counting.forget(pipeline)
-
-
-def _instance(worker: Worker) -> Instance:
-    return worker.name, worker.instance
