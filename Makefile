@@ -173,6 +173,7 @@ lock-check:
 docs: $(VENV)/.dev  ## Write what is made from the code: tables in docs/, services' locks, tags of images
 	$(BIN)/python -m tests.support.subjects_table --write
 	$(BIN)/python -m tests.support.metrics_table --write
+	$(BIN)/python -m tests.support.settings_table --write
 	$(BIN)/python -m tests.support.matrix --write
 	$(BIN)/python -m tests.support.spec_pages --write
 	$(BIN)/python -m tests.support.shim_header --write

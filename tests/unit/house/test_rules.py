@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from tests.support import metrics_table, subjects_table
+from tests.support import metrics_table, settings_table, subjects_table
 
 from trunkline.contracts import globs, spec, spec_parsing
 
@@ -75,6 +75,16 @@ def test_the_page_of_subjects_is_that_of_the_code() -> None:
 
 def test_docs_list_the_metrics_that_the_code_has() -> None:
     assert metrics_table.PAGE.read_text() == metrics_table.rendered()
+
+
+def test_docs_list_the_settings_that_the_services_have() -> None:
+    assert settings_table.PAGE.read_text() == settings_table.rendered()
+
+
+def test_each_page_of_docs_is_named_by_their_index() -> None:
+    docs = ROOT / "docs"
+    linked = set(re.findall(r"\]\(([a-z.-]+)\)", (docs / "README.md").read_text()))
+    assert {path.name for path in docs.glob("*.md")} - {"README.md"} <= linked
 
 
 def test_links_between_our_pages_lead_somewhere() -> None:

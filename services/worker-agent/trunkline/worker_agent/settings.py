@@ -13,6 +13,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store: str
     """URL of the object store."""
     pipeline: str
+    """Whose datums it works on."""
     ward: str
     """The pipeline's, without which none of its subjects can be named."""
     worker: str

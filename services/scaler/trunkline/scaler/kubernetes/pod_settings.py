@@ -30,7 +30,9 @@ class PodSettings(msgspec.Struct, frozen=True, kw_only=True):
     memory_request_bytes: int = 64 * 1024 * 1024
     """Memory of a user container whose spec asks for none."""
     agent_cpu_request: float = 0.1
+    """Cores of an agent's container."""
     agent_memory_request_bytes: int = 96 * 1024 * 1024
+    """Memory of an agent's container."""
     agent_memory_limit_bytes: int = 512 * 1024 * 1024
     """An agent holds the data of some files at a time, whatever their sizes."""
     spread_over: str = "kubernetes.io/hostname"
