@@ -33,7 +33,8 @@ def chain(*identifiers: str) -> dict[str, records.Commit]:
 
 
 def spare(commits: dict[str, records.Commit], *heads: str, **rules: int) -> list[str]:
-    found = keeping.spare_commits(commits, heads, {"read"}, **{"keep": 0, "before_ns": 1, **rules})
+    read = keeping.Read({"in": {"read"}, "other": commits}, frozenset({"made"}))
+    found = keeping.spare_commits(commits, heads, read, **{"keep": 0, "before_ns": 1, **rules})
     return [each.id for each in found]
 
 
@@ -49,6 +50,7 @@ def test_all_that_a_branch_leads_to_is_kept_unless_a_number_is_set():
 def test_a_commit_that_is_young_or_read_is_kept():
     assert spare({"a": commit("a", created_ns=1)}) == []
     assert spare({"read": commit("read")}) == []
+    assert spare({"made": commit("made")}) == []
 
 
 class Dag:

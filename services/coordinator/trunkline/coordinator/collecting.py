@@ -160,8 +160,9 @@ class Collector:
             found = await self._retention.spare_jobs(pipeline.name)
             spare.update(job_key(each.pipeline, each.id) for each in found)
         self._note(jobs=len(spare))
+        read = self._retention.read()
         for repo in self._catalog.repos.values():
-            old = await self._retention.spare_commits(repo.name)
+            old = await self._retention.spare_commits(repo.name, read)
             self._note(commits=self._running().commits + len(old))
             spare.update(commit_key(each.repo, each.id) for each in old)
         return spare

@@ -51,8 +51,10 @@ class Retention:
                 jobs += taken
                 if not taken:
                     break
+        read = self.read()
         for repo in self._catalog.repos.values():
-            commits += await self._delete_commits(repo.name, await self.spare_commits(repo.name))
+            spare = await self.spare_commits(repo.name, read)
+            commits += await self._delete_commits(repo.name, spare)
         if jobs or commits:
             log.info("records taken away", extra={"jobs": jobs, "commits": commits})
         return jobs, commits
@@ -66,13 +68,18 @@ class Retention:
         keep = self._settings.keep_jobs
         return keeping.spare_jobs(found, self._catalog.heads(), self._asked_for(), keep)
 
-    async def spare_commits(self, repo: str) -> list[records.Commit]:
-        """Return which commits of a repo may go."""
+    async def spare_commits(self, repo: str, read: keeping.Read) -> list[records.Commit]:
+        """Return which commits of a repo may go.
+
+        Args:
+            repo: Its name.
+            read: As `read` has returned it for all repos. It may be old by now: what is deleted is looked at again.
+        """
         entries = await self._catalog.tables.commits.all(f"{names.repo(repo)}.")
         return keeping.spare_commits(
             {each.value.id: each.value for each in entries if each.value is not None},
             self._heads_of(repo),
-            self._read(repo),
+            read,
             keep=self._settings.keep_commits,
             before_ns=self._clock.wall_ns() - int(self._settings.gc_grace_s * 1e9),
         )
@@ -113,9 +120,9 @@ class Retention:
         gone = 0
         for at in range(0, len(chosen), _AT_ONCE):
             async with self._catalog.graph:
-                heads, read = self._heads_of(repo), self._read(repo)
+                heads, read = self._heads_of(repo), self.read()
                 for commit in chosen[at : at + _AT_ONCE]:
-                    if commit.id not in heads and commit.id not in read:
+                    if commit.id not in heads and not read.has(commit):
                         key = commit_key(repo, commit.id)
                         await self._catalog.tables.commits.delete(key)
                         gone += 1
@@ -128,8 +135,6 @@ class Retention:
     def _heads_of(self, repo: str) -> frozenset[str]:
         return frozenset(each.head for each in self._catalog.branches_of(repo) if each.head)
 
-    def _read(self, repo: str) -> frozenset[str]:
-        """Return the commits of a repo that jobs read, or are about to make, which are not settled."""
-        unsettled = self._catalog.jobs.unsettled()
-        read = {each.commit for job in unsettled for each in job.inputs if each.repo == repo}
-        return frozenset(read | {job.id for job in unsettled})
+    def read(self) -> keeping.Read:
+        """Return the commits that jobs read, or are about to make, which are not settled."""
+        return keeping.read(self._catalog.jobs.unsettled())

@@ -14,6 +14,7 @@ there before its branch moves), and unless a job that is not settled reads them.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from trunkline.contracts import records
 from trunkline.coordinator.core.jobsets import Heads
@@ -26,6 +27,31 @@ def sets(
     under_way = {each.id for each in unsettled}
     own = {each.set_id for each in pipelines if each.set_id}
     return frozenset(under_way | own | set(heads.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The commits of all repos that unsettled jobs need, found by one look at the jobs for all repos."""
+
+    inputs: Mapping[str, Collection[str]]
+    """By repo, what is read of it."""
+    made: frozenset[str]
+    """Ids of what is about to be made, in whichever repo."""
+
+    def has(self, commit: records.Commit) -> bool:
+        """Return whether a commit is one of them."""
+        return commit.id in self.made or commit.id in self.inputs.get(commit.repo, ())
+
+
+def read(unsettled: Iterable[records.Job]) -> Read:
+    """Return the commits that these jobs read, or are about to make."""
+    inputs: dict[str, set[str]] = {}
+    made: set[str] = set()
+    for job in unsettled:
+        made.add(job.id)
+        for each in job.inputs:
+            inputs.setdefault(each.repo, set()).add(each.commit)
+    return Read(inputs, frozenset(made))
 
 
 def needed(job: records.Job, heads: Heads, asked_for: Collection[str]) -> bool:
@@ -71,7 +97,7 @@ def newest(jobs: Iterable[records.Job]) -> frozenset[str]:
 def spare_commits(
     commits: Mapping[str, records.Commit],
     heads: Iterable[str],
-    read: Collection[str],
+    read: Read,
     *,
     keep: int,
     before_ns: int,
@@ -81,7 +107,7 @@ def spare_commits(
     Args:
         commits: All of the repo, by id.
         heads: Of its branches.
-        read: Ids of commits that jobs read which are not settled.
+        read: What jobs need that are not settled.
         keep: How many of each branch stay; 0 for all.
         before_ns: Only older ones go.
     """
@@ -91,7 +117,7 @@ def spare_commits(
     return [
         each
         for each in commits.values()
-        if each.id not in kept and each.id not in read and each.created_ns < before_ns
+        if each.id not in kept and not read.has(each) and each.created_ns < before_ns
     ]
 
 
