@@ -6,6 +6,8 @@ its end with each datum counted once. A failure prints the shortest story that i
 seed, by which `--hypothesis-seed` plays it again.
 """
 
+import itertools
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,11 +16,16 @@ from tests.support.faulty import TRIES, Record, World, is_bad, is_poison
 from tests.support.faulty_services import Coordinator, Reaper
 from tests.support.faulty_workers import At, Work, Worker
 
+from trunkline.contracts import attempts
 from trunkline.contracts.states import DatumState
 
 NAMES = ("w0", "w1", "w2")
 ROUNDS_MOST = 4000
 """Far more than a job of this size takes once nothing fails."""
+
+STEPS_OF_A_DATUM = 8
+NEWEST = -1
+"""Picks what was put into the queue last."""
 
 picks = st.integers(0, 1 << 16)
 dies = st.booleans()
@@ -73,6 +80,29 @@ class Job(RuleBasedStateMachine):
         for worker in self.one(pick, [each for each in self.alive() if each.awake]):
             worker.assigned()
 
+    @rule(pick=picks, number=st.integers(1, 2), count=st.integers(0, 20))
+    def a_copy_is_made(self, pick, number, count):
+        """Of what somebody runs, for somebody else; twice, where a coordinator has forgotten the first."""
+        if not self.world.record.ended:
+            self.coordinator.list_window()
+        awake = [each for each in self.alive() if each.awake and each.connected]
+        for worker in self.one(pick, awake):
+            self.run_something(worker, pick)
+            for work in self.one(pick, worker.slow()):
+                self.coordinator.copy(work.task.index, number)
+            for other in self.one(pick, [each for each in awake if each is not worker]):
+                other.assigned()
+                other.deliver(NEWEST)
+                for _ in range(count):
+                    self.step(other, 0)
+
+    def run_something(self, worker, pick):
+        worker.assigned()
+        worker.deliver(pick)
+        for _ in range(STEPS_OF_A_DATUM):
+            if not worker.slow():
+                self.step(worker, 0)
+
     @rule(pick=picks, which=picks)
     def deliver(self, pick, which):
         for worker in self.one(pick, self.alive()):
@@ -123,6 +153,29 @@ class Job(RuleBasedStateMachine):
         for worker in self.one(pick, self.alive()):
             self.world.excuses += not told
             worker.die(told=told)
+
+    @rule(pick=picks, told=st.booleans())
+    def a_copy_is_killed(self, pick, told):
+        """With the worker that runs it."""
+        for worker in self.one(pick, [each for each in self.alive() if each.copies()]):
+            self.world.excuses += not told
+            worker.die(told=told)
+
+    @rule(pick=picks, first=st.booleans())
+    def one_of_two_is_done(self, pick, first):
+        """Of a datum that two workers run: the copy, or the one before it."""
+        pairs = [
+            pair
+            for pair in itertools.permutations(filter(lambda each: each.awake, self.alive()), 2)
+            if self.runs_a_copy_of(*pair)
+        ]
+        for ahead, behind in self.one(pick, pairs):
+            for _ in range(5):
+                self.step(behind if first else ahead, pick)
+
+    def runs_a_copy_of(self, ahead, behind):
+        copied = {each.datum for each in ahead.copies()}
+        return any(each.datum in copied for each in behind.busy() if not each.task.copy)
 
     @rule(pick=picks)
     def a_connection_is_lost(self, pick):
@@ -179,6 +232,16 @@ class Job(RuleBasedStateMachine):
                     holders.setdefault(work.key.sequence, []).append((worker.name, work))
         assert not [each for each in holders.values() if len(each) > 1]
 
+    @invariant()
+    def a_copy_runs_once_and_charges_nobody(self):
+        if not hasattr(self, "world"):
+            return
+        assert not [each for each, runs in self.world.copies_run.items() if runs > 1]
+        for index, ledger in self.world.ledgers.items():
+            charged = len(attempts.charged(ledger))
+            begun = self.world.runs[index, ledger.generation]
+            assert charged <= begun, f"datum {index}: {charged} charges for {begun} runs"
+
     def teardown(self):
         if not hasattr(self, "world"):
             return
@@ -187,11 +250,20 @@ class Job(RuleBasedStateMachine):
             if self.coordinator.fold.complete:
                 break
             self.go_on(number)
+        self.let_go()
         fold, record = self.coordinator.fold, self.world.record
         assert fold.complete, "the job does not end"
         assert fold.done == record.total
         for index in range(record.total):
             self.judge(index, record.generation(index))
+
+    def let_go(self):
+        """Take what was beaten, or comes once more, until nothing is left of it."""
+        for number in range(ROUNDS_MOST):
+            if not self.world.queue.messages and not any(each.works for each in self.alive()):
+                return
+            self.go_on(number)
+        pytest.fail(f"never let go: {self.world.queue.messages}")
 
     def heal(self):
         for worker in self.alive():

@@ -30,6 +30,8 @@ class Task:
     index: int
     generation: int
     round: int
+    copy: int = 0
+    """Which copy of a datum that takes long, since it may be made again; 0 for none."""
 
 
 class Delivery(NamedTuple):
@@ -139,9 +141,12 @@ class World:
     mail: list[Callable[[float], losses.Event]] = field(default_factory=list)
     """What the reaper is to hear, oldest first; made when it hears it."""
     runs: Counter[tuple[int, int]] = field(default_factory=Counter)
-    """How often a command was begun."""
+    """How often a command was begun, but for copies."""
+    copies_run: Counter[tuple[int, int]] = field(default_factory=Counter)
+    refused: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Outcomes that were not the first."""
     incidents: Counter[tuple[int, int]] = field(default_factory=Counter)
-    """How often a worker died, or was not to be reached, while it had a datum begun."""
+    """How often a worker died, or was not to be reached, while it had a datum begun that was no copy."""
     excuses: int = 0
     """Faults after which a run may be charged to nobody."""
 
@@ -154,6 +159,8 @@ class World:
         if (index, generation) not in self.outcomes:
             self.outcomes[index, generation] = state
             self.stream.append((index, generation, state))
+        else:
+            self.refused[index, generation] += 1
 
     def claim(self, claim: Claim) -> None:
         self.claims[claim.worker] = claim

@@ -56,6 +56,15 @@ class Coordinator:
             self.tell(job.Restarted(index, generation))
             self.put(index, 1)
 
+    def copy(self, index: int, number: int) -> None:
+        """Have a second worker try a datum that executes, unless it was tried before."""
+        record, generation = self.world.record, self.world.record.generation(index)
+        ledger = self.world.ledgers.get(index, Ledger())
+        first = ledger.generation < generation or not ledger.attempts
+        if first:
+            task = Task(index, generation, record.round, copy=number)
+            self.world.queue.put(task, self.world.now_s)
+
     def tail(self, most: int) -> None:
         """Read on in the outcome stream."""
         for seen in self.world.stream[self.tailed : self.tailed + most]:

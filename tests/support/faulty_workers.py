@@ -16,6 +16,9 @@ from trunkline.worker_agent.core.holding import Holding
 from trunkline.worker_agent.core.lease import Key
 
 BAD = verdicts.Bad(Cause.USER_EXIT, "exit code 1", 1)
+ELSEWHERE_S = 0.5
+"""After which a copy comes again that was given to who has the datum."""
+
 SERVER_WAITS_S = 16.0
 """After which the server drops a connection that answers no ping."""
 
@@ -85,16 +88,27 @@ class Worker:
 
     def _received(self, delivery: Delivery) -> None:
         task, key = delivery.task, Key(JOB, delivery.sequence)
-        fresh = delivery.delivered <= 1 and task.round == task.generation == 1
+        fresh = delivery.delivered <= 1 and task.round == task.generation == 1 and not task.copy
         self.wanted = max(0, self.wanted - 1)
         known = self.works.get(key)
         if known is not None:
             known.epoch, known.held_s = self.epoch, 0.0
+        elif self._has_other(task):
+            self.world.queue.nak(delivery.sequence, self.world.now_s + ELSEWHERE_S)
+            self.tell(lease.Declined(JOB))
+            return
         else:
             held_s = self.world.now_s + ACK_WAIT_S
             self.works[key] = Work(key, task, fresh, self.epoch, held_s)
         pending = len(self.world.queue.ready_s)
         self.tell(lease.Received(key, task.index, task.generation, fresh, pending))
+
+    def _has_other(self, task: Task) -> bool:
+        """Whether a datum is in hand whose copy this is, or the other way round."""
+        return any(
+            work.task.index == task.index and bool(work.task.copy) is not bool(task.copy)
+            for work in self.works.values()
+        )
 
     def assigned(self) -> None:
         """Hear of the job anew, and of what was restarted."""
@@ -114,7 +128,14 @@ class Worker:
                 self.world.queue.renew(work.key.sequence, self.world.now_s)
                 if self.world.now_s < work.held_s:
                     work.held_s = self.world.now_s + ACK_WAIT_S
+        if self.connected:
+            self._look_if_beaten()
         self.tell(lease.Ticked())
+
+    def _look_if_beaten(self) -> None:
+        for work in list(self.works.values()):
+            if work.at is At.RUNNING and not work.cut and work.datum in self.world.outcomes:
+                self.tell(lease.Superseded(work.key))
 
     # --- faults ----------------------------------------------------------------------------------
 
@@ -160,6 +181,13 @@ class Worker:
         """Return what a step can be made of."""
         return [each for each in self.works.values() if each.at is not At.WAITING]
 
+    def copies(self) -> list[Work]:
+        return [each for each in self.busy() if each.task.copy]
+
+    def slow(self) -> list[Work]:
+        """Return what may be copied."""
+        return [each for each in self.busy() if each.at is At.RUNNING and not each.task.copy]
+
     def step(self, work: Work) -> None:
         """Do what is next; everything but the command itself needs the server."""
         if work.cut:
@@ -180,7 +208,7 @@ class Worker:
             case At.RECORDED:
                 work.at = At.RUNNING
                 self.tell(lease.Started(work.key))
-                world.runs[index, generation] += 1
+                (world.copies_run if work.task.copy else world.runs)[index, generation] += 1
             case At.REPORTING:
                 world.report(index, generation, DatumState.PROCESSED)
                 work.at = At.REPORTED
@@ -204,13 +232,18 @@ class Worker:
             self._end(work, None)
             return
         ledger = self._ledger(work)
-        match attempts.verdict(ledger, TRIES, world.now_ns, self.incarnation):
+        match self._verdict(work, ledger):
             case attempts.Run():
                 begun = Attempt(
-                    worker=self.name, incarnation=self.incarnation, started_ns=work.started_ns
+                    worker=self.name,
+                    incarnation=self.incarnation,
+                    started_ns=work.started_ns,
+                    copy=bool(work.task.copy),
                 )
                 world.ledgers[index] = attempts.started(ledger, begun)
                 work.at = At.RECORDED
+            case attempts.Leave():
+                self._end(work, None)
             case attempts.PassOn(delay_s):
                 world.ledgers[index] = attempts.passed(ledger)
                 self._end(work, delay_s)
@@ -221,6 +254,11 @@ class Worker:
             case attempts.GiveUp(state, _):
                 world.report(index, generation, state)
                 self._end(work, None)
+
+    def _verdict(self, work: Work, ledger: Ledger) -> attempts.Verdict | attempts.Leave:
+        if work.task.copy:
+            return attempts.verdict_of_copy(ledger)
+        return attempts.verdict(ledger, TRIES, self.world.now_ns, self.incarnation)
 
     def _superseded(self, work: Work) -> bool:
         return self.generations.get(str(work.task.index), 1) > work.task.generation
@@ -239,6 +277,9 @@ class Worker:
             cause=BAD.cause,
         )
         ledger = world.ledgers[index] = verdicts.recorded(self._ledger(work), attempt)
+        if work.task.copy:
+            self._settle(work, None)
+            return
         match verdicts.after(ledger, BAD, TRIES):
             case verdicts.TryAgain(delay_s):
                 self._settle(work, delay_s)
@@ -330,5 +371,5 @@ class Worker:
 
     def _count_begun(self) -> None:
         for work in self.works.values():
-            if work.at is not At.WAITING:
+            if work.at is not At.WAITING and not work.task.copy:
                 self.world.incidents[work.datum] += 1
