@@ -96,6 +96,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One sentence for people: the last lines of stderr, or what the reaper saw."""
     copy: bool = False
     """Whether it was a second one beside another: it counts for nothing but its own outcome."""
+    claimed_ns: Nanoseconds = 0
+    """Of one at which a worker was lost: since when its claim said that it ran. By this a repeated charge is known."""
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True, tag="attempt-ledger.v1"):
@@ -283,10 +285,15 @@ def ended(ledger: Ledger, attempt: Attempt) -> Ledger:
 def lost(ledger: Ledger, attempt: Attempt) -> Ledger:
     """Return the ledger with the attempt at which an incarnation was lost; told twice, it stands once.
 
-    One that came back may not have been withdrawn, and be lost again at a later attempt: that one is open.
+    One that came back may not have been withdrawn, and be lost again at a later attempt: that one is open. So is
+    one whose start is stored after its charge, or a later one after the charge of the one before was repeated: the
+    claim that a charge rests on tells them apart.
     """
     own = [each for each in ledger.attempts if each.incarnation == attempt.incarnation]
-    if any(each.cause in LOST for each in own) and all(each.ended_ns for each in own):
+    losses = [each for each in own if each.cause in LOST]
+    if any(each.claimed_ns == attempt.claimed_ns != 0 for each in losses):
+        return ledger
+    if losses and all(each.ended_ns for each in own):
         return ledger
     return ended(ledger, attempt)
 

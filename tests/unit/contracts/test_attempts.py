@@ -137,6 +137,36 @@ def test_a_loss_is_charged_once_and_one_at_a_later_attempt_of_the_same_worker_on
     assert attempts.lost(again, loss) == again
 
 
+def loss(claimed_ns: int) -> attempts.Attempt:
+    return msgspec.structs.replace(attempt(Cause.WORKER_LOST, ended_ns=NOW), claimed_ns=claimed_ns)
+
+
+@given(st.permutations(["started", "charged", "charged", "charged"]))
+def test_a_repeated_charge_counts_once_whenever_the_start_is_stored(order):
+    """1. A reaper charges. 2. The start of that attempt was under way, and is stored. 3. Its successor charges, too."""
+    found = ledger()
+    for step in order:
+        found = (
+            attempts.lost(found, loss(7))
+            if step == "charged"
+            else attempts.started(found, attempt(None))
+        )
+    assert len(attempts.charged(found)) == 1
+
+
+def test_a_repeated_charge_leaves_the_attempt_that_the_worker_has_begun_since():
+    """1. A worker is lost and charged. 2. It is back, and begins again. 3. The charge is repeated. 4. It is lost then."""
+    once = attempts.lost(ledger(attempt(None)), loss(7))
+    begun = attempts.started(once, attempt(None))
+    assert attempts.lost(begun, loss(7)) == begun
+    assert len(attempts.charged(attempts.lost(begun, loss(8)))) == 2
+
+
+def test_a_loss_after_a_charge_was_withdrawn_is_charged_although_the_claim_is_the_same():
+    back = attempts.withdrawn(attempts.lost(ledger(), loss(7)), "w1")
+    assert len(attempts.charged(attempts.lost(back, loss(7)))) == 1
+
+
 def test_who_went_with_its_node_is_excused_and_only_that_attempt():
     lost = ledger(attempt(Cause.WORKER_LOST, by="w1"), attempt(Cause.WORKER_LOST, by="w2"))
     excused = attempts.excused(lost, attempt(Cause.NODE_LOST, by="w2"))

@@ -94,6 +94,7 @@ class Charging:
             ended_ns=self._clock.wall_ns(),
             cause=lost.cause,
             detail=f"the worker was lost while the command ran: {lost.detail}",
+            claimed_ns=lost.held.since_ns,
         )
 
 

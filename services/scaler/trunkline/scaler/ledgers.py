@@ -2,7 +2,8 @@
 
 A worker may write the same ledger at the same time (its own start, or the end of another try), so
 each entry is made on what is there, and made again when that has moved. An entry that stands
-already is not made twice: that is what makes a charge safe to repeat.
+already is not made twice, also where the worker's start is stored in between: that is what makes a
+charge safe to repeat.
 """
 
 import logging
