@@ -15,7 +15,7 @@ from trunkline.bus import topology
 from trunkline.contracts import api, records
 from trunkline.contracts.messages import DatumTask, Outcome
 from trunkline.contracts.states import JobState
-from trunkline.coordinator.tables import commit_key
+from trunkline.coordinator.tables import commit_key, tables_of
 from trunkline.storage import manifests
 
 pytestmark = pytest.mark.timeout(60)
@@ -126,6 +126,24 @@ async def test_a_branch_is_deleted_unless_it_is_read(front: Front) -> None:
         await front.get("branch.delete", records.Branch, {"repo": "in", "branch": "side"})
         view = await front.get("repo.get", api.RepoView, {"name": "in"})
         assert [each.name for each in view.branches] == ["master"]
+
+
+async def test_a_head_that_is_lost_is_told_with_what_helps_and_that_does_help(
+    front: Front,
+) -> None:
+    """1. A pipeline reads a branch. 2. Its head's record is lost, as with a server that kept it in memory. 3. Who
+    commits on top is told. 4. The branch is deleted although it is read, and filled again, and a job comes of it.
+    """
+    async with front.coordinator(), front.server.connect("coordinator") as hand:
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        await front.get("pipeline.apply", records.Pipeline, a_spec("p", "in"))
+        head = await front.commit("in", "/a")
+        await tables_of(hand).commits.delete(commit_key("in", head))
+        told = await front.ask("commit.get", {"repo": "in", "ref": head})
+        assert "`trunkline delete branch in@master`" in told.problems[0][1]
+        await front.get("branch.delete", records.Branch, {"repo": "in", "branch": "master"})
+        again = await front.commit("in", "/a")
+        await until(lambda: front.jobs("p"), lambda jobs: any(each.id == again for each in jobs))
 
 
 async def test_what_a_job_makes_while_an_earlier_one_runs_for_days_is_in_its_commit(

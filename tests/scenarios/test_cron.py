@@ -203,11 +203,25 @@ async def test_a_store_that_is_away_keeps_no_other_input_from_ticking(site: Site
     await site.pipeline("p", spec="@hourly")
     await site.pipeline("q", spec="@hourly")
     await site.run(3700)
-    repo = await site.tables.commits.all("p_tick.")
-    for each in repo:
-        await site.tables.commits.delete(each.key)
+    for each in await site.tables.commits.all("p_tick."):
+        assert each.value is not None
+        unreadable = msgspec.structs.replace(each.value, manifest="0" * 64)
+        await site.tables.commits.put(each.key, unreadable)
     await site.run(3700)
     assert len(await site.commits("q_tick")) == 2
+
+
+async def test_ticks_go_on_from_nothing_when_the_commit_before_is_lost(site: Site) -> None:
+    """A server that had it in memory is gone: each tick was refused for ever, since it was to add to that."""
+    await site.pipeline("p", spec="@hourly")
+    await site.run(3700)
+    for each in await site.tables.commits.all("p_tick."):
+        await site.tables.commits.delete(each.key)
+    await site.run(3700)
+    (made,) = await site.tables.commits.all("p_tick.")
+    assert made.value is not None
+    files = manifests.read(site.store, made.value.manifest)
+    assert [seconds(file.path) async for file in files] == [7200]
 
 
 async def test_no_tick_is_made_twice_or_lost_wherever_the_coordinator_dies(tmp_path: Path) -> None:

@@ -134,7 +134,8 @@ class Repos:
     async def delete_branch(self, repo: str, branch: str) -> records.Branch:
         """Delete a branch; its commits go with the next look for records that may (`retention`).
 
-        A deleted `master` is there again at once, empty.
+        A deleted `master` is there again at once, empty. One whose head is lost may go although it is read, since
+        nothing could be committed there any more.
 
         Raises:
             NotFoundError: there is no such branch.
@@ -146,7 +147,8 @@ class Repos:
                 raise InUseError(
                     "branch", f"{repo}@{branch}", f"pipeline {repo!r} owns it", "delete that first"
                 )
-            if readers := self._readers_of(repo, branch):
+            readers = self._readers_of(repo, branch)
+            if readers and (found.ticks or not await self._lost(found)):
                 reason = f"it is read by {', '.join(readers)}"
                 raise InUseError("branch", f"{repo}@{branch}", reason, "delete what reads it first")
             await self._catalog.branches.delete(branch_key(repo, branch))
@@ -234,8 +236,24 @@ class Repos:
         except errors.InvalidNameError:
             entry = None
         if entry is None or entry.value is None:
-            raise errors.NotFoundError("commit", f"{repo}@{ref}")
+            raise errors.NotFoundError("commit", f"{repo}@{ref}", self._if_lost(repo, identifier))
         return entry.value
+
+    async def _lost(self, branch: records.Branch) -> bool:
+        """Return whether the head is a commit that the server had, and has no more."""
+        key = commit_key(branch.repo, branch.head) if branch.head else ""
+        entry = await self._catalog.tables.commits.get(key) if key else None
+        return bool(key) and (entry is None or entry.value is None)
+
+    def _if_lost(self, repo: str, commit: str) -> str:
+        """Return what helps where a commit that is not there is the head of a branch; else nothing."""
+        heads = [each.name for each in self._catalog.branches_of(repo) if each.head == commit]
+        if not heads:
+            return ""
+        lost = f"it is lost, though branch {repo}@{heads[0]} has it as its head"
+        if self.repo(repo).pipeline:
+            return f"{lost}: `trunkline rerun` a job of {repo}, or commit to what it reads"
+        return f"{lost}: `trunkline delete branch {repo}@{heads[0]}`, then put its files again"
 
     async def repair(self) -> None:
         """See that each repo has what the one who created it may have been killed before."""
