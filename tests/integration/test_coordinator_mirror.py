@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.support.nats import TestServer
 
+from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.tables import KvTable
 from trunkline.contracts import errors, records, subjects
+from trunkline.contracts.durability import Durability
 from trunkline.coordinator.mirror import Mirror
 
 
@@ -120,3 +122,27 @@ async def test_a_write_that_lost_a_race_leaves_the_mirror_knowing_who_won(
     with pytest.raises(errors.AlreadyExistsError):
         await mirror.create("a", repo("a", "mine"))
     assert await mirror.ensure("a", repo("a", "mine")) == repo("a", "back")
+
+
+async def test_what_is_known_is_put_back_into_a_bucket_that_was_emptied(
+    nats_server: TestServer,
+) -> None:
+    """1. A server loses what it had in memory, and its bucket counts from 1 again. 2. A write is refused, since what
+    it is about is not there. 3. All of it is put back, and is written as ever.
+    """
+    async with asyncio.timeout(30), nats_server.connect("coordinator") as ctl:
+        await topology.declare_ctl(ctl, Durability.MEMORY)
+        mirror = Mirror(table(ctl), Told())
+        for name in ("a", "b", "c"):
+            await mirror.create(name, repo(name, "1"))
+        await nats_server.restart()
+        await topology.declare_ctl(ctl, Durability.MEMORY)
+        with pytest.raises(errors.ConflictError):
+            await mirror.replace("a", repo("a", "2"))
+        assert mirror.get("a") is None
+        assert await mirror.put_back() == 3
+        await mirror.replace("a", repo("a", "2"))
+        await mirror.delete("b")
+        other = Mirror(table(ctl), Told())
+        async with following(other):
+            assert [each.description for each in other.values()] == ["2", "1"]

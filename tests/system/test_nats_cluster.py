@@ -18,7 +18,7 @@ from tests.support.nats_servers import NUMBERS, Servers
 
 from trunkline.chaos import leaders
 from trunkline.chaos.core.schedule import Target
-from trunkline.contracts import attempts, errors, subjects
+from trunkline.contracts import api, attempts, errors, records, subjects
 from trunkline.contracts.durability import Durability
 from trunkline.local.home import Home
 
@@ -36,6 +36,7 @@ WORK = {
     "input": {"pfs": {"repo": "in", "glob": "/*"}},
 }
 DATUMS = 600
+IN = api.BranchNamed(repo="in", branch="master")
 
 
 def words(count: int) -> dict[str, bytes]:
@@ -197,6 +198,22 @@ async def test_what_lay_in_memory_is_lost_with_the_servers_and_the_next_job_is_n
         await exact(here, again, contents)
 
 
+async def test_what_one_server_had_in_memory_is_lost_and_each_error_says_what_helps():
+    """Streams are spread over the servers. What of the others names what is lost, is told, and never waited for."""
+    contents = words(DATUMS // 10)
+    async with working(Durability.MEMORY) as (here, servers):
+        await exact(here, await here.put("in", contents), contents)
+        for number in NUMBERS:
+            starts = servers.starts(number)
+            servers.kill(number)
+            await servers.restarted(number, starts)
+            await servers.whole()
+            async with asyncio.timeout(60):
+                again = await said_again(here, contents)
+                await here.succeeded("upper", again)
+            assert await here.content("upper", again) == undisturbed(contents)
+
+
 async def said_again(here: Installation, contents: Mapping[str, bytes]) -> str:
     """Make what is gone, and commit; return the commit's id."""
     while True:
@@ -206,5 +223,9 @@ async def said_again(here: Installation, contents: Mapping[str, bytes]) -> str:
             await here.nodes(4)
             await here.apply(WORK)
             return await here.put("in", contents)
-        except (errors.UnavailableError, errors.RequestRefusedError):
+        except errors.UnavailableError:
+            await asyncio.sleep(0.1)
+        except errors.RequestRefusedError as error:
+            if "delete branch in@master" in str(error):
+                await here.client.call("branch.delete", IN, records.Branch)
             await asyncio.sleep(0.1)  # a leader that has only just found its buckets gone

@@ -14,6 +14,10 @@ All of it looks at what is there, and may be repeated. What was in a stream that
 - *datums*: lost, and put back in the same way, with their job's consumer;
 - *attempts*: tries are counted anew. *Assignments* are published again, *claims* come by themselves
   within seconds. *Logs* and *events* are history.
+
+One of three servers that keeps streams in memory has them again when it is started again, and nothing in them: none
+is missing then. So where memory is what was stated, each stream's last sequence is looked at, too: one that has gone
+back was emptied. Its bucket's records are put back at revisions from 1 on, and all else follows as above.
 """
 
 import asyncio
@@ -85,6 +89,8 @@ class Declaring:
         """What is not as it was stated, in sentences for people."""
         self._declared = False
         self._looked_at = 0.0
+        self._last: dict[str, int] = {}
+        """Of each stream in memory the last sequence that was seen."""
         self._complete = False
         """Whether everything was there once: only then what is missing was deleted."""
 
@@ -118,12 +124,35 @@ class Declaring:
             self._judge(made)
             self._declared = True
         await topology.declare_commands(self._ctl)
+        missing += await self._emptied()
         if self._complete:
             for stream in missing:
                 await self._remade(stream)
             self._pipelines.doubt_missing(data)
         self._complete = True
         self._looked_at = asyncio.get_running_loop().time()
+
+    async def _emptied(self) -> list[str]:
+        """Return which streams have lost what they had in memory; the records of buckets are put back."""
+        if self._level is not Durability.MEMORY:
+            return []
+        buckets = {subjects.bucket_stream(each.name): each.name for each in topology.CTL_BUCKETS}
+        emptied = [
+            *[each for each in buckets if await self._gone_back(self._ctl, each)],
+            *[e.name for e in topology.CTL_STREAMS if await self._gone_back(self._ctl, e.name)],
+            *[e.name for e in topology.DATA_STREAMS if await self._gone_back(self._data, e.name)],
+        ]
+        for stream in emptied:
+            mirror = self._mirrors.get(buckets.get(stream, ""))
+            if mirror is not None:
+                await mirror.put_back()
+        return emptied
+
+    async def _gone_back(self, connection: NatsConnection, stream: str) -> bool:
+        info = await connection.js_api(f"STREAM.INFO.{stream}")
+        last, before = info["state"]["last_seq"], self._last.get(stream, 0)
+        self._last[stream] = last
+        return bool(last < before)
 
     def _judge(self, made: Sequence[Mapping[str, Any]]) -> None:
         short = {

@@ -46,6 +46,8 @@ class Mirror(Generic[R]):
         self._changed, self._spoiled = changed, spoiled
         self._entries: dict[str, Entry[R]] = {}
         self._gone: dict[str, int] = {}
+        self._vanished: dict[str, Entry[R]] = {}
+        """Of which the bucket has no word, not even that they were deleted: it may have been emptied."""
 
     async def follow(self) -> None:
         """Follow the bucket for ever."""
@@ -171,6 +173,38 @@ class Mirror(Generic[R]):
                 self.take(Entry(key=key, value=entry.value, revision=revision))
         return len(kept)
 
+    async def put_back(self) -> int:
+        """Write what is known here into a bucket that has lost everything, and counts from 1 again.
+
+        Who holds a revision of before is refused, unless that one has come round for the same key.
+
+        Returns:
+            How many records were put back. What somebody has written meanwhile stands.
+        """
+        kept = self._vanished | self._entries
+        self._vanished.clear()
+        self._gone.clear()
+        for key, entry in kept.items():
+            assert entry.value is not None
+            try:
+                revision = await self.table.create(key, entry.value)
+            except errors.AlreadyExistsError:
+                found = await self.table.get(key)
+                if found is not None:
+                    self._rebase(key, found)
+            else:
+                self._rebase(key, Entry(key=key, value=entry.value, revision=revision))
+        return len(kept)
+
+    def _rebase(self, key: str, entry: Entry[R]) -> None:
+        """Take it over although its revision is lower than those of before."""
+        old = self._entries.pop(key, None)
+        if entry.value is not None:
+            self._entries[key] = entry
+        before = old.value if old else None
+        if before != entry.value:
+            self._changed(key, before, entry.value)
+
     async def refresh(self, key: str) -> None:
         """Bring one record up to date."""
         entry = await self.table.get(key)
@@ -178,4 +212,5 @@ class Mirror(Generic[R]):
             self.take(entry)
         elif (old := self._entries.pop(key, None)) is not None:
             self._gone[key] = old.revision
+            self._vanished[key] = old
             self._changed(key, old.value, None)
