@@ -24,7 +24,9 @@ BATCHES_TOO_MANY = 10211
 """Of fast ingest: the stream takes none, has given this one up, or has as many as it may."""
 NO_RESPONDERS = 0
 """For an answer without data: no server, or no stream, listens; it has no code of its own."""
-NOT_NOW = frozenset({10004, 10005, 10008, 10009, 10023, 10118, 10119, MSG_ID_IN_PROCESS})
+NO_ROOM = 10023
+"""Of a message: the server has stored as much as it may (`max_file_store`, `max_memory_store`)."""
+NOT_NOW = frozenset({10004, 10005, 10008, 10009, NO_ROOM, 10118, 10119, MSG_ID_IN_PROCESS})
 """The cluster has no leader, no resources, no answer or not the right server at this instant: ask again."""
 
 

@@ -94,7 +94,7 @@ class Window:
                     )
                 return found
             if loop.time() + BUSY_S >= put.deadline:
-                raise errors.UnavailableError(put.subject, ack.error.description)
+                raise errors.UnavailableError(put.subject, _reason(ack.error))
             await asyncio.sleep(BUSY_S)
 
     async def _find(self, put: "_Put") -> Acked | None:
@@ -116,3 +116,11 @@ class _Put:
     ) -> None:
         self.subject, self.data, self.msg_id, self.deadline = subject, data, msg_id, deadline
         self.block = header_block.encode(headers)
+
+
+def _reason(error: jetstream.ApiError) -> str:
+    """Return why the server does not store it now, for people."""
+    if error.err_code != jetstream.NO_ROOM:
+        return error.description
+    told = "the server has stored as much as it may: raise max_file_store in its configuration"
+    return f"{error.description}: {told} and start it again, or free space"
