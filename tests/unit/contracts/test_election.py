@@ -126,6 +126,28 @@ def test_a_holder_that_sees_another_ones_claim_stands_down_and_claims_no_more_un
     assert made.me.term == 0
 
 
+def test_where_the_record_is_lost_two_hold_until_the_former_ones_next_renewal_and_no_longer() -> (
+    None
+):
+    """1. One holds. 2. Its record is lost. 3. Another finds none, and claims. 4. The former's renewal names a revision
+    that is not there: it is refused, and who looks then stands down. Without any answer its claim ends by itself.
+    """
+    former, _ = elected("a")
+    other, claim = elected("b", now_s=0.1)
+    assert former.holds(0.2)
+    assert other.holds(0.2)
+    due_s = former.next_s()
+    assert due_s == pytest.approx(LIFE_S / election.RENEWALS)
+    (renewal,) = former.handle(Tick(due_s))
+    assert isinstance(renewal, Write)
+    assert renewal.expected != 0, "it claims no record that is not there"
+    assert former.handle(election.Refused(due_s)) == [Look()]
+    assert not former.holds(LIFE_S)
+    assert former.handle(Observed(claim.candidate, 3, 0.8, looked=True)) == [StandDown()]
+    assert not former.holds(0.8)
+    assert other.holds(0.8)
+
+
 def test_what_is_told_late_of_a_former_holder_ends_nothing() -> None:
     made = Election(candidate("b"), named=False)
     made.handle(Observed(candidate("a", term=1), 6, 0.0, looked=True))
