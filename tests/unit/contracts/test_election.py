@@ -137,6 +137,7 @@ def test_where_the_record_is_lost_two_hold_until_the_former_ones_next_renewal_an
     assert former.holds(0.2)
     assert other.holds(0.2)
     due_s = former.next_s()
+    assert due_s is not None
     assert due_s == pytest.approx(LIFE_S / election.RENEWALS)
     (renewal,) = former.handle(Tick(due_s))
     assert isinstance(renewal, Write)
