@@ -140,6 +140,7 @@ async def test_what_is_known_is_put_back_into_a_bucket_that_was_emptied(
         with pytest.raises(errors.ConflictError):
             await mirror.replace("a", repo("a", "2"))
         assert mirror.get("a") is None
+        assert mirror.newest == 3, "by this it is seen, though the record is not known any more"
         assert await mirror.put_back() == 3
         await mirror.replace("a", repo("a", "2"))
         await mirror.delete("b")

@@ -138,7 +138,7 @@ class Declaring:
             return []
         buckets = {subjects.bucket_stream(each.name): each.name for each in topology.CTL_BUCKETS}
         emptied = [
-            *[each for each in buckets if await self._gone_back(self._ctl, each)],
+            *[e for e in buckets if await self._gone_back(self._ctl, e, self._known(buckets[e]))],
             *[e.name for e in topology.CTL_STREAMS if await self._gone_back(self._ctl, e.name)],
             *[e.name for e in topology.DATA_STREAMS if await self._gone_back(self._data, e.name)],
         ]
@@ -148,10 +148,15 @@ class Declaring:
                 await mirror.put_back()
         return emptied
 
-    async def _gone_back(self, connection: NatsConnection, stream: str) -> bool:
+    def _known(self, bucket: str) -> int:
+        """Return how far it has counted, by what is in memory: it may be emptied before the second look."""
+        mirror = self._mirrors.get(bucket)
+        return 0 if mirror is None else mirror.newest
+
+    async def _gone_back(self, connection: NatsConnection, stream: str, known: int = 0) -> bool:
+        before = max(known, self._last.get(stream, 0))
         info = await connection.js_api(f"STREAM.INFO.{stream}")
-        last, before = info["state"]["last_seq"], self._last.get(stream, 0)
-        self._last[stream] = last
+        self._last[stream] = last = info["state"]["last_seq"]
         return bool(last < before)
 
     def _judge(self, made: Sequence[Mapping[str, Any]]) -> None:

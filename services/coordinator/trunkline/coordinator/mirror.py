@@ -173,6 +173,11 @@ class Mirror(Generic[R]):
                 self.take(Entry(key=key, value=entry.value, revision=revision))
         return len(kept)
 
+    @property
+    def newest(self) -> int:
+        """The highest revision that is known: its bucket has counted as far, unless it was emptied."""
+        return max([*(e.revision for e in self._entries.values()), *self._gone.values(), 0])
+
     async def put_back(self) -> int:
         """Write what is known here into a bucket that has lost everything, and counts from 1 again.
 
@@ -182,8 +187,6 @@ class Mirror(Generic[R]):
             How many records were put back. What somebody has written meanwhile stands.
         """
         kept = self._vanished | self._entries
-        self._vanished.clear()
-        self._gone.clear()
         for key, entry in kept.items():
             assert entry.value is not None
             try:
@@ -194,6 +197,8 @@ class Mirror(Generic[R]):
                     self._rebase(key, found)
             else:
                 self._rebase(key, Entry(key=key, value=entry.value, revision=revision))
+        self._vanished.clear()  # not before: where a write fails, all of it is tried again
+        self._gone.clear()
         return len(kept)
 
     def _rebase(self, key: str, entry: Entry[R]) -> None:
