@@ -5,9 +5,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # uv makes the locks and checks them; nothing else needs it.
 UV ?= $(shell command -v uv || { test -x $(BIN)/uv && echo $(BIN)/uv; })
-# How many tests run at once, and what else pytest is told.
-JOBS ?= 2
+# How many tests run at once, and what else pytest is told. Tests wait for half of their time: three keep two cores busy.
+JOBS ?= 3
 ARGS ?=
+# How many control planes the tests on Kubernetes have; each is half a gigabyte and seconds of both cores.
+PLANES ?= 2
 # Where nothing compiled may be kept, as many images say, each of hundreds of processes compiles all anew.
 unexport PYTHONDONTWRITEBYTECODE
 # Where the demo keeps its state, and what it counts: some hundreds of files, or `all`.
@@ -94,7 +96,7 @@ test-metrics: $(VENV)/.dev shim-tests  ## Run dashboards and alerts against a re
 
 test-cluster: $(VENV)/.dev  ## Run the tests on a real Kubernetes: one built here (once, some five minutes), or KUBECONFIG=...
 	@$(BIN)/python -m tests.cluster
-	$(BIN)/pytest tests/cluster -n $(if $(KUBECONFIG),0,$(JOBS)) --dist worksteal -m "not slow and not s3" $(ARGS)
+	$(BIN)/pytest tests/cluster -n $(if $(KUBECONFIG),0,$(PLANES)) --dist worksteal -m "not slow and not s3" $(ARGS)
 
 test-images: $(VENV)/.dev shim-tests  ## Take the steps of the Dockerfiles without an engine, and run what they make as pods would
 	$(BIN)/pytest tests/images $(ARGS)

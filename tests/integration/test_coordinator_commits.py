@@ -10,8 +10,6 @@ from trunkline.contracts import api, messages, records, subjects
 from trunkline.contracts.states import JobState
 from trunkline.storage import manifests
 
-pytestmark = pytest.mark.timeout(60)
-
 
 async def test_a_commit_moves_its_branch_once_and_a_late_one_is_a_conflict(front: Front) -> None:
     async with front.coordinator():

@@ -4,15 +4,12 @@ import secrets
 import time
 
 import msgspec
-import pytest
 from tests.support.front import Front, a_spec, jobs_are, until
 
 from trunkline.bus.publishing import Window
 from trunkline.contracts import api, messages, records, subjects
 from trunkline.contracts.states import JobState, PipelineState
 from trunkline.coordinator.tables import tables_of
-
-pytestmark = pytest.mark.timeout(60)
 
 
 async def words(front: Front) -> str:

@@ -5,15 +5,12 @@ import os
 from collections.abc import Sequence
 
 import msgspec
-import pytest
 import yaml
 from tests.support.front import Front, a_spec, until
 from tests.support.wards import ward
 
 from trunkline.contracts import api, messages, records, subjects
 from trunkline.contracts.states import JobState, PipelineState
-
-pytestmark = pytest.mark.timeout(60)
 
 
 async def test_a_plain_client_without_a_body_gets_an_answer(front: Front) -> None:

@@ -7,15 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
-import pytest
 from tests.support.front import Front, a_spec, jobs_are, until
 from tests.support.wards import DATA_KEY
 
 from trunkline.contracts import api, records
 from trunkline.contracts.states import JobState, PipelineState
 from trunkline.coordinator.tables import tables_of
-
-pytestmark = pytest.mark.timeout(60)
 
 
 async def test_jobs_that_memory_has_lost_are_listed_shown_and_not_made_again(front: Front) -> None:

@@ -5,7 +5,6 @@ import os
 import time
 from pathlib import Path
 
-import pytest
 from tests.support import job_workers
 from tests.support import jobs as support
 from tests.support.front import Front, a_spec, until
@@ -17,8 +16,6 @@ from trunkline.contracts.messages import DatumTask, Outcome
 from trunkline.contracts.states import JobState
 from trunkline.coordinator.tables import commit_key, tables_of
 from trunkline.storage import manifests
-
-pytestmark = pytest.mark.timeout(60)
 
 
 async def collected(front: Front, **request: bool) -> api.Collection:

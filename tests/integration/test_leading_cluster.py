@@ -12,7 +12,7 @@ from trunkline.bus.connection import NatsConnection
 from trunkline.contracts import errors, subjects
 from trunkline.contracts.durability import Durability
 
-pytestmark = [pytest.mark.nats, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.nats
 
 LEADERS = subjects.bucket_stream(subjects.LEADERS)
 KILLS = 3

@@ -1,11 +1,9 @@
 """Who may do what: the table in docs/security.md is what a real server says, in both forms."""
 
-import pytest
 from tests.support import matrix
 from tests.support.nats import TestServer
 
 
-@pytest.mark.timeout(120)
 async def test_the_page_says_what_the_server_lets_each_role_do(either_server: TestServer) -> None:
     found = await matrix.tried(either_server)
     assert matrix.rendered(found) == matrix.PAGE.read_text(), (

@@ -18,7 +18,7 @@ from trunkline.contracts import errors, subjects
 from trunkline.contracts.durability import Durability
 from trunkline.scaler import hearing
 
-pytestmark = [pytest.mark.nats, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.nats
 
 COORDINATOR = subjects.COORDINATOR_INBOX
 JOBS = subjects.bucket_stream(subjects.JOBS)

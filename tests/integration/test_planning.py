@@ -10,8 +10,6 @@ from trunkline.contracts import api, messages, records
 from trunkline.coordinator import planning
 from trunkline.storage import manifests
 
-pytestmark = pytest.mark.timeout(60)
-
 
 async def planned(front: Front, *specs: dict[str, Any]) -> list[api.Plan]:
     body = msgspec.json.encode(specs[0] if len(specs) == 1 else specs)

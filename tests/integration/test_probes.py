@@ -161,7 +161,6 @@ def forbid(server: TestServer, *needed: str) -> None:
     assert server.reload()
 
 
-@pytest.mark.timeout(90)
 async def test_a_coordinator_is_ready_while_it_can_do_its_work_in_both_accounts(
     nats_server: TestServer, tmp_path: Path
 ) -> None:
@@ -192,7 +191,6 @@ async def test_a_coordinator_is_ready_while_it_can_do_its_work_in_both_accounts(
         assert "coordinator-data" in status.problems[0]
 
 
-@pytest.mark.timeout(90)
 async def test_a_scaler_is_ready_while_it_sees_its_cluster_and_both_accounts(
     nats_server: TestServer,
 ) -> None:
@@ -211,7 +209,6 @@ async def test_a_scaler_is_ready_while_it_sees_its_cluster_and_both_accounts(
                 await scaler.until(ready=False, saying="refused")
 
 
-@pytest.mark.timeout(90)
 async def test_a_workers_agent_is_ready_while_it_reaches_its_account(
     nats_server: TestServer,
 ) -> None:

@@ -181,7 +181,6 @@ async def field(nats_server: TestServer) -> AsyncIterator[Field]:
         yield made
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(("count", "rounds"), [(1, 5), (8, 5), (100, 5), (1000, 3)])
 async def test_leases_of_a_killed_worker_are_back_at_once(
     field: Field, count: int, rounds: int

@@ -26,7 +26,6 @@ from trunkline.contracts.states import JobState, PipelineState
 from trunkline.local.home import Home
 
 JOB = "c" * 32
-pytestmark = pytest.mark.timeout(60)
 
 
 class Place:

@@ -7,13 +7,11 @@ from tests.support.installation import Installation
 
 
 def pytest_collection_modifyitems(items):
-    """A whole installation is started and processes are killed: these tests take seconds each."""
+    """Whoever shares an installation shares its event loop."""
     for item in items:
-        if "tests/system" in str(item.path):
-            item.add_marker(pytest.mark.timeout(150))
-            if "here" in item.fixturenames:
-                # before the mark that all coroutines get
-                item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
+        if "tests/system" in str(item.path) and "here" in item.fixturenames:
+            # before the mark that all coroutines get
+            item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
 
 
 @pytest.hookimpl(wrapper=True)

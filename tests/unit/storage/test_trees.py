@@ -113,7 +113,6 @@ async def test_small_files_share_objects_and_equal_ones_share_bytes(counting, tm
     assert len(await counting.get(inline(uploaded)[0].object)) == 3
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("count", [4_000, pytest.param(20_000, marks=pytest.mark.slow)])
 async def test_thousands_of_small_files_are_few_objects_and_few_reads(counting, tmp_path, count):
     files = {f"/{n % 10}/{n // 1000}/{n}": b"%050d" % n for n in range(count)}
