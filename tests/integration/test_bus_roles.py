@@ -67,7 +67,7 @@ async def take(connection: NatsConnection, stream: str, consumer: str) -> Delive
     pull = StandingPull(connection, stream, consumer, queue.put_nowait)
     pull.start()
     pull.want(1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         delivery = await queue.get()
         assert await pull.stop() == []
     return delivery

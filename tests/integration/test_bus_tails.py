@@ -60,15 +60,15 @@ async def test_a_tail_begins_after_a_sequence(data: NatsConnection, worker: Nats
     await put(worker, 1)
     await put(worker, 2)
     await put(worker, 3)
-    async with asyncio.timeout(5), tail(data, STREAM, [], after=2) as batches:
+    async with asyncio.timeout(20), tail(data, STREAM, [], after=2) as batches:
         assert numbers(await anext(batches)) == [3]
 
 
 async def test_a_tail_with_an_end_stops_there(data: NatsConnection, worker: NatsConnection) -> None:
-    async with asyncio.timeout(5), tail(data, STREAM, [], end=True) as batches:
+    async with asyncio.timeout(20), tail(data, STREAM, [], end=True) as batches:
         assert [batch async for batch in batches] == []
     await put(worker, *range(700))
-    async with asyncio.timeout(5), tail(data, STREAM, [], end=True) as batches:
+    async with asyncio.timeout(20), tail(data, STREAM, [], end=True) as batches:
         assert sorted([n async for batch in batches for n in numbers(batch)]) == list(range(700))
 
 
@@ -77,7 +77,7 @@ async def test_a_tail_of_last_messages_begins_with_one_batch_of_them(
 ) -> None:
     one, two = subjects.claims(ward("p1"), "one"), subjects.claims(ward("p1"), "two")
     async with (
-        asyncio.timeout(5),
+        asyncio.timeout(20),
         tail(data, subjects.CLAIMS_STREAM, [subjects.CLAIMS], last_per_subject=True) as batches,
         nats_server.connect_worker("p1") as worker,
     ):
@@ -119,7 +119,7 @@ async def test_a_lost_consumer_is_replaced(
 ) -> None:
     numbered = itertools.count()
     monkeypatch.setattr(data, "unique", lambda: f"number-{next(numbered)}")  # to know its name
-    async with asyncio.timeout(5), tail(data, STREAM, [subjects.OUTCOMES]) as batches:
+    async with asyncio.timeout(20), tail(data, STREAM, [subjects.OUTCOMES]) as batches:
         await put(worker, 1)
         assert numbers(await anext(batches)) == [1]
         await data.js_api(f"CONSUMER.DELETE.{STREAM}.tail-number-0")
@@ -164,5 +164,5 @@ async def test_deleted_messages_do_not_hold_up_the_first_batch(
 ) -> None:
     await put(worker, *range(100))
     await topology.purge(data, STREAM, subjects.outcome(ward("p1"), JOB, 99, 1))
-    async with asyncio.timeout(5), tail(data, STREAM, [], last_per_subject=True) as batches:
+    async with asyncio.timeout(20), tail(data, STREAM, [], last_per_subject=True) as batches:
         assert len(await anext(batches)) == 99

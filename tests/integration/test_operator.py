@@ -209,7 +209,7 @@ async def test_an_agent_ends_with_a_sentence_when_its_credentials_have_expired(
         said = agent.log.read_text()
         assert "credentials count no more, the connection is closed for good" in said
         assert "authentication expired" in said
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while await probe.accepts(url):  # until its last second is over
                 await asyncio.sleep(0.05)
 

@@ -128,7 +128,7 @@ async def test_what_is_refused_fails_at_once_and_is_counted(
         assert worker.violations
         assert ["refused" in problem for problem in worker.problems] == [True]
         # and whatever else it does goes on
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await Window(worker).put(subjects.attempts(ward("p1"), JOB, 0), b"", expected_last=0)
 
 
