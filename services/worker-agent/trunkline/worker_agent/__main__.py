@@ -72,6 +72,7 @@ def run_pair(environ: Mapping[str, str]) -> None:
     try:
         code = _run(_one(config, environ, space, functools.partial(_at_once, ours), stops))
     finally:
+        ours.close()  # by which the shim ends, also that of an agent which has never met it
         buried.join(_SHIM_END_S)
     if code:
         raise SystemExit(code)
