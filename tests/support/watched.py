@@ -125,12 +125,13 @@ async def everything(run: Watched) -> None:
     """Have everything happen that a dashboard is there to show, and wait until it has ended."""
     here = run.here
     await here.workers("thumbnails", NODES)
-    first = await run.photos(40)
+    first = await run.photos(60, slowest_s=0.6)
+    await here.listed("thumbnails", first, 15)
+    # in a job that has no bad photo: lost once and spoiled once, that one would be quarantined
+    await run.lose_a_worker("thumbnails")
     await here.succeeded("thumbnails", first)
     second = await run.photos(60, first=20, bad="spoiled")
     third = await run.orders(6)
-    await here.listed("thumbnails", second, 25)
-    await run.lose_a_worker("thumbnails")
     await here.ended("thumbnails", second)  # it fails; the next one brings a better photo
     fourth = await run.photos(12, first=79, bad="fatal")
     await here.ended("thumbnails", fourth)
