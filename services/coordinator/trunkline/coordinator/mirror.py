@@ -164,8 +164,7 @@ class Mirror(Generic[R]):
             How many records were put back. What somebody has written meanwhile stands.
         """
         kept = dict(self._entries)
-        known = [*(each.revision for each in kept.values()), *self._gone.values(), 0]
-        await make(max(known) + AHEAD)
+        await make(self.newest + AHEAD)
         for key, entry in kept.items():
             assert entry.value is not None
             with contextlib.suppress(errors.AlreadyExistsError):
