@@ -29,12 +29,8 @@ def chaos(home: str | None, *, seed: int | None, seconds: float, what: str, dry_
     with session.reporting():
         if place.supervisor() is None:
             raise homes.NotRunningError(place.root, "there is nothing to break")
-        _tell(schedule.told(chosen))
-        runner = Runner(place, chosen, habits, _tell)
+        saying.tell(schedule.told(chosen))
+        runner = Runner(place, chosen, habits, saying.tell)
         stopping.run(runner.run_for(seconds))
         for (kind, target), count in sorted(runner.done.items()):
-            _tell(f"{kind} {target}: {count}")
-
-
-def _tell(text: str) -> None:
-    saying.tell(text)
+            saying.tell(f"{kind} {target}: {count}")

@@ -132,10 +132,8 @@ async def _job(
     if job.counts.failed + job.counts.quarantined:
         bad = await _first(client.datums(job.pipeline, job.id, states=_BAD, page=_SAMPLE), _SAMPLE)
     if job.state in (JobState.LISTING, JobState.RUNNING):
-        for states in (
-            _HELD,
-            _QUEUED,
-        ):  # one that is tried again is between two workers for a while
+        # the queued, too: one that is tried again is between two workers for a while
+        for states in (_HELD, _QUEUED):
             views = client.datums(job.pipeline, job.id, states=states, page=_SAMPLE)
             open_ += await _first(views, _SAMPLE)
     told: tuple[messages.Event, ...] = ()

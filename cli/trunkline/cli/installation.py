@@ -63,7 +63,7 @@ def up(
                     servers=servers,
                     store=store,
                     standbys=standbys,
-                    tell=_tell,
+                    tell=saying.tell,
                 )
             )
 
@@ -100,9 +100,11 @@ def _detached(
             told.seek(begin)
             if b"store: " in told.read():
                 context = home.read_context()
-                _tell(f"up as process {process.pid}; state in {home.root}")
-                _tell(f"NATS:  {logins.shown(context.url)}; with the password in {home.context}")
-                _tell(f"metrics: {' '.join(scraping.addresses(home).values())}")
+                saying.tell(f"up as process {process.pid}; state in {home.root}")
+                saying.tell(
+                    f"NATS:  {logins.shown(context.url)}; with the password in {home.context}"
+                )
+                saying.tell(f"metrics: {' '.join(scraping.addresses(home).values())}")
                 return
         time.sleep(0.05)
     with log.open("rb") as told:
@@ -123,7 +125,7 @@ def down(home: str | None) -> None:
             if time.monotonic() > deadline:
                 raise NoStopError(pid)
             time.sleep(0.05)
-        _tell("stopped")
+        saying.tell("stopped")
 
 
 def status(asked: Asked) -> None:
@@ -136,7 +138,3 @@ def status(asked: Asked) -> None:
         render.record(asked, msgspec.structs.replace(found, metrics=metrics))
 
     session.run(asked, body)
-
-
-def _tell(text: str) -> None:
-    saying.tell(text)
