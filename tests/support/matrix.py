@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import msgspec
+from tests.support import made_pages
 from tests.support.nats import TestServer
 from tests.support.wards import WARDS, ward
 
@@ -23,7 +24,6 @@ from trunkline.contracts import errors, subjects
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 BEGIN = "<!-- what a real server said: `make docs` -->"
-END = "<!-- end -->"
 
 JOB = "a" * 32
 ROLES = (
@@ -199,8 +199,6 @@ async def tried(server: TestServer) -> dict[tuple[str, str], bool]:
 
 def rendered(found: dict[tuple[str, str], bool]) -> str:
     """Return the page as it should be."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
     heads = (*ROLES[:-1], "worker of `p1`")
     lines = [f"| | {' | '.join(heads)} |", "|---|" + ":-:|" * len(ROLES)]
     for title, some in deeds():
@@ -209,7 +207,7 @@ def rendered(found: dict[tuple[str, str], bool]) -> str:
             cells = ["yes" if found[deed.what, role] else "" for role in ROLES]
             lines.append(f"| {deed.what} | {' | '.join(cells)} |")
     table = "\n".join(lines)
-    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+    return made_pages.between(PAGE.read_text(), BEGIN, f"\n{table}\n\n")
 
 
 async def _write() -> None:

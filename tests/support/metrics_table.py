@@ -4,23 +4,21 @@
 has others.
 """
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.support import made_pages
 
 from trunkline.runtime import metric_names
 from trunkline.runtime.metrics import COORDINATOR, EVERYBODY, SCALER, Metric, Whose
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 BEGIN = "<!-- made from runtime/metric_names.py by `make docs` -->"
-END = "<!-- end -->"
 
 
 def rendered() -> str:
     """Return the page as it should be."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{tables()}{END}{after}"
+    return made_pages.between(PAGE.read_text(), BEGIN, tables())
 
 
 def tables() -> str:
@@ -65,13 +63,7 @@ def _row(metric: Metric) -> str:
 
 
 def main() -> None:
-    wanted = rendered()
-    if "--write" in sys.argv:
-        PAGE.write_text(wanted)
-    elif PAGE.read_text() != wanted:
-        sys.exit("docs/metrics.md does not fit runtime/metric_names.py: run `make docs`")
-    else:
-        sys.stdout.write("docs/metrics.md fits runtime/metric_names.py\n")
+    made_pages.settle(PAGE, rendered(), name="docs/metrics.md", source="runtime/metric_names.py")
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@
 import ast
 import enum
 import inspect
-import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.support import made_pages
 
 from trunkline.coordinator import settings as coordinator
 from trunkline.runtime.settings import PREFIX
@@ -20,7 +20,6 @@ from trunkline.worker_agent import settings as worker_agent
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 BEGIN = "<!-- made from the services' settings.py by `make docs` -->"
-END = "<!-- end -->"
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "The coordinator": coordinator.Settings,
     "The scaler": scaler.Settings,
@@ -31,9 +30,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
 
 def rendered() -> str:
     """Return the page as it should be."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{tables()}{END}{after}"
+    return made_pages.between(PAGE.read_text(), BEGIN, tables())
 
 
 def tables() -> str:
@@ -83,13 +80,7 @@ def _meanings(kind: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def main() -> None:
-    wanted = rendered()
-    if "--write" in sys.argv:
-        PAGE.write_text(wanted)
-    elif PAGE.read_text() != wanted:
-        sys.exit("docs/settings.md does not fit the services' settings: run `make docs`")
-    else:
-        sys.stdout.write("docs/settings.md fits the services' settings\n")
+    made_pages.settle(PAGE, rendered(), name="docs/settings.md", source="the services' settings")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@
 """
 
 import enum
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.support import made_pages
 
 from trunkline.worker_agent import protocol, shim
 
@@ -59,12 +60,7 @@ def _enum(members: type[enum.IntEnum | enum.IntFlag], prefix: str, tag: str) -> 
 
 def main() -> None:
     """Write the header, or compare it."""
-    if "--write" in sys.argv:
-        HEADER.write_text(rendered())
-    elif not HEADER.exists() or HEADER.read_text() != rendered():
-        sys.exit("shim/protocol.h does not fit protocol.py: run `make docs`")
-    else:
-        sys.stdout.write("shim/protocol.h fits protocol.py\n")
+    made_pages.settle(HEADER, rendered(), name="shim/protocol.h", source="protocol.py")
 
 
 if __name__ == "__main__":

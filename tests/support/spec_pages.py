@@ -4,12 +4,11 @@
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-from tests.support import spec_schema
+from tests.support import made_pages, spec_schema
 
 from trunkline.contracts import spec, spec_kinds
 from trunkline.contracts.spec_sections import Effect, Field, Section, section_of
@@ -19,7 +18,6 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "pipeline-spec.md"
 SCHEMA = DOCS / "pipeline-spec.schema.json"
 BEGIN = "<!-- made from contracts/spec_tables.py by `make docs` -->"
-END = "<!-- end -->"
 
 STRUCTS: dict[str, type[msgspec.Struct]] = {
     "spec": spec.PipelineSpec,
@@ -43,10 +41,8 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
 
 def pages() -> dict[Path, str]:
     """Return the files as they should be."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
     lines = [line for section in spec_schema.sections() for line in _table(section)]
-    page = f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}"
+    page = made_pages.between(PAGE.read_text(), BEGIN, "\n".join(lines) + "\n")
     return {PAGE: page, SCHEMA: json.dumps(spec_schema.schema(), indent=1) + "\n"}
 
 
@@ -125,12 +121,7 @@ def _here(section: Section, field: Field) -> str:
 
 def main() -> None:
     for path, wanted in pages().items():
-        if "--write" in sys.argv:
-            path.write_text(wanted)
-        elif not path.exists() or path.read_text() != wanted:
-            sys.exit(f"docs/{path.name} does not fit contracts/spec_tables.py: run `make docs`")
-        else:
-            sys.stdout.write(f"docs/{path.name} fits contracts/spec_tables.py\n")
+        made_pages.settle(path, wanted, name=f"docs/{path.name}", source="contracts/spec_tables.py")
 
 
 if __name__ == "__main__":

@@ -7,26 +7,23 @@ has others.
 import ast
 import inspect
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from tests.support import made_pages
 
 from trunkline.contracts import subjects
 from trunkline.contracts.wards import Ward, Wards
 
 PAGE = Path(__file__).parents[2] / "docs" / "subjects.md"
 BEGIN = "<!-- made from contracts/subjects.py by `make docs` -->"
-END = "<!-- end -->"
 
 _SECTION = re.compile(r"^# --- (.*?) -+$")
 
 
 def rendered() -> str:
     """Return the page as it should be."""
-    page = PAGE.read_text()
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{tables()}{END}{after}"
+    return made_pages.between(PAGE.read_text(), BEGIN, tables())
 
 
 def tables() -> str:
@@ -106,13 +103,7 @@ def _sentence(text: str) -> str:
 
 
 def main() -> None:
-    wanted = rendered()
-    if "--write" in sys.argv:
-        PAGE.write_text(wanted)
-    elif PAGE.read_text() != wanted:
-        sys.exit("docs/subjects.md does not fit contracts/subjects.py: run `make docs`")
-    else:
-        sys.stdout.write("docs/subjects.md fits contracts/subjects.py\n")
+    made_pages.settle(PAGE, rendered(), name="docs/subjects.md", source="contracts/subjects.py")
 
 
 if __name__ == "__main__":
