@@ -5,9 +5,10 @@ import contextlib
 
 import msgspec
 import pytest
+from tests.support.job_records import job_record
 from tests.support.memory import TIME, LoopClock, MemoryTable
 
-from trunkline.contracts import records, spec
+from trunkline.contracts import records
 from trunkline.contracts.states import JobState
 from trunkline.coordinator.deadlines import Deadlines
 from trunkline.coordinator.jobs import JobStore
@@ -20,24 +21,9 @@ P, ID = "edges", "a" * 32
 
 
 def a_job(limit_s: float | None) -> records.Job:
-    return records.Job(
-        pipeline=P,
-        id=ID,
-        version=1,
-        code_hash="",
-        spec=spec.PipelineSpec(
-            name=P,
-            transform=spec.Transform(cmd=("true",)),
-            input=spec.Input(pfs=spec.PfsInput(repo="in", glob="/")),
-            job_timeout_s=limit_s,
-        ),
-        salt="",
-        order=1,
-        inputs=(),
-        state=JobState.RUNNING,
-        created_ns=1,
-        started_ns=HOUR * 10**9,
-    )
+    made = job_record(P, ID, JobState.RUNNING, created_ns=1, started_ns=HOUR * 10**9)
+    limited = msgspec.structs.replace(made.spec, job_timeout_s=limit_s)
+    return msgspec.structs.replace(made, spec=limited)
 
 
 async def watched(table: MemoryTable[records.Job], for_s: float) -> records.Job:

@@ -1,12 +1,12 @@
 """Datums against outcomes: what is lost, what is too much, what is somebody else's."""
 
-import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.job_records import job_record
 
 from trunkline.audit.core.findings import Verdict
 from trunkline.audit.core.tally import Tally
-from trunkline.contracts import records, spec
+from trunkline.contracts import records
 from trunkline.contracts.states import DatumState, JobState
 
 
@@ -22,21 +22,7 @@ def listed(datums: int) -> Tally:
 
 
 def a_job(state: JobState, **fields: object) -> records.Job:
-    transform = spec.Transform(cmd=("true",))
-    source = spec.Input(pfs=spec.PfsInput(repo="in", glob="/*", name="in"))
-    job = records.Job(
-        pipeline="p",
-        id="a" * 32,
-        version=1,
-        code_hash="c",
-        spec=spec.PipelineSpec(name="p", transform=transform, input=source),
-        salt="s",
-        order=1,
-        inputs=(),
-        state=state,
-        created_ns=1,
-    )
-    return msgspec.structs.replace(job, **fields)
+    return job_record("p", "a" * 32, state, salt="s", created_ns=1, **fields)
 
 
 def broken(tally: Tally, job: records.Job) -> set[str]:
