@@ -15,7 +15,9 @@ from tests.support.wards import ward
 from trunkline.bus.publishing import Window
 from trunkline.contracts import messages, subjects
 from trunkline.contracts.messages import DatumTask, Outcome
+from trunkline.coordinator.folding import TOLD
 from trunkline.runtime import metric_names as names
+from trunkline.runtime.metrics import Metric
 
 P = "edges"
 
@@ -26,12 +28,30 @@ async def site(nats_server: TestServer, tmp_path: Path) -> AsyncIterator[Site]:
         yield made
 
 
-def processed(process: Process) -> float:
+def counted(process: Process, metric: Metric, *labels: str) -> float:
     return sum(
         value
-        for metric, labels, value in process.counting.counted()
-        if metric is names.DATUMS and labels == (P, "processed") and isinstance(value, float | int)
+        for each, of, value in process.counting.counted()
+        if each is metric and of == (P, *labels) and isinstance(value, float | int)
     )
+
+
+def processed(process: Process) -> float:
+    return counted(process, names.DATUMS, "processed")
+
+
+async def nonsense(site: Site, job: str, count: int) -> None:
+    """Have outcomes stored of datums that the job does not have."""
+    async with site.server.connect_worker(P) as connection:
+        for index in range(10**6, 10**6 + count):
+            subject = subjects.outcome(ward(P), job, index, 1)
+            await Window(connection).put(subject, b"{}")
+
+
+async def ignored(process: Process, count: int) -> None:
+    """Return once so many outcomes were counted that count for nothing."""
+    while counted(process, names.OUTCOMES_IGNORED) < count:
+        await asyncio.sleep(0.01)
 
 
 async def test_a_coordinator_counts_what_is_stored_from_its_start_on_and_folds_all(
@@ -73,4 +93,31 @@ async def test_a_coordinator_counts_what_is_stored_from_its_start_on_and_folds_a
             await Window(connection).put(subject, messages.encode(done(task)))
         await folded(second, job, 4)
         assert processed(second) == 1
+        running.cancel()
+
+
+async def test_what_counts_for_nothing_is_counted_whole_and_by_one_leader(site: Site) -> None:
+    """1. More of it comes than is told of. 2. Another coordinator folds all that. 3. Some more comes."""
+    job = await site.job(P, await site.commit("in", lines(2)))
+    much = TOLD + 2
+    async with (
+        support.process(site) as first,
+        asyncio.timeout(25),
+        asyncio.TaskGroup() as tasks,
+    ):
+        running = tasks.create_task(first.runner.run(P, job.id), name="job")
+        while first.folder.fold(P, job.id) is None:
+            await asyncio.sleep(0.01)
+        await nonsense(site, job.id, much)
+        await ignored(first, much)
+        running.cancel()
+    async with (
+        support.process(site) as second,
+        job_workers.worker(site, P, lambda task: None if task.index else done(task)),
+        asyncio.timeout(25),
+        asyncio.TaskGroup() as tasks,
+    ):
+        running = tasks.create_task(second.runner.run(P, job.id), name="job")
+        await folded(second, job, 1)  # which was stored after all of that
+        assert counted(second, names.OUTCOMES_IGNORED) == 0
         running.cancel()

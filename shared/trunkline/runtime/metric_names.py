@@ -91,7 +91,8 @@ CPU_SECONDS = _of(
 )
 OUTCOMES_IGNORED = _of(
     *(COORDINATOR, _C, "trunkline_outcomes_ignored_total", "outcomes"),
-    "Outcomes that did not count, since the datum had one or is none of the job's.",
+    "Outcomes that were stored and count for nothing: of no datum that the job has published, of one that was "
+    "skipped, or of a generation that is still to come.",
     "pipeline",
 )
 LOG_LINES_DROPPED = _of(

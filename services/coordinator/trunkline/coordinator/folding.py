@@ -59,6 +59,7 @@ class LiveJob:
         self.ignored: list[Ignored] = []
         """Not told yet."""
         self.ignored_count = 0
+        """Each record as often as it was heard of."""
         self._changed = asyncio.Event()
         self._spool = spool
         self._gathered: Gathered | None = None
@@ -244,9 +245,7 @@ class OutcomeFolder:
                 if len(self._strays) < STRAYS:
                     self._strays.add((place.pipeline, place.job))
                 continue
-            outcome = reading.read(place, stored.data)
-            if live.seen(outcome, stored.data) and stored.at_ns > self._counted_ns:
-                self._counting.outcome(outcome)
+            self._take(live, reading.read(place, stored.data), stored)
             touched.add(live)
         for (pipeline, job), at_ns in newest_ns.items():  # a job that is still to be attached, too
             self._counting.moved(pipeline, job, at_ns)
@@ -254,10 +253,19 @@ class OutcomeFolder:
             live.wake()
             await self._tell_ignored(live)
 
+    def _take(self, live: LiveJob, outcome: Outcome, stored: Stored) -> None:
+        ignored = live.ignored_count
+        counts = live.seen(outcome, stored.data)
+        if stored.at_ns <= self._counted_ns:
+            return
+        if counts:
+            self._counting.outcome(outcome)
+        elif live.ignored_count > ignored:
+            self._counting.ignored(live.pipeline)
+
     async def _tell_ignored(self, live: LiveJob) -> None:
         ignored, live.ignored = live.ignored, []
         for each in ignored:
-            self._counting.ignored(live.pipeline)
             log.warning(
                 "outcome ignored",
                 extra={"pipeline": live.pipeline, "job": live.id, "index": each.index},
