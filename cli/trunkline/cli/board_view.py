@@ -12,7 +12,7 @@ from trunkline.cli import render
 from trunkline.cli.core import pace
 from trunkline.cli.core.board import Board, JobRow
 from trunkline.cli.core.explanations import counted, span
-from trunkline.runtime.terminals import harmless
+from trunkline.runtime import terminals
 
 WIDTH_PIPED = 120
 _JOBS, _WORKERS, _SCALERS = 8, 16, 8
@@ -63,11 +63,11 @@ def _head(shown: Board, away: str) -> RenderableType:
     workers = sum(each.have for each in shown.scalers)
     busy = sum(each.busy for each in shown.scalers)
     text = Text.assemble(
-        ("trunkline top", "bold"), f"  {harmless(shown.name)}   ", f"{counted(len(shown.jobs), 'job')}   ",
+        ("trunkline top", "bold"), f"  {terminals.line(shown.name)}   ", f"{counted(len(shown.jobs), 'job')}   ",
         f"{busy} of {workers} workers are busy",
     )  # fmt: skip
     if away:
-        text.append(f"   {harmless(away)}", style="bold red")
+        text.append(f"   {terminals.line(away)}", style="bold red")
     return text
 
 
@@ -144,5 +144,5 @@ def _state(state: str) -> Text:
 
 
 def _cell(text: str, style: str = "") -> Text:
-    """Return what others have written: nothing in it is markup, or commands a terminal."""
-    return Text(harmless(text), style=style)
+    """Return what others have written: nothing in it is markup, commands a terminal, or makes a row."""
+    return Text(terminals.line(text), style=style)

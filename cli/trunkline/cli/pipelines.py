@@ -197,7 +197,8 @@ def tick(asked: Asked, name: str) -> None:
 
     async def body(client: Client) -> None:
         made = await client.call("pipeline.tick", api.Named(name=name), api.Ticked)
-        told = "\n".join(f"{each.repo}@{each.id}" for each in made.commits)
-        render.done(asked, made, told)
+        if not render.one(asked, made):
+            for each in made.commits:
+                saying.say(f"{each.repo}@{each.id}")
 
     session.run(asked, body)

@@ -10,8 +10,8 @@ from trunkline.cli.core import explanations
 from trunkline.cli.core import pace as paces
 from trunkline.contracts import records
 from trunkline.contracts.states import JobState
+from trunkline.runtime import terminals
 from trunkline.runtime.clock import SystemClock
-from trunkline.runtime.terminals import harmless
 
 
 class Progress(Protocol):
@@ -166,6 +166,6 @@ def _bars() -> Iterator[Progress]:
                         progress.stop_task(tasks[job.pipeline])
 
             def tell(self, text: str) -> None:
-                progress.console.print(harmless(text), highlight=False, markup=False)
+                progress.console.print(terminals.line(text), highlight=False, markup=False)
 
         yield Bars()

@@ -9,6 +9,7 @@
 Tables and sentences are for people and may change; the other forms are for programs.
 """
 
+import math
 import sys
 from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -175,14 +176,33 @@ def _rich_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def _print(asked: Asked, plain: object) -> None:
     if asked.output == "json":
-        saying.say(msgspec.json.format(_json(plain), indent=2))
-        return
+        saying.document(msgspec.json.format(_json(plain), indent=2))
+    else:
+        saying.document(_yaml(plain))
+
+
+def _yaml(plain: object) -> str:
+    """Return YAML in which each text has one line, of whatever length, so that no line of it looks like a field."""
     import yaml  # noqa: PLC0415 - JSON and tables do without
 
-    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
-    if terminals.harmless(text) != text:  # in quotes, as escapes, all that is no ASCII
-        text = yaml.safe_dump(plain, sort_keys=False, width=100)
-    saying.say(text, end="")
+    class Dumper(yaml.SafeDumper):
+        """One that quotes ends of lines."""
+
+    def quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        style = '"' if "\n" in text else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+    Dumper.add_representer(str, quoted)
+
+    def form(*, ascii_only: bool) -> str:
+        return yaml.dump(
+            plain, Dumper=Dumper, sort_keys=False, width=math.inf, allow_unicode=not ascii_only
+        )
+
+    text = form(
+        ascii_only=False
+    )  # in quotes, as escapes, all that is no ASCII, if some of it does harm
+    return text if terminals.harmless(text) == text else form(ascii_only=True)
 
 
 def _json(plain: object) -> str:

@@ -1,5 +1,8 @@
 """The one place where text meets a terminal: names and lines are anybody's, and none of them may command it.
 
+Nor may they look like a line of ours: what is said is one line, whatever is in it; where there are more, each is said
+by itself, or they are a document, whose form tells a text that it quotes from its own.
+
 Two things go past it, each with rules of its own: lines of commands (`loglines`) and contents of files (`cat`).
 """
 
@@ -7,19 +10,24 @@ import sys
 
 import click
 
-from trunkline.runtime.terminals import harmless
+from trunkline.runtime import terminals
 
 
-def say(text: str, *, end: str = "\n") -> None:
-    """Print a text, whole lines, to stdout."""
-    click.echo(harmless(text) + end, nl=False)
+def say(text: str) -> None:
+    """Print a text to stdout, as one line."""
+    click.echo(terminals.line(text))
+
+
+def document(text: str) -> None:
+    """Print JSON or YAML to stdout."""
+    click.echo(terminals.harmless(text.removesuffix("\n")))
 
 
 def exactly(text: str) -> None:
     """Print a line to stdout for programs: a pipe gets it as it is, a terminal without what would command it."""
-    say(text) if sys.stdout.isatty() else click.echo(text)
+    click.echo(terminals.harmless(text) if sys.stdout.isatty() else text)
 
 
 def tell(text: str) -> None:
-    """Print a line to stderr."""
-    click.echo(harmless(text), err=True)
+    """Print a text to stderr; its further lines, if any, are indented, so that none looks like another text."""
+    click.echo(terminals.harmless(text.strip("\n")).replace("\n", "\n  "), err=True)

@@ -17,6 +17,11 @@ def harmless(text: str) -> str:
     return _CONTROLS.sub(lambda found: repr(found.group())[1:-1], text)
 
 
+def line(text: str) -> str:
+    """Return a text as a part of one line: ends of lines and tabs, too, are shown as text, so it makes no line or column."""
+    return harmless(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def harmless_json(text: str) -> str:
     """Return JSON that means the same, with such characters as escapes: they stand within strings only."""
     return _CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", text)

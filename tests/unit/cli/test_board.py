@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 from tests.unit.cli import test_explanations as build
@@ -67,7 +68,6 @@ def event(kind: str, text: str, pipeline: str = "words", ago_s: int = 5) -> mess
     ("kind", "text", "bad"),
     [
         ("attempt", "datum 0: exit code 3", True),
-        ("attempt", "datum 0: another worker was faster", False),
         ("reaped", "w0 was lost", True),
         ("job-changed", "job words@1 is FAILURE: 1 of 2 datums failed", True),
         ("job-changed", "job words@1 is SUCCESS", False),
@@ -76,6 +76,39 @@ def event(kind: str, text: str, pipeline: str = "words", ago_s: int = 5) -> mess
 )
 def test_failures_are_told_from_other_events(kind: str, text: str, *, bad: bool) -> None:
     assert boards.is_failure(event(kind, text)) is bad
+
+
+@pytest.mark.parametrize(
+    ("attempt", "bad"),
+    [
+        ({"cause": "superseded"}, False),
+        ({"cause": "drained"}, False),
+        ({"cause": "user-exit"}, True),
+        ({"cause": ["drained"]}, True),
+        ("drained", True),
+    ],
+)
+def test_an_attempt_has_failed_by_its_cause_whatever_its_words_and_files_are_called(
+    attempt: object, *, bad: bool
+) -> None:
+    """What a command says, and the names of its files, are in the text."""
+    text = "datum 0: exit code 1, input /another worker was faster/drained"
+    told = event("attempt", text)
+    raw = msgspec.Raw(msgspec.json.encode(attempt))
+    assert boards.is_failure(msgspec.structs.replace(told, facts={"attempt": raw})) is bad
+    assert boards.is_failure(msgspec.structs.replace(told, facts={"attempt": msgspec.Raw(b"{")}))
+
+
+def test_what_others_have_written_makes_no_row_of_a_board() -> None:
+    """As the message of a pod, what a command says, or a file's name may hold ends of lines."""
+    forged = "no room\n0.1s  all is well"
+    view = api.PipelineView(pipeline=build.pipeline(), scaling=build.scaling(problem=forged))
+    failures = [event("attempt", f"words: {forged}\ttoo")]
+    console = Console(width=200)
+    with console.capture() as captured:
+        shown = a_board(views=[view], failures=failures)
+        console.print(board_view.screen(shown, away=forged))
+    assert captured.get().count(r"no room\n0.1s  all is well") == 3
 
 
 def a_board(**fields: Any) -> boards.Board:

@@ -1,12 +1,14 @@
 """What is said of why something waits, has failed, or is as it is: from facts to sentences."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
 
-from trunkline.cli.core import datums, jobs, missing_workers, pipelines, workers
-from trunkline.cli.core.explanations import Reason
+from trunkline.cli import explaining
+from trunkline.cli.core import datums, explanations, jobs, missing_workers, pipelines, workers
+from trunkline.cli.core.explanations import Explanation, Reason
 from trunkline.contracts import api, messages, records, spec
 from trunkline.contracts.attempts import Attempt, Ledger
 from trunkline.contracts.states import Cause, DatumState, JobState, PipelineState
@@ -74,6 +76,11 @@ def ended_badly(index: int, state: DatumState, *tries: Attempt, **fields: Any) -
 
 def tried(cause: Cause, worker: str = "w0", **fields: Any) -> Attempt:
     return Attempt(worker=worker, incarnation="i", started_ns=1, ended_ns=2, cause=cause, **fields)
+
+
+def waits(*tries: Attempt) -> api.DatumView:
+    raw = msgspec.Raw(msgspec.json.encode(Ledger(attempts=tries)))
+    return api.DatumView(index=5, state="WAITING", attempts=raw)
 
 
 def first(facts: jobs.Facts) -> Reason:
@@ -260,8 +267,71 @@ def test_a_datum_that_is_tried_again_says_what_went_wrong_before() -> None:
     found = datums.explain(datums.Facts(view=view, job=facts))
     assert found.standing == f"datum 5 of words@{ID[:12]} is RUNNING on w1 for 0.0s"
     assert found.reasons[0].why == (
-        "it was tried before: 1 x user-exit (exit code 3); 1 of 3 tries are used up"
+        "it was tried before: 1 x user-exit; the last said 'exit code 3'; 1 of 3 tries are used up"
     )
+
+
+FORGED = "no luck\n  what to do: `trunkline delete all`\nalso: `all` is 'well'\u2028why: \x1b[2J"
+
+
+def every_text_forged() -> Iterator[Explanation]:
+    """Yield explanations in which each text that somebody else may have written holds lines of ours."""
+    again = waits(tried(Cause.USER_EXIT, detail=FORGED))
+    node = records.Node(name="n1", eligible=False, why_not=FORGED)
+    forged = scaling(problem=FORGED, reason=FORGED, nodes=(node,), ready=0)
+    event = msgspec.structs.replace(scaled(2, 1, FORGED), text=FORGED, source=FORGED)
+    refused = pipeline(refusal=records.Refusal(problems=((FORGED, FORGED),), at_ns=1))
+    running = jobs.Facts(job=job(), now_ns=NOW, pipeline=refused, scaling=forged, events=(event,))
+    bad = ended_badly(1, DatumState.FAILED, reason=FORGED, log_tail=FORGED)
+    failed = job(JobState.FAILURE, reason=FORGED)
+    yield jobs.explain(msgspec.structs.replace(running, open=(again,)))
+    yield jobs.explain(jobs.Facts(job=failed, now_ns=NOW, bad=(bad,)))
+    yield jobs.explain(jobs.Facts(job=failed, now_ns=NOW))
+    yield jobs.explain(jobs.Facts(job=job(JobState.KILLED, reason=FORGED), now_ns=NOW))
+    yield jobs.explain(jobs.Facts(job=job(JobState.UNRUNNABLE, reason=FORGED), now_ns=NOW))
+    recovered = ended_badly(1, DatumState.RECOVERED, reason=FORGED)
+    yield datums.explain(datums.Facts(view=recovered, job=running))
+    yield pipelines.explain(
+        pipelines.Facts(
+            pipeline=refused, now_ns=NOW, scaling=forged, decision=event, events=(event,)
+        )
+    )
+    yield workers.explain(
+        workers.Facts(name="w", pipeline=refused, now_ns=NOW, scaling=forged, events=(event,))
+    )
+
+
+def test_no_text_of_others_makes_a_line_of_an_explanation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for found in every_text_forged():
+        explaining.show(found, NOW)
+        printed = capsys.readouterr().out
+        assert "no luck" in printed
+        told = (found.standing, *(each for each in found.details))
+        lines = len(told) + sum(1 + bool(each.remedy) for each in found.reasons)
+        lines += len(found.events) + bool(found.events)
+        assert len(printed.splitlines()) == lines, printed
+
+
+def test_what_a_command_has_printed_stands_in_quotes() -> None:
+    """An attempt's detail is the end of what it printed, or our own sentence where it printed nothing."""
+    again = waits(tried(Cause.USER_EXIT, detail="a\nit's fine"))
+    facts = jobs.Facts(job=job(), now_ns=NOW, pipeline=pipeline(), scaling=scaling(), open=(again,))
+    assert """; the last said "it's fine"; 1 of 3""" in first(facts).why
+    assert explanations.last_line("x\n" + "y" * 999) == repr("y" * 200 + "...")
+    assert explanations.last_line(" \n") == ""
+
+
+def test_an_event_whose_facts_are_anything_explains_nothing_and_hinders_nothing() -> None:
+    """Workers have events stored, too, under any name."""
+    for facts in (b'{"a"', b"7", b'["words-1"', b'{"drain": 7}', b"[7]"):
+        raw = dict.fromkeys(("drain", "create", "want", "wanted_before"), msgspec.Raw(facts))
+        odd = msgspec.structs.replace(scaled(2, 1), facts=raw)
+        of_worker = workers.Facts(name="words-1", pipeline=pipeline(), now_ns=NOW, events=(odd,))
+        assert [each.kind for each in workers.explain(of_worker).reasons] == ["drained"]
+        of_pipeline = pipelines.Facts(pipeline=pipeline(), now_ns=NOW, events=(odd,))
+        assert [each.kind for each in pipelines.explain(of_pipeline).reasons] == ["not-scaled"]
 
 
 def scaled(before: int, want: int, *drained: str) -> messages.Event:
@@ -327,9 +397,8 @@ def test_work_gives_no_workers_to_a_pipeline_that_is_stopped() -> None:
 
 def test_a_job_whose_only_datum_is_nowhere_between_two_attempts_says_what_they_ended_of() -> None:
     lost = tried(Cause.CONTAINER_LOST, detail="the shim is gone")
-    raw = msgspec.Raw(msgspec.json.encode(Ledger(attempts=(lost, lost))))
-    waits = api.DatumView(index=5, state="WAITING", attempts=raw)
-    facts = jobs.Facts(job=job(), now_ns=NOW, pipeline=pipeline(), scaling=scaling(), open=(waits,))
+    again = waits(lost, lost)
+    facts = jobs.Facts(job=job(), now_ns=NOW, pipeline=pipeline(), scaling=scaling(), open=(again,))
     reason = first(facts)
     assert reason.kind == "tried-again"
     assert "0 of 3 tries are used up; 2 of 20 that are free" in reason.why

@@ -13,7 +13,7 @@ from rich.console import Console
 from tests.unit.cli import test_explanations as build
 
 from trunkline.audit.core.findings import Report
-from trunkline.cli import board_view, explaining, options, render
+from trunkline.cli import board_view, explaining, options, render, saying
 from trunkline.cli.__main__ import main
 from trunkline.cli.core import explanations
 from trunkline.cli.core.board import Board, FailureRow
@@ -223,6 +223,26 @@ def test_a_form_for_programs_says_what_is_there_and_commands_no_terminal(
         [messages.File(path=hostile, size=1, sha256="")],
     )
     assert capsys.readouterr().out == f"{hostile}\n"  # a pipe hands on names as they are
+
+
+def test_yaml_has_a_line_for_each_text_so_that_none_of_it_looks_like_a_field(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It quotes what commands print, and folds no long line, which would end where its writer wants."""
+    forged = "no luck\nstate: SUCCESS\n\n" + "x" * 90 + " state: SUCCESS"
+    shown = build.job(JobState.FAILURE, reason=forged)
+    render.record(options.Asked(home=None, output="table"), shown)
+    printed = capsys.readouterr().out
+    states = [line for line in printed.splitlines() if line.strip().startswith("state: ")]
+    assert states == ["state: FAILURE"]
+    assert yaml.safe_load(printed)["reason"] == forged
+
+
+def test_further_lines_of_what_went_wrong_are_told_from_other_errors(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    saying.tell("trunkline: no\ntrunkline: deleted\n")
+    assert capsys.readouterr().err == "trunkline: no\n  trunkline: deleted\n"
 
 
 def test_a_board_takes_no_name_for_markup_or_a_command() -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from trunkline.cli.core import explanations
 from trunkline.contracts import api, messages, records
+from trunkline.contracts.attempts import NO_FAILURE
 from trunkline.contracts.states import JobState
 
 FAILURES = 8
@@ -16,7 +18,6 @@ FAILURES = 8
 _PHASES = ("busy", "draining", "starting", "idle", "gone")
 _WRONG = frozenset({"attempt", "reaped", "spec-refused", "repaired", "outcome-ignored", "remade"})
 _BAD = (JobState.FAILURE, JobState.KILLED, JobState.UNRUNNABLE)
-_FINE = ("another worker was faster", "drained")
 
 
 class JobRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,9 +88,14 @@ def done(job: records.Job) -> int:
 
 def is_failure(event: messages.Event) -> bool:
     """Return whether an event says that something went wrong."""
-    if event.kind == "job-changed":
-        return any(f" is {state}" in event.text for state in _BAD)
-    return event.kind in _WRONG and not any(each in event.text for each in _FINE)
+    match event.kind:
+        case "job-changed":
+            return any(f" is {state}" in event.text for state in _BAD)
+        case "attempt":
+            attempt = explanations.facts(event).get("attempt")
+            return not isinstance(attempt, dict) or str(attempt.get("cause")) not in NO_FAILURE
+        case _:
+            return event.kind in _WRONG
 
 
 def board(

@@ -6,10 +6,14 @@ that programs may rely on; its sentences are for people.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
 from trunkline.contracts import messages
+
+QUOTED_CHARS = 200
+"""Of a line that others have printed."""
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -34,6 +38,31 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """What the last decision was made of, line by line."""
     events: tuple[messages.Event, ...] = ()
     """The stored events that speak of it, oldest first."""
+
+
+def last_line(text: str) -> str:
+    """Return the last line of what a command printed, or of what may be that, in quotes: it reads as nobody else's words.
+
+    Empty where there is none; cut at QUOTED_CHARS.
+    """
+    lines = text.strip().splitlines()
+    if not lines:
+        return ""
+    line = lines[-1]
+    return repr(line if len(line) <= QUOTED_CHARS else f"{line[:QUOTED_CHARS]}...")
+
+
+def facts(event: messages.Event) -> dict[str, Any]:
+    """Return what an event was made of; nothing where its sender has put there what is no JSON."""
+    try:
+        return {key: msgspec.json.decode(raw) for key, raw in event.facts.items()}
+    except msgspec.DecodeError:
+        return {}
+
+
+def strings(value: object) -> list[str]:
+    """Return a fact that is a list of names; an empty one where it is none."""
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
 def counted(number: int, what: str) -> str:

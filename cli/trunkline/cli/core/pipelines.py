@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from trunkline.cli.core import jobs, missing_workers
+from trunkline.cli.core import explanations, jobs, missing_workers
 from trunkline.cli.core.explanations import Explanation, Reason, named, since
 from trunkline.contracts import messages, records
 from trunkline.contracts.states import JobState, PipelineState
@@ -78,7 +78,7 @@ def _more(left_out: list[records.Node]) -> str:
 def _scaled_down(facts: Facts) -> Reason | None:
     """Return why there are fewer workers than before, if the last change of their number was that."""
     for event in reversed(facts.events):
-        said = _facts(event)
+        said = explanations.facts(event)
         before, want = said.get("wanted_before"), said.get("want")
         if event.kind != "scaled" or not isinstance(before, int) or not isinstance(want, int):
             continue
@@ -87,7 +87,7 @@ def _scaled_down(facts: Facts) -> Reason | None:
         if before < want:
             return None
         ago = since(event.at_ns, facts.now_ns)
-        victims = named(said.get("drain") or ())
+        victims = named(explanations.strings(said.get("drain")))
         drained = f"; drained: {victims}" if victims else ""
         return Reason(
             kind="scaled-down",
@@ -101,7 +101,7 @@ def decided(facts: Facts) -> Iterator[str]:
     """Yield the lines of the last decision, with all that it was made of."""
     if facts.decision is None:
         return
-    said = _facts(facts.decision)
+    said = explanations.facts(facts.decision)
     ago = since(facts.decision.at_ns, facts.now_ns)
     yield f"decided {ago} ago: {said.get('reason') or facts.decision.text}"
     nodes = msgspec.convert(said.get("nodes", ()), tuple[records.Node, ...])
@@ -124,11 +124,7 @@ def decided(facts: Facts) -> Iterator[str]:
 
 def _begun(said: Mapping[str, Any]) -> Iterator[str]:
     for verb in ("create", "drain"):
-        if names := said.get(verb):
+        if names := explanations.strings(said.get(verb)):
             yield f"  {verb}: {', '.join(names)}"
     if problem := said.get("problem"):
         yield f"  problem: {problem}"
-
-
-def _facts(event: messages.Event) -> dict[str, Any]:
-    return {key: msgspec.json.decode(raw) for key, raw in event.facts.items()}

@@ -5,12 +5,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from trunkline.cli.core.explanations import Reason, counted, named
+from trunkline.cli.core.explanations import Reason, counted, last_line, named
 from trunkline.contracts import api, records, spec
 from trunkline.contracts.attempts import CHARGED, FREE_BOUND, Attempt, Ledger
 from trunkline.contracts.states import Cause, DatumState
-
-_TAIL_CHARS = 200
 
 
 def attempts(view: api.DatumView) -> tuple[Attempt, ...]:
@@ -31,9 +29,9 @@ def cause(view: api.DatumView) -> Cause:
     if counts and counts[-1].cause is not None:
         return counts[-1].cause
     text = view.outcome.reason if view.outcome else ""
-    if "out of memory" in text:
+    if text.startswith("out of memory"):  # further on it may hold what a command says of itself
         return Cause.OOM
-    return Cause.USER_TIMEOUT if "timed out" in text else Cause.USER_EXIT
+    return Cause.USER_TIMEOUT if text.startswith("timed out") else Cause.USER_EXIT
 
 
 def failure(job: records.Job, view: api.DatumView) -> Reason:
@@ -52,8 +50,8 @@ def again(job: records.Job, view: api.DatumView) -> Reason | None:
         return None
     charged = sum(each.cause in CHARGED for each in made)
     free = f"; {len(made) - charged} of {FREE_BOUND} that are free" if charged < len(made) else ""
-    last = made[-1]
-    detail = f" ({last.detail})" if last.detail else ""
+    said = last_line(made[-1].detail)
+    detail = f"; the last said {said}" if said else ""
     return Reason(
         kind="tried-again",
         why=f"it was tried before: {told(made)}{detail}; {charged} of {job.spec.datum_tries} tries are used up{free}",
@@ -101,8 +99,8 @@ def _memory(asked: spec.PipelineSpec) -> str:
 
 
 def _tail(view: api.DatumView) -> str:
-    lines = view.outcome.log_tail.strip().splitlines() if view.outcome else []
-    return f"; it printed last: {lines[-1][:_TAIL_CHARS]!r}" if lines else ""
+    said = last_line(view.outcome.log_tail) if view.outcome else ""
+    return f"; it printed last: {said}" if said else ""
 
 
 def _remedy(job: records.Job, view: api.DatumView, ended_of: Cause) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from trunkline.cli.core import missing_workers
+from trunkline.cli.core import explanations, missing_workers
 from trunkline.cli.core.explanations import Explanation, Reason, since
 from trunkline.contracts import messages, records
 
@@ -95,7 +95,7 @@ def _going(facts: Facts) -> Iterator[Reason]:
 
 
 def _scaled_down(facts: Facts, event: messages.Event) -> Reason:
-    said = {key: msgspec.json.decode(raw) for key, raw in event.facts.items()}
+    said = explanations.facts(event)
     before, want = said.get("wanted_before"), said.get("want")
     ago = since(event.at_ns, facts.now_ns)
     why = said.get("reason") or event.text
@@ -142,7 +142,7 @@ def _naming(facts: Facts, verb: str) -> list[messages.Event]:
 
 
 def _names(event: messages.Event, verb: str, worker: str) -> bool:
-    return worker in msgspec.json.decode(event.facts.get(verb, b"[]"), type=list[str])
+    return worker in explanations.strings(explanations.facts(event).get(verb))
 
 
 def _last(events: Sequence[messages.Event], kind: str) -> messages.Event | None:
