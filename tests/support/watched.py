@@ -2,7 +2,7 @@
 
 The load has all that a dashboard is there to show: pipelines that always have their workers and one that sleeps, a job
 downstream of another, skipped datums, one that fails, one that kills each of its workers until it is quarantined, and a
-worker that is killed from outside.
+worker that is killed from outside: by a photo that waits at a gate until that has happened.
 """
 
 import asyncio
@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support import alerts, installation, prometheus
+from tests.support import alerts, gates, installation, prometheus
+from tests.support.gates import Gate
 from tests.support.installation import Installation, api
 from tests.support.prometheus import Prometheus
 
@@ -23,12 +24,13 @@ SERVICES = 4
 """Two coordinators and two scalers, of which one leads and one stands by."""
 SETTINGS = {"TRUNKLINE_STANDBY_COOL_DOWN_S": "3"}
 
-_WORK = """
-for f in "$PFS"/photos/*; do read word seconds <"$f"; done
+_WORK = f"""
+for f in "$PFS"/photos/*; do read word seconds rest <"$f"; done
 sleep "$seconds"
 case "$word" in
+  held) {gates.waits('"$rest"')};;
   spoiled) echo "no photo" >&2; exit 1;;
-  fatal) kill -9 "$(awk '{print $4}' /proc/$PPID/stat)"; sleep 5;;
+  fatal) kill -9 "$(awk '{{print $4}}' /proc/$PPID/stat)"; sleep 5;;
 esac
 cp "$PFS"/photos/* "$PFS/out/"
 """
@@ -62,6 +64,7 @@ class Watched:
     def __init__(self, here: Installation, prometheus: Prometheus) -> None:
         self.here, self.prometheus = here, prometheus
         self._chance = random.Random(20)
+        self._gates = (Gate(here.home / f"gate-{number}") for number in itertools.count())
 
     async def scraped(self) -> bool | None:
         """Say whether all services have been scraped."""
@@ -69,10 +72,21 @@ class Watched:
         return True if found == ["up"] * SERVICES else None
 
     async def photos(
-        self, count: int, *, first: int = 0, bad: str = "", slowest_s: float = 0.2
+        self,
+        count: int,
+        *,
+        first: int = 0,
+        bad: str = "",
+        slowest_s: float = 0.2,
+        held: Gate | None = None,
     ) -> str:
-        """Commit photos, the last of which may be `spoiled` or `fatal` until the next commit; return the job's id."""
+        """Commit photos, the last of which may be `spoiled` or `fatal` until the next commit; return the job's id.
+
+        Another one waits at a gate, where one is given.
+        """
         files = dict(self._named("photo", ["photo"] * (count - 1), first, slowest_s))
+        if held is not None:
+            files |= {"/photo-held": f"held {slowest_s / 8} {held.file}\n".encode()}
         return await self.here.put(
             "photos", files | {"/photo-last": f"{bad or 'photo'} {slowest_s}\n".encode()}
         )
@@ -88,9 +102,14 @@ class Watched:
         (leader,) = (each.leader for each in status.services if each.service == service)
         self.here.stack.kill(leader)
 
-    async def lose_a_worker(self, pipeline: str) -> None:
-        """Kill a worker that is in the middle of a datum."""
-        await self.here.kill_worker((await self.here.busy(pipeline)).name)
+    def gate(self) -> Gate:
+        """Return one at which nobody was yet."""
+        return next(self._gates)
+
+    async def lose_a_worker(self, held: Gate) -> None:
+        """Kill the worker whose datum waits at a gate, and let the datum go on with the next one."""
+        await self.here.kill_worker((await held.reached())[-1])
+        held.open()
 
     def _named(
         self, name: str, words: list[str], first: int, slowest_s: float
@@ -125,10 +144,10 @@ async def everything(run: Watched) -> None:
     """Have everything happen that a dashboard is there to show, and wait until it has ended."""
     here = run.here
     await here.workers("thumbnails", NODES)
-    first = await run.photos(60, slowest_s=0.6)
-    await here.listed("thumbnails", first, 15)
-    # in a job that has no bad photo: lost once and spoiled once, that one would be quarantined
-    await run.lose_a_worker("thumbnails")
+    # nobody is lost with a bad photo: lost once and spoiled once, it would be quarantined
+    held = run.gate()
+    first = await run.photos(60, slowest_s=0.6, held=held)
+    await run.lose_a_worker(held)
     await here.succeeded("thumbnails", first)
     second = await run.photos(60, first=20, bad="spoiled")
     third = await run.orders(6)
@@ -149,12 +168,13 @@ async def for_a_while(run: Watched, seconds: float) -> None:
     losses = itertools.cycle(("", "worker", "", "leader", ""))
     first = 0
     for bad, loss in zip(bads, losses, strict=False):
-        job = await run.photos(60 + first % 70, first=first, bad=bad, slowest_s=0.6)
+        held = run.gate() if loss == "worker" else None
+        job = await run.photos(60 + first % 70, first=first, bad=bad, slowest_s=0.6, held=held)
         await run.orders(4 + first % 5)
-        await here.listed("thumbnails", job, 30)
-        if loss == "worker":
-            await run.lose_a_worker("thumbnails")
+        if held is not None:
+            await run.lose_a_worker(held)
         elif loss == "leader":
+            await here.listed("thumbnails", job, 30)
             await run.lose_a_leader("scaler")
         await here.ended("thumbnails", job, within_s=120)
         if clock() > until_s:
