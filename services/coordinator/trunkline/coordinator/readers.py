@@ -1,16 +1,13 @@
 """Requests that read streams: logs and events, a page at a time.
 
-Both are read from where the page before ended, by a tail that stops at what was there when it began.
-Events lie in two streams, one per account; a page is the older ones of both, and its `next` names a
-sequence in each.
+Both are read from where the page before ended, by a tail that stops at what was there when it began, and as a stretch
+that nobody's garbage ends (`stretches`). Events lie in two streams, one per account; a page is the older ones of both, and its
+`next` names a sequence in each. A page may be empty and not the last; also the last one has a `next`, for who follows.
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+import sys
 from functools import partial
-from typing import TypeVar
-
-import msgspec
 
 from trunkline.bus import jetstream, tails
 from trunkline.bus.connection import NatsConnection
@@ -18,11 +15,11 @@ from trunkline.bus.ports import Stored
 from trunkline.contracts import api as contract
 from trunkline.contracts import messages, subjects, traces
 from trunkline.contracts.wards import Wards
-from trunkline.coordinator import paging
+from trunkline.coordinator import paging, stretches
 from trunkline.coordinator.api import Answer, Handler, decode
 from trunkline.coordinator.commits import InvalidRequestError
-
-T = TypeVar("T")
+from trunkline.coordinator.core import untrusted
+from trunkline.coordinator.stretches import Stretch
 
 LAST_MAX = 100_000
 """Of messages that are asked for from the end."""
@@ -57,18 +54,18 @@ class Readers:
         if page.last and not after:
             count = min(_sequence(page.last, "$.last"), LAST_MAX)
             after = await tails.last_ones(self._data, subjects.LOGS_STREAM, subject, count)
-        found = await _read(
+        read = await stretches.read(
             self._data,
             subjects.LOGS_STREAM,
             subject,
-            after,
-            most + 1,
+            partial(_entry, since_ns),
+            after=after,
+            most=most,
             since_ns=since_ns,
-            wanted=lambda stored: (
-                stored.at_ns >= since_ns
-            ),  # what `last` reaches back to may not be
         )
-        return paging.cut(_entries(found), most)
+        keyed = ((f"{stored.sequence}", entry) for stored, entry in read.found)
+        answer = paging.cut(keyed, most)
+        return answer if answer.more else Answer(answer.result, read.more, f"{read.to}")
 
     async def log_bounds(self, _body: bytes) -> Answer:
         """Return what the log stream holds."""
@@ -100,108 +97,95 @@ class Readers:
                 await tails.last_ones(self._ctl, subjects.EVENTS_STREAM, ctl, count),
                 await tails.last_ones(self._data, subjects.WORKER_EVENTS_STREAM, data, count),
             )
-        ours = await _read(
+        asked = partial(_event, page)
+
+        def owned(stored: Stored) -> messages.Event | None:
+            # not what a worker had the server store in another's name, nor what it says in one
+            event = asked(stored) if self._wards.owns(stored.subject) else None
+            return event if event and event.pipeline == stored.subject.split(".")[2] else None
+
+        ours = await stretches.read(
             self._ctl,
             subjects.EVENTS_STREAM,
             ctl,
-            seen[0],
-            most + 1,
+            asked,
+            after=seen[0],
+            most=most,
             since_ns=since_ns,
-            wanted=partial(_is_asked_for, page),
         )
-        theirs = await _read(
+        theirs = await stretches.read(
             self._data,
             subjects.WORKER_EVENTS_STREAM,
             data,
-            seen[1],
-            most + 1,
+            owned,
+            after=seen[1],
+            most=most,
             since_ns=since_ns,
-            # not what a worker had the server store in another's name
-            wanted=lambda stored: self._wards.owns(stored.subject) and _is_asked_for(page, stored),
         )
-        entries = list(_merged(ours, theirs, seen))
+        entries, ended = _merged(ours, theirs, seen)
         answer = paging.cut(entries, most)
-        if answer.more:
-            return answer
-        return Answer(answer.result, next=entries[-1][0] if entries else page.after)
+        return answer if answer.more else Answer(answer.result, ours.more or theirs.more, ended)
 
 
-async def _read(
-    connection: NatsConnection,
-    stream: str,
-    subject: str,
-    after: int,
-    most: int,
-    *,
-    since_ns: int = 0,
-    wanted: Callable[[Stored], bool] = lambda _: True,
-) -> list[Stored]:
-    """Return up to so many messages that are wanted, behind a sequence, or since a time."""
-    found: list[Stored] = []
-    tail = tails.tail(connection, stream, [subject], after=after, since_ns=since_ns, end=True)
-    async with tail as batches:
-        async for batch in batches:
-            found += filter(wanted, batch)
-            if len(found) >= most:
-                break
-    return found[:most]
+def _entry(since_ns: int, stored: Stored) -> contract.LogEntry | None:
+    """Return what a message of the log stream is shown as, if it can be read and is new enough."""
+    if stored.at_ns < since_ns:  # what `last` reaches back to may not be
+        return None
+    line = untrusted.line(stored.data)
+    if line is None:
+        return None
+    _, _, pipeline, _, job, *_ = stored.subject.split(".")
+    traceparent = traces.parsed(stored.headers.get(traces.HEADER, ""))
+    return contract.LogEntry(
+        sequence=stored.sequence,
+        job=job,
+        line=line,
+        pipeline=pipeline,
+        trace=traces.trace(traceparent),
+        traceparent=traceparent,
+    )
 
 
-def _is_asked_for(page: contract.EventPage, stored: Stored) -> bool:
-    """Return whether an event is one that a page asks for, by its time, its job and its worker."""
+def _event(page: contract.EventPage, stored: Stored) -> messages.Event | None:
+    """Return an event if a page asks for it, by its time, its job and its worker, and it can be read."""
     if stored.at_ns < page.since_ns:  # what `last` reaches back to
-        return False
-    if not (page.job or page.worker):
-        return True
-    event = _decoded(stored, messages.Event)
+        return None
+    event = untrusted.event(stored.data)
     if event is None or page.job not in ("", event.job):
-        return False
+        return None
     if page.worker in ("", event.worker):
-        return True
+        return event
     named = f'"{page.worker}"'.encode()
-    return any(named in bytes(event.facts.get(verb, b"")) for verb in ("create", "drain"))
-
-
-def _entries(found: Iterable[Stored]) -> Iterable[tuple[str, contract.LogEntry]]:
-    for stored in found:
-        line = _decoded(stored, messages.LogLine)
-        if line is not None:
-            _, _, pipeline, _, job, *_ = stored.subject.split(".")
-            traceparent = traces.parsed(stored.headers.get(traces.HEADER, ""))
-            entry = contract.LogEntry(
-                sequence=stored.sequence,
-                job=job,
-                line=line,
-                pipeline=pipeline,
-                trace=traces.trace(traceparent),
-                traceparent=traceparent,
-            )
-            yield str(stored.sequence), entry
+    created_or_drained = (bytes(event.facts.get(verb, b"")) for verb in ("create", "drain"))
+    return event if any(named in each for each in created_or_drained) else None
 
 
 def _merged(
-    ours: Sequence[Stored], theirs: Sequence[Stored], seen: tuple[int, int]
-) -> Iterable[tuple[str, messages.Event]]:
-    """Yield the events of both streams by time, with where the next page would start behind each."""
-    at = list(seen)
-    both = heapq.merge(
-        ((each.at_ns, 0, each) for each in ours),
-        ((each.at_ns, 1, each) for each in theirs),
-        key=lambda each: each[:2],
-    )
-    for _, which, stored in both:
+    ours: Stretch[messages.Event], theirs: Stretch[messages.Event], seen: tuple[int, int]
+) -> tuple[list[tuple[str, messages.Event]], str]:
+    """Return the events of both streams by time, each with where a page that ends with it goes on; and where, behind them all.
+
+    Of a stream that was read up to some time, an event that is older than what was found of the other may still
+    come: what is newer than that time waits for the next page, and the place in its stream stays before it.
+    """
+    both = (ours, theirs)
+    until_ns = min((each.to_ns for each in both if each.more), default=sys.maxsize)
+    at, left = list(seen), [len(each.found) for each in both]
+    numbered = [
+        [(stored, which, event) for stored, event in each.found] for which, each in enumerate(both)
+    ]
+    entries: list[tuple[str, messages.Event]] = []
+    for stored, which, event in heapq.merge(*numbered, key=lambda each: each[0].at_ns):
+        if stored.at_ns > until_ns:
+            break
         at[which] = stored.sequence
-        event = _decoded(stored, messages.Event)
-        if event is not None:
-            yield f"{at[0]}.{at[1]}", event
-
-
-def _decoded(stored: Stored, kind: type[T]) -> T | None:
-    """Return what a message holds; nothing of what a worker has sent is trusted."""
-    try:
-        return msgspec.json.decode(stored.data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+        left[which] -= 1
+        entries.append((f"{at[0]}.{at[1]}", event))
+    ended = [
+        place if some_left else each.to
+        for place, some_left, each in zip(at, left, both, strict=True)
+    ]
+    return entries, f"{ended[0]}.{ended[1]}"
 
 
 def _position(after: str) -> tuple[int, int]:

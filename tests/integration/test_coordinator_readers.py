@@ -1,0 +1,138 @@
+"""Pages of logs and events among what nobody can read, which any worker may publish where its own belong."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+import pytest
+from tests.support.nats import TestServer
+from tests.support.wards import WARDS, ward
+
+from trunkline.bus.connection import NatsConnection
+from trunkline.bus.publishing import Window
+from trunkline.contracts import api, messages, subjects
+from trunkline.contracts.states import Cause
+from trunkline.coordinator import stretches
+from trunkline.coordinator.api import Answer
+from trunkline.coordinator.readers import Readers
+
+T = TypeVar("T")
+Verb = Callable[[bytes], Awaitable[Answer]]
+
+JOB = "a" * 32
+PAGE = 3
+DEEP = b"[" * 800 + b"]" * 800
+UNREADABLE = (
+    b"\xff",
+    b"",
+    b"[" * 100_000,
+    b'{"type":"event.v1","kind":"k","pipeline":"p","at_ns":1,"source":"s","text":"\\ud800"}',
+    b'{"type":"event.v1","kind":"k","pipeline":"p","at_ns":1,"source":"s","text":"","facts":{"a":"\xff"}}',
+    b'{"type":"event.v1","kind":"k","pipeline":"p","at_ns":1,"source":"s","text":"","facts":{"a":%s}}'
+    % DEEP,
+    b'{"type":"event.v1","kind":"k","pipeline":"p","at_ns":-1,"source":"s","text":""}',
+    b'{"type":"event.v1","kind":"k","pipeline":"p","at_ns":1,"source":"s","text":"%s"}'
+    % (b"x" * 900_000),
+    b'{"type":"log.v1","worker":"w","datum":"d","index":0,"stream":"stdout","text":"%s","at_ns":1}'
+    % (b"x" * 900_000),
+)
+"""More than a page of it."""
+
+
+@pytest.fixture
+async def ctl(nats_server: TestServer, data: NatsConnection) -> AsyncIterator[NatsConnection]:
+    assert data.connected  # and all streams are there
+    async with nats_server.connect("coordinator") as connection:
+        yield connection
+
+
+@pytest.fixture
+def readers(ctl: NatsConnection, data: NatsConnection) -> Readers:
+    return Readers(ctl, data, WARDS)
+
+
+async def listed(verb: Verb, asked: msgspec.Struct, kind: type[T]) -> tuple[list[T], str]:
+    """Return all that a list holds, page by page, and where who follows goes on."""
+    found: list[T] = []
+    more, after = True, ""
+    while more:
+        answer = await verb(msgspec.json.encode(asked))
+        assert (answer.more, answer.next) != (True, after), "a page leads nowhere"
+        found += msgspec.json.decode(answer.result, type=list[kind])  # type: ignore[valid-type]
+        more, after = answer.more, answer.next
+        asked = msgspec.structs.replace(asked, after=type(asked.after)(after))  # type: ignore[attr-defined]
+    return found, after
+
+
+def line(text: str) -> bytes:
+    said = messages.LogLine(
+        worker="w1", datum="d", index=0, stream="agent", text=text, at_ns=1, ends=Cause.OOM
+    )
+    return messages.encode(said)
+
+
+def event(text: str, pipeline: str = "p1") -> bytes:
+    said = messages.Event(kind="attempt", pipeline=pipeline, at_ns=1, source="w1", text=text)
+    return messages.encode(said)
+
+
+@pytest.mark.parametrize("stream", ["stdout", "agent"])
+async def test_a_page_of_garbage_hides_no_line_behind_it(
+    readers: Readers, worker: NatsConnection, stream: str
+) -> None:
+    """Of `agent` alone: what `logs --failed` goes by."""
+    subject, window = subjects.logs(ward("p1"), JOB, 0, "w1", stream), Window(worker)
+    await window.put(subject, line("first"))
+    for garbage in UNREADABLE:
+        await window.put(subject, garbage)
+    for text in ("second", "third"):
+        await window.put(subject, line(text))
+    asked = api.LogPage(pipeline="p1", stream=stream, limit=PAGE)
+    found, after = await listed(readers.log_page, asked, api.LogEntry)
+    assert [each.line.text for each in found] == ["first", "second", "third"]
+    assert int(after) == found[-1].sequence
+    late = msgspec.structs.replace(asked, after=found[0].sequence, limit=1)
+    found, _ = await listed(readers.log_page, late, api.LogEntry)
+    assert [each.line.text for each in found] == ["second", "third"]
+
+
+async def test_what_one_pipelines_worker_publishes_hides_no_event_of_another(
+    readers: Readers, nats_server: TestServer, ctl: NatsConnection, worker: NatsConnection
+) -> None:
+    ours, theirs, hostile = Window(ctl), Window(worker), subjects.worker_event(ward("bad"), "x")
+    await ours.put(subjects.event("p1", "scaled"), event("1"))
+    await theirs.put(subjects.worker_event(ward("p1"), "attempt"), event("2"))
+    async with nats_server.connect_worker("bad") as attacker:
+        for garbage in UNREADABLE:
+            await Window(attacker).put(hostile, garbage)
+        await Window(attacker).put(hostile, event("forged", "p1"))
+    await ours.put(subjects.event("p1", "scaled"), event("3"))
+    await theirs.put(subjects.worker_event(ward("p1"), "attempt"), event("4"))
+    asked = api.EventPage(limit=1)
+    found, after = await listed(readers.event_list, asked, messages.Event)
+    assert [each.text for each in found] == ["1", "2", "3", "4"]
+    await theirs.put(subjects.worker_event(ward("p1"), "attempt"), event("5"))
+    found, _ = await listed(
+        readers.event_list, msgspec.structs.replace(asked, after=after), messages.Event
+    )
+    assert [each.text for each in found] == ["5"]
+
+
+async def test_one_request_reads_through_so_much_garbage_and_the_next_goes_on_there(
+    readers: Readers, nats_server: TestServer, ctl: NatsConnection, worker: NatsConnection
+) -> None:
+    """And what came later in the other account waits for what may still come of before."""
+    ours, theirs = Window(ctl), Window(worker)
+    await ours.put(subjects.event("p1", "scaled"), event("1"))
+    async with nats_server.connect_worker("bad") as attacker:
+        for _ in range(stretches.LOOKED_MAX + 1):
+            await attacker.publish(subjects.worker_event(ward("bad"), "x"), b"junk")
+        await Window(attacker).put(subjects.worker_event(ward("bad"), "x"), event("2", "bad"))
+    await theirs.put(subjects.worker_event(ward("p1"), "attempt"), event("3"))
+    await ours.put(subjects.event("p1", "scaled"), event("4"))
+    first = await readers.event_list(msgspec.json.encode(api.EventPage(limit=api.PAGE_MAX)))
+    shown = msgspec.json.decode(first.result, type=list[messages.Event])
+    assert ([each.text for each in shown], first.more) == (["1"], True)
+    assert first.next == f"1.{stretches.LOOKED_MAX}"
+    found, _ = await listed(readers.event_list, api.EventPage(), messages.Event)
+    assert [each.text for each in found] == ["1", "2", "3", "4"]
