@@ -1,7 +1,15 @@
 """Whether all is well, at a glance: what waits, what is done, who does it, and what went wrong."""
 
 from manifests.grafana.panels import Panels, bands, board, lines, number, row, rows, steps
-from manifests.grafana.promql import gained, per_second, quantile, risen, total
+from manifests.grafana.promql import (
+    PIPELINE,
+    PROCESS,
+    gained,
+    per_second,
+    quantile,
+    risen,
+    total,
+)
 
 from trunkline.runtime import metric_names as names
 
@@ -30,7 +38,7 @@ PANELS: Panels = [
 
     row(14, "Workers"),
     steps((0, 15, 12, 8), "Workers and nodes",
-          {"want": total(names.WANT), "have": total(names.HAVE), "ready": total(names.READY), "nodes": total(names.NODES)},
+          {"want": total(names.WANT), "have": total(names.HAVE), "ready": total(names.READY), "nodes": total(names.NODES, how="max")},
           "Wanted and not there for long: `trunkline explain PIPELINE` says what is in the way."),
     lines((12, 15, 6, 8), "From a loss to given back",
           {"p50": quantile(0.5, names.REDISTRIBUTION), "p95": quantile(0.95, names.REDISTRIBUTION)}),
@@ -41,16 +49,16 @@ PANELS: Panels = [
     lines((0, 24, 12, 8), "Attempts that ended otherwise", {"{{cause}}": risen(names.ATTEMPTS, "cause", _NOT_DONE)},
           "Charged are a bad exit, a timeout, out of memory, and a worker lost while it ran the datum.", stacked=True),
     rows((12, 24, 12, 8), "By pipeline", {
-        "pending": total(names.PENDING, "pipeline"),
-        "ready": total(names.READY, "pipeline"),
-        "ended": gained(names.DATUMS, "pipeline"),
-        "failed": gained(names.DATUMS, "pipeline", 'state="failed"'),
-        "quarantined": total(names.QUARANTINED, "pipeline"),
-        "lost": gained(names.ATTEMPTS, "pipeline", _LOST),
+        "pending": total(names.PENDING, PIPELINE),
+        "ready": total(names.READY, PIPELINE),
+        "ended": gained(names.DATUMS, PIPELINE),
+        "failed": gained(names.DATUMS, PIPELINE, 'state="failed"'),
+        "quarantined": total(names.QUARANTINED, PIPELINE),
+        "lost": gained(names.ATTEMPTS, PIPELINE, _LOST),
     }, "What ended, failed or was lost in the time that is shown."),
 
     row(32, "Services"),
-    bands((0, 33, 6, 7), "Leaders", {"{{component}} {{instance}}": total(names.LEADER, "component, instance")},
+    bands((0, 33, 6, 7), "Leaders", {"{{component}} {{instance}} {{installation}}": total(names.LEADER, PROCESS)},
           {0: ("stands by", "#44484f"), 1: ("leads", "green")}, "One of each kind; none or two for long is an alert."),
     lines((6, 33, 6, 7), "Rounds", {"{{component}}": quantile(0.95, names.RECONCILE_SECONDS, "component")},
           "The 95th percentile."),

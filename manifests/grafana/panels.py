@@ -21,7 +21,7 @@ from grafana_foundation_sdk.builders import (
 from grafana_foundation_sdk.models import common as shown
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
-from manifests.grafana.promql import Expression
+from manifests.grafana.promql import Expression, chosen
 
 from trunkline.runtime import metric_names as names
 
@@ -71,7 +71,9 @@ def number(
     """Return the newest value, large, over its recent course; red from `bad_from` on."""
     panel = _common(stat.Panel(), at, title, note, {title: expr})
     panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-    panel = panel.graph_mode(shown.BigValueGraphMode.AREA).no_value("0")
+    # a count of nothing is 0, a part of nothing is none
+    nothing = "0" if expr.counts else "-"
+    panel = panel.graph_mode(shown.BigValueGraphMode.AREA).no_value(nothing)
     return panel.thresholds(_red_from(bad_from))
 
 
@@ -141,8 +143,10 @@ def board(
     made = made.tooltip(models.DashboardCursorSync.CROSSHAIR).readonly().link(_siblings())
     source = dashboard.DatasourceVariable("source").label("Source").type("prometheus")
     made = made.with_variable(source)
+    made = made.with_variable(_variable("installation", names.LEADER.name))
     if pipeline != "any":
-        made = made.with_variable(_pipelines(several=pipeline == "several"))
+        of = chosen(names.WANT, pipelines=False)
+        made = made.with_variable(_variable("pipeline", of, several=pipeline == "several"))
     for panel in panels:
         made = made.with_row(panel) if isinstance(panel, Row) else made.with_panel(panel)
     built = made.build()
@@ -188,12 +192,13 @@ def _tooltip() -> common.VizTooltipOptions:
     return tooltip.sort(shown.SortOrder.DESCENDING)
 
 
-def _pipelines(*, several: bool) -> dashboard.QueryVariable:
-    chosen = dashboard.QueryVariable("pipeline").label("Pipeline").datasource(SOURCE)
-    chosen = chosen.query(f"label_values({names.WANT.name}, pipeline)")
-    chosen = chosen.refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-    chosen = chosen.sort(models.VariableSort.ALPHABETICAL_ASC).multi(several)
-    return chosen.include_all(True).all_value(".*") if several else chosen
+def _variable(label: str, of: str, *, several: bool = True) -> dashboard.QueryVariable:
+    """Return what lets a viewer choose among the values of a label; all of them, missing ones too, if nothing is chosen."""
+    made = dashboard.QueryVariable(label).label(label.capitalize()).datasource(SOURCE)
+    made = made.query(f"label_values({of}, {label})")
+    made = made.refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+    made = made.sort(models.VariableSort.ALPHABETICAL_ASC).multi(several)
+    return made.include_all(True).all_value(".*") if several else made
 
 
 def _siblings() -> dashboard.DashboardLink:

@@ -1,7 +1,7 @@
 """One pipeline: how far its jobs are, where its time goes, and what its datums ended by."""
 
 from manifests.grafana.panels import Panels, board, lines, number, row, steps
-from manifests.grafana.promql import gained, per_second, quantile, risen, spent, total
+from manifests.grafana.promql import EACH, gained, per_second, quantile, risen, spent, total
 
 from trunkline.runtime import metric_names as names
 
@@ -24,8 +24,8 @@ PANELS: Panels = [
     lines((0, 6, 12, 8), "Datums", {"{{state}}": risen(names.DATUMS, "state")}, stacked=True),
     lines((12, 6, 6, 8), "What remains", {"remaining": total(names.REMAINING), "pending": total(names.PENDING)}),
     lines((18, 6, 6, 8), "Time until done",
-          {"at this pace": total(names.REMAINING).over(per_second(names.DATUMS, where=_RUN), "s")},
-          "What remains, at the pace of the moment."),
+          {"at this pace": total(names.REMAINING, EACH).over(per_second(names.DATUMS, EACH, _RUN), "s").largest()},
+          "What remains, at the pace of the moment; of the installation that needs longest."),
 
     row(14, "Where the time goes"),
     lines((0, 15, 8, 8), "At once", {"{{phase}}": spent(names.PHASE_SECONDS, "phase")},
@@ -48,7 +48,7 @@ PANELS: Panels = [
         "have": total(names.HAVE),
         "ready": total(names.READY),
         "cap": total(names.CAP),
-        "eligible nodes": total(names.ELIGIBLE_NODES),
+        "eligible nodes": total(names.ELIGIBLE_NODES, how="max"),
     }),
     lines((12, 31, 12, 8), "What they do",
           {"busy": total(names.BUSY), "idle": total(names.IDLE), "draining": total(names.DRAINING)}, stacked=True),

@@ -1,7 +1,9 @@
 """Expressions over our metrics, built from the registry, so that a name that is gone ends the program and not a panel.
 
-An expression knows its unit and what its metrics mean, and so a panel of it says both. What has the label `pipeline`
-is always limited to those that the viewer has chosen.
+An expression knows its unit and what its metrics mean, and so a panel of it says both. All is of the installations that
+the viewer has chosen, and what has the label `pipeline` of those pipelines. `installation` is a label of targets; where it
+is missing, there is one. Two installations may have pipelines, streams and processes of the same names: these are told
+apart by EACH, PIPELINE, STREAM and PROCESS.
 """
 
 import dataclasses
@@ -13,6 +15,11 @@ WITHIN = "[$__rate_interval]"
 """What a rate looks back over: Grafana makes it long enough for the scrapes."""
 UNITS = {"seconds": "s", "bytes": "bytes", "ratio": "percentunit"}
 """Grafana's name of a registry's unit; all else is a plain number."""
+PIPELINE, STREAM, PROCESS = (
+    f"installation, {label}" for label in ("pipeline", "stream_name", "component, instance")
+)
+"""Labels by which something is one thing only, whatever installations are shown."""
+EACH = "installation"
 SHARES = {"seconds": "percentunit", "bytes": "Bps"}
 """The same of a rate: seconds in a second are a part of it."""
 
@@ -24,14 +31,17 @@ class Expression:
     text: str
     unit: str
     about: tuple[Metric, ...]
+    counts: bool = True
+    """Whether there being nothing means 0."""
 
     def over(self, other: Self, unit: str = "percentunit") -> "Expression":
         """Return the part that one is of the other, or what else a quotient means; nothing where that is of nothing."""
-        return Expression(f"{self.text} / ({other.text} > 0)", unit, self.about + other.about)
+        text = f"{self.text} / ({other.text} > 0)"
+        return Expression(text, unit, self.about + other.about, counts=False)
 
-    def minus(self, other: Self) -> "Expression":
-        """Return the difference."""
-        return Expression(f"{self.text} - {other.text}", self.unit, self.about + other.about)
+    def largest(self) -> "Expression":
+        """Return the largest of all, where a sum, or a quotient of sums, would hide it behind others."""
+        return dataclasses.replace(self, text=f"max({self.text})")
 
     def top(self, count: int) -> "Expression":
         """Return the largest few, where there may be many."""
@@ -76,10 +86,16 @@ def spent(metric: Metric, by: str = "", where: str = "") -> Expression:
     return Expression(text, "short", (metric,))
 
 
+def missing(want: Metric, have: Metric) -> Expression:
+    """Return how many are wanted and not there; what one pipeline has too many is no help to another."""
+    wanted, there = (f"sum by ({PIPELINE}) ({chosen(each)})" for each in (want, have))
+    return _made(f"sum(clamp_min({wanted} - {there}, 0))", want, UNITS, have)
+
+
 def followed(want: Metric, have: Metric, ready: Metric) -> Expression:
     """Return how a pipeline's workers follow what is wanted: 0 none are, 1 they leave, 2 too few, 3 as wanted."""
-    wanted, there = (f"sum by (pipeline) ({chosen(each)})" for each in (want, have))
-    fit = f"sum by (pipeline) ({chosen(ready)})"
+    wanted, there = (f"sum by ({PIPELINE}) ({chosen(each)})" for each in (want, have))
+    fit = f"sum by ({PIPELINE}) ({chosen(ready)})"
     text = (
         f"({wanted} > bool 0) * (2 + ({fit} >= bool {wanted}))"
         f" + ({wanted} == bool 0) * ({there} > bool 0)"
@@ -87,15 +103,15 @@ def followed(want: Metric, have: Metric, ready: Metric) -> Expression:
     return Expression(text, "short", (want, have, ready))
 
 
-def chosen(metric: Metric, where: str = "", part: str = "") -> str:
-    """Return the selector of a metric's series (or of a histogram's part) for the chosen pipelines."""
-    among = 'pipeline=~"$pipeline"' if "pipeline" in metric.labels else ""
-    labels = ", ".join(each for each in (among, where) if each)
-    return f"{metric.name}{part}{{{labels}}}" if labels else f"{metric.name}{part}"
+def chosen(metric: Metric, where: str = "", part: str = "", *, pipelines: bool = True) -> str:
+    """Return the selector of a metric's series (or of a histogram's part) for what the viewer has chosen."""
+    among = ["installation"] + ["pipeline"] * (pipelines and "pipeline" in metric.labels)
+    labels = [f'{each}=~"${each}"' for each in among] + [where] * bool(where)
+    return f"{metric.name}{part}{{{', '.join(labels)}}}"
 
 
-def _made(text: str, metric: Metric, units: dict[str, str]) -> Expression:
-    return Expression(text, units.get(metric.unit, "short"), (metric,))
+def _made(text: str, metric: Metric, units: dict[str, str], *others: Metric) -> Expression:
+    return Expression(text, units.get(metric.unit, "short"), (metric, *others))
 
 
 def _by(labels: str) -> str:

@@ -8,7 +8,7 @@ from trunkline.runtime import metric_names as names
 from trunkline.runtime.metrics import WORKER, Kind
 
 OURS = '{__name__=~"trunkline_.+|nats_.+"}'
-OF_TARGETS = {"instance", "job", "process"}
+OF_TARGETS = {"installation", "instance", "job", "process"}
 """Labels that a scrape adds."""
 
 

@@ -2,6 +2,8 @@
 
 import re
 
+from tests.metrics.test_registry import OF_TARGETS
+
 from trunkline.runtime import metric_names as names
 from trunkline.runtime.metrics import EVERYBODY, Whose
 
@@ -29,7 +31,7 @@ async def test_all_that_is_shown_is_in_the_registry_with_those_labels(run):
     for each in series:
         name = re.sub(r"_(bucket|sum|count)$", "", each["metric"]["__name__"])
         metric = names.BY_NAME[name if name in names.BY_NAME else each["metric"]["__name__"]]
-        labels = set(each["metric"]) - {"__name__", "instance", "job", "process", "le"}
+        labels = set(each["metric"]) - {"__name__", "le", *OF_TARGETS}
         assert labels == set(metric.labels), name
         assert each["metric"].get("component", EVERYBODY[0]) in EVERYBODY
         assert not any(_ID.search(text) for text in each["metric"].values()), each["metric"]

@@ -8,7 +8,7 @@ where they are free. `metrics.json` in the state directory lists them in the for
       - job_name: trunkline
         file_sd_configs: [{files: [~/.trunkline/metrics.json]}]   # by its full path
 
-Workers have no port: what they do is told with their outcomes, and counted by the coordinator.
+Each target has the label `installation`, which is the directory: one Prometheus may scrape several. Workers have no port: what they do is told with their outcomes, and counted by the coordinator.
 
 Where `TRUNKLINE_PROBE_PORT` is set, services listen on that port and the next ones by themselves, and the file names these.
 A supervisor that is killed leaves a file of ports where nobody listens; the next one replaces it.
@@ -52,8 +52,9 @@ def listening(home: Home, services: Sequence[Service]) -> Iterator[tuple[Service
                 ports[each.name] = opened.getsockname()[1]
                 env = {**each.env, "TRUNKLINE_PROBE_FD": str(opened.fileno())}
                 given.append(msgspec.structs.replace(each, env=env, inherits=(opened.fileno(),)))
+        where = str(home.root)
         groups = [
-            Group(targets=(f"{HOST}:{port}",), labels={"process": name})
+            Group(targets=(f"{HOST}:{port}",), labels={"process": name, "installation": where})
             for name, port in ports.items()
         ]
         home.scraped.write_bytes(msgspec.json.format(msgspec.json.encode(groups)))

@@ -114,6 +114,17 @@ def test_what_a_new_leader_reads_is_shown_by_gauges_and_not_counted_again(
         value(counting, names.JOBS_ENDED, "edges", "FAILURE")
 
 
+def test_counters_of_a_job_that_runs_are_shown_at_zero_before_there_is_anything_to_count(
+    counting: Counting,
+) -> None:
+    """Of one that begins at 1 Prometheus sees no rise: a leader that begins would hide the first failure of each pipeline."""
+    counting.job_changed(None, job(JobState.RUNNING))
+    assert value(counting, names.DATUMS, "edges", "failed") == 0
+    assert value(counting, names.ATTEMPTS, "edges", "store-error") == 0
+    assert value(counting, names.REDELIVERIES, "edges") == 0
+    assert value(counting, names.JOBS_ENDED, "edges", "FAILURE") == 0
+
+
 def test_a_job_is_quiet_since_something_has_moved_in_it_and_no_more_when_it_has_ended(
     counting: Counting, watch: Watch
 ) -> None:

@@ -7,6 +7,8 @@ from tests.support import alerts
 from trunkline.runtime import metric_names
 
 _NAME = re.compile(r"\b(?:trunkline|nats|process)_[a-z_]+")
+OF_TARGETS = {"installation"}
+"""Labels that a scrape adds."""
 _PART = re.compile(r"_(bucket|sum|count)$")
 
 
@@ -32,9 +34,32 @@ def test_alerts_ask_for_metrics_that_there_are_and_for_labels_that_these_have() 
             continue
         found = _NAME.findall(rule["expr"])
         assert found, name
+        by = set(_labels(rule["expr"])) - OF_TARGETS
+        assert {"pipeline", "component"} >= by, name
         for each in found:
             metric = metric_names.BY_NAME.get(_PART.sub("", each))
             assert metric is not None, (name, each)
-            by = re.findall(r"by \((\w+)\)", rule["expr"])
-            assert {"pipeline", "component"} >= set(by), name
-            assert set(by) & set(metric.labels), (name, each)
+            assert by & set(metric.labels), (name, each)
+
+
+def test_alerts_tell_installations_apart_but_for_what_is_nowhere() -> None:
+    for name, rule in alerts.rules().items():
+        for labels in re.findall(r"by \(([^)]*)\)(?! \(absent)", rule["expr"]):
+            assert labels.startswith("installation"), name
+
+
+def test_alerts_ask_services_and_what_a_user_may_show_only_where_one_alone_decides_nothing() -> (
+    None
+):
+    for name, rule in alerts.rules().items():
+        jobs = re.findall(r'\{job="([^"]*)"', rule["expr"])
+        asked = len(_NAME.findall(rule["expr"])) + len(re.findall(r"\bup\{", rule["expr"]))
+        assert len(jobs) == asked, name
+        if name == "TrunklineStoreErrors":
+            assert "quantile by (installation, component, pipeline) (0.5, increase(" in rule["expr"]
+            jobs.remove("trunkline-workers")
+        assert set(jobs) == {"trunkline"}, name
+
+
+def _labels(expr: str) -> list[str]:
+    return [each for found in re.findall(r"by \(([^)]*)\)", expr) for each in found.split(", ")]

@@ -70,6 +70,44 @@ def test_a_variable_is_used_only_where_there_is_one():
         assert used <= names, (uid, query["expr"])
 
 
+def test_all_is_of_the_installations_that_the_viewer_has_chosen():
+    for uid, panel, query in QUERIES:
+        asked = re.findall(r"\w+_\w+\{([^}]*)\}", query["expr"])
+        assert len(asked) == len(re.findall(r"\b(?:trunkline|nats)_\w+", query["expr"]))
+        assert all('installation=~"$installation"' in each for each in asked), (uid, panel["title"])
+    for board in BOARDS.values():
+        (chosen,) = (each for each in board["templating"]["list"] if each["name"] == "installation")
+        assert chosen["includeAll"]
+        assert chosen["allValue"] == ".*"  # of those without the label, too
+
+
+def test_what_has_a_name_in_its_installation_only_is_shown_for_each():
+    """Two may have a pipeline, a stream or a process of one name, and their sum is nothing."""
+    for uid, panel, query in QUERIES:
+        for labels in re.findall(r"by \(([^)]*)\)", query["expr"]):
+            if {"pipeline", "stream_name", "instance"} & set(labels.split(", ")):
+                assert labels.startswith("installation, "), (uid, panel["title"])
+                assert (
+                    panel["type"] == "table"
+                    or "sum(clamp_min" in query["expr"]
+                    or ("{{installation}}" in query["legendFormat"])
+                ), (uid, panel["title"])
+
+
+def test_nodes_that_several_share_are_counted_once():
+    shown = [each["expr"] for _, _, each in QUERIES if "_nodes{" in each["expr"]]
+    assert len(shown) > 3
+    assert all(each.startswith("max (") or "installation, pipeline" in each for each in shown)
+
+
+def test_nothing_is_zero_for_a_count_and_no_part_of_anything():
+    for uid, panel in PANELS:
+        if panel["type"] == "stat":
+            (query,) = panel["targets"]
+            nothing = "-" if " / " in query["expr"] else "0"
+            assert panel["fieldConfig"]["defaults"]["noValue"] == nothing, (uid, panel["title"])
+
+
 def test_panels_lie_on_the_grid_and_not_on_each_other():
     for uid, board in BOARDS.items():
         taken: dict[tuple[int, int], str] = {}

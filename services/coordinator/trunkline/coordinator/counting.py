@@ -153,6 +153,9 @@ class Counting:
         if new is None:
             self._moved.get(job.pipeline, {}).pop(job.id, None)
             return
+        if not new.state.ended and self.pipelines.name(new.pipeline) != REST:
+            # counters are shown at 0 before there is anything to count: of one that begins at 1 Prometheus sees no rise
+            self._tally(new.pipeline)
         moving = self._moved.setdefault(job.pipeline, {})
         if new.state in _MOVES:
             # a leader that begins moves nothing: where leaders change often, a job would never be quiet for long
