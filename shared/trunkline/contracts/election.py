@@ -24,6 +24,9 @@ name* holds: who gives a name to a process starts no other of that name before t
 *All rests on the record*, which nobody but the candidates writes. Is it lost, or overwritten by something that is none, it is taken
 for one that nobody holds, and claimed at once; who held it holds on until it is told of that or its renewal is refused, a
 third of its life later if the server answers, and for the whole of it if not. So long two may lead.
+A bucket that was in memory and is lost counts its revisions from 1 again, so one of before comes round, and a compare-and-set on it
+would succeed against a record that its writer has never seen. So nobody writes by what was so two lives ago, be it one that
+was stopped or cut off: it looks first. What it was told does not count for that, since it may have waited to be read.
 
 A crash between any two lines: before the claim is stored, nobody leads for a while; after it, the claim
 lives `life_s`, then another takes it. A write that was stored and not answered is found by the refusal
@@ -45,6 +48,8 @@ RENEWALS = 3
 """In one life: two may be lost."""
 APART = 1.05
 """How many lives who stands by waits: two clocks that differ by 2 % in their rates still agree."""
+STALE = 2
+"""Lives after which what is known of the record is looked up before anything is written by it."""
 AGAIN_S = 0.1
 """Seconds after a write without an answer until the next one."""
 
@@ -56,7 +61,8 @@ class Observed:
     candidate: Candidate | None
     revision: int
     now_s: float
-    looked: bool = False
+    asked_s: float | None = None
+    """When it was looked up, which may be long before it is heard; None: it was told."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,9 @@ class Election:
         self._revision = 0
         self._since_s = 0.0
         """When that revision was first seen."""
+        self._known_s = float("-inf")
+        """When it was that for sure: the latest look's or write's."""
+        self._looking = False
         self._leading = self._ending = self._leaving = False
         self._deadline_s = float("-inf")
         self._sent_s = float("-inf")
@@ -187,7 +196,7 @@ class Election:
 
     def next_s(self) -> float | None:
         """Return when the next Tick may have an effect; None: not before another event."""
-        if self._writing is not None or self._leaving or self._ending:
+        if self._writing is not None or self._looking or self._leaving or self._ending:
             return None
         if self._leading:
             return max(self._sent_s + self._me.life_s / RENEWALS, self._again_s)
@@ -232,7 +241,9 @@ class Election:
 
     def _observed(self, event: Observed) -> list[Effect]:
         record, known = event.candidate, self._revision
-        if self._seen and not event.looked and event.revision <= known:
+        if event.asked_s is not None:
+            self._known_s, self._looking = event.asked_s, False
+        elif self._seen and event.revision <= known:
             return []  # what was told is older than what was written, or looked up
         if self._leading and self._is_mine(record):
             if self._writing is None:
@@ -260,10 +271,16 @@ class Election:
         if due_s is None or event.now_s < due_s:
             return []
         me = self._me
+        if self._stale(event.now_s):
+            self._looking = True
+            return [Look()]
         if not self._leading:
             term = self._record.term + 1 if self._record is not None else 1
             me = msgspec.structs.replace(me, term=term, since_ns=event.wall_ns)
         return self._write(me, event.now_s)
+
+    def _stale(self, now_s: float) -> bool:
+        return now_s - self._known_s > self._me.life_s * STALE
 
     def _write(self, candidate: Candidate, now_s: float) -> list[Effect]:
         self._writing = Write(candidate, self._revision, now_s)
@@ -277,6 +294,7 @@ class Election:
             return []  # another has taken it since
         self._record, self._revision = written.candidate, event.revision
         self._since_s = event.now_s
+        self._known_s = written.sent_s
         if written.candidate.released or self._ending:
             self._leading = False
             return []
@@ -289,5 +307,8 @@ class Election:
 
     def _release(self, now_s: float) -> list[Effect]:
         if not self._leading or self._writing is not None:
+            return []
+        if self._stale(now_s):  # the claim is over, and whose the record is now, nobody knows
+            self._leading = False
             return []
         return self._write(msgspec.structs.replace(self._me, released=True), now_s)

@@ -29,7 +29,7 @@ from trunkline.runtime.metrics import Sample
 log = logging.getLogger(__name__)
 
 WRITE_S = 1.0
-"""Seconds after which a write of the record without an answer is given up, and decided anew."""
+"""Seconds after which a write of the record, or a look at it, without an answer is given up, and decided anew."""
 LOOK_S = 0.1
 """Seconds between two looks that are not answered."""
 PRESENT_S, PRESENCE_S = 2.0, 6
@@ -224,15 +224,17 @@ class Candidacy:
 
     async def _look(self) -> None:
         while True:
+            asked_s = self._clock.monotonic_s()
             try:
-                entry = await self._table.get(self._service)
-            except errors.UnavailableError:
+                async with asyncio.timeout(WRITE_S):
+                    entry = await self._table.get(self._service)
+            except (errors.UnavailableError, TimeoutError):
                 await self._prepare()
                 await asyncio.sleep(LOOK_S)
                 continue
             now_s = self._clock.monotonic_s()
             found, revision = (entry.value, entry.revision) if entry is not None else (None, 0)
-            self._do(election.Observed(found, revision, now_s, looked=True))
+            self._do(election.Observed(found, revision, now_s, asked_s))
             return
 
     async def _follow(self) -> None:

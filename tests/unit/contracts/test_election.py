@@ -25,7 +25,7 @@ def candidate(name: str, incarnation: str = "", **more: object) -> Candidate:
 def elected(name: str = "a", now_s: float = 0.0) -> tuple[Election, Write]:
     """Return one that leads since now, and what it wrote for that."""
     made = Election(candidate(name), named=False)
-    assert made.handle(Observed(None, 0, now_s, looked=True)) == []
+    assert made.handle(Observed(None, 0, now_s, asked_s=now_s)) == []
     (write,) = made.handle(Tick(now_s))
     assert isinstance(write, Write)
     assert made.handle(election.Stored(1, now_s)) == [Lead()]
@@ -49,7 +49,7 @@ def test_it_holds_for_one_life_from_before_the_claim_was_sent() -> None:
 
 def test_who_stands_by_waits_for_one_life_from_when_it_saw_the_last_change() -> None:
     made = Election(candidate("b"), named=False)
-    made.handle(Observed(candidate("a", term=3), 7, 10.0, looked=True))
+    made.handle(Observed(candidate("a", term=3), 7, 10.0, asked_s=10.0))
     made.handle(Observed(candidate("a", term=3), 7, 11.0))  # nothing new: no change
     assert made.handle(Tick(12.05)) == []
     (write,) = made.handle(Tick(12.1 + 1e-9))
@@ -59,7 +59,7 @@ def test_who_stands_by_waits_for_one_life_from_when_it_saw_the_last_change() -> 
 
 def test_a_renewal_that_is_seen_begins_the_wait_anew() -> None:
     made = Election(candidate("b"), named=False)
-    made.handle(Observed(candidate("a", term=1), 7, 10.0, looked=True))
+    made.handle(Observed(candidate("a", term=1), 7, 10.0, asked_s=10.0))
     made.handle(Observed(candidate("a", term=1), 8, 11.5))
     assert made.handle(Tick(13.0)) == []
     assert made.next_s() == pytest.approx(13.6)
@@ -67,7 +67,7 @@ def test_a_renewal_that_is_seen_begins_the_wait_anew() -> None:
 
 def test_what_is_released_is_claimed_at_once() -> None:
     made = Election(candidate("b"), named=False)
-    made.handle(Observed(candidate("a", term=1), 7, 10.0, looked=True))
+    made.handle(Observed(candidate("a", term=1), 7, 10.0, asked_s=10.0))
     made.handle(Observed(candidate("a", term=1, released=True), 8, 10.5))
     (write,) = made.handle(Tick(10.5))
     assert isinstance(write, Write)
@@ -77,16 +77,16 @@ def test_what_is_released_is_claimed_at_once() -> None:
 @pytest.mark.parametrize(("named", "at_once"), [(True, True), (False, False)])
 def test_a_given_name_inherits_at_its_start_what_it_held(named: bool, at_once: bool) -> None:
     made = Election(candidate("a", "second"), named=named)
-    made.handle(Observed(candidate("a", "first", term=1), 7, 10.0, looked=True))
+    made.handle(Observed(candidate("a", "first", term=1), 7, 10.0, asked_s=10.0))
     assert bool(made.handle(Tick(10.0))) is at_once
 
 
 def test_a_name_that_two_have_by_mistake_goes_back_and_forth_no_more_than_once() -> None:
     made = Election(candidate("a", "second"), named=True)
-    made.handle(Observed(candidate("a", "first", term=1), 7, 10.0, looked=True))
+    made.handle(Observed(candidate("a", "first", term=1), 7, 10.0, asked_s=10.0))
     made.handle(Tick(10.0))
     made.handle(election.Refused(10.01))  # the first one lives: it has just renewed
-    made.handle(Observed(candidate("a", "first", term=1), 8, 10.02, looked=True))
+    made.handle(Observed(candidate("a", "first", term=1), 8, 10.02, asked_s=10.02))
     assert made.next_s() == pytest.approx(10.02 + LIFE_S * election.APART)
 
 
@@ -108,7 +108,7 @@ def test_a_renewal_whose_answer_was_lost_is_known_again_as_its_own() -> None:
     made.handle(election.Unanswered(2.5))
     made.handle(Tick(2.6))
     assert made.handle(election.Refused(2.7)) == [Look()]
-    assert made.handle(Observed(made.me, 2, 2.8, looked=True)) == []
+    assert made.handle(Observed(made.me, 2, 2.8, asked_s=2.8)) == []
     (write,) = made.handle(Tick(2.81))
     assert isinstance(write, Write)
     assert (write.expected, made.leading) == (2, True)
@@ -144,14 +144,61 @@ def test_where_the_record_is_lost_two_hold_until_the_former_ones_next_renewal_an
     assert renewal.expected != 0, "it claims no record that is not there"
     assert former.handle(election.Refused(due_s)) == [Look()]
     assert not former.holds(LIFE_S)
-    assert former.handle(Observed(claim.candidate, 3, 0.8, looked=True)) == [StandDown()]
+    assert former.handle(Observed(claim.candidate, 3, 0.8, asked_s=0.8)) == [StandDown()]
     assert not former.holds(0.8)
     assert other.holds(0.8)
 
 
+def test_a_holder_that_was_stopped_for_long_looks_before_it_renews_since_its_revision_may_have_come_round() -> (
+    None
+):
+    """1. One holds, and is stopped. 2. The bucket is lost, and counts from 1. 3. Another leads, and its renewals
+    come to the revision that the former knows. 4. The former wakes: its renewal would be stored, over the other's.
+    """
+    former, _ = elected("a")
+    _, claim = elected("b", now_s=3.0)
+    assert former.handle(Tick(9.0)) == [Look()]
+    assert former.next_s() is None, "nothing is written before that is answered"
+    assert former.handle(Observed(claim.candidate, 1, 9.1, 9.0)) == [StandDown()]
+
+
+def test_a_holder_that_was_cut_off_goes_on_once_it_has_seen_that_the_record_is_still_its_own() -> (
+    None
+):
+    made, _ = elected()
+    assert made.handle(Tick(9.0)) == [Look()]
+    assert made.handle(Observed(made.me, 1, 9.1, 9.0)) == []
+    (write,) = made.handle(Tick(9.1))
+    assert isinstance(write, Write)
+    assert made.handle(election.Stored(2, 9.2)) == []
+    assert made.holds(9.2)
+
+
+def test_who_stands_by_looks_before_it_claims_and_looks_again_if_the_answer_has_waited_to_be_read() -> (
+    None
+):
+    held = candidate("a", term=1)
+    made = Election(candidate("b"), named=False)
+    made.handle(Observed(held, 6, 0.0, 0.0))
+    made.handle(Observed(held, 7, 10.0))  # told, and who knows when that was so
+    assert made.handle(Tick(12.2)) == [Look()]
+    made.handle(Observed(held, 7, 100.0, 12.2))
+    assert made.handle(Tick(100.0)) == [Look()]
+    made.handle(Observed(held, 7, 100.1, 100.0))
+    (write,) = made.handle(Tick(100.1))
+    assert isinstance(write, Write)
+    assert (write.expected, write.candidate.term) == (7, 2)
+
+
+def test_who_leaves_after_it_was_stopped_for_long_gives_back_nothing() -> None:
+    made, _ = elected()
+    assert made.handle(election.Leave(9.0)) == []
+    assert made.left
+
+
 def test_what_is_told_late_of_a_former_holder_ends_nothing() -> None:
     made = Election(candidate("b"), named=False)
-    made.handle(Observed(candidate("a", term=1), 6, 0.0, looked=True))
+    made.handle(Observed(candidate("a", term=1), 6, 0.0, asked_s=0.0))
     made.handle(Tick(2.2))
     assert made.handle(election.Stored(8, 2.3)) == [Lead()]
     assert made.handle(Observed(candidate("a", term=1), 7, 2.4)) == []
@@ -171,7 +218,7 @@ def test_who_leaves_gives_back_what_it_holds_and_writes_nothing_after() -> None:
 
 def test_who_leaves_in_the_middle_of_a_claim_gives_that_back_too() -> None:
     made = Election(candidate("b"), named=False)
-    made.handle(Observed(None, 0, 0.0, looked=True))
+    made.handle(Observed(None, 0, 0.0, asked_s=0.0))
     made.handle(Tick(0.0))
     assert made.handle(election.Leave(0.1)) == []
     assert not made.left
@@ -312,11 +359,13 @@ class Process:
     def look(self, of: Election) -> None:
         fate, world = self.world.fate, self.world
 
+        asked_s = self.clock_s()
+
         def read() -> None:
             record, revision = world.record, world.revision
             world.at(
                 fate.delay(),
-                lambda: self.do(of, lambda now_s: Observed(record, revision, now_s, looked=True)),
+                lambda: self.do(of, lambda now_s: Observed(record, revision, now_s, asked_s)),
             )
 
         world.at(fate.delay(), read)
