@@ -322,4 +322,4 @@ class ThoroughJob(Job):
 
 
 TestThoroughJob = pytest.mark.slow(pytest.mark.timeout(3600)(ThoroughJob.TestCase))
-TestThoroughJob.settings = settings(max_examples=10_000, stateful_step_count=100)
+TestThoroughJob.settings = settings(max_examples=1_000, stateful_step_count=100)

@@ -209,4 +209,4 @@ class ThoroughScaling(Scaling):
 
 
 TestThoroughScaling = pytest.mark.slow(pytest.mark.timeout(3600)(ThoroughScaling.TestCase))
-TestThoroughScaling.settings = settings(max_examples=5_000, stateful_step_count=80)
+TestThoroughScaling.settings = settings(max_examples=500, stateful_step_count=80)
