@@ -171,6 +171,16 @@ class Installation:
 
         return await until(look, what="a busy worker")
 
+    async def runs(self, pipeline: str, job: str) -> records.WorkerView:
+        """Return a worker once it runs a datum of this job; its command has to wait for something."""
+
+        async def look() -> records.WorkerView | None:
+            scaling = await self.scaling(pipeline)
+            found = [each for each in scaling.workers if each.job == job] if scaling else []
+            return found[0] if found else None
+
+        return await until(look, what=f"a worker that runs a datum of {pipeline}@{job}")
+
     async def kill_worker(self, name: str) -> None:
         os.kill((await self.pids())[name], signal.SIGKILL)
 

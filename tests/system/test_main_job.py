@@ -128,28 +128,37 @@ async def test_a_put_on_a_pipelines_repo_is_refused(here):
     assert all(isinstance(view.repo, records.Repo) for view in repos)
 
 
-async def test_a_job_behind_another_and_one_whose_upstream_fails_are_explained(here, tmp_path):
-    """1. One worker is held by the first job: the second waits behind it. 2. Both fail: so does what reads them."""
+async def test_a_job_behind_others_and_one_whose_upstream_fails_are_explained(here, tmp_path):
+    """1. Two workers are held by a job each: the third waits behind both. 2. All fail: so does what reads them."""
     script = f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo no luck; exit 7"
     slow = {"cmd": ["/bin/sh", "-c", script]}
     await here.repo("explained-in")
-    await here.apply(copy("upper", "explained-in", transform=slow, datum_tries=1))
+    two = {"constant": 2}
+    await here.apply(
+        copy("upper", "explained-in", transform=slow, datum_tries=1, parallelism_spec=two)
+    )
     await here.apply(copy("lower", "upper"))
     first = await here.put("explained-in", {"/a": b"1"})
-    await here.busy("upper")
+    await here.runs("upper", first)
     second = await here.put("explained-in", {"/b": b"2"})
+    await here.runs("upper", second)
+    third = await here.put("explained-in", {"/c": b"3"})
 
     async def behind() -> Any:
-        found = await explaining.explanation(here.client, f"upper@{second}")
-        return next((each for each in found.reasons if each.kind == "behind-job"), None)
+        found = await explaining.explanation(here.client, f"upper@{third}")
+        told = next((each for each in found.reasons if each.kind == "behind-job"), None)
+        return told if told is not None and "2 other jobs" in told.why else None
 
-    reason = await installation.until(behind, what="a job behind another")
-    assert f"job upper@{first[:12]} is RUNNING" in reason.why
+    reason = await installation.until(behind, what="a job behind two others")
+    assert "at which all 2 busy workers are" in reason.why
+    for other in (first, second):
+        assert f"1 at upper@{other[:12]} (older, 0 of " in reason.why
     assert f"`trunkline stop job upper@{first[:12]}`" in reason.remedy
+    assert "which allows 2" in reason.remedy
     (tmp_path / "go").touch()
-    await here.ended("lower", second)
-    explained = await explaining.explanation(here.client, f"lower@{second}")
+    await here.ended("lower", third)
+    explained = await explaining.explanation(here.client, f"lower@{third}")
     assert [each.kind for each in explained.reasons] == ["upstream-failed"]
-    assert f"upper@{second[:12]} is FAILURE: datum" in explained.reasons[0].why
+    assert f"upper@{third[:12]} is FAILURE: datum" in explained.reasons[0].why
     assert "it printed last: 'no luck'" in explained.reasons[0].why
     assert [each.kind for each in explained.events] == ["job-created", "job-changed"]

@@ -145,7 +145,7 @@ async def _job(
         now_ns=SystemClock().wall_ns(),
         pipeline=view.pipeline if view else None,
         scaling=view.scaling if view else None,
-        earlier=await _earlier(client, job),
+        others=await _others(client, job),
         upstream=await _upstream(client, job, depth),
         bad=bad,
         open=open_,
@@ -153,16 +153,16 @@ async def _job(
     )
 
 
-async def _earlier(client: Client, job: records.Job) -> tuple[records.Job, ...]:
-    """Return the pipeline's older jobs that have not ended, or are not put away, oldest first."""
+async def _others(client: Client, job: records.Job) -> tuple[records.Job, ...]:
+    """Return the pipeline's other jobs that have not ended, or are not put away; none where the job waits for nothing."""
     if job.state.ended:
         return ()
     found = [
         each
         async for each in client.every("job.list", records.Job, key=job.pipeline)
-        if each.order < job.order and not (each.state.ended and each.compacted)
+        if each.id != job.id and not (each.state.ended and each.compacted)
     ]
-    return tuple(sorted(found, key=lambda each: (each.state.ended, each.order)))
+    return tuple(found)
 
 
 async def _upstream(client: Client, job: records.Job, depth: int) -> tuple[jobs.Facts, ...]:

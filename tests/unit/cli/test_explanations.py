@@ -148,27 +148,11 @@ def test_a_pipeline_that_is_stopped_or_unknown_to_the_scaler_says_so_first() -> 
     assert first(jobs.Facts(job=job(), now_ns=NOW)).kind == "pipeline-gone"
 
 
-def test_a_job_waits_behind_the_one_at_which_all_workers_are() -> None:
-    older = job(id="12" * 16, order=1)
-    seen = scaling(
-        cap=2,
-        want=2,
-        have=2,
-        ready=2,
-        workers=(at_work("w0", older.id), at_work("w1", older.id)),
-    )
-    facts = jobs.Facts(job=job(), now_ns=NOW, pipeline=pipeline(), scaling=seen, earlier=(older,))
-    reason = first(facts)
-    assert reason.kind == "behind-job"
-    assert "at which all 2 workers are: job words@121212121212 is RUNNING" in reason.why
-    assert "`trunkline stop job words@121212121212`" in reason.remedy
-
-
 def test_a_job_with_all_its_datums_done_commits_after_an_older_one() -> None:
     older = job(id="12" * 16, order=1)
     merging = job(JobState.MERGING)
     facts = jobs.Facts(
-        job=merging, now_ns=NOW, pipeline=pipeline(), scaling=scaling(), earlier=(older,)
+        job=merging, now_ns=NOW, pipeline=pipeline(), scaling=scaling(), others=(older,)
     )
     reason = first(facts)
     assert reason.kind == "behind-job"

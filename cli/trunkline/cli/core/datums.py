@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from trunkline.cli.core import jobs, tries
+from trunkline.cli.core import jobs, standing, tries
 from trunkline.cli.core.explanations import Explanation, Reason, since
 from trunkline.contracts import api, messages
 from trunkline.contracts.states import DatumState
@@ -23,7 +23,7 @@ def explain(facts: Facts) -> Explanation:
     view, job = facts.view, facts.job.job
     return Explanation(
         what="datum",
-        name=f"{jobs.name(job)} {view.index}",
+        name=f"{standing.name(job)} {view.index}",
         standing=_standing(facts),
         reasons=tuple(_reasons(facts)),
         events=facts.events,
@@ -32,7 +32,7 @@ def explain(facts: Facts) -> Explanation:
 
 def _standing(facts: Facts) -> str:
     view, now_ns = facts.view, facts.job.now_ns
-    text = f"datum {view.index} of {jobs.short(facts.job.job)} is {view.state}"
+    text = f"datum {view.index} of {standing.short(facts.job.job)} is {view.state}"
     if view.generation > 1:
         text += f" (restarted, generation {view.generation})"
     if view.worker:
@@ -52,15 +52,15 @@ def _reasons(facts: Facts) -> Iterator[Reason]:
             yield Reason(
                 kind="skipped",
                 why="an earlier job has done just this: same files, same code",
-                remedy=f"`trunkline rerun job --reprocess {jobs.short(job)}` does it again",
+                remedy=f"`trunkline rerun job --reprocess {standing.short(job)}` does it again",
             )
         case DatumState.PROCESSED | DatumState.RECOVERED:
             yield _well(view)
         case "CANCELLED":
             yield Reason(
                 kind="cancelled",
-                why=f"its job ended without it: {jobs.standing(job, facts.job.now_ns)}",
-                remedy=f"`trunkline explain {jobs.short(job)}`",
+                why=f"its job ended without it: {standing.of(job, facts.job.now_ns)}",
+                remedy=f"`trunkline explain {standing.short(job)}`",
             )
         case _:
             yield from _open(facts)
@@ -88,7 +88,7 @@ def _open(facts: Facts) -> Iterator[Reason]:
         yield Reason(
             kind="at-work",
             why=f"{view.worker} executes it",
-            remedy=f"`trunkline logs {jobs.short(job)} --datum {view.index}` shows what it prints",
+            remedy=f"`trunkline logs {standing.short(job)} --datum {view.index}` shows what it prints",
         )
         return
     if view.state == "STARTING":

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from trunkline.cli.core import explanations, jobs, missing_workers
+from trunkline.cli.core import explanations, jobs, missing_workers, standing
 from trunkline.cli.core.explanations import Explanation, Reason, named, since
 from trunkline.contracts import messages, records
 from trunkline.contracts.states import JobState, PipelineState
@@ -28,14 +28,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 def explain(facts: Facts) -> Explanation:
     """Return why a pipeline is as it is."""
     pipeline, scaling = facts.pipeline, facts.scaling
-    standing = f"pipeline {pipeline.name}, version {pipeline.version}, is {pipeline.state}"
+    text = f"pipeline {pipeline.name}, version {pipeline.version}, is {pipeline.state}"
     if scaling is not None:
-        standing += f": {scaling.have} of {scaling.want} workers, {scaling.busy} busy"
-        standing += f"; {scaling.pending} datums wait, {scaling.in_flight} are in flight"
+        text += f": {scaling.have} of {scaling.want} workers, {scaling.busy} busy"
+        text += f"; {scaling.pending} datums wait, {scaling.in_flight} are in flight"
     return Explanation(
         what="pipeline",
         name=pipeline.name,
-        standing=standing,
+        standing=text,
         reasons=tuple(_reasons(facts)),
         details=tuple(decided(facts)),
         events=facts.events,
@@ -63,10 +63,8 @@ def _reasons(facts: Facts) -> Iterator[Reason]:
 def _newest(job: jobs.Facts) -> Iterator[Reason]:
     first = next(jobs.reasons(job), None)
     if first is not None and first.kind not in ("at-work", "queued", "starting", "no-node"):
-        standing = jobs.standing(job.job, job.now_ns)
-        yield Reason(
-            kind=first.kind, why=f"its newest {standing}: {first.why}", remedy=first.remedy
-        )
+        stands = standing.of(job.job, job.now_ns)
+        yield Reason(kind=first.kind, why=f"its newest {stands}: {first.why}", remedy=first.remedy)
 
 
 def _more(left_out: list[records.Node]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from trunkline.cli.core import standing
 from trunkline.cli.core.explanations import Reason, counted, last_line, named
 from trunkline.contracts import api, records, spec
 from trunkline.contracts.attempts import CHARGED, FREE_BOUND, Attempt, Ledger
@@ -55,7 +56,7 @@ def again(job: records.Job, view: api.DatumView) -> Reason | None:
     return Reason(
         kind="tried-again",
         why=f"it was tried before: {told(made)}{detail}; {charged} of {job.spec.datum_tries} tries are used up{free}",
-        remedy=f"`trunkline logs {job.pipeline}@{job.id[:12]} --datum {view.index}` shows what it printed",
+        remedy=f"`trunkline logs {standing.short(job)} --datum {view.index}` shows what it printed",
     )
 
 
@@ -104,7 +105,7 @@ def _tail(view: api.DatumView) -> str:
 
 
 def _remedy(job: records.Job, view: api.DatumView, ended_of: Cause) -> str:
-    name = f"{job.pipeline}@{job.id[:12]}"
+    name = standing.short(job)
     if job.state.ended:
         then = f"then `trunkline rerun job {name}`, which skips what is done"
     else:

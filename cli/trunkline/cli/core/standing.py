@@ -1,0 +1,34 @@
+"""How a job stands, and by which name people mean it."""
+
+from trunkline.cli.core.explanations import since
+from trunkline.contracts import records
+
+
+def name(job: records.Job) -> str:
+    """Return the name by which people mean a job."""
+    return f"{job.pipeline}@{job.id}"
+
+
+def short(job: records.Job) -> str:
+    """Return it with as many digits as are enough."""
+    return f"{job.pipeline}@{job.id[:12]}"
+
+
+def of(job: records.Job, now_ns: int) -> str:
+    """Return how a job stands, in one sentence."""
+    text = f"job {short(job)} is {job.state}"
+    if job.state.ended:
+        text += f" since {since(job.ended_ns, now_ns)}" if job.ended_ns else ""
+    else:
+        text += f" for {since(job.started_ns or job.created_ns, now_ns)}"
+    return f"{text}: {done(job)}" if job.started_ns else text
+
+
+def done(job: records.Job) -> str:
+    """Return how much of a job that has begun is done."""
+    counts = job.counts
+    good = counts.processed + counts.skipped + counts.recovered
+    bad = counts.failed + counts.quarantined
+    total = f"at least {job.listed_to}" if job.total is None else f"{job.total}"
+    failed = f", {bad} {'has' if bad == 1 else 'have'} failed" if bad else ""
+    return f"{good} of {total} datums are done{failed}"
