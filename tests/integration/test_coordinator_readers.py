@@ -1,15 +1,20 @@
 """Pages of logs and events among what nobody can read, which any worker may publish where its own belong."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import msgspec
 import pytest
+from tests.support.front import Front
 from tests.support.nats import TestServer
 from tests.support.wards import WARDS, ward
 
+from trunkline.bus import connection
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.publishing import Window
+from trunkline.cli import logs
+from trunkline.cli.targets import Target
+from trunkline.client.client import Client
 from trunkline.contracts import api, messages, subjects
 from trunkline.contracts.states import Cause
 from trunkline.coordinator import stretches
@@ -42,8 +47,8 @@ UNREADABLE = (
 @pytest.fixture
 async def ctl(nats_server: TestServer, data: NatsConnection) -> AsyncIterator[NatsConnection]:
     assert data.connected  # and all streams are there
-    async with nats_server.connect("coordinator") as connection:
-        yield connection
+    async with nats_server.connect("coordinator") as connected:
+        yield connected
 
 
 @pytest.fixture
@@ -136,3 +141,36 @@ async def test_one_request_reads_through_so_much_garbage_and_the_next_goes_on_th
     assert first.next == f"1.{stretches.LOOKED_MAX}"
     found, _ = await listed(readers.event_list, api.EventPage(), messages.Event)
     assert [each.text for each in found] == ["1", "2", "3", "4"]
+
+
+async def test_who_asks_for_the_last_lines_before_the_first_one_misses_none_that_comes_then(
+    front: Front, worker: NatsConnection
+) -> None:
+    """The last line is asked for, when there is none; the next look finds several at once."""
+    subject, window = subjects.logs(ward("p1"), JOB, 0, "w1", "stdout"), Window(worker)
+    inbox = subjects.user_inbox("test")
+    async with (
+        front.coordinator(),
+        connection.connect(front.server.url("user"), name="test", inbox=inbox) as user,
+    ):
+        client = Client(user, front.store)
+        shown: list[str] = []
+
+        def take(entries: Iterable[api.LogEntry]) -> None:
+            shown.extend(entry.line.text for entry in entries)
+
+        source = logs.All(client, Target("p1", "p1"), logs.Wanted(tail=1), whole=True)
+        await source.look(take, last=False)
+        assert shown == []
+        for number in range(9):
+            await window.put(subject, line(f"{number}\n"))
+        await window.put(subject, UNREADABLE[0])
+        await source.look(take, last=False)
+        await source.look(take, last=False)
+        assert shown == [f"{number}\n" for number in range(9)]
+        for piece in (*"abcdefgh", "\n", "last\n"):
+            await window.put(subject, line(piece))
+        shown.clear()
+        late = logs.All(client, Target("p1", "p1"), logs.Wanted(tail=2), whole=True)
+        await late.look(take, last=True)
+        assert "".join(shown).endswith("8\nabcdefgh\nlast\n"), "the last two, whole"

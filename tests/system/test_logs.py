@@ -15,6 +15,9 @@ from tests.support import installation
 from tests.support.installation import Installation
 
 from trunkline.cli.__main__ import main
+from trunkline.cli.failures import Failed
+from trunkline.cli.targets import Target
+from trunkline.contracts.api import LogEntry
 
 KEPT = 128 * 1024
 """Bytes of all lines: less than one datum may print."""
@@ -127,3 +130,9 @@ async def test_an_attempt_that_failed_is_shown_also_if_the_word_on_it_is_gone(
         assert Counter(each["attempt"] for each in mine) == {1: 1, 2: 1}, target
         assert {each["ends"] for each in mine} == {"user-exit"}
         assert {each["stream"] for each in mine} == {"agent"}
+    told: list[LogEntry] = []
+    await Failed(here.client, Target("pipeline gone", "gone"), 0).look(told.extend, last=False)
+    attempts = [each.line.attempt for each in told if each.job == job]
+    assert attempts == [1, 2], (
+        "who follows a pipeline, whose end never comes, is told of what was before"
+    )

@@ -1,39 +1,24 @@
 """Attempts that have failed, for `logs --failed`: each whole, one after the other, in the order in which it was said.
 
 What counts is the last word on an attempt (`LogLine.ends`): the worker's own, or that of the reaper. A word may be lost,
-so at the last look records are asked, too (`core.ended_attempts`): those of the datum that was asked for, or of all datums of a job
-that have ended badly. Then an attempt that no word was said of is shown with what its record says, and one that was
-excused since (its node went, say) is not. Of a whole pipeline or a worker, so the newest JOBS_MAX jobs with such datums.
+so at the first and the last look records are asked, too (`core.ended_attempts`): those of the datum that was asked for, or of all datums of
+a job that have ended badly. Then an attempt that no word was said of is shown with what its record says, and one that was
+excused since (its node went, say) is not. Of a whole pipeline or a worker, so all jobs with such datums: the newest JOBS_MAX, and
+it is told where there are more.
 
 What no record shows, if its word is lost too, is an attempt before a good one, where not that datum itself was asked for.
 """
 
-import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterable
 
-from trunkline.cli import loglines
+from trunkline.cli import loglines, render
 from trunkline.cli.core import ended_attempts
+from trunkline.cli.targets import Follower, Target
 from trunkline.client.client import Client
 from trunkline.contracts import api, records
 
-JOBS_MAX = 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """Whose lines."""
-
-    text: str
-    pipeline: str
-    job: str = ""
-    index: int | None = None
-    worker: str = ""
-    began_ns: int = 0
-    """Before which it can have printed nothing; 0: not known."""
-
-    def entries(self, client: Client, **more: object) -> AsyncIterator[api.LogEntry]:
-        """Yield them."""
-        return client.logs(self.pipeline, self.job, self.index, worker=self.worker, **more)  # type: ignore[arg-type]
+JOBS_MAX = 200
+"""Whose records are asked for, with a request or two each."""
 
 
 class Failed:
@@ -41,7 +26,8 @@ class Failed:
 
     def __init__(self, client: Client, target: Target, since_ns: int) -> None:
         self._client, self._target, self._since_ns = client, target, since_ns
-        self._after = 0
+        self._words = Follower(client, target.page(stream="agent", since_ns=since_ns))
+        self._looked = self._told = False
         self._said: dict[loglines.Key, api.LogEntry] = {}
         self._shown: set[loglines.Key] = set()
 
@@ -51,28 +37,27 @@ class Failed:
         return bool(self._shown)
 
     async def look(self, take: Callable[[Iterable[api.LogEntry]], None], *, last: bool) -> None:
-        """Hand on the attempts of which it was said since the last look; at the last one, by records as well."""
-        fresh = await self._words()
-        recorded = await self._recorded() if last else {}
-        for key in ended_attempts.failed(self._said, recorded):
-            if key not in self._shown and (key in fresh or key in recorded):
-                self._shown.add(key)
-                take([each async for each in self._attempt(key, recorded.get(key))])
+        """Hand on the attempts of which it was said since the last look; at the first and the last one, by records as well.
 
-    async def _words(self) -> set[loglines.Key]:
-        """Note the last words since the last look; return which attempts they are about."""
-        fresh: set[loglines.Key] = set()
-        said = self._target.entries(
-            self._client, stream="agent", after=self._after, since_ns=self._since_ns
-        )
-        async for entry in said:
-            self._after = entry.sequence
-            if entry.line.ends is not None:
-                for key in _meant(entry, self._said):
-                    self._said.pop(key, None)
-                    self._said[key] = entry
-                    fresh.add(key)
-        return fresh
+        One is shown once it was read whole, so where a look is cut off the next one shows the rest.
+        """
+        await self._hear()
+        recorded = await self._recorded() if last or not self._looked else {}
+        for key in ended_attempts.failed(self._said, recorded):
+            if key not in self._shown:
+                whole = [each async for each in self._attempt(key, recorded.get(key))]
+                self._shown.add(key)
+                take(whole)
+        self._looked = True
+
+    async def _hear(self) -> None:
+        """Note the last words since the last look."""
+        async for page in self._words.look():
+            for entry in page:
+                if entry.line.ends is not None:
+                    for key in _meant(entry, self._said):
+                        self._said.pop(key, None)
+                        self._said[key] = entry
 
     async def _recorded(self) -> dict[loglines.Key, api.LogEntry]:
         """Return what records say of attempts that have ended."""
@@ -91,15 +76,24 @@ class Failed:
             named = api.JobNamed(pipeline=pipeline, id=self._target.job)
             yield await self._client.call("job.get", named, records.Job)
             return
-        left = JOBS_MAX
+        asked = 0
         async for job in self._client.every("job.list", records.Job, key=pipeline):
             counts = job.counts
             bad = counts.failed + counts.quarantined + counts.recovered
             if bad and (not job.ended_ns or job.ended_ns >= self._since_ns):
+                if asked == JOBS_MAX:
+                    self._tell_of_the_rest(job)
+                    return
                 yield job
-                left -= 1
-            if not left:
-                return
+                asked += 1
+
+    def _tell_of_the_rest(self, job: records.Job) -> None:
+        if not self._told:
+            render.warn(
+                f"records of {JOBS_MAX} jobs were asked for, not those of {job.pipeline}@{job.id[:8]} and older ones:"
+                " of these, an attempt whose last line is lost is not shown; --since, or a job, asks for fewer"
+            )
+        self._told = True
 
     async def _views(self, job: records.Job) -> AsyncIterator[api.DatumView]:
         index = self._target.index

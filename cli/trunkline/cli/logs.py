@@ -21,14 +21,17 @@ from typing import NamedTuple
 import click
 
 from trunkline.cli import loglines, refs, render, saying, session
-from trunkline.cli.failures import Failed, Target
+from trunkline.cli.failures import Failed
 from trunkline.cli.loglines import Line, Lines
 from trunkline.cli.options import Asked
+from trunkline.cli.targets import Follower, Target
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors, records
 
 POLL_S = 0.5
 """Between two looks of `--follow`; the log stream is not in the user's account."""
+_LAST_MAX = 20_000
+"""Of pieces from the end, in which as many whole lines are looked for as were asked for."""
 _PREFIX_CHARS = 30
 """Of a pipeline's name that each of its workers' names begins with."""
 
@@ -60,7 +63,7 @@ def logs(asked: Asked, what: str, datum: str, wanted: Wanted) -> None:
         source = (
             Failed(client, target, wanted.since_ns)
             if wanted.failed
-            else _All(client, target, wanted)
+            else All(client, target, wanted, whole=asked.for_people)
         )
         if not wanted.follow:
             await source.look(show.take, last=True)
@@ -94,26 +97,44 @@ async def _follow(client: Client, target: Target, source: "_Source", show: "_Sho
         await asyncio.sleep(POLL_S)
 
 
-class _All:
-    """All lines of a target."""
+class All:
+    """All lines of a target, or the last ones and what comes then."""
 
-    def __init__(self, client: Client, target: Target, wanted: Wanted) -> None:
-        self._client, self._target, self._wanted = client, target, wanted
-        self._after = 0
+    def __init__(self, client: Client, target: Target, wanted: Wanted, *, whole: bool) -> None:
+        self._client, self._wanted, self._whole = client, wanted, whole
+        self._target = target
+        self._follower: Follower | None = None
         self.found = False
 
     async def look(self, take: Callable[[Iterable[api.LogEntry]], None], *, last: bool) -> None:  # noqa: ARG002 - of no meaning here
         """Hand on what has come since the last look; nothing comes after the last one."""
-        most, since_ns = self._wanted.tail or 0, self._wanted.since_ns
-        entries = self._target.entries(
-            self._client, after=self._after, since_ns=since_ns, last=most
-        )
-        async for entry in entries:
-            self._after, self.found = entry.sequence, True
-            take([entry])
+        if self._follower is None and self._wanted.tail is not None:
+            found = await self._last_ones(self._wanted.tail)
+            self.found = bool(found)
+            take(found)
+            return
+        self._follower = self._follower or Follower(self._client, self._page())
+        async for page in self._follower.look():
+            self.found = self.found or bool(page)
+            take(page)
+
+    async def _last_ones(self, lines: int) -> list[api.LogEntry]:
+        """Return from the end as much as holds so many lines, of which each may have come in several pieces."""
+        most = max(1, lines)
+        while True:
+            follower = Follower(self._client, self._page(last=most))
+            found = [entry async for page in follower.look() for entry in page]
+            ends = sum(entry.line.text.count("\n") for entry in found)
+            if not self._whole or ends > lines or len(found) < most or most >= _LAST_MAX:
+                self._follower = follower
+                return found
+            most *= 4
+
+    def _page(self, last: int = 0) -> api.LogPage:
+        return self._target.page(since_ns=self._wanted.since_ns, last=last)
 
 
-_Source = _All | Failed
+_Source = All | Failed
 
 
 class _Show:
@@ -198,7 +219,7 @@ async def _worker(client: Client, name: str) -> Target:
             there = view.scaling is not None and name in [
                 each.name for each in view.scaling.workers
             ]
-            if there or [each async for each in target.entries(client, last=1)]:
+            if there or await _has_printed(client, target):
                 return target
     raise errors.NotFoundError(
         "pipeline or worker",
@@ -206,6 +227,10 @@ async def _worker(client: Client, name: str) -> Target:
         "or what it has printed is not kept any more; a job is PIPELINE@ID,"
         " and `trunkline list workers` shows who is there",
     )
+
+
+async def _has_printed(client: Client, target: Target) -> bool:
+    return any([page async for page in Follower(client, target.page(last=1)).look()])
 
 
 async def _ended(client: Client, target: Target) -> bool:

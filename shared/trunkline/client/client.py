@@ -159,24 +159,27 @@ class Client:
         last: int = 0,
     ) -> AsyncIterator[api.LogEntry]:
         """Yield what is in the log stream now, after a sequence, oldest first; see `api.LogPage`."""
-        request = api.LogPage(
+        asked = api.LogPage(
             pipeline=pipeline,
             job=job,
             index=index,
             worker=worker,
             stream=stream,
+            after=after,
             since_ns=since_ns,
             last=last,
         )
-        while True:
-            request = msgspec.structs.replace(request, after=after)
-            reply = await self._reply("log.page", request, REQUEST_S)
-            entries = _result("log.page", reply, list[api.LogEntry])
-            for each in entries:
+        more = True
+        while more:
+            found, after, more = await self.logs_page(asked)
+            for each in found:
                 yield each
-            if not reply.more:
-                return
-            after = int(reply.next) if reply.next else entries[-1].sequence
+            asked = msgspec.structs.replace(asked, after=after, last=0)
+
+    async def logs_page(self, asked: api.LogPage) -> tuple[list[api.LogEntry], int, bool]:
+        """Return one page of lines, the sequence to go on behind, and whether there is more now."""
+        reply = await self._reply("log.page", asked, REQUEST_S)
+        return _result("log.page", reply, list[api.LogEntry]), int(reply.next), reply.more
 
     async def events(
         self,

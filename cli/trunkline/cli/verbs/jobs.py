@@ -102,7 +102,12 @@ def restart_datums(asked: options.Asked, job: str, datums: tuple[str, ...]) -> N
 @click.option("--follow", "-f", is_flag=True, help="Go on: until the job, or the datum, has ended.")
 @click.option("--failed", is_flag=True, help="Only of attempts that have failed, each whole.")
 @click.option("--since", "since_ns", type=options.SINCE, default="", help="5m, 2h, or a time.")
-@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
+@click.option(
+    "--tail",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Only the last N lines; with -f, and what comes then.",
+)
 @click.option("--timestamps", is_flag=True, help="When each line was printed, in UTC.")
 @asking
 def logs(
