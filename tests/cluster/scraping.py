@@ -37,20 +37,27 @@ class Target(NamedTuple):
 def targets(kubectl: Kubectl) -> list[Target]:
     """Return whom it would scrape, each once."""
     config = yaml.safe_load((MANIFESTS / "prometheus" / "prometheus.yaml").read_text())
-    (job,) = config["scrape_configs"]
-    (looks,) = job["kubernetes_sd_configs"]
-    assert looks["role"] == "pod"
     found = {}
-    for namespace in looks["namespaces"]["names"]:
-        for pod in _listed(kubectl, namespace, "pods", "--as", ACCOUNT):
-            for known in _discovered(pod):
-                told = _relabelled(known, job["relabel_configs"])
-                if told is not None:
-                    url = f"http://{told['__address__']}{told['__metrics_path__']}"
-                    port = int(told["__address__"].rpartition(":")[2])
-                    name, own = pod["metadata"]["name"], pod["metadata"].get("labels", {})
-                    found[url] = Target(namespace, name, own, port, url)
+    for job in config["scrape_configs"]:
+        (looks,) = job["kubernetes_sd_configs"]
+        assert looks["role"] == "pod"
+        for namespace in looks["namespaces"]["names"]:
+            for target in _of_namespace(kubectl, namespace, job["relabel_configs"]):
+                found[target.url] = target
     return list(found.values())
+
+
+def _of_namespace(
+    kubectl: Kubectl, namespace: str, rules: list[dict[str, Any]]
+) -> Iterator[Target]:
+    for pod in _listed(kubectl, namespace, "pods", "--as", ACCOUNT):
+        for known in _discovered(pod):
+            told = _relabelled(known, rules)
+            if told is not None:
+                url = f"http://{told['__address__']}{told['__metrics_path__']}"
+                port = int(told["__address__"].rpartition(":")[2])
+                name, own = pod["metadata"]["name"], pod["metadata"].get("labels", {})
+                yield Target(namespace, name, own, port, url)
 
 
 def kept_out(kubectl: Kubectl, found: list[Target]) -> list[str]:

@@ -14,18 +14,19 @@ COMMITTED = rendering.MANIFESTS / "prometheus" / "prometheus.yaml"
 META = "__meta_kubernetes_"
 
 
-def looking_into(file: Path) -> dict[str, Any]:
-    """Return the configuration, but for where it looks for pods: Debian's Prometheus is built without Kubernetes."""
+def looking_into(folder: Path) -> dict[str, Any]:
+    """Return the configuration, but for where each job looks for pods: Debian's Prometheus is built without Kubernetes."""
     config: dict[str, Any] = yaml.safe_load(COMMITTED.read_text())
-    (job,) = config["scrape_configs"]
-    del job["kubernetes_sd_configs"]
-    job["file_sd_configs"] = [{"files": [str(file)]}]
+    for job in config["scrape_configs"]:
+        del job["kubernetes_sd_configs"]
+        job["file_sd_configs"] = [{"files": [str(folder / f"{job['job_name']}.json")]}]
     return config
 
 
 def test_prometheus_reads_its_configuration(promtool, tmp_path):
-    (tmp_path / "pods.json").write_text("[]")
-    config = looking_into(tmp_path / "pods.json") | {"rule_files": []}
+    for job in ("trunkline", "trunkline-workers"):
+        (tmp_path / f"{job}.json").write_text("[]")
+    config = looking_into(tmp_path) | {"rule_files": []}
     (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(config))
     checked = [promtool, "check", "config", str(tmp_path / "prometheus.yaml")]
     done = subprocess.run(checked, capture_output=True, text=True, check=False)
@@ -33,11 +34,16 @@ def test_prometheus_reads_its_configuration(promtool, tmp_path):
 
 
 def discovered(
-    annotations: dict[str, str], *, ip: str, name: str, ports: tuple[int, ...]
+    annotations: dict[str, str],
+    *,
+    ip: str,
+    name: str,
+    ports: tuple[int, ...],
+    namespace: str = "trunkline",
 ) -> Iterator[Object]:
     """Yield what Prometheus finds of a pod: a target for each port, with labels of all that is known."""
     for port in ports:
-        known = {"pod_phase": "Running", "pod_ip": ip, "pod_name": name, "namespace": "trunkline"}
+        known = {"pod_phase": "Running", "pod_ip": ip, "pod_name": name, "namespace": namespace}
         known |= {
             f"pod_annotation_{key.translate(str.maketrans('./-', '___'))}": value
             for key, value in annotations.items()
@@ -61,12 +67,13 @@ async def test_a_pod_of_ours_is_scraped_once_where_it_says_and_no_other(tmp_path
         for target in discovered(annotations, ip=f"127.0.0.{number}", name=name, ports=(8086, 9999))
     ]
     pods += discovered({}, ip="127.0.0.9", name="another", ports=(80,))
-    (tmp_path / "pods.json").write_bytes(msgspec.json.encode(pods))
-    (job,) = looking_into(tmp_path / "pods.json")["scrape_configs"]
+    (tmp_path / "trunkline.json").write_bytes(msgspec.json.encode(pods))
+    job, _ = looking_into(tmp_path)["scrape_configs"]
     async with prometheus.running(tmp_path, [job]) as watching:
         found = await installation.until(watching.targets, what="targets")
     told = {each["labels"]["pod"]: each["scrapeUrl"] for each in found}
     assert len(found) == len(told)
+    assert {each["labels"]["installation"] for each in found} == {"trunkline"}
     assert told == {
         name: f"http://127.0.0.{number}:8086/metrics" for number, name in enumerate(ours, 1)
     }
