@@ -3,17 +3,14 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from typing import TypeVar
 
 import hypothesis
 import pytest
+from tests.support import nats
 from tests.support.nats import TestServer
 from tests.support.nats_cluster import TestCluster
 from tests.support.operator import OperatorServer
 from tests.support.s3 import BUCKET, S3Server
-
-S = TypeVar("S", bound=TestServer)
 
 # How long an example takes is the machine's business, which may have other work.
 hypothesis.settings.register_profile("house", deadline=None)
@@ -49,7 +46,7 @@ def s3_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 async def nats_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TestServer]:
     """A nats-server of the test's own, running, with all accounts and no stream yet."""
-    async with _running(TestServer(tmp_path_factory.mktemp("nats"))) as server:
+    async with nats.running(lambda: TestServer(tmp_path_factory.mktemp("nats"))) as server:
         yield server
 
 
@@ -58,14 +55,14 @@ async def operator_server(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[OperatorServer]:
     """The same in operator mode: everybody logs in by signed claims."""
-    async with _running(OperatorServer(tmp_path_factory.mktemp("nats"))) as server:
+    async with nats.running(lambda: OperatorServer(tmp_path_factory.mktemp("nats"))) as server:
         yield server
 
 
 @pytest.fixture
 async def nats_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TestCluster]:
     """Three of them, as a cluster."""
-    async with _running(TestCluster(tmp_path_factory.mktemp("nats"))) as cluster:
+    async with nats.running(lambda: TestCluster(tmp_path_factory.mktemp("nats"))) as cluster:
         yield cluster
 
 
@@ -74,14 +71,5 @@ async def either_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[TestServer]:
     """The one, then the other: what must hold whatever a server knows its users by."""
-    async with _running(request.param(tmp_path_factory.mktemp("nats"))) as server:
+    async with nats.running(lambda: request.param(tmp_path_factory.mktemp("nats"))) as server:
         yield server
-
-
-@asynccontextmanager
-async def _running(server: S) -> AsyncIterator[S]:
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.kill()

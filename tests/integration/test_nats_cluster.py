@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import pytest
+from tests.support import nats
 from tests.support.nats_cluster import TestCluster
 from tests.support.wards import WARDS, ward
 
@@ -26,15 +26,12 @@ COUNT = 300
 
 
 @pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[TestCluster]:
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TestCluster]:
     """Yield three servers of a test's own, each of which can be cut off from the others."""
-    made = TestCluster(tmp_path)
-    await made.with_lines()
-    await made.start()
-    try:
+    async with nats.running(
+        lambda: TestCluster(tmp_path_factory.mktemp("nats"), lines=True)
+    ) as made:
         yield made
-    finally:
-        await made.kill()
 
 
 async def copies(connection: NatsConnection, stream: str) -> tuple[int, int]:
@@ -51,9 +48,7 @@ async def test_streams_that_are_there_get_the_copies_that_are_stated_now(
         nats_cluster.connect("coordinator") as ctl,
         nats_cluster.connect("coordinator-data") as data,
     ):
-        await topology.declare_ctl(ctl, Durability.FILE)
-        await topology.declare_data(data, Durability.FILE)
-        await topology.declare_pipeline(data, ward("p1"), Durability.FILE)
+        await _declared(ctl, data, Durability.FILE)
         await topology.ensure_job_consumer(
             data, ward("p1"), "0" * 32, ack_wait_s=5, max_ack_pending=9
         )
@@ -63,9 +58,7 @@ async def test_streams_that_are_there_get_the_copies_that_are_stated_now(
         before = await Window(data).put(subject, b"x")
         assert await copies(ctl, bucket) == await copies(data, queue) == (1, 1)
 
-        await topology.declare_ctl(ctl, Durability.REPLICATED)
-        await topology.declare_data(data, Durability.REPLICATED)
-        await topology.declare_pipeline(data, ward("p1"), Durability.REPLICATED)
+        await _declared(ctl, data, Durability.REPLICATED)
         async with asyncio.timeout(30):
             while await copies(ctl, bucket) != (3, 3) or await copies(data, queue) != (3, 3):
                 await asyncio.sleep(0.05)
@@ -169,6 +162,14 @@ def at(cluster: TestCluster, connection: NatsConnection) -> int:
     """Return the number of the server that a connection is at."""
     url = connection._wire.connected_url
     return 0 if url is None else 1 + cluster.credentials.ports.index(url.port)
+
+
+async def _declared(ctl: NatsConnection, data: NatsConnection, level: Durability) -> None:
+    """Declare all, as often as the coordinator would do it."""
+    async with asyncio.timeout(60):
+        await _eventually(lambda: topology.declare_ctl(ctl, level))
+        await _eventually(lambda: topology.declare_data(data, level))
+        await _eventually(lambda: topology.declare_pipeline(data, ward("p1"), level))
 
 
 async def _eventually(act: Callable[[], Awaitable[object]]) -> None:

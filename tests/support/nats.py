@@ -1,8 +1,9 @@
 """A real nats-server of a test's own, with all accounts, and connections to it by role."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from tests.support.wards import DATA_KEY, WARDS, ward
@@ -10,11 +11,14 @@ from tests.support.wards import DATA_KEY, WARDS, ward
 from trunkline.bus import jetstream, topology
 from trunkline.bus.accounts import worker_user
 from trunkline.bus.connection import NatsConnection, connect
-from trunkline.contracts import subjects
+from trunkline.contracts import errors, subjects
 from trunkline.local.credentials import LocalIssuer
 from trunkline.local.server import NatsServer
 from trunkline.local.server_files import Credentials
 from trunkline.runtime.private import write_private
+
+S = TypeVar("S", bound="TestServer")
+_TAKEN = "address already in use"
 
 
 class TestServer(NatsServer):
@@ -26,6 +30,11 @@ class TestServer(NatsServer):
         known(directory)
         super().__init__(directory, port=0)
         self.issuer = LocalIssuer(directory)
+
+    @property
+    def found_its_port_taken(self) -> bool:
+        """Whether somebody took a port of its between our choice and its start."""
+        return port_was_taken(self)
 
     async def restart(self) -> None:
         """Crash it and start it again on the same files."""
@@ -67,10 +76,34 @@ class TestServer(NatsServer):
                 await topology.declare_pipeline(data, ward(pipeline))
 
 
+@asynccontextmanager
+async def running(make: Callable[[], S]) -> AsyncIterator[S]:
+    """Run what is made, on ports that nobody else took meanwhile."""
+    while True:
+        server = make()
+        try:
+            await server.start()
+        except (errors.UnavailableError, ExceptionGroup, TimeoutError):
+            await server.kill()
+            if not server.found_its_port_taken:
+                raise
+        else:
+            break
+    try:
+        yield server
+    finally:
+        await server.kill()
+
+
+def port_was_taken(server: NatsServer) -> bool:
+    """Whether a server has said that another process listens where it should."""
+    return server.log.exists() and _TAKEN in server.log.read_text(errors="replace")
+
+
 def known(directory: Path) -> None:
     """Have the servers of a directory made with the data key of all tests."""
     with_key = Credentials(port=0, passwords={}, data_key=DATA_KEY)
     write_private(directory / "credentials.json", msgspec.json.encode(with_key))
 
 
-__all__ = ["TestServer", "worker_user"]
+__all__ = ["TestServer", "running", "worker_user"]
