@@ -45,8 +45,8 @@ class Process:
                 self.changed.clear()
                 await self.changed.wait()
 
-    async def holding(self) -> None:
-        async with asyncio.timeout(20):
+    async def holding(self, *, within_s: float = 20) -> None:
+        async with asyncio.timeout(within_s):
             while not self.candidacy.holds():
                 await asyncio.sleep(0.01)
 

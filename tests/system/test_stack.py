@@ -63,17 +63,37 @@ async def test_a_stopped_installation_leaves_no_process_and_starts_again_where_i
         await client.call("repo.get", api.Named(name="kept"), api.RepoView)
 
 
-async def test_every_service_that_is_killed_is_started_again(home: Home) -> None:
+async def test_every_service_that_is_killed_is_started_again_and_only_a_fault_of_ours_ends_all(
+    home: Home,
+) -> None:
+    """1. All are killed in turn, while nobody is there to be told. 2. What keeps one has a fault: that is told."""
     told: list[str] = []
-    async with stacks.running(home, nodes=1, port=0, tell=told.append) as stack:
-        for service in stacks.STOP_ORDER:
-            before = stack.pids[service]
-            stack.kill(service)
-            async with asyncio.timeout(10):
-                assert await stack.restarted(service, after=1) != before
-        async with stack.client() as client:
-            await client.call("status", None, api.Status)
-        assert [line.partition(" ")[0] for line in told[:4]] == list(stacks.STOP_ORDER)
+    listener: Exception = BrokenPipeError()
+
+    def tell(text: str) -> None:
+        told.append(text)
+        if "was ended by SIGKILL" in text:
+            raise listener
+
+    async def broken() -> None:
+        nonlocal listener
+        async with stacks.running(home, nodes=1, port=0, tell=tell) as stack:
+            for service in stacks.STOP_ORDER:
+                before = stack.pids[service]
+                stack.kill(service)
+                async with asyncio.timeout(10):
+                    assert await stack.restarted(service, after=1) != before
+            async with stack.client() as client:
+                await client.call("status", None, api.Status)
+            listener = LookupError("no such service")
+            stack.kill("coordinator")
+            await asyncio.Event().wait()
+
+    with pytest.raises(ExceptionGroup):
+        await broken()
+    assert [line.partition(" ")[0] for line in told[:4]] == [*stacks.STOP_ORDER, "coordinator"]
+    assert told[-1] == "stopping: coordinator cannot be kept running: LookupError: no such service"
+    await until_no_process_is_left(home)
 
 
 async def test_a_second_supervisor_is_refused_and_harms_nothing(home: Home) -> None:
@@ -123,7 +143,9 @@ async def test_what_does_not_come_up_says_why(home: Home) -> None:
     await until_no_process_is_left(home)
 
 
-async def test_ctrl_c_stops_an_installation_in_the_foreground_in_good_order(home: Home) -> None:
+async def test_ctrl_c_stops_an_installation_in_the_foreground_in_good_order_and_is_told(
+    home: Home,
+) -> None:
     command = [sys.executable, "-m", "trunkline.cli", "up", "--home", str(home.root), "--port", "0"]
     up = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
@@ -133,7 +155,9 @@ async def test_ctrl_c_stops_an_installation_in_the_foreground_in_good_order(home
                 pass
         up.send_signal(signal.SIGINT)
         _, told = await asyncio.to_thread(up.communicate, timeout=30)
-        assert (up.returncode, told) == (0, "")
+        line = "stopping: told to by SIGINT"
+        assert (up.returncode, told) == (0, f"{line}\n")
+        assert line in (home.logs / "supervisor.log").read_text()
         await until_no_process_is_left(home)
     finally:
         up.kill()

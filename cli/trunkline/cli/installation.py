@@ -1,12 +1,14 @@
 """Verbs on an installation as a whole: up, down, status."""
 
+import contextlib
 import functools
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -18,8 +20,12 @@ from trunkline.client.client import Client
 from trunkline.contracts import api, errors
 from trunkline.local import home as homes
 from trunkline.local import log_files, scraping, stack
-from trunkline.runtime import stopping
+from trunkline.runtime import logs, stopping
 
+log = logging.getLogger(__name__)
+
+SUPERVISOR = "supervisor.log"
+"""Among the logs of an installation: what its supervisor says."""
 DOWN_S = 60.0
 """How long an installation may take to stop: its workers finish what they are at."""
 
@@ -55,17 +61,32 @@ def up(
             given = {name: value for name, value in asked.items() if value is not None}
             _detached(place, given, store=store, standbys=standbys)
         else:
-            stopping.run(
-                serve(
-                    place,
-                    nodes=nodes,
-                    port=port,
-                    servers=servers,
-                    store=store,
-                    standbys=standbys,
-                    tell=saying.tell,
+            with _kept(place) as tell:
+                stopping.run(
+                    serve(
+                        place,
+                        nodes=nodes,
+                        port=port,
+                        servers=servers,
+                        store=store,
+                        standbys=standbys,
+                        tell=tell,
+                    )
                 )
-            )
+
+
+@contextlib.contextmanager
+def _kept(home: homes.Home) -> Iterator[Callable[[str], None]]:
+    """Yield what tells people a line and keeps it in the log: it is there when the terminal is gone."""
+    home.make()
+    with (home.logs / SUPERVISOR).open("a") as file:
+        logs.configure("supervisor", stream=file)
+
+        def tell(text: str) -> None:
+            log.info(text)
+            saying.tell(text)
+
+        yield tell
 
 
 def _detached(
@@ -83,10 +104,10 @@ def _detached(
     command += [str(each) for option in options.items() for each in option]
     if standbys:
         command.append("--standbys")
-    log = home.logs / "supervisor.log"
-    log_files.rotate(log)  # while nobody writes: it is read from where it ends now
-    begin = log.stat().st_size if log.exists() else 0
-    with log.open("ab") as out:
+    kept = home.logs / SUPERVISOR
+    log_files.rotate(kept)  # while nobody writes: it is read from where it ends now
+    begin = kept.stat().st_size if kept.exists() else 0
+    with kept.open("ab") as out:
         process = subprocess.Popen(  # noqa: S603 - our own module
             command,
             stdin=subprocess.DEVNULL,
@@ -96,7 +117,7 @@ def _detached(
             env={**os.environ, "TRUNKLINE_STORE": store or ""},
         )
     while process.poll() is None:
-        with log.open("rb") as told:
+        with kept.open("rb") as told:
             told.seek(begin)
             if b"store: " in told.read():
                 context = home.read_context()
@@ -107,7 +128,7 @@ def _detached(
                 saying.tell(f"metrics: {' '.join(scraping.addresses(home).values())}")
                 return
         time.sleep(0.05)
-    with log.open("rb") as told:
+    with kept.open("rb") as told:
         told.seek(begin)
         raise NoStartError(told.read().decode(errors="replace").strip())
 

@@ -91,16 +91,12 @@ class Child:
         failures = 0
         while not self._stopping.is_set():
             began = time.monotonic()
-            process = await self._start()
-            try:
-                code = await self._until_gone(process)
-            finally:
-                await self._end(process)
+            ended = await self._live()
             if self._stopping.is_set():
                 return
             failures = 0 if time.monotonic() - began >= STEADY_S else failures + 1
             wait_s = 0.0 if failures <= 1 else backoff.delay_s(failures - 2, first_s=0.2)
-            self._tell(f"{self.service.name} {_ended(code)}; {_again(wait_s)}")
+            self._tell(f"{self.service.name} {ended}; {_again(wait_s)}")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._stopping.wait()
@@ -122,6 +118,18 @@ class Child:
             await self._changed.wait()
         return self.pid
 
+    async def _live(self) -> str:
+        """Have one process of it, from its start to its end; return what became of it."""
+        try:
+            process = await self._start()
+        except OSError as error:  # a full disk, no memory: this passes, and must not end the others
+            return f"could not be started: {error}"
+        try:
+            code = await self._until_gone(process)
+        finally:
+            await self._end(process)
+        return _ended(code)
+
     async def _start(self) -> asyncio.subprocess.Process:
         descriptor = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -140,7 +148,8 @@ class Child:
             os.close(descriptor)
         self.pid = process.pid
         self.starts += 1
-        record(self._pid_file.parent, self.service.name, process.pid)
+        with contextlib.suppress(OSError):  # without it the kernel's signal clears up
+            record(self._pid_file.parent, self.service.name, process.pid)
         self._changed.set()
         return process
 

@@ -13,9 +13,13 @@ goes with the process; children are told by the kernel (see `children`) or clear
 start; configuration and context are whole files, replaced by rename; everything else is the
 services' own state, which survives kill -9 of any of them. A second supervisor on the same state
 directory is refused while the first one lives.
+
+What ends it is told in a line: a signal, or a fault of our own in what keeps a service. No death of a service does, nor
+that one cannot be started, nor that nobody is there any more to be told.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
@@ -155,6 +159,7 @@ async def running(
     """
     home = home if isinstance(home, Home) else Home(home)
     home.make()
+    tell = _to_whom_is_there(tell)
     with ExitStack() as ends:
         ends.enter_context(_locked(home))
         for name in await children.clear_leftovers(home.pids):
@@ -196,6 +201,8 @@ async def running(
                 yield stack
             except BaseException as error:
                 failure = error  # the caller's own error: it leaves as it is, in no group of ours
+                if why := _why(error, [*runs.values(), *beside]):
+                    tell(f"stopping: {why}")
             for kind in (*STOP_ORDER, layout.SERVER):
                 names = [name for name in services if name.startswith(kind)]
                 for name in names:
@@ -244,6 +251,26 @@ async def serve(
         if meanwhile is not None:
             await meanwhile()
         await asyncio.Event().wait()
+
+
+def _to_whom_is_there(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """Return the same for a supervisor that goes on though its terminal, or who read its lines, is gone."""
+
+    def told(text: str) -> None:
+        with contextlib.suppress(OSError):
+            tell(text)
+
+    return told
+
+
+def _why(error: BaseException, tasks: Sequence[asyncio.Task[None]]) -> str:
+    """Return what ends an installation: a fault in one of its tasks, or who cancelled it; empty if who runs it knows."""
+    for task in tasks:
+        if task.done() and not task.cancelled() and (fault := task.exception()) is not None:
+            return f"{task.get_name()} cannot be kept running: {type(fault).__name__}: {fault}"
+    if isinstance(error, asyncio.CancelledError):
+        return f"told to by {' '.join(map(str, error.args)) or 'who runs it'}"
+    return ""
 
 
 @contextmanager

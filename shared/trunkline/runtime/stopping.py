@@ -1,32 +1,44 @@
-"""The life of a service's process: run until SIGTERM or SIGINT, unwind, leave with a true code."""
+"""The life of a service's process: run until a signal that asks for its end, unwind, leave with a true code.
+
+SIGHUP, which a terminal sends when it is closed, is one of them unless it is to be ignored (`nohup`): left to itself it
+would end the process at once, and nobody could say why.
+"""
 
 import asyncio
 import signal
 from collections.abc import Coroutine
 from typing import Any
 
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 async def until_stopped(service: Coroutine[Any, Any, None]) -> None:
-    """Run the service; a first SIGTERM or SIGINT cancels it, and its `finally` blocks drain."""
+    """Run the service; a first signal cancels it, by its name, and its `finally` blocks drain."""
     loop = asyncio.get_running_loop()
     stopped = False
 
-    def stop() -> None:
+    numbers = [each for each in ENDING if each is not signal.SIGHUP or not _ignored(each)]
+
+    def stop(name: str) -> None:
         nonlocal stopped
         stopped = True
-        task.cancel()
+        task.cancel(name)
 
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(service, name="service")
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop)
+        for number in numbers:
+            loop.add_signal_handler(number, stop, number.name)
         try:
             await asyncio.wait([task])
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in numbers:
                 loop.remove_signal_handler(number)
     if not stopped and task.cancelled():
         raise asyncio.CancelledError
+
+
+def _ignored(number: signal.Signals) -> bool:
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 def run(service: Coroutine[Any, Any, None]) -> None:

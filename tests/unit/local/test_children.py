@@ -55,6 +55,20 @@ async def test_a_child_that_dies_at_once_each_time_is_started_again_ever_more_sl
     assert told[1].startswith("it ended with exit code 3; starting it again in 0.")
 
 
+async def test_a_child_that_cannot_be_started_is_tried_again_and_ends_nobody(
+    tmp_path: Path,
+) -> None:
+    async with supervised(tmp_path, *SLEEPS) as (child, told):
+        log = tmp_path / "it.log"
+        log.rename(tmp_path / "before")
+        log.mkdir()
+        child.kill(signal.SIGKILL)
+        while not any("could not be started: [Errno" in each for each in told):
+            await asyncio.sleep(0.01)
+        log.rmdir()
+        await child.started(after=1)
+
+
 async def test_a_child_that_does_not_stop_is_killed(tmp_path: Path) -> None:
     async with supervised(tmp_path, *DEAF, stop_s=0.2) as (child, told):
         await until_up(tmp_path)
