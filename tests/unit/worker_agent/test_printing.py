@@ -109,19 +109,26 @@ async def test_what_cannot_be_stored_is_counted_and_said(stream, printer, datum)
         output.take("stdout", b"more\n")
     await printer.flush()
     assert stream.texts == ["more\n", "8 bytes of output were lost: they could not be stored"]
-    assert (datum.measured["printed_bytes"], datum.measured["unkept_bytes"]) == (13, 8)
+    assert (datum.figures.printed_bytes, datum.figures.unkept_bytes) == (13, 8)
     assert printer.dropped_lines == 1
 
 
-async def test_what_is_held_for_a_server_that_is_away_is_bounded(stream, printer, datum):
-    piece = Piece("stdout", "x" * 16_383 + "\n")
+@pytest.mark.parametrize("character", ["x", "ö", "字", "🚂"])
+async def test_what_is_held_for_a_server_that_is_away_is_bounded_in_bytes(
+    character, stream, printer, datum
+):
+    piece = Piece("stdout", character * (16_384 // len(character.encode()) - 1) + "\n")
+    size = len(piece.text.encode())
     for _ in range(1000):
         printer.add(datum, [piece])
-    most = printing.HELD_BYTES // 16_384
+    most = printing.HELD_BYTES // size
     assert printer.dropped_lines == 1000 - most
+    assert datum.figures.unkept_bytes == size * (1000 - most)
     stream.let_go.set()
     await printer.flush()
     assert len(stream.texts) == most
+    printer.add(datum, [piece])
+    assert printer.dropped_lines == 1000 - most  # there is room again
 
 
 async def test_lines_over_the_limit_and_lost_words_of_ours_are_counted_whatever_becomes_of_the_attempt(
@@ -131,7 +138,7 @@ async def test_lines_over_the_limit_and_lost_words_of_ours_are_counted_whatever_
     with printer.output(datum) as output:
         output.take("stdout", b"x\n" * 1_000_000)
     await printer.flush()
-    assert printer.dropped_lines == datum.measured["unkept_lines"] > 0
+    assert printer.dropped_lines == datum.figures.unkept_lines > 0
     over, stream.away = printer.dropped_lines, True
     printer.tell(datum, "exit code 3", Cause.USER_EXIT)
     await printer.flush()

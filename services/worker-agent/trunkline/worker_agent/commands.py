@@ -150,9 +150,12 @@ class Commands:
         """Take into account what a run took and left; a datum may have two."""
         if run.left:
             self._place(datum).known = None
-        datum.add(process_s=run.wall_s, cpu_s=run.cpu_s)
-        peak = max(datum.measured.get("peak_rss_bytes", 0), run.peak_rss_bytes)
-        datum.measure(peak_rss_bytes=peak)
+        before = datum.figures
+        datum.measure(
+            process_s=before.process_s + run.wall_s,
+            cpu_s=before.cpu_s + run.cpu_s,
+            peak_rss_bytes=max(before.peak_rss_bytes, run.peak_rss_bytes),
+        )
 
     async def store(self, datum: Datum) -> Uploaded | Bad:
         """Store the output files; the next command is started first, if there is one."""

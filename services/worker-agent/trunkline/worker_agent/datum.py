@@ -31,13 +31,14 @@ import dataclasses
 import errno
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar, assert_never
 
 import msgspec
 
 from trunkline.contracts import attempts, errors
 from trunkline.contracts.attempts import Attempt, Ledger
-from trunkline.contracts.messages import Figures, Outcome
+from trunkline.contracts.messages import Outcome
 from trunkline.contracts.states import Cause, DatumState
 from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
@@ -199,42 +200,23 @@ async def _look_back(
 async def _judged(
     datum: Datum, bench: Bench, *, isolated: bool
 ) -> attempts.Verdict | attempts.Leave:
-    """Ask the ledger what is to be done, and record what follows: a start, a pass, or nothing."""
-    copy = datum.task.beside is not None
+    """Ask the ledger what is to be done, and record what follows: a start, a pass, a wait, or nothing."""
     begun = Attempt(
         worker=bench.worker,
         incarnation=bench.incarnation,
         started_ns=datum.started_ns,
-        copy=copy,
+        copy=datum.task.beside is not None,
     )
-    verdict: attempts.Verdict | attempts.Leave = attempts.Run()
-
-    def change(ledger: Ledger) -> Ledger:
-        nonlocal verdict
-        if begun in ledger.attempts or _put_off(verdict, ledger):
-            return ledger  # as it was decided before, and the answer to that was lost
-        tries, now_ns = datum.ticket.datum_tries, bench.clock.wall_ns()
-        verdict = (
-            attempts.verdict_of_copy(ledger)
-            if copy
-            else attempts.verdict(ledger, tries, now_ns, bench.incarnation)
-        )
-        if isinstance(verdict, attempts.PassOn):
-            return attempts.passed(ledger)
-        if isinstance(verdict, attempts.Wait) and verdict.noted:
-            return attempts.waited(ledger)
-        runs = isinstance(verdict, attempts.Run) and (isolated or not verdict.alone)
-        return attempts.started(ledger, begun) if runs else ledger
-
-    datum.ledger = await _insist(
-        "ledger", datum, lambda: bench.records.change_ledger(datum.task, change)
-    )
-    return verdict
-
-
-def _put_off(verdict: attempts.Verdict | attempts.Leave, ledger: Ledger) -> bool:
-    noted = isinstance(verdict, attempts.Wait) and verdict.noted
-    return noted and attempts.waited(ledger) == ledger
+    decided: verdicts.Judged | None = None
+    while True:
+        known = await _insist("ledger", datum, lambda: bench.records.known(datum.task))
+        if decided is None or known.ledger != decided.ledger:  # else the answer to a write was lost
+            tries, now_ns = datum.ticket.datum_tries, bench.clock.wall_ns()
+            decided = verdicts.judged(known.ledger, begun, tries, now_ns, isolated=isolated)
+        put = partial(bench.records.replace_ledger, datum.task, known, decided.ledger)
+        if await _insist("ledger", datum, put):
+            datum.ledger = decided.ledger
+            return decided.verdict
 
 
 async def _failed(datum: Datum, bench: Bench, ran: Ran) -> Ack | Nak:
@@ -318,7 +300,7 @@ async def _report(
         log_tail=tail,
         attempts=max(1, len(history)),
         history=history,
-        figures=Figures(**datum.measured),  # type: ignore[arg-type]
+        figures=datum.figures,
         ended_ns=bench.clock.wall_ns(),
     )
     await bench.records.store_outcome(task, outcome, hurry=bench.resting())
@@ -340,10 +322,11 @@ async def _with_other(datum: Datum, bench: Bench, now_ns: int) -> Ledger:
         other = msgspec.structs.replace(beside, cause=Cause.SUPERSEDED, ended_ns=now_ns)
         return msgspec.structs.replace(datum.ledger, attempts=(other, *datum.ledger.attempts))
     ledger = datum.ledger
-    took_s = datum.measured.get("download_s", 0.0) + datum.measured.get("process_s", 0.0)
+    took_s = datum.figures.download_s + datum.figures.process_s
     if datum.ticket.speculates and took_s >= _COPIED_S:
-        found = await _insist("ledger", datum, lambda: bench.records.ledger(datum.task))
-        ledger = found if any(each.copy for each in found.attempts) else ledger
+        found = await _insist("ledger", datum, lambda: bench.records.known(datum.task))
+        if any(each.copy for each in found.ledger.attempts):
+            ledger = found.ledger
     return attempts.superseded(ledger, bench.incarnation, now_ns)
 
 

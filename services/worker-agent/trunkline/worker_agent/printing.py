@@ -38,7 +38,7 @@ waits for the lines that belong to it, and longer than that it is not to."""
 AT_ONCE = 64
 """Pieces that are sent together: at most 1 MiB as it was printed."""
 HELD_BYTES = 4 * 1024 * 1024
-"""Of text, for all outputs together: what several runs may print while the server is away."""
+"""Of text in UTF-8, for all outputs together: what several runs may print while the server is away."""
 
 
 class Output:
@@ -75,10 +75,11 @@ class Output:
         self._printer.add(self._datum, pieces)
         self._printer.dropped_lines += self._printed.unkept_lines
         if self._printed.size:
-            self._datum.add(
-                printed_bytes=self._printed.size,
-                unkept_bytes=self._printed.unkept,
-                unkept_lines=self._printed.unkept_lines,
+            before = self._datum.figures
+            self._datum.measure(
+                printed_bytes=before.printed_bytes + self._printed.size,
+                unkept_bytes=before.unkept_bytes + self._printed.unkept,
+                unkept_lines=before.unkept_lines + self._printed.unkept_lines,
             )
 
 
@@ -134,12 +135,12 @@ class Printer:
     def add(self, datum: Datum, pieces: Sequence[Piece], ends: Cause | None = None) -> None:
         """Have pieces sent soon."""
         for piece in pieces:
-            size = len(piece.text)
+            size = len(piece.text.encode())
             if self._held + size > HELD_BYTES and piece.stream != AGENT:
-                self._lose(datum, piece)
+                self._lose(datum, piece, size)
                 continue
             self._held += size
-            self._waiting.append(_Sent(datum, piece, self._message(datum, piece, ends)))
+            self._waiting.append(_Sent(datum, piece, size, self._message(datum, piece, ends)))
             self._more.set()
 
     def _message(self, datum: Datum, piece: Piece, ends: Cause | None) -> Outgoing:
@@ -192,23 +193,25 @@ class Printer:
         except (errors.UnavailableError, errors.RefusedError) as error:
             log.warning("log lines are lost", extra={"pieces": len(sent), "reason": str(error)})
             for each in sent:
-                self._lose(each.datum, each.piece)
+                self._lose(each.datum, each.piece, each.size)
         except BaseException:  # whoever flushed is cut short; the lines may be others'
             self._waiting.extendleft(reversed(sent))
             self._more.set()
             raise
-        self._held -= sum(len(each.piece.text) for each in sent)
+        self._held -= sum(each.size for each in sent)
         return len(sent)
 
-    def _lose(self, datum: Datum, piece: Piece) -> None:
-        lines = piece.text.count("\n")
+    def _lose(self, datum: Datum, piece: Piece, size: int) -> None:
         if piece.stream == AGENT:
             self.dropped_lines += 1  # of ours each piece is a line
             return
+        lines = piece.text.count("\n")
         self.dropped_lines += lines
-        size = len(piece.text.encode())
         datum.lost_bytes += size
-        datum.add(unkept_bytes=size, unkept_lines=lines)
+        before = datum.figures
+        datum.measure(
+            unkept_bytes=before.unkept_bytes + size, unkept_lines=before.unkept_lines + lines
+        )
 
 
 class _Sent(NamedTuple):
@@ -216,4 +219,6 @@ class _Sent(NamedTuple):
 
     datum: Datum
     piece: Piece
+    size: int
+    """Of its text, in bytes."""
     message: Outgoing

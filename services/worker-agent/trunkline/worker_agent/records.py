@@ -9,6 +9,7 @@ Each write may be repeated after its answer was lost, so each is a no-op the sec
   the message may be acked.
 """
 
+import dataclasses
 import logging
 from collections.abc import Callable
 
@@ -26,6 +27,15 @@ from trunkline.worker_agent.core import outcome as verdicts
 log = logging.getLogger(__name__)
 
 _LOG_TAIL_MIN = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """A datum's ledger as it was read."""
+
+    ledger: Ledger
+    sequence: int | None
+    """The last one of its subject, 0 if there is none; None: nobody counts this ledger any more."""
 
 
 class Records:
@@ -48,11 +58,44 @@ class Records:
         self._worker = worker
         self._clock = clock
 
-    async def change_ledger(self, task: DatumTask, change: Callable[[Ledger], Ledger]) -> Ledger:
-        """Change a datum's ledger and return it once that is stored.
+    async def known(self, task: DatumTask) -> Known:
+        """Return a datum's ledger, for `replace_ledger`.
 
         Where the datum was restarted since it came, the ledger is that of its newer generation, and
-        is left alone.
+        is left alone: what is returned then is an empty one that is never stored.
+
+        Raises:
+            UnavailableError: the server does not answer.
+        """
+        subject = subjects.attempts(self._ward, task.job, task.index)
+        stored = await self._connection.last(subjects.ATTEMPTS_STREAM, subject)
+        ledger = None if stored is None else _decoded(subject, stored.data)
+        if ledger is not None and ledger.generation > task.generation:
+            return Known(Ledger(generation=task.generation), None)
+        sequence = 0 if stored is None else stored.sequence
+        return Known(verdicts.of_generation(ledger, task.generation), sequence)
+
+    async def replace_ledger(self, task: DatumTask, known: Known, changed: Ledger) -> bool:
+        """Store a datum's ledger in place of the one that is known; return False if that is another by now.
+
+        Raises:
+            UnavailableError: unknown whether it is stored.
+        """
+        if changed == known.ledger or known.sequence is None:
+            return True
+        subject = subjects.attempts(self._ward, task.job, task.index)
+        try:
+            await self._publisher.put(
+                subject, messages.encode(changed), expected_last=known.sequence
+            )
+        except errors.RefusedError as error:
+            if error.code != errors.RefusedError.WRONG_LAST_SEQUENCE:
+                raise errors.UnavailableError(subject, str(error)) from error
+            return False
+        return True
+
+    async def change_ledger(self, task: DatumTask, change: Callable[[Ledger], Ledger]) -> Ledger:
+        """Change a datum's ledger and return it once that is stored.
 
         Args:
             task: The datum.
@@ -62,37 +105,11 @@ class Records:
         Raises:
             UnavailableError: unknown whether it is stored.
         """
-        subject = subjects.attempts(self._ward, task.job, task.index)
         while True:
-            stored = await self._connection.last(subjects.ATTEMPTS_STREAM, subject)
-            known = None
-            if stored is not None:
-                known = _decoded(subject, stored.data)
-            if known is not None and known.generation > task.generation:
-                return change(Ledger(generation=task.generation))  # nobody counts it any more
-            ledger = verdicts.of_generation(known, task.generation)
-            changed = change(ledger)
-            if changed == ledger:
-                return ledger
-            try:
-                await self._publisher.put(
-                    subject,
-                    messages.encode(changed),
-                    expected_last=0 if stored is None else stored.sequence,
-                )
-            except errors.RefusedError as error:
-                if error.code != errors.RefusedError.WRONG_LAST_SEQUENCE:
-                    raise errors.UnavailableError(subject, str(error)) from error
-            else:
+            known = await self.known(task)
+            changed = change(known.ledger)
+            if await self.replace_ledger(task, known, changed):
                 return changed
-
-    async def ledger(self, task: DatumTask) -> Ledger:
-        """Return a datum's ledger as it is.
-
-        Raises:
-            UnavailableError: the server does not answer.
-        """
-        return await self.change_ledger(task, lambda ledger: ledger)
 
     async def is_beaten(self, task: DatumTask, incarnation: str) -> bool:
         """Return whether a datum has the outcome of another incarnation."""

@@ -4,9 +4,11 @@ import asyncio
 import dataclasses
 import enum
 
+import msgspec
+
 from trunkline.bus.ports import Delivery
 from trunkline.contracts.attempts import Ledger
-from trunkline.contracts.messages import DatumTask, JobTicket
+from trunkline.contracts.messages import DatumTask, Figures, JobTicket
 from trunkline.worker_agent.core.lease import Key
 from trunkline.worker_agent.core.outcome import Bad
 from trunkline.worker_agent.files import Place
@@ -60,8 +62,8 @@ class Datum:
     started_ns: int = 0
     """Of this attempt, in the ledger."""
     ledger: Ledger = dataclasses.field(default_factory=Ledger)
-    measured: dict[str, float] = dataclasses.field(default_factory=dict)
-    """What is known of its `messages.Figures`."""
+    figures: Figures = dataclasses.field(default_factory=Figures)
+    """What this attempt has taken so far."""
     lost_bytes: int = 0
     """Of what it printed, and could not be stored."""
 
@@ -71,13 +73,8 @@ class Datum:
         return max(1, len(self.ledger.attempts))
 
     def measure(self, **figures: float) -> None:
-        """Set some of the figures."""
-        self.measured.update(figures)
-
-    def add(self, **figures: float) -> None:
-        """Add to some of the figures."""
-        for name, more in figures.items():
-            self.measured[name] = self.measured.get(name, 0) + more
+        """Set some of the figures, by the names of `messages.Figures`; TypeError for any other."""
+        self.figures = msgspec.structs.replace(self.figures, **figures)
 
     def named(self, **more: str) -> dict[str, object]:
         """Return what tells it in a log."""

@@ -1,6 +1,7 @@
 """From the end of a run to what becomes of the datum.
 
-Three decisions: whose fault the end was (`judge`); what the spec's `err_cmd` has made of it, where there
+Before a run that may not be the first, the ledger is asked whether there is to be one (`judged`). After it, three
+decisions: whose fault the end was (`judge`); what the spec's `err_cmd` has made of it, where there
 is one (`after_err_cmd`); and, for a failed try and with the ledger that has this attempt in it, whether
 the datum is tried again (`after`).
 
@@ -21,7 +22,7 @@ import dataclasses
 import errno
 import signal
 from collections.abc import Sequence
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from trunkline.contracts import attempts
 from trunkline.contracts.states import Cause, DatumState
@@ -109,6 +110,13 @@ class NotReady:
 
 
 Ended = Exited | Signalled | TimedOut | NotStarted | Told | Left | NotReady
+
+
+class Judged(NamedTuple):
+    """What is to be done about a datum, once this ledger is stored."""
+
+    verdict: attempts.Verdict | attempts.Leave
+    ledger: attempts.Ledger
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,6 +247,38 @@ def delay_s(attempt: int) -> float:
     server keeps the message, and the slot is free.
     """
     return min(MOST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(30, max(0, attempt - 1)))
+
+
+def judged(
+    ledger: attempts.Ledger, begun: attempts.Attempt, tries: int, now_ns: int, *, isolated: bool
+) -> Judged:
+    """Return what is to be done about a datum that may have come before.
+
+    A write may be repeated after its answer was lost: on a ledger that has `begun` already the datum runs.
+
+    Args:
+        ledger: What is recorded about the datum.
+        begun: The attempt, as it would be recorded at its start.
+        tries: The spec's `datum_tries`.
+        now_ns: Wall clock, nanoseconds since the epoch.
+        isolated: Whether nothing else is in hand. If not, the start of one that is to run alone is not recorded yet.
+    """
+    if begun in ledger.attempts:
+        return Judged(attempts.Run(), ledger)
+    verdict: attempts.Verdict | attempts.Leave = (
+        attempts.verdict_of_copy(ledger)
+        if begun.copy
+        else attempts.verdict(ledger, tries, now_ns, begun.incarnation)
+    )
+    match verdict:
+        case attempts.Run(alone) if isolated or not alone:
+            return Judged(verdict, attempts.started(ledger, begun))
+        case attempts.PassOn():
+            return Judged(verdict, attempts.passed(ledger))
+        case attempts.Wait(noted=True):
+            return Judged(verdict, attempts.waited(ledger))
+        case _:
+            return Judged(verdict, ledger)
 
 
 def recorded(ledger: attempts.Ledger, attempt: attempts.Attempt) -> attempts.Ledger:
