@@ -14,7 +14,6 @@ It is published by compare-and-set: a coordinator that is stopped in the middle,
 would put its old one in the place of the other's new one, for good.
 """
 
-import asyncio
 from collections.abc import Collection, Mapping
 
 from trunkline.bus.connection import NatsConnection
@@ -24,6 +23,7 @@ from trunkline.contracts.messages import Assignment, JobTicket
 from trunkline.contracts.states import JobState
 from trunkline.contracts.wards import Wards
 from trunkline.coordinator.jobs import JobStore
+from trunkline.runtime.turns import Turns
 
 PULLED = frozenset({JobState.LISTING, JobState.RUNNING})
 """The states in which a job's datums may be worked on."""
@@ -51,7 +51,7 @@ class Assignments:
         """Of what we have published last, by pipeline."""
         self._looked_up_to = 0
         """Sequence up to which the stream was looked through for what is not ours."""
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._turns = Turns()
 
     async def publish(self, pipeline: str) -> None:
         """Tell the pipeline's workers which jobs there are, if that has changed.
@@ -59,7 +59,7 @@ class Assignments:
         Raises:
             UnavailableError: unknown whether they are told; call again.
         """
-        async with self._locks.setdefault(pipeline, asyncio.Lock()):
+        async with self._turns.of(pipeline):
             published = self._published.pop(pipeline, None)
             before = published or await self._stored(pipeline)
             while True:

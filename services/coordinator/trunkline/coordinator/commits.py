@@ -6,7 +6,6 @@ graph, and its paths, their order, and its sums must be what the request says. S
 order of the writes and what a crash between any two of them leaves.
 """
 
-import asyncio
 from collections import OrderedDict
 
 import msgspec
@@ -18,6 +17,7 @@ from trunkline.coordinator.repos import Repos, is_ancestor, same, store_commit
 from trunkline.coordinator.tables import branch_key, commit_key
 from trunkline.runtime import tracing
 from trunkline.runtime.clock import Clock
+from trunkline.runtime.turns import Turns
 from trunkline.storage import checking
 from trunkline.storage.store import Store
 
@@ -42,7 +42,7 @@ class Commits:
         self._catalog, self._repos, self._jobsets = catalog, repos, jobsets
         self._store, self._clock = store, clock
         self._checked: OrderedDict[str, tuple[int, int]] = OrderedDict()
-        self._reading: dict[str, asyncio.Lock] = {}
+        self._reading = Turns()
 
     async def finish(self, request: api.CommitFinish) -> records.Commit:
         """Make a commit and move its branch to it; repeated, it is answered like the first time.
@@ -109,15 +109,12 @@ class Commits:
 
     async def _sums(self, manifest: str) -> tuple[int, int]:
         """Return the files and bytes of a manifest; requests for one manifest share a reading."""
-        async with self._reading.setdefault(manifest, asyncio.Lock()):
-            try:
-                if manifest not in self._checked:
-                    self._checked[manifest] = await self._read(manifest)
-                    while len(self._checked) > REMEMBERED:
-                        self._checked.popitem(last=False)
-                return self._checked[manifest]
-            finally:
-                self._reading.pop(manifest, None)
+        async with self._reading.of(manifest):
+            if manifest not in self._checked:
+                self._checked[manifest] = await self._read(manifest)
+                while len(self._checked) > REMEMBERED:
+                    self._checked.popitem(last=False)
+            return self._checked[manifest]
 
     async def _read(self, manifest: str) -> tuple[int, int]:
         try:

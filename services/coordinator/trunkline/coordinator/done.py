@@ -12,7 +12,6 @@ sees the id and does nothing. Merging moves the head in the same way, from runs 
 same. Runs that the head names no more stay for the jobs that have pinned them.
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -28,6 +27,7 @@ from trunkline.coordinator import picking
 from trunkline.coordinator.core import outcomes as reading
 from trunkline.coordinator.core import tiers
 from trunkline.coordinator.spooling import Spool
+from trunkline.runtime.turns import Turns
 from trunkline.storage import keys, runs
 from trunkline.storage.runs import Run, RunWriter
 from trunkline.storage.store import Store
@@ -72,11 +72,11 @@ class Done:
         self, table: Table[records.DoneIndex], store: Store, spool: Path | None = None
     ) -> None:
         self._table, self._store, self._spool = table, store, spool
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._turns = Turns()
 
     async def append(self, job: records.Job) -> None:
         """Put what a job has processed, by its record, into its pipeline's index; once."""
-        async with self._locks.setdefault(job.pipeline, asyncio.Lock()):
+        async with self._turns.of(job.pipeline):
             while True:
                 index, revision = await self._head(job.pipeline)
                 if job.id in index.jobs:

@@ -22,6 +22,7 @@ from typing import Protocol, assert_never
 from trunkline.contracts import errors
 from trunkline.runtime import backoff
 from trunkline.runtime.clock import Clock
+from trunkline.runtime.turns import Turns
 from trunkline.scaler.core import credentials
 from trunkline.scaler.core.credentials import Issue, Revoke
 from trunkline.scaler.ports import ClusterUnavailableError, CredentialIssuer, Credentials, Held
@@ -79,7 +80,7 @@ class Keeper:
         self._held: dict[str, Held] = {}
         self._changed: dict[str, Held | None] = {}
         """What was put or removed since the last look began."""
-        self._in_turn: dict[str, asyncio.Lock] = {}
+        self._turns = Turns()
         self._ending: set[str] = set()
         self._told: dict[str, str] = {}
         """Pipeline -> why something could not be done about it."""
@@ -128,7 +129,7 @@ class Keeper:
         try:
             async with asyncio.timeout(ENSURED_S):
                 await self._looked.wait()
-                async with self._turn(pipeline):
+                async with self._turns.of(pipeline):
                     held = self._held.get(pipeline)
                     if held is None or not held.issuer:
                         await self._issue(pipeline)
@@ -198,7 +199,7 @@ class Keeper:
     async def _tried(self, pipeline: str, act: Callable[[str], Awaitable[None]]) -> bool:
         """Act in turn; return whether it could be done."""
         try:
-            async with self._turn(pipeline):
+            async with self._turns.of(pipeline):
                 await act(pipeline)
         except _NOT_NOW as error:
             extra = {"pipeline": pipeline, "reason": str(error)}
@@ -207,9 +208,6 @@ class Keeper:
             return False
         self._told.pop(pipeline, None)
         return True
-
-    def _turn(self, pipeline: str) -> asyncio.Lock:
-        return self._in_turn.setdefault(pipeline, asyncio.Lock())
 
     async def _renew(self, pipeline: str, before: Held | None) -> None:
         if self._held.get(pipeline) == before:  # nobody was sooner

@@ -28,6 +28,7 @@ from trunkline.scaler.core.standby import Standby
 from trunkline.scaler.counting import Counting
 from trunkline.scaler.drains import Drains
 from trunkline.scaler.explaining import Explaining
+from trunkline.scaler.giving_back import Deliveries
 from trunkline.scaler.hands import Hands
 from trunkline.scaler.ports import (
     ANYWHERE,
@@ -39,7 +40,7 @@ from trunkline.scaler.ports import (
     Worker,
 )
 from trunkline.scaler.presence import Presence
-from trunkline.scaler.reaper import DataConnection, Deliveries, Reaper
+from trunkline.scaler.reaper import DataConnection, Reaper
 from trunkline.scaler.settings import Settings
 from trunkline.scaler.status import Status
 from trunkline.scaler.unclaimed import Leases, Unclaimed

@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
+from trunkline.bus import deliveries
 from trunkline.bus.ports import Connection
 from trunkline.bus.topology import InFlight
 from trunkline.contracts import errors, subjects
@@ -29,8 +30,6 @@ LOOK_S = 0.4
 
 MOST = 20_000
 """A range that is longer is left to the end of the lease: so many naks cost more than that."""
-
-_NAK = b"-NAK"
 
 Job = tuple[str, str]
 """(pipeline, id)."""
@@ -95,7 +94,7 @@ class Unclaimed:
         for sequence in range_:
             if sequence not in claimed:
                 subject = subjects.ack(pipeline, job, sequence, now.deliveries)
-                await self._connection.publish(subject, _NAK)
+                await self._connection.publish(subject, deliveries.NAK)
         extra = {"pipeline": pipeline, "job": job, "unclaimed": now.count - len(claimed)}
         log.info("unclaimed leases given back", extra=extra)
 

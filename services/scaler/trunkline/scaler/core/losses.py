@@ -157,4 +157,7 @@ class Dismiss:
     incarnation: str
 
 
-Effect = Nak | Charge | Excuse | Withdraw | Close | LookUp | Reaped | Dismiss
+Deed = Nak | Charge | Excuse | Withdraw | Close | Reaped | Dismiss
+"""What is done about a worker, and changes something outside."""
+
+Effect = Deed | LookUp

@@ -7,12 +7,12 @@ One is deleted as the very one that was read: a deletion that comes late, when t
 nothing of its successor's.
 """
 
-import asyncio
 from collections.abc import Callable
 
 import msgspec
 
 from trunkline.runtime.clock import Clock
+from trunkline.runtime.turns import Turns
 from trunkline.scaler.kubernetes import object_names, pods
 from trunkline.scaler.kubernetes.api import Api, ApiError
 from trunkline.scaler.kubernetes.pods import Owner
@@ -34,7 +34,7 @@ class Owners:
     def __init__(self, api: Api, clock: Clock) -> None:
         self._api, self._clock = api, clock
         self._known: dict[str, tuple[Owner, float]] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._turns = Turns()
         self._hashes: dict[str, str] = {}
         """Pipeline -> spec hash of the pod that was made last."""
         self._when_new: Callable[[str], None] = lambda _: None
@@ -45,7 +45,7 @@ class Owners:
 
     async def of(self, pipeline: str) -> Owner:
         """Return a pipeline's, made if there is none; raise ApiError."""
-        async with self._lock(pipeline):
+        async with self._turns.of(pipeline):
             known = self._known.get(pipeline)
             now_s = self._clock.monotonic_s()
             if known is not None and now_s - known[1] < _TRUSTED_S:
@@ -64,7 +64,7 @@ class Owners:
 
     async def note(self, pipeline: str, spec_hash: str) -> None:
         """Write down what pods are made by, if that has changed; raise ApiError."""
-        async with self._lock(pipeline):
+        async with self._turns.of(pipeline):
             if self._hashes.get(pipeline) != spec_hash:
                 body = {"data": {"spec-hash": spec_hash}}
                 await self._api.patch_owner(object_names.owner_name(pipeline), body)
@@ -79,7 +79,6 @@ class Owners:
     async def remove(self, pipeline: str) -> None:
         """Delete a pipeline's; raise ApiError."""
         self._known.pop(pipeline, None)
-        self._locks.pop(pipeline, None)
         self._hashes.pop(pipeline, None)
         name = object_names.owner_name(pipeline)
         found = await self._read(name)
@@ -96,9 +95,6 @@ class Owners:
         known = self._known.get(pipeline)
         uid = known[0].uid if known else ""
         return Reference(name=object_names.owner_name(pipeline), uid=uid)
-
-    def _lock(self, pipeline: str) -> asyncio.Lock:
-        return self._locks.setdefault(pipeline, asyncio.Lock())
 
     async def _read(self, name: str) -> Object | None:
         try:
