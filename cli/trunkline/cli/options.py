@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from trunkline.runtime.clock import SystemClock
-from trunkline.runtime.terminals import harmless
+from trunkline.runtime.terminals import harmless, is_undecoded
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -93,10 +93,22 @@ class Asked(NamedTuple):
 class Verbs(click.Group):
     """The whole command: what it says of wrong usage quotes what was typed, and names that were handed on are anybody's."""
 
-    def make_context(self, *args: Any, **more: Any) -> click.Context:  # noqa: ANN401 - click's
-        """Read what was typed."""
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **more: Any,  # noqa: ANN401 - click's
+    ) -> click.Context:
+        """Read what was typed, if it is text: what is no UTF-8 is the name of nothing, and fits into no message."""
         with _quoted():
-            return super().make_context(*args, **more)
+            for number, typed in enumerate(args, start=1):
+                if is_undecoded(typed):
+                    message = (
+                        f"argument {number}, '{typed}', is no UTF-8; a file may come from stdin"
+                    )
+                    raise click.UsageError(message)
+            return super().make_context(info_name, args, parent, **more)
 
     def invoke(self, context: click.Context) -> Any:  # noqa: ANN401 - click's
         """Run the verb."""

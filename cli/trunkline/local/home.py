@@ -26,6 +26,7 @@ import msgspec
 
 from trunkline.contracts import errors
 from trunkline.local import children
+from trunkline.runtime import terminals
 from trunkline.runtime.private import write_private
 
 
@@ -38,6 +39,14 @@ class NotRunningError(errors.TrunklineError):
             " another by --home, TRUNKLINE_HOME, or TRUNKLINE_URL and TRUNKLINE_STORE"
         )
         self.root, self.reason = root, reason
+
+
+class UnusableHomeError(errors.TrunklineError):
+    """A state directory's name stands in no JSON, and so in no record of ours."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(f"{str(root)!r} is no UTF-8: choose another directory by --home")
+        self.root = root
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +129,13 @@ class Home:
         return self.root / "logs"
 
     def make(self) -> None:
-        """Create the directories that are missing, for this user alone."""
+        """Create the directories that are missing, for this user alone.
+
+        Raises:
+            UnusableHomeError: they cannot be written down.
+        """
+        if terminals.is_undecoded(str(self.root)):
+            raise UnusableHomeError(self.root)
         for path in (self.root, self.nats, self.store, self.workers, self.pids, self.logs):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 

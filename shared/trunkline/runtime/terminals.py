@@ -25,3 +25,8 @@ def line(text: str) -> str:
 def harmless_json(text: str) -> str:
     """Return JSON that means the same, with such characters as escapes: they stand within strings only."""
     return _CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def is_undecoded(text: str) -> bool:
+    """Return whether a text holds bytes that are no UTF-8, as Python hands them on from a name or an argument."""
+    return any("\ud800" <= each <= "\udfff" for each in text)

@@ -1,6 +1,8 @@
 """What people type, and what they are told when it cannot be done."""
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -178,3 +180,32 @@ def test_every_kind_of_fault_can_be_listed_and_only_those_from_outside_done(
 def test_a_time_is_not_told_by_what_is_no_duration(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is no duration"):
         options.SINCE.convert(text, None, None)
+
+
+def _paths(command: click.Command, *before: str) -> Iterator[tuple[str, ...]]:
+    yield before
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from _paths(inner, *before, name)
+
+
+def test_what_is_no_utf8_is_refused_as_an_argument_of_every_verb(runner: CliRunner) -> None:
+    bad = os.fsdecode(b"w\xffrds")
+    for path in _paths(main):
+        for words in ([bad], ["--home", bad], [f"--output={bad}"], [f"--{bad}"]):
+            done = runner.invoke(main, [*path, *words])
+            assert (done.exit_code, done.stdout) == (2, ""), done.output
+            place = len([*path, *words])
+            typed = words[-1].replace(bad, r"w\udcffrds")
+            assert f"argument {place}, '{typed}', is no UTF-8" in done.stderr
+
+
+def test_a_state_directory_whose_name_is_no_utf8_is_refused_before_anything_is_made(
+    runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = Path(os.fsdecode(bytes(tmp_path) + b"/\xff"))
+    monkeypatch.setenv("TRUNKLINE_HOME", str(odd))
+    done = runner.invoke(main, ["up"])
+    assert done.exit_code == 1
+    assert r"\udcff' is no UTF-8: choose another directory" in done.stderr
+    assert not odd.exists()
