@@ -65,7 +65,7 @@ def prepare(home: homes.Home, name: str, port: int) -> Service:
     home.make()
     _share(home)
     for left in asyncio.run(children.clear_leftovers(home.pids, only=name)):
-        log.warning("ended what was left", extra={"service": left})
+        log.warning("ended what was left", extra={"child": left})
     store = storing.choose(home, os.environ.get("TRUNKLINE_STORE") or None)
     open_store(store)  # one that cannot be meant is told before anything is written
     probes = os.environ.get("TRUNKLINE_PROBE_PORT") or str(port + 1)

@@ -34,7 +34,7 @@ KEYS = {
     "kind": "which sort of thing: of a refusal, an event, a record",
     "verb": "of a request",
     "user": "of NATS",
-    "service": "a process of ours",
+    "child": "a process of ours",
     "candidate": "who leads, or would",
     "term": "of a leader",
     "store": "the object store's address",

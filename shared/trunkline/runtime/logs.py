@@ -9,14 +9,17 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Any, TextIO
 
 import msgspec
 
 from trunkline.contracts import traces
-from trunkline.runtime import pacing, tracing
+from trunkline.runtime import log_keys, pacing, tracing
 from trunkline.runtime.terminals import harmless, harmless_json
+from trunkline.runtime.terminals import line as one_line
 
+_UNFIT = (TypeError, ValueError, OverflowError, RecursionError)
+"""What comes of a value that no JSON holds: a lone surrogate, a number over 64 bits, a list within itself."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -34,7 +37,7 @@ class JsonLines(logging.Formatter):
             "at": at,
             "level": record.levelname.lower(),
             "service": self.service,
-            "message": record.getMessage(),
+            "message": _message(record),
             **self.always,
             **_extra(record),
         }
@@ -42,7 +45,7 @@ class JsonLines(logging.Formatter):
             line["trace"] = trace
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return harmless_json(msgspec.json.encode(line, enc_hook=str).decode())
+        return harmless_json(_json(line))
 
 
 class Readable(logging.Formatter):
@@ -56,10 +59,10 @@ class Readable(logging.Formatter):
         """Return the record as one line of text."""
         at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S.%f")[:-3]
         extra = " ".join(f"{key}={value}" for key, value in _extra(record).items())
-        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        text = f"{at} {self.service:<12} {level}{record.getMessage()}  {extra}".rstrip()
         error = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
-        return harmless(f"{text}{error}")
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        text = one_line(f"{at} {self.service:<12} {level}{_message(record)}  {extra}".rstrip())
+        return f"{text}{harmless(error)}"
 
 
 def configure(
@@ -94,4 +97,35 @@ def left_out() -> int:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
-    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    """Return what `extra` brought; what is named as a key of every record, with an underscore behind it."""
+    found = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    return {f"{key}_" if key in log_keys.STANDARD else key: each for key, each in found.items()}
+
+
+def _message(record: logging.LogRecord) -> str:
+    """Return what is said; where what it is to hold does not fit into it, both as they are."""
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError, IndexError):
+        return f"{record.msg} {record.args}"
+
+
+def _json(line: Mapping[str, object]) -> str:
+    """Return it as JSON, whatever it holds: a record that is lost may be the one that is looked for."""
+    try:
+        return _encoded(line)
+    except _UNFIT:
+        return _encoded({_fit(key): _fit(value) for key, value in line.items()})
+
+
+def _encoded(value: object) -> str:
+    return msgspec.json.encode(value, enc_hook=str).decode()
+
+
+def _fit(value: Any) -> Any:  # noqa: ANN401 - whatever was logged
+    """Return a value that JSON holds, else its text, with what is no UTF-8 of it as escapes."""
+    try:
+        _encoded(value)
+    except _UNFIT:
+        return str(value).encode(errors="backslashreplace").decode()
+    return value

@@ -81,6 +81,10 @@ def test_each_key_that_is_logged_is_listed() -> None:
     assert unknown == set()
 
 
+def test_none_is_a_key_of_the_record_itself() -> None:
+    assert not log_keys.KEYS.keys() & log_keys.STANDARD.keys()
+
+
 def test_each_key_that_is_listed_is_logged() -> None:
     of_pacing = {"phrase", "records"}  # set on the record itself
     assert set(log_keys.KEYS) - {key for key, _ in used()} == of_pacing

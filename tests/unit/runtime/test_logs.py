@@ -3,8 +3,10 @@
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from trunkline.runtime import log_keys, logs, terminals, tracing
@@ -74,3 +76,48 @@ def test_what_others_have_named_commands_no_terminal(stream: io.StringIO) -> Non
     assert terminals.harmless(stream.getvalue()) == stream.getvalue()
     if not stream.isatty():
         assert json.loads(stream.getvalue())["reason"] == hostile
+
+
+def test_what_extra_brings_overwrites_no_key_of_the_record_itself() -> None:
+    stream = io.StringIO()
+    logs.configure("coordinator", stream=stream)
+    forged = dict.fromkeys(("at", "level", "service", "error", "trace"), "forged")
+    logging.getLogger("x").info("said", extra=forged)
+    found = json.loads(stream.getvalue())
+    assert (found["level"], found["service"], "error" in found) == ("info", "coordinator", False)
+    assert (found["level_"], found["service_"], found["error_"]) == ("forged",) * 3
+    assert found["at"] != "forged"
+
+
+def test_whatever_a_record_holds_it_is_one_json_line(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = io.StringIO()
+    logs.configure("coordinator", stream=stream)
+    within: list[object] = []
+    within.append(within)
+    unfit = (
+        os.fsdecode(b"a\xff"),
+        [os.fsdecode(b"b\xff")],
+        1 << 70,
+        within,
+        b"\xff",
+        {1: object()},
+    )
+    for each in unfit:
+        logging.getLogger("x").warning("of %s", each, extra={"reason": each, "index": 3})
+    wrong, arguments = "%d of %s", ("no",)
+    logging.getLogger("x").warning(wrong, *arguments)
+    *lines, last = map(msgspec.json.decode, stream.getvalue().splitlines())
+    assert len(lines) == len(unfit)
+    for line in lines:
+        assert (line["level"], line["service"], line["index"]) == ("warning", "coordinator", 3)
+    assert (lines[0]["message"], lines[0]["reason"]) == (r"of a\udcff", r"a\udcff")
+    assert last["message"] == "%d of %s ('no',)"
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_others_have_named_makes_no_line_of_its_own_for_people() -> None:
+    stream = Terminal()
+    logs.configure("coordinator", stream=stream)
+    logging.getLogger("x").warning("refused", extra={"reason": "x\n12:00:00 coordinator all good"})
+    (line,) = stream.getvalue().splitlines()
+    assert line.endswith(r"reason=x\n12:00:00 coordinator all good")
