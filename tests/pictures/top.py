@@ -92,7 +92,7 @@ def svg(board: Board) -> str:
     console = Console(
         record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor"
     )
-    console.print(board_view.screen(board))
+    console.print(board_view.screen(board, columns=WIDTH))
     drawn = console.export_svg(title=TITLE, unique_id="top")
     return _FONTS.sub("", drawn).replace("Fira Code", "ui-monospace, Menlo, Consolas")
 

@@ -11,13 +11,14 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
 from click.testing import CliRunner
-from tests.support import shells
+from tests.support import screens, shells
 
 from trunkline.cli.__main__ import main
 from trunkline.local.home import Home
@@ -390,6 +391,22 @@ def test_every_verb_that_reads_answers_in_every_form_and_commands_no_terminal(
     ask("list", HOSTILE, code=2)
     ask("list", "jobs", HOSTILE, HOSTILE, code=2)
     ask("list", "jobs", "-o", HOSTILE, code=2)
+
+
+def test_top_fits_a_real_terminal_also_when_that_has_another_size(trunkline: Command) -> None:
+    """The next look is a minute away, so what is drawn anew is so because of the size."""
+    top = [sys.executable, "-m", "trunkline.cli", "top", "--every", "60"]
+    with screens.drawn_by(top, trunkline.environ, columns=80, rows=24) as screen:
+
+        def is_board(rows: int, lines: list[str]) -> bool:
+            return len(lines) == rows and lines[0].startswith("trunkline top")
+
+        for columns, rows in ((80, 24), (60, 15), (120, 40), (200, 60)):
+            screen.resize(columns, rows)
+            lines = screen.frame(partial(is_board, rows))
+            assert max(map(len, lines)) <= columns
+            ruled = [line for line in lines if "────" in line]
+            assert [len(each) for each in ruled] == [columns] * 4 * (rows >= 40)
 
 
 def test_what_is_not_there_has_its_own_code(trunkline: Command) -> None:

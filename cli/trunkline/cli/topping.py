@@ -1,6 +1,6 @@
 """The verb `top`: looks again and again, and shows what `core.board` makes of it.
 
-A look that is not answered changes nothing on the screen but its first line, which says since when; the connection
+A look that is not answered adds nothing to the screen but a second line, which says since when; the connection
 comes back by itself, and so does the screen: a server, a coordinator or a scaler may be restarted under it. What was
 seen so far is only needed for paces and failures; whoever looks for the first time has the average since a job
 began, and the failures of the last LOOK_BACK_S.
@@ -8,9 +8,10 @@ began, and the failures of the last LOOK_BACK_S.
 
 import asyncio
 import contextlib
+import signal
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 
 import msgspec
@@ -146,7 +147,26 @@ async def _live(looker: Looker, every_s: float) -> None:
     from trunkline.cli import board_view  # noqa: PLC0415
 
     console = Console()
-    with Live(console=console, screen=True, auto_refresh=False) as shown:
-        async for board, away in boards_of(looker, every_s):
-            screen = board_view.screen(board, away=away, rows=console.size.height)
+    last: tuple[Board, str] | None = None
+
+    def draw() -> None:
+        if last is not None:
+            (board, away), size = last, console.size
+            screen = board_view.screen(board, away=away, columns=size.width, rows=size.height)
             shown.update(screen, refresh=True)
+
+    with Live(console=console, screen=True, auto_refresh=False) as shown, _resized(draw):
+        async for seen in boards_of(looker, every_s):
+            last = seen
+            draw()
+
+
+@contextlib.contextmanager
+def _resized(draw: Callable[[], None]) -> Iterator[None]:
+    """Draw at once whenever the terminal has another size: the next look may be seconds away."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGWINCH, draw)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGWINCH)

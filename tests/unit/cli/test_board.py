@@ -1,14 +1,19 @@
 """What `top` shows, how fast jobs go, and when they will have ended."""
 
+import re
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
+from rich.text import Text
 from tests.unit.cli import test_explanations as build
 
-from trunkline.cli import board_view, progress
+from trunkline.cli import board_tables, board_view, progress
 from trunkline.cli.core import board as boards
+from trunkline.cli.core import fitting
 from trunkline.cli.core import pace as paces
 from trunkline.contracts import api, messages, records
 from trunkline.contracts.states import JobState
@@ -104,11 +109,8 @@ def test_what_others_have_written_makes_no_row_of_a_board() -> None:
     forged = "no room\n0.1s  all is well"
     view = api.PipelineView(pipeline=build.pipeline(), scaling=build.scaling(problem=forged))
     failures = [event("attempt", f"words: {forged}\ttoo")]
-    console = Console(width=200)
-    with console.capture() as captured:
-        shown = a_board(views=[view], failures=failures)
-        console.print(board_view.screen(shown, away=forged))
-    assert captured.get().count(r"no room\n0.1s  all is well") == 3
+    shown = a_board(views=[view], failures=failures)
+    assert printed(shown, 200, away=forged).count(r"no room\n0.1s  all is well") == 3
 
 
 def a_board(**fields: Any) -> boards.Board:
@@ -141,29 +143,154 @@ def test_a_board_has_jobs_that_run_busy_workers_first_and_failures_of_the_pipeli
     assert [each.text for each in board.failures] == ["words: datum 7: exit code 3"]
 
 
-def test_a_board_is_plain_when_piped_and_says_when_it_is_an_old_one() -> None:
-    console = Console(width=100, no_color=True, highlight=False, record=True, quiet=False)
+def printed(board: boards.Board, columns: int = 100, rows: int = 60, **more: Any) -> str:
+    console = Console(width=columns, no_color=True, highlight=False)
     with console.capture() as captured:
-        console.print(board_view.screen(a_board(), away="nobody answers for 4.0s"))
-    lines = captured.get().splitlines()
-    assert lines[0].split("   ") == [
-        "trunkline top  words",
-        "1 job",
-        "1 of 2 workers are busy",
-        "nobody answers for 4.0s",
-    ]
+        console.print(board_view.screen(board, columns=columns, rows=rows, **more))
+    return captured.get()
+
+
+def test_a_board_is_plain_when_piped_and_says_when_it_is_an_old_one() -> None:
+    text = printed(a_board(), away="nobody answers for 4.0s")
+    lines = text.splitlines()
+    assert lines[0].split("   ") == ["trunkline top", "1 job", "1 of 2 workers are busy", "words"]
+    assert lines[1] == "nobody answers for 4.0s"
     row = next(line for line in lines if line.startswith(f"words@{build.ID[:12]}"))
     assert row.split()[-7:] == ["5", "/", "10", "1", "30/min", "10s", "42s"]
     assert any(line.split()[-2:] == ["constant", "1"] for line in lines)
     assert all(len(line) <= 100 for line in lines)
-    assert "\x1b" not in captured.get()
+    assert "\x1b" not in text
 
 
 def test_more_workers_than_there_is_room_for_are_counted() -> None:
     many = tuple(build.at_work(f"w{each}", build.ID, each) for each in range(50))
     view = api.PipelineView(pipeline=build.pipeline(), scaling=build.scaling(workers=many))
-    console = Console(width=100)
-    with console.capture() as captured:
-        console.print(board_view.screen(a_board(views=[view]), rows=24))
-    assert " of 50)" in captured.get()
-    assert len(captured.get().splitlines()) <= 24
+    lines = printed(a_board(views=[view]), rows=24).splitlines()
+    assert len(lines) == 24
+    shown = sum(re.match(r"w\d", line) is not None for line in lines)
+    assert f"{50 - shown} more: {50 - shown} busy" in lines
+
+
+LONG = "pages-of-all-the-books-in-the-library"
+
+
+def a_full_board(count: int) -> boards.Board:
+    """Return a board of so many pipelines: each third one is at work on a job, the others wait and idle."""
+    views, jobs, failures = [], [], []
+    for number in range(count):
+        name, identifier = f"{LONG}-{number:02}", f"{number:04}" * 8
+        busy = number % 3 == 0
+        worker = build.at_work(f"{LONG}-{number:02}-0", identifier, 123_456)
+        seen = build.scaling(
+            busy=int(busy), pending=busy * 54_321, workers=(worker,) if busy else ()
+        )
+        pipeline = msgspec.structs.replace(build.pipeline(), name=name)
+        scaling = msgspec.structs.replace(seen, pipeline=name)
+        views.append(api.PipelineView(pipeline=pipeline, scaling=scaling))
+        state = JobState.RUNNING if busy else JobState.WAITING
+        jobs.append(build.job(state, pipeline=name, id=identifier, total=1_234_567))
+        failures.append(event("reaped", f"worker {number} was lost", pipeline=name))
+    return a_board(views=views, jobs=jobs, failures=failures)
+
+
+@pytest.mark.parametrize("count", [1, 5, 40])
+@pytest.mark.parametrize(("columns", "rows"), [(60, 15), (80, 24), (120, 40), (200, 60), (40, 12)])
+def test_a_board_fits_its_screen_and_cuts_no_number(count: int, columns: int, rows: int) -> None:
+    lines = printed(a_full_board(count), columns, rows).splitlines()
+    assert len(lines) <= rows
+    assert all(len(line) <= columns for line in lines)
+    assert "  0 / 1,234,567  " in "".join(lines)
+    assert "  1 / 1  " in "".join(lines)
+    whole = {"123456", *(f"{each}" for each in range(80))}
+    whole |= {f"{54_321 * each:,}" for each in range(15)}
+    for line in lines[1:]:
+        assert set(re.findall(r"(?<=  )[\d,]{2,}(?=  )", line)) <= whole, line
+    told = [line for line in lines if line.lstrip().startswith("5.0s  ")]
+    assert len(told) >= min(count, 3)
+
+
+@pytest.mark.parametrize(("columns", "bar"), [(200, 24), (88, 24), (80, 16), (72, 8), (71, 0)])
+def test_the_bar_gives_way_before_any_name(columns: int, bar: int) -> None:
+    lines = printed(a_board(), columns, 24).splitlines()
+    row = next(line for line in lines if line.startswith(f"words@{build.ID[:12]}  RUNNING"))
+    assert row.count("━") + row.count("─") == bar
+    assert row.endswith("  5 / 10       1  30/min   10s  42s")
+
+
+def test_pipelines_that_work_come_first_and_the_others_are_summed_up() -> None:
+    board = a_full_board(40)
+    assert [each.idle for each in board.scalers] == [False] * 14 + [True] * 26
+    lines = printed(board, 80, 24).splitlines()
+    [rest] = [line for line in lines if " more " in line and " / " in line]
+    shown = sum(" 1 / 1 " in line for line in lines)
+    assert rest.split()[:5] == [str(40 - shown), "more", str(40 - shown), "/", str(40 - shown)]
+    lines = printed(board, 200, 90).splitlines()
+    assert any("more idle" in line for line in lines)
+
+
+def test_what_cannot_work_comes_first_and_is_counted_among_the_rest() -> None:
+    board = a_full_board(3)
+    sick = msgspec.structs.replace(board.scalers[2], problem="no room")
+    assert not sick.idle
+    assert boards.summed([sick, *board.scalers]).problem == "1 of them cannot work"
+    scaling = build.scaling(problem="no room")
+    worse = msgspec.structs.replace(build.pipeline(), name="zzz")
+    views = [
+        api.PipelineView(pipeline=build.pipeline(), scaling=build.scaling(busy=1)),
+        api.PipelineView(pipeline=worse, scaling=msgspec.structs.replace(scaling, pipeline="zzz")),
+    ]
+    assert [each.pipeline for each in a_board(views=views).scalers] == ["zzz", "words"]
+
+
+def test_a_bar_is_full_only_once_all_is_done() -> None:
+    assert board_tables.Bar(999, 1000, "").drawn(10).plain == "━" * 9 + "─"
+    assert board_tables.Bar(7, 7, "").drawn(10).plain == "━" * 10
+    assert board_tables.Bar(7, None, "").drawn(10).plain == "─" * 10
+
+
+def test_a_name_keeps_its_ends_and_a_sentence_its_beginning() -> None:
+    name = board_tables.Column("", board_tables.Kind.NAME, [Text("thumbnails-ceac10f2-0")])
+    why = board_tables.Column("", board_tables.Kind.SENTENCE, [Text("4 nodes x 1 = 4 workers")])
+    part = board_tables.Part("t", "none", (name, why), ((0, 14), (1, 10)))
+    *_, row = board_tables.drawn(part, 26, ruled=True)
+    assert str(row) == "thumbn…c10f2-0  4 nodes x…"
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=8),
+    st.lists(st.tuples(st.integers(0, 7), st.integers(0, 20)), max_size=8),
+    st.integers(1, 200),
+)
+def test_columns_fit_and_what_does_not_give_way_is_whole_or_left_out(
+    natural: list[int], steps: list[tuple[int, int]], room: int
+) -> None:
+    steps = [(column % len(natural), least) for column, least in steps]
+    found = fitting.widths(natural, steps, room)
+    shown = [each for each in found if each]
+    assert sum(shown) + fitting.GAP * (len(shown) - 1) <= room
+    giving = {column for column, _ in steps}
+    for column, width in enumerate(found):
+        assert width <= natural[column]
+        assert column in giving or width in (0, natural[column])
+    if sum(natural) + fitting.GAP * (len(natural) - 1) <= room:
+        assert found == natural
+
+
+PARTS = ("jobs", "scalers", "failures", "workers")
+
+
+@given(st.tuples(*[st.integers(0, 50)] * len(PARTS)), st.integers(0, 80), st.integers(1, 2))
+def test_lines_are_dealt_out_to_the_last_and_failures_keep_three(
+    found: tuple[int, ...], room: int, heading: int
+) -> None:
+    counts = dict(zip(PARTS, found, strict=True))
+    given_ = fitting.lines(counts, room, heading=heading)
+    taken = sum(heading + given_[each] if counts[each] else 1 for each in given_)
+    assert taken <= room or not given_
+    assert all(given_[each] <= counts[each] for each in given_)
+    if all(given_.get(each) == counts[each] for each in counts):
+        return
+    if len(given_) == len(counts):
+        assert taken == room
+        assert given_["failures"] >= min(3, counts["failures"])
+    assert list(given_) == list(counts)[: len(given_)]

@@ -42,8 +42,10 @@ class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
     phase: str
     held: int
     at: str
-    """The datum that it executes."""
+    """The datum that it executes: the job, and the index."""
     for_s: float | None
+    job: str = ""
+    index: int | None = None
 
 
 class ScalerRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +60,13 @@ class ScalerRow(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     why: str
     problem: str
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do, and nothing changes."""
+        return self.have == self.want and not (
+            self.busy or self.pending or self.in_flight or self.problem
+        )
 
 
 class FailureRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +86,7 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerRow, ...]
     """Busy ones first; of many, idle ones are not among them."""
     scalers: tuple[ScalerRow, ...]
+    """What has a problem first, then what works or scales; idle ones last."""
     failures: tuple[FailureRow, ...]
 
 
@@ -133,7 +143,7 @@ def board(
         at_ns=now_ns,
         jobs=tuple(rows),
         workers=tuple(workers),
-        scalers=tuple(_scaler(each) for each in found),
+        scalers=tuple(sorted(map(_scaler, found), key=_rank)),
         failures=tuple(
             FailureRow(ago_s=(now_ns - each.at_ns) / 1e9, text=_named(each))
             for each in reversed(last)
@@ -155,13 +165,15 @@ def _job(job: records.Job, now_ns: int, per_s: float, left_s: float | None) -> J
 
 
 def _worker(view: records.WorkerView, scaling: records.Scaling, now_ns: int) -> WorkerRow:
-    at = f"{scaling.pipeline}@{view.job[:12]} {view.index}" if view.job else ""
+    job = f"{scaling.pipeline}@{view.job[:12]}" if view.job else ""
     return WorkerRow(
         name=view.name,
         phase=view.phase,
         held=view.held,
-        at=at,
+        at=f"{job} {view.index}" if job else "",
         for_s=(now_ns - view.since_ns) / 1e9 if view.since_ns else None,
+        job=job,
+        index=view.index,
     )
 
 
@@ -180,6 +192,31 @@ def _scaler(scaling: records.Scaling) -> ScalerRow:
         in_flight=scaling.in_flight,
         why=scaling.reason,
         problem=scaling.problem,
+    )
+
+
+def _rank(row: ScalerRow) -> tuple[bool, bool, str]:
+    return (not row.problem, row.idle, row.pipeline)
+
+
+def summed(rows: Sequence[ScalerRow]) -> ScalerRow:
+    """Return one row for some that there is no room for."""
+    idle = " idle" if all(each.idle for each in rows) else ""
+    trouble = sum(bool(each.problem) for each in rows)
+
+    def total(field: str) -> int:
+        return sum(getattr(each, field) for each in rows)
+
+    return ScalerRow(
+        pipeline=f"{len(rows)} more{idle}",
+        have=total("have"),
+        want=total("want"),
+        ready=total("ready"),
+        busy=total("busy"),
+        pending=total("pending"),
+        in_flight=total("in_flight"),
+        why="",
+        problem=f"{trouble} of them cannot work" if trouble else "",
     )
 
 
