@@ -113,8 +113,12 @@ REMAINING = _of(
 )
 OLDEST_PENDING = _of(
     *(COORDINATOR, _G, "trunkline_oldest_pending_seconds", "seconds"),
-    "Age of the oldest datum that no worker has received; 0 where none waits.",
+    "Age of the oldest datum that no worker has received, as of the last look at the pipeline's queue; 0 where none waits.",
     "pipeline",
+)
+QUEUES_UNSEEN = _of(
+    *(COORDINATOR, _G, "trunkline_queues_unseen", "pipelines"),
+    "Pipelines with jobs at work whose queue was not looked at yet: their trunkline_oldest_pending_seconds is missing.",
 )
 
 # --- jobs and pipelines: what the leading coordinator reads in the buckets --------------------------

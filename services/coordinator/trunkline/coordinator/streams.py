@@ -4,13 +4,20 @@ A NATS server has no `/metrics`, and its exporter is another process with anothe
 say of our streams the leading coordinator can ask. It does so only while somebody scrapes: a scrape shows what
 the last look has found, and asks for the next one, at most every EVERY_S.
 
-What is asked for is bounded: our own streams (some twenty), and the queues of at most QUEUES pipelines with jobs
-at work. The consumers of a pipeline's jobs are shown as one, named `jobs`: their own names are those of jobs, of which
-there are more the longer an installation lives. Half a millisecond for each; nothing of it is waited for by anybody.
+What is asked for is bounded: our own streams (some twenty), and the queues of the QUEUES pipelines that have the
+oldest jobs at work. The consumers of a pipeline's jobs are shown as one, named `jobs`: their own names are those of
+jobs, of which there are more the longer an installation lives. Half a millisecond for each; nothing of it is waited
+for by anybody.
+
+How old the oldest datum is that waits is found of all pipelines: of those past these the same number at a time, in
+turn. One scrape has as many looks follow as that takes, so with 1,000 pipelines at work each is looked at once in 100 s,
+with 10,000 in 17 minutes. Until then an age goes on from what was found last; of a pipeline that was not looked at yet
+none is shown, and how many these are is a figure of its own.
 """
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 
@@ -20,6 +27,7 @@ from trunkline.bus.looking import ConsumerLook, StreamLook
 from trunkline.contracts import errors, records, subjects
 from trunkline.contracts.states import JobState
 from trunkline.contracts.wards import Wards
+from trunkline.coordinator.core.rota import Rota
 from trunkline.runtime import metric_names as names
 from trunkline.runtime.clock import Clock
 from trunkline.runtime.metrics import Metric, Pipelines, Sample
@@ -29,7 +37,8 @@ log = logging.getLogger(__name__)
 EVERY_S = 5.0
 """Seconds between two looks at least."""
 QUEUES = 50
-"""Pipelines whose queues are looked at: 50 jobs take some 75 requests, 40 ms of the server's time."""
+"""Pipelines whose queues are shown, and as many that are looked at in turn: 50 jobs take some 75 requests, 40 ms of
+the server's time."""
 JOBS = 10
 """Jobs of each of these, the oldest first."""
 
@@ -89,12 +98,18 @@ class Streams:
         self._asked = asyncio.Event()
         self._found: list[Sample] = []
         self._oldest: dict[str, int] = {}
-        """Pipeline -> when the oldest datum that nobody has received was stored, wall clock of the server."""
+        """Pipeline -> when the oldest datum that nobody has received was stored, wall clock of the server; 0: none
+        waits."""
+        self._rota = Rota()
+        self._others = 0
+        """Pipelines at work whose queues are not shown."""
+        self._unseen = 0
 
     def __call__(self) -> Iterator[Sample]:
         """Yield what the last look has found; have another one made."""
         self._asked.set()
         yield from self._found
+        yield names.QUEUES_UNSEEN, (), self._unseen
         now_ns = self._clock.wall_ns()
         for pipeline, at_ns in self._oldest.items():
             age_s = max(0.0, (now_ns - at_ns) / 1e9) if at_ns else 0.0
@@ -105,33 +120,49 @@ class Streams:
         while True:
             await self._asked.wait()
             self._asked.clear()
-            try:
-                await self._look()
-            except (errors.UnavailableError, errors.RefusedError) as error:
-                log.debug("streams not looked at", extra={"reason": str(error)})
-            await asyncio.sleep(EVERY_S)
+            for _ in range(max(1, math.ceil(self._others / QUEUES))):
+                try:
+                    await self._look()
+                except (errors.UnavailableError, errors.RefusedError) as error:
+                    log.debug("streams not looked at", extra={"reason": str(error)})
+                await asyncio.sleep(EVERY_S)
 
     async def _look(self) -> None:
         found: list[Sample] = []
         for account, streams in _OURS.items():
             for each in streams:
                 found += await self._stream(account, each)
-        oldest: dict[str, int] = dict.fromkeys(self._oldest, 0)
-        for pipeline, jobs in _at_work(self._jobs()).items():
+        jobs = self._jobs()
+        at_work = _at_work(jobs)
+        shown = list(at_work)[:QUEUES]
+        others = list(at_work)[QUEUES:]
+        oldest: dict[str, int] = {}
+        for pipeline in shown:
             stream = subjects.datums_stream(pipeline)
             found += await self._stream("DATA", stream)
-            looks = []
-            oldest[pipeline] = 0
-            for job in jobs:
-                look = await looking.job_consumer(self._by_account["DATA"], pipeline, job)
-                if look is not None:
-                    looks.append(look)
-                    at_ns = await self._waits_since(pipeline, job, look)
-                    oldest[pipeline] = min(filter(None, (oldest[pipeline], at_ns)), default=0)
+            looks, oldest[pipeline] = await self._queue(pipeline, at_work[pipeline])
             found += _consumers(stream, looks)
-        known = {job.pipeline for job in self._jobs()}
-        self._found = found
-        self._oldest = {each: at_ns for each, at_ns in oldest.items() if at_ns or each in known}
+        for pipeline in self._rota.next(others, QUEUES):
+            _, oldest[pipeline] = await self._queue(pipeline, at_work[pipeline])
+        self._found, self._others = found, len(others)
+        unsettled = {job.pipeline for job in jobs}
+        for pipeline, at_ns in self._oldest.items():
+            if pipeline in unsettled:
+                oldest.setdefault(pipeline, at_ns if pipeline in at_work else 0)
+        self._oldest = oldest
+        self._unseen = sum(each not in oldest for each in others)
+
+    async def _queue(self, pipeline: str, jobs: Sequence[str]) -> tuple[list[ConsumerLook], int]:
+        """Return what there is of jobs' consumers, and when the oldest datum was stored that waits; 0: none."""
+        looks: list[ConsumerLook] = []
+        oldest_ns = 0
+        for job in jobs:
+            look = await looking.job_consumer(self._by_account["DATA"], pipeline, job)
+            if look is not None:
+                looks.append(look)
+                at_ns = await self._waits_since(pipeline, job, look)
+                oldest_ns = min(filter(None, (oldest_ns, at_ns)), default=0)
+        return looks, oldest_ns
 
     async def _stream(self, account: str, name: str) -> list[Sample]:
         look = await looking.stream(self._by_account[account], name)
@@ -152,7 +183,7 @@ def _at_work(jobs: Iterable[records.Job]) -> dict[str, list[str]]:
     """Return the jobs that have datums in queues, by pipeline: so many of each as are looked at."""
     found: dict[str, list[str]] = {}
     for job in jobs:
-        if job.state in _AT_WORK and (job.pipeline in found or len(found) < QUEUES):
+        if job.state in _AT_WORK:
             of_pipeline = found.setdefault(job.pipeline, [])
             if len(of_pipeline) < JOBS:
                 of_pipeline.append(job.id)
