@@ -58,13 +58,13 @@ PANELS: Panels = [
     }, "What ended, failed or was lost in the time that is shown."),
 
     row(32, "Services"),
-    bands((0, 33, 6, 7), "Leaders", {"{{component}} {{instance}} {{installation}}": total(names.LEADER, PROCESS)},
+    bands((0, 33, 9, 7), "Leaders", {"{{component}} {{instance}} {{installation}}": total(names.LEADER, PROCESS)},
           {0: ("stands by", "#44484f"), 1: ("leads", "green")}, "One of each kind; none or two for long is an alert."),
-    lines((6, 33, 6, 7), "Rounds", {"{{component}}": quantile(0.95, names.RECONCILE_SECONDS, "component")},
+    lines((9, 33, 5, 7), "Rounds", {"{{component}}": quantile(0.95, names.RECONCILE_SECONDS, "component")},
           "The 95th percentile."),
-    lines((12, 33, 6, 7), "Late event loops", {"{{component}}": quantile(0.99, names.LOOP_LAG, "component")},
+    lines((14, 33, 5, 7), "Late event loops", {"{{component}}": quantile(0.99, names.LOOP_LAG, "component")},
           "The 99th percentile."),
-    lines((18, 33, 6, 7), "Faults of what we rest on", {
+    lines((19, 33, 5, 7), "Faults of what we rest on", {
         "store": per_second(names.STORE_ERRORS),
         "NATS reconnects": per_second(names.NATS_RECONNECTS),
         "rounds": per_second(names.RECONCILE_FAILURES),

@@ -35,7 +35,7 @@ from tests.cluster.kubelet.images import Image
 from tests.cluster.kubelet.kubelet import Kubelet
 from tests.cluster.plane.control_plane import ControlPlane
 from tests.cluster.pods import Pods
-from tests.support import image_tags
+from tests.support import image_tags, rendering
 from tests.support.installation import Installation, until
 
 from trunkline.bus import bootstrap, logins
@@ -75,7 +75,7 @@ class Installer:
 
     def rendered(self, overlay: str) -> str:
         """Return an overlay's objects, with the API that this server has for budgets."""
-        text = self.kubectl("kustomize", str(MANIFESTS / "overlays" / overlay))
+        text = rendering.text(MANIFESTS / "overlays" / overlay)
         return _for_old_servers(text) if self.old() else text
 
     def absent(self) -> None:
@@ -171,10 +171,10 @@ async def running(
     umask = os.umask(0)  # others write into what we have made
     for each in (store, gate):
         each.mkdir(mode=0o777)
-    manifests = _copy(overlay, folder / "manifests", store, old=installer.old())
+    objects = rendering.text(_copy(overlay, folder / "manifests", store, old=installer.old()))
     try:
         await _add_nodes(kubelet, connection, folder)
-        await installer.meanwhile("apply", "-k", str(manifests))
+        await installer.meanwhile("apply", "-f", "-", given=objects)
         services = Pods(connection, SERVICES)
         try:
             await _up(installer)
@@ -186,7 +186,7 @@ async def running(
                 yield applied
         finally:
             await _tell(connection, kubelet)
-            await _remove(installer, manifests)
+            await _remove(installer, objects)
     finally:
         os.umask(umask)
 
@@ -230,8 +230,10 @@ def _copy(overlay: str, place: Path, store: Path, *, old: bool) -> Path:
     tried = place / "overlays" / "tried"
     tried.mkdir()
     patches = [*_nats_patches(place, overlay), *_settings_patches(store), *_service_patches(store)]
-    (tried / "here.yaml").write_text(yaml.safe_dump_all(patches))
-    kustomization = {"bases": [f"../{overlay}"], "patchesStrategicMerge": ["here.yaml"]}
+    kustomization = {
+        "resources": [f"../{overlay}"],
+        "patches": [{"patch": yaml.safe_dump(each)} for each in patches],
+    }
     (tried / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     return tried
 
@@ -253,7 +255,7 @@ def _object(kind: str, name: str, **of: Any) -> dict[str, Any]:
 def _nats_patches(place: Path, overlay: str) -> list[dict[str, Any]]:
     """Have servers listen at their pods' addresses, otherwise as their configuration says."""
     data: dict[str, str] = {}
-    for path in (place / "base" / "nats.yaml", place / "overlays" / overlay / "nats.yaml"):
+    for path in (place / "base" / "nats.yaml", place / "overlays" / overlay / "cluster.yaml"):
         if path.exists():
             found = yaml.safe_load_all(path.read_text())
             data |= next(each["data"] for each in found if each["kind"] == "ConfigMap")
@@ -372,7 +374,7 @@ async def _tell(connection: kubernetes.ApiClient, kubelet: Kubelet) -> None:
         print(path.read_text(errors="replace")[-2000:])
 
 
-async def _remove(installer: Installer, manifests: Path) -> None:
+async def _remove(installer: Installer, objects: str) -> None:
     """Remove all of it: first who makes pods, then pods, while there is a kubelet to see to it."""
     delete = ("-n", SERVICES, "delete", "--all")
     await installer.meanwhile(*delete, "deployments,jobs", "--cascade=foreground")
@@ -380,5 +382,6 @@ async def _remove(installer: Installer, manifests: Path) -> None:
     for namespace in (SERVICES, WORKERS):
         gone = ("pods", "--all", "--grace-period=0", "--force")
         await installer.meanwhile("-n", namespace, "delete", *gone)
-    await installer.meanwhile("delete", "--wait=false", "--ignore-not-found", "-k", str(manifests))
+    words = ("delete", "--wait=false", "--ignore-not-found", "-f", "-")
+    await installer.meanwhile(*words, given=objects)
     await installer.meanwhile("delete", "persistentvolumes", "--all", "--wait=false")

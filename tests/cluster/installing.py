@@ -11,6 +11,7 @@ from kubernetes_asyncio import client as kubernetes
 from kubernetes_asyncio import config
 from tests.cluster import accounts
 from tests.cluster.plane import build
+from tests.support import rendering
 
 from trunkline.bus import bootstrap as keys
 from trunkline.scaler.kubernetes import bootstrap, secret_shelf
@@ -39,7 +40,7 @@ class Kubectl:
 
     def rights(self, name: str) -> str:
         """Return namespaces, accounts and rights as the manifests have them, under another name."""
-        objects = yaml.safe_load_all(self("kustomize", str(BASE)))
+        objects = yaml.safe_load_all(rendering.text(BASE))
         chosen = [_renamed(each, name) for each in objects if each["kind"] in RIGHTS]
         return yaml.safe_dump_all(chosen)
 

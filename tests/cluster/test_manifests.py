@@ -177,7 +177,7 @@ def _check_server_takes(secret: dict[str, str], overlay: str, directory: Path) -
     directory.mkdir()
     files = {**secret, **_files(MANIFESTS / "base" / "nats.yaml")}
     if overlay == "prod":
-        files |= _files(MANIFESTS / "overlays" / "prod" / "nats.yaml")
+        files |= _files(MANIFESTS / "overlays" / "prod" / "cluster.yaml")
     for name, text in files.items():
         (directory / name).write_text(text)
     words = [str(server.find_binary(os.environ)), "-t", "-c", str(directory / "nats.conf")]

@@ -25,6 +25,13 @@ async def test_who_stands_by_shows_itself_and_nothing_of_the_installation(run):
         } & shown == set()
 
 
+async def test_all_is_said_to_be_of_the_installation_that_it_is_of(run):
+    (found,) = await run.prometheus.ask(
+        'count by (installation) ({__name__=~"(trunkline|nats)_.*"})'
+    )
+    assert found["metric"] == {"installation": str(run.here.home)}
+
+
 async def test_all_that_is_shown_is_in_the_registry_with_those_labels(run):
     series = await run.prometheus.ask('{__name__=~"(trunkline|nats)_.*"}')
     assert len(series) > 300

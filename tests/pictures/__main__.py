@@ -37,7 +37,7 @@ async def run(folder: Path, seconds: float, only: list[str]) -> None:
     """Have a load for so long, and then draw what was measured meanwhile."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as home:
-        async with watched.running(Path(home)) as made:
+        async with watched.running(Path(home), named=False) as made:
             start = now()
             await watched.for_a_while(made, seconds)
             await draw(made.prometheus, Span(start=start, end=now()), folder, only)

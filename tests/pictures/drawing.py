@@ -67,7 +67,7 @@ def _stat(shown: Shown, span: Span, width: float, height: float) -> Iterator[str
             curve = [strokes.place(*point, top, span, plot) for point in part]
             yield strokes.area(curve, [(x, height - 1) for x, _ in curve], colour, 0.16)
             yield strokes.line(curve, colour, 1.2)
-    text = units.told(value, defaults["unit"])
+    text = units.told(value, defaults["unit"]) if shown.series else defaults["noValue"]
     yield strokes.text(
         width / 2, height * 0.62, text, anchor="middle", size=27, weight=600, fill=colour
     )

@@ -99,4 +99,5 @@ async def _table(
 
 
 def _legend(template: str, labels: Mapping[str, str]) -> str:
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), template)
+    """Return a curve's name; a label that is missing leaves nothing behind."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), template).strip()

@@ -1,4 +1,4 @@
-"""Manifests as kustomize renders them, by the newest kubectl that the lock has; the oldest in use does it in tests/cluster."""
+"""Manifests as kustomize renders them, by the newest kubectl, which the lock has."""
 
 import functools
 import subprocess
@@ -22,12 +22,17 @@ Object = dict[str, Any]
 
 
 @functools.cache
-def rendered(kustomization: str, kubectl: Path = KUBECTL) -> tuple[Object, ...]:
+def rendered(kustomization: str) -> tuple[Object, ...]:
     """Return the objects of a kustomization, such as `overlays/dev`."""
-    words = [str(kubectl), "kustomize", str(MANIFESTS / kustomization)]
+    return tuple(yaml.load_all(text(MANIFESTS / kustomization), _Loader))
+
+
+def text(folder: Path) -> str:
+    """Return what a kustomization makes; a warning is a fault, as what is deprecated goes some day."""
+    words = [str(KUBECTL), "kustomize", str(folder)]
     done = subprocess.run(words, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return tuple(yaml.load_all(done.stdout, _Loader))
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
 
 
 def name(of: Mapping[str, Any]) -> str:

@@ -123,12 +123,18 @@ class Watched:
 
 
 @asynccontextmanager
-async def running(home: Path) -> AsyncIterator[Watched]:
-    """Run both, with all services scraped before there is anything to see, and then the pipelines."""
+async def running(home: Path, *, named: bool = True) -> AsyncIterator[Watched]:
+    """Run both, with all services scraped before there is anything to see, and then the pipelines.
+
+    Args:
+        home: Where Prometheus keeps what it has.
+        named: Whether its targets say which installation they are of, as they do of themselves.
+    """
     async with installation.running(nodes=NODES, standbys=True, settings=SETTINGS) as here:
         scrapes = {
             "job_name": "trunkline",
             "file_sd_configs": [{"files": [str(here.home / "metrics.json")]}],
+            "relabel_configs": [{"action": "labeldrop", "regex": "installation"}] * (not named),
         }
         async with prometheus.running(home, [scrapes], [alerts.RULES]) as watching:
             made = Watched(here, watching)
