@@ -20,7 +20,8 @@ PANELS: Panels = [
     number((8, 1, 4, 4), "Not delivered", total(names.CONSUMER_PENDING)),
     number((12, 1, 4, 4), "Not settled", total(names.CONSUMER_ACK_PENDING)),
     number((16, 1, 4, 4), "Delivered again", total(names.CONSUMER_REDELIVERED)),
-    number((20, 1, 4, 4), "All connected", total(names.NATS_CONNECTED, how="min"), "0: some process has lost the server."),
+    number((20, 1, 4, 4), "All connected", total(names.NATS_CONNECTED, how="min"), "No: some process has lost the server.",
+           named={0: ("no", "red"), 1: ("yes", "green")}),
 
     row(5, "Streams"),
     lines((0, 6, 12, 8), "Messages by stream", _streams(total(names.STREAM_MESSAGES, STREAM, _QUEUES)), stacked=True),

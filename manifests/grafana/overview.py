@@ -59,7 +59,7 @@ PANELS: Panels = [
 
     row(32, "Services"),
     bands((0, 33, 9, 7), "Leaders", {"{{component}} {{instance}} {{installation}}": total(names.LEADER, PROCESS)},
-          {0: ("stands by", "#44484f"), 1: ("leads", "green")}, "One of each kind; none or two for long is an alert."),
+          {0: ("stands by", "#44484f"), 1: ("leads", "green")}, "One of each kind in an installation; none or two for long is an alert."),
     lines((9, 33, 5, 7), "Rounds", {"{{component}}": quantile(0.95, names.RECONCILE_SECONDS, "component")},
           "The 95th percentile."),
     lines((14, 33, 5, 7), "Late event loops", {"{{component}}": quantile(0.99, names.LOOP_LAG, "component")},

@@ -27,6 +27,8 @@ from trunkline.runtime import metric_names as names
 
 At = tuple[int, int, int, int]
 Queries = Mapping[str, Expression]
+Named = Mapping[int, tuple[str, str]]
+"""Value -> what it means, and its colour."""
 P = TypeVar("P", stat.Panel, timeseries.Panel, statetimeline.Panel, table.Panel)
 Panel = stat.Panel | timeseries.Panel | statetimeline.Panel | table.Panel
 
@@ -66,14 +68,22 @@ def row(y: int, title: str) -> Row:
 
 
 def number(
-    at: At, title: str, expr: Expression, note: str = "", *, bad_from: float | None = None
+    at: At,
+    title: str,
+    expr: Expression,
+    note: str = "",
+    *,
+    bad_from: float | None = None,
+    named: Named | None = None,
 ) -> stat.Panel:
-    """Return the newest value, large, over its recent course; red from `bad_from` on."""
+    """Return the newest value, large, over its recent course; red from `bad_from` on, or a text and a colour for each value."""
     panel = _common(stat.Panel(), at, title, note, {title: expr})
     panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     # a count of nothing is 0, a part of nothing is none
     nothing = "0" if expr.counts else "-"
     panel = panel.graph_mode(shown.BigValueGraphMode.AREA).no_value(nothing)
+    if named:
+        panel = _meaning(panel, named)
     return panel.thresholds(_red_from(bad_from))
 
 
@@ -100,17 +110,11 @@ def steps(at: At, title: str, queries: Queries, note: str = "") -> timeseries.Pa
 
 
 def bands(
-    at: At, title: str, queries: Queries, named: Mapping[int, tuple[str, str]], note: str = ""
+    at: At, title: str, queries: Queries, named: Named, note: str = ""
 ) -> statetimeline.Panel:
     """Return a band per series, coloured by its value; `named` gives each value a text and a colour."""
     panel = _common(statetimeline.Panel(), at, title, note, queries)
-    options = {
-        str(value): models.ValueMappingResult(text=text, color=colour)
-        for value, (text, colour) in named.items()
-    }
-    panel = panel.mappings([models.ValueMap(options=options)]).show_value(
-        shown.VisibilityMode.NEVER
-    )
+    panel = _meaning(panel, named).show_value(shown.VisibilityMode.NEVER)
     return panel.legend(_legend()).tooltip(_tooltip()).fill_opacity(80).row_height(0.8)
 
 
@@ -170,6 +174,15 @@ def _common(panel: P, at: At, title: str, note: str, queries: Queries) -> P:
             query = query.range().legend_format(legend)
         panel = panel.with_target(query)
     return panel
+
+
+def _meaning(panel: P, named: Named) -> P:
+    """Have a panel show texts and colours in place of values."""
+    options = {
+        str(value): models.ValueMappingResult(text=text, color=colour)
+        for value, (text, colour) in named.items()
+    }
+    return panel.mappings([models.ValueMap(options=options)])
 
 
 def _red_from(value: float | None) -> dashboard.ThresholdsConfig:

@@ -29,7 +29,7 @@ PANELS: Panels = [
 
     row(14, "Where the time goes"),
     lines((0, 15, 8, 8), "At once", {"{{phase}}": spent(names.PHASE_SECONDS, "phase")},
-          "How many datums are in each phase at once, on average.", stacked=True),
+          "How many datums are in each phase at once, on average; counted as they end, so that long ones show in one stroke.", stacked=True),
     lines((8, 15, 8, 8), "Processing", {
         "p50": quantile(0.5, names.PHASE_SECONDS, where=_PROCESS),
         "p95": quantile(0.95, names.PHASE_SECONDS, where=_PROCESS),
@@ -38,7 +38,7 @@ PANELS: Panels = [
     lines((16, 15, 8, 8), "Waiting and moving files",
           {"{{phase}}": quantile(0.95, names.PHASE_SECONDS, "phase", 'phase!="process"')}, "The 95th percentile."),
     lines((0, 23, 8, 7), "Bytes", {"{{direction}}": per_second(names.TRANSFERRED, "direction")}),
-    lines((8, 23, 8, 7), "CPU of commands", {"cores": per_second(names.CPU_SECONDS)}, "100 % is a core."),
+    lines((8, 23, 8, 7), "CPU of commands", {"cores": per_second(names.CPU_SECONDS)}, "100 % is a core; counted as datums end."),
     lines((16, 23, 8, 7), "Duration of jobs",
           {"p50": quantile(0.5, names.JOB_SECONDS), "p95": quantile(0.95, names.JOB_SECONDS)}),
 

@@ -55,11 +55,7 @@ def _framed(shown: Shown, span: Span) -> str:
 
 def _stat(shown: Shown, span: Span, width: float, height: float) -> Iterator[str]:
     """Yield the newest value over its course."""
-    defaults = shown.panel["fieldConfig"]["defaults"]
-    value = shown.series[0].points[-1][1] if shown.series else 0.0
-    steps = defaults["thresholds"]["steps"]
-    reached = [step for step in steps if step["value"] is None or value >= step["value"]]
-    colour = units.colour(reached[-1]["color"])
+    text, colour = _newest(shown)
     for series in shown.series[:1]:
         top = max(each for _, each in series.points) or 1.0
         plot = (1.0, height * 0.66, width - 2, height * 0.32)
@@ -67,10 +63,22 @@ def _stat(shown: Shown, span: Span, width: float, height: float) -> Iterator[str
             curve = [strokes.place(*point, top, span, plot) for point in part]
             yield strokes.area(curve, [(x, height - 1) for x, _ in curve], colour, 0.16)
             yield strokes.line(curve, colour, 1.2)
-    text = units.told(value, defaults["unit"]) if shown.series else defaults["noValue"]
     yield strokes.text(
         width / 2, height * 0.62, text, anchor="middle", size=27, weight=600, fill=colour
     )
+
+
+def _newest(shown: Shown) -> tuple[str, str]:
+    """Return a stat's newest value as it is written, and its colour."""
+    defaults = shown.panel["fieldConfig"]["defaults"]
+    value = shown.series[0].last if shown.series else 0.0
+    for mapping in defaults.get("mappings", []) * bool(shown.series):
+        if (meant := mapping["options"].get(f"{value:g}")) is not None:
+            return meant["text"], units.colour(meant["color"])
+    steps = defaults["thresholds"]["steps"]
+    reached = [step for step in steps if step["value"] is None or value >= step["value"]]
+    text = units.told(value, defaults["unit"]) if shown.series else defaults["noValue"]
+    return text, units.colour(reached[-1]["color"])
 
 
 def _curves(shown: Shown, span: Span, width: float, height: float) -> Iterator[str]:
