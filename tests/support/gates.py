@@ -4,15 +4,25 @@ Whatever has to be in the middle of a datum when a test looks, kills or stops is
 the command itself says that it runs, which no record tells as soon, and its datum does not end before it may.
 """
 
+import asyncio
 import shlex
 from pathlib import Path
 
-from tests.support import installation
+REACHED_S = 60.0
 
 
 def waits(gate: str) -> str:
     """Return the lines of a shell script that wait at a gate, whose path is this word of the shell."""
     return f'echo "$TRUNKLINE_WORKER" >>{gate}; until [ -e {gate}.open ]; do sleep 0.02; done'
+
+
+def of_job(folder: Path, pattern: str) -> str:
+    """Return the lines by which a datum with such a file waits at its job's gate, `Gate(folder / job)`.
+
+    The pattern is the shell's, and of whole paths.
+    """
+    gate = f'{shlex.quote(str(folder))}/"$TRUNKLINE_JOB_ID"'
+    return f'for each in "$PFS"/*/*; do case "$each" in {pattern}) {waits(gate)};; esac; done'
 
 
 class Gate:
@@ -26,19 +36,17 @@ class Gate:
         """The lines of a script that wait here."""
         return waits(shlex.quote(str(self.file)))
 
-    def at(self, pattern: str) -> str:
-        """Return the lines by which a datum waits here if a pattern of the shell matches any of its files' paths."""
-        return f'for each in "$PFS"/*/*; do case "$each" in {pattern}) {self.waits};; esac; done'
-
     async def reached(self, count: int = 1) -> list[str]:
         """Return the workers that have come, one after the other, once there are so many."""
 
-        async def look() -> list[str] | None:
-            came = self.file.read_text().splitlines() if self.file.exists() else []
-            return came if len(came) >= count else None
-
-        return await installation.until(look, what=f"{count} at the gate {self.file.name}")
+        async with asyncio.timeout(REACHED_S):
+            while len(came := self._came()) < count:
+                await asyncio.sleep(0.02)
+        return came
 
     def open(self) -> None:
         """Let all go on."""
         Path(f"{self.file}.open").touch()
+
+    def _came(self) -> list[str]:
+        return self.file.read_text().splitlines() if self.file.exists() else []

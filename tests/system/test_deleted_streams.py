@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
-from tests.support import installation
+from tests.support import gates, installation
+from tests.support.gates import Gate
 from tests.support.installation import Installation, until
 
 from trunkline.bus.connection import NatsConnection, connect
@@ -23,17 +24,7 @@ from trunkline.local.server_files import Files
 
 pytestmark = [pytest.mark.nats, pytest.mark.timeout(300)]
 
-WORK = {
-    "pipeline": {"name": "upper"},
-    "transform": {
-        "cmd": ["/bin/sh"],
-        "stdin": [
-            'sleep 0.05; for f in "$PFS"/in/*; do tr a-z A-Z <"$f" >"$PFS/out/${f##*/}"; done'
-        ],
-    },
-    "parallelism_spec": {"constant": 2},
-    "input": {"pfs": {"repo": "in", "glob": "/*"}},
-}
+UPPER = 'sleep 0.05; for f in "$PFS"/in/*; do tr a-z A-Z <"$f" >"$PFS/out/${f##*/}"; done'
 DATUMS = 60
 CONSUMER = "the job's consumer"
 COMMANDS = "the consumer of published specs"
@@ -129,7 +120,15 @@ async def test_what_is_deleted_in_mid_job_is_made_again_and_the_job_ends_right()
     everything: dict[str, bytes] = {}
     async with installation.running(nodes=2, settings={"TRUNKLINE_RESYNC_S": "1"}) as here:
         await here.repo("in")
-        await here.apply(WORK)
+        wait = gates.of_job(here.home, f"*-{DATUMS - 1}")  # none is over before all is deleted
+        await here.apply(
+            {
+                "pipeline": {"name": "upper"},
+                "transform": {"cmd": ["/bin/sh"], "stdin": [wait, UPPER]},
+                "parallelism_spec": {"constant": 2},
+                "input": {"pfs": {"repo": "in", "glob": "/*"}},
+            }
+        )
         await here.workers("upper", 2)
         async with hand(here) as operator:
             for turn, together in enumerate(TURNS):
@@ -145,6 +144,7 @@ async def test_what_is_deleted_in_mid_job_is_made_again_and_the_job_ends_right()
                 print("deleted:", *together)
                 for what in together:
                     await until(partial(operator.there, what), what=f"{what} again")
+                Gate(here.home / job).open()
                 ended = await here.succeeded("upper", job, within_s=60)
                 assert ended.total == ended.counts.processed + ended.counts.skipped
                 assert await here.content("upper", job) == {

@@ -6,9 +6,11 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.support import installation
+from tests.support import gates, installation
+from tests.support.gates import Gate
 from tests.support.installation import until
 
 from trunkline.contracts import api
@@ -16,12 +18,19 @@ from trunkline.contracts import api
 pytestmark = [pytest.mark.nats, pytest.mark.timeout(300)]
 
 DATUMS = 300
-WORK = {
-    "pipeline": {"name": "copies"},
-    "input": {"pfs": {"repo": "in", "glob": "/*"}},
-    "transform": {"cmd": ["sh"], "stdin": ["sleep 0.03; cp /pfs/in/* /pfs/out"]},
-    "parallelism_spec": {"constant": 2},
-}
+
+
+def spec(home: Path) -> dict[str, Any]:
+    """Return the pipeline; from the hundredth on its datums wait at the gate of their job."""
+    return {
+        "pipeline": {"name": "copies"},
+        "input": {"pfs": {"repo": "in", "glob": "/*"}},
+        "transform": {
+            "cmd": ["sh"],
+            "stdin": [gates.of_job(home, "*/[12]??"), "cp /pfs/in/* /pfs/out"],
+        },
+        "parallelism_spec": {"constant": 2},
+    }
 
 
 @contextlib.contextmanager
@@ -55,11 +64,12 @@ async def test_a_full_disk_costs_a_job_time_and_nothing_else() -> None:
     """
     async with installation.running(nodes=2, disk=small_disk) as here:
         await here.repo("in")
-        await here.apply(WORK)
+        await here.apply(spec(here.home))
         commit = await here.put("in", {f"{n}": b"%d" % n for n in range(DATUMS)})
         await here.listed("copies", commit, 30)
         log = here.home / "logs" / "nats-server.log"
         fill(here.home / "nats" / "ballast")
+        Gate(here.home / commit).open()
 
         async def refuses() -> bool:
             return "critical write error" in log.read_text()

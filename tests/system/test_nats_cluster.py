@@ -10,9 +10,12 @@ import hashlib
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.support import installation, nats_servers
+from tests.support import gates, installation, nats_servers
+from tests.support.gates import Gate
 from tests.support.installation import Installation
 from tests.support.nats_servers import NUMBERS, Servers
 
@@ -24,19 +27,20 @@ from trunkline.local.home import Home
 
 pytestmark = [pytest.mark.nats, pytest.mark.timeout(200)]
 
-WORK = {
-    "pipeline": {"name": "upper"},
-    "transform": {
-        "cmd": ["/bin/sh"],
-        "stdin": [
-            'sleep 0.03; for f in "$PFS"/in/*; do tr a-z A-Z <"$f" >"$PFS/out/${f##*/}"; done'
-        ],
-    },
-    "parallelism_spec": {"constant": 4},
-    "input": {"pfs": {"repo": "in", "glob": "/*"}},
-}
+UPPER = 'sleep 0.03; for f in "$PFS"/in/*; do tr a-z A-Z <"$f" >"$PFS/out/${f##*/}"; done'
 DATUMS = 600
 IN = api.BranchNamed(repo="in", branch="master")
+
+
+def spec(home: Path) -> dict[str, Any]:
+    """Return the pipeline; of many datums one waits at the gate of its job, which is not over before it may be."""
+    wait = gates.of_job(home, f"*/w{DATUMS - 1:05}")
+    return {
+        "pipeline": {"name": "upper"},
+        "transform": {"cmd": ["/bin/sh"], "stdin": [wait, UPPER]},
+        "parallelism_spec": {"constant": 4},
+        "input": {"pfs": {"repo": "in", "glob": "/*"}},
+    }
 
 
 def words(count: int) -> dict[str, bytes]:
@@ -54,7 +58,7 @@ async def working(
         nats_servers.watched(here) as servers,
     ):
         await here.repo("in")
-        await here.apply(WORK)
+        await here.apply(spec(here.home))
         await here.workers("upper", 4)
         yield here, servers
 
@@ -65,7 +69,8 @@ def undisturbed(contents: Mapping[str, bytes]) -> dict[str, str]:
 
 
 async def exact(here: Installation, job: str, contents: Mapping[str, bytes]) -> None:
-    """Wait for the job's end and compare it with an undisturbed run."""
+    """Let the job end, and compare it with an undisturbed run."""
+    Gate(here.home / job).open()
 
     async def look() -> bool:
         # a request gets no answer for as long as it takes to find out that a server is silent
@@ -221,7 +226,7 @@ async def said_again(here: Installation, contents: Mapping[str, bytes]) -> str:
             await here.repo("in")
         try:
             await here.nodes(4)
-            await here.apply(WORK)
+            await here.apply(spec(here.home))
             return await here.put("in", contents)
         except errors.UnavailableError:
             await asyncio.sleep(0.1)

@@ -1,15 +1,23 @@
 """The number of workers follows the specs, the nodes and, with standby, the work."""
 
+from pathlib import Path
 from typing import Any
 
-from tests.support import installation
+from tests.support import gates, installation
+from tests.support.gates import Gate
 
 from trunkline.cli import explaining
 
-NAP = {
-    "transform": {"cmd": ["/bin/sh"], "stdin": ['sleep 1; cp "$PFS"/in/* "$PFS/out/"']},
+NAP: dict[str, Any] = {
+    "transform": {"cmd": ["/bin/sh"], "stdin": ['cp "$PFS"/in/* "$PFS/out/"']},
     "input": {"pfs": {"repo": "in", "glob": "/*"}},
 }
+
+
+def held(home: Path) -> dict[str, Any]:
+    """Return a pipeline whose datums all wait at the gate of their job."""
+    lines = [gates.of_job(home, "*"), *NAP["transform"]["stdin"]]
+    return {**NAP, "pipeline": {"name": "nap"}, "transform": {"cmd": ["/bin/sh"], "stdin": lines}}
 
 
 TEN_NODES_GIVE: dict[str, tuple[dict[str, Any], int]] = {
@@ -34,14 +42,14 @@ async def test_a_spec_and_ten_nodes_give_the_number_of_workers():
 async def test_workers_follow_the_nodes_at_once(record_property):
     async with installation.running(nodes=10) as here:
         await here.repo("in")
-        await here.apply({**NAP, "pipeline": {"name": "nap"}})
+        await here.apply(held(here.home))
         first = await here.workers("nap", 10)
         await here.nodes(4)
         fewer = await here.workers("nap", 4)
         assert {w.name for w in fewer.workers} <= {w.name for w in first.workers}
         # With more datums than workers the new ones pull at once.
         job = await here.put("in", {f"/f{number:03}": b"x" for number in range(40)})
-        await here.listed("nap", job, 2)
+        await Gate(here.home / job).reached(4)
         changed_ns = installation.SystemClock().wall_ns()
         await here.nodes(10)
         again = await here.pulling("nap", 10)
@@ -57,25 +65,22 @@ async def test_workers_follow_the_nodes_at_once(record_property):
         print(
             f"nodes 4 -> 10: created within {created_s:.3f} s, first pull within {pulled_s:.3f} s"
         )
+        Gate(here.home / job).open()
         ended = await here.succeeded("nap", job)
         assert ended.counts.processed == 40
 
 
 async def test_standby_runs_as_many_workers_as_datums_and_then_none():
-    spec = {
-        **NAP,
-        "pipeline": {"name": "nap"},
-        "standby": True,
-        "parallelism_spec": {"constant": 10},
-    }
     async with installation.running(
         nodes=1, settings={"TRUNKLINE_STANDBY_COOL_DOWN_S": "1"}
     ) as here:
         await here.repo("in")
-        await here.apply(spec)
+        await here.apply({**held(here.home), "standby": True, "parallelism_spec": {"constant": 10}})
         await here.workers("nap", 0)
-        most = 0
+        most = 3
         job = await here.put("in", {f"/f{number}": b"x" for number in range(3)})
+        await here.workers("nap", 3)
+        Gate(here.home / job).open()
 
         async def at_work():
             nonlocal most
@@ -90,12 +95,9 @@ async def test_standby_runs_as_many_workers_as_datums_and_then_none():
 
 
 async def test_scaling_in_drains_idle_workers_and_never_a_busy_one_before():
-    # longer than the second for which the record of the workers may be old
-    script = ['sleep 4; cp "$PFS"/in/* "$PFS/out/"']
-    nap = {**NAP, "transform": {"cmd": ["/bin/sh"], "stdin": script}}
     async with installation.running(nodes=6) as here:
         await here.repo("in")
-        await here.apply({**nap, "pipeline": {"name": "nap"}})
+        await here.apply(held(here.home))
         await here.workers("nap", 6)
         job = await here.put("in", {f"/f{number}": b"x" for number in range(2)})
 
@@ -114,6 +116,7 @@ async def test_scaling_in_drains_idle_workers_and_never_a_busy_one_before():
             explained = await explaining.explanation(here.client, what)
             down = [each for each in explained.reasons if each.kind == "scaled-down"]
             assert "from 6 to 3 workers: 3 nodes x 1 = 3 workers" in down[0].why
+        Gate(here.home / job).open()
         await here.succeeded("nap", job)
         for view in await here.datums("nap", job):
             assert view.outcome is not None

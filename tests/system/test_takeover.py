@@ -6,8 +6,9 @@ import signal
 
 import pytest
 from tests.support import installation
+from tests.support.gates import Gate
 from tests.support.installation import Installation, api
-from tests.system.test_kills import UPPER, upper, words
+from tests.system.test_kills import spec, upper, words
 
 DATUMS = 400
 ASLEEP_S = 60.0
@@ -43,7 +44,8 @@ async def both(here: Installation, service: str) -> api.Standing:
 
 
 async def exact(here: Installation, job: str, contents: dict[str, bytes]) -> None:
-    """Say that each datum was done once, and that what came of them is right."""
+    """Let the job go on; say that each datum was done once, and that what came of them is right."""
+    Gate(here.home / job).open()
     ended = await here.succeeded("upper", job, within_s=100)
     assert (ended.counts.processed, ended.total) == (DATUMS, DATUMS)
     views = await here.datums("upper", job)
@@ -58,14 +60,14 @@ async def test_a_leader_that_is_stopped_or_killed_is_followed_and_its_job_is_exa
     """
     async with installation.running(nodes=2, standbys=True) as here:
         await here.repo("words")
-        await here.apply(UPPER)
+        await here.apply(spec(here.home))
         for service in SERVICES:
             contents = words(DATUMS, f"stop {service}")
             before = await both(here, service)
             await here.workers("upper", 2)
             job = await here.put("words", contents)
             await here.listed("upper", job, DATUMS // 10)
-            victim = (await here.busy("upper")).name
+            victim = (await Gate(here.home / job).reached())[-1]
             here.stack.kill(before.leader, signal.SIGSTOP)
             if service == "scaler":
                 await here.kill_worker(victim)
@@ -80,7 +82,7 @@ async def test_a_leader_that_is_stopped_or_killed_is_followed_and_its_job_is_exa
         job = await here.put("words", contents)
         await here.listed("upper", job, DATUMS // 10)
         standings = [await standing(here, service) for service in SERVICES]
-        victim = (await here.busy("upper")).name
+        victim = (await Gate(here.home / job).reached())[-1]
         for each in standings:
             here.stack.kill(each.leader, signal.SIGKILL)
         await here.kill_worker(victim)
@@ -97,13 +99,13 @@ async def test_leaders_that_sleep_for_a_minute_do_no_harm_when_they_wake() -> No
     """
     async with installation.running(nodes=2, standbys=True) as here:
         await here.repo("words")
-        await here.apply(UPPER)
+        await here.apply(spec(here.home))
         first, second = words(DATUMS, "asleep"), words(DATUMS, "awake")
         before = [await both(here, service) for service in SERVICES]
         await here.workers("upper", 2)
         job = await here.put("words", first)
         await here.listed("upper", job, DATUMS // 10)
-        victim = (await here.busy("upper")).name
+        victim = (await Gate(here.home / job).reached())[-1]
         for each in before:
             here.stack.kill(each.leader, signal.SIGSTOP)
         await here.kill_worker(victim)
