@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+from tests.support.gates import Gate
 from tests.support.nats import TestServer
 from tests.support.wards import ward
 from tests.support.workers import PIPELINE, Lab
@@ -60,12 +61,17 @@ async def tell_to_drain(lab: Lab, worker: str, incarnation: str = "") -> None:
         await scaler.flush()
 
 
-async def test_a_worker_that_is_told_to_stop_finishes_and_gives_back_the_rest(lab: Lab) -> None:
-    ticket = await lab.shell(f"{QUICK} || test $TRUNKLINE_WORKER = w2 || sleep 0.5")
+async def test_a_worker_that_is_told_to_stop_finishes_and_gives_back_the_rest(
+    lab: Lab, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path / "gate")
+    ticket = await lab.shell(f"{QUICK} || test $TRUNKLINE_WORKER = w2 || {{ {gate.waits}; }}")
     tasks = (await lab.datums(ticket, 10 + 9))[10:]
     worker = await lab.worker("w1", ticket, prefetch=4, ahead_s=600, give_back_s=60)
     await lab.claim("w1", lambda claim: running(claim) == 10 and len(claim.held) >= 5)
     worker.kill(signal.SIGTERM)
+    await lab.claim("w1", lambda claim: claim.draining and len(claim.held) == 1)
+    gate.open()
     assert await worker.code() == 0
     claim = await lab.claim("w1", lambda claim: claim.closing)
     assert (claim.held, claim.draining) == ((), True)
@@ -113,13 +119,16 @@ async def test_a_stop_is_heard_before_there_is_a_server(lab: Lab) -> None:
     assert await worker.code() == 0
 
 
-async def test_a_drained_worker_says_so_and_takes_nothing_more(lab: Lab) -> None:
-    ticket = await lab.shell("sleep 0.3")
+async def test_a_drained_worker_says_so_and_takes_nothing_more(lab: Lab, tmp_path: Path) -> None:
+    gate = Gate(tmp_path / "gate")
+    ticket = await lab.shell(gate.waits)
     tasks = await lab.datums(ticket, 2)
     worker = await lab.worker("w1", ticket, give_back_s=60)
     claim = await lab.claim("w1", lambda claim: len(claim.held) == 2)
     await tell_to_drain(lab, "w1", "of another life")
     await tell_to_drain(lab, "w1", claim.incarnation)
+    await lab.claim("w1", lambda claim: claim.draining and len(claim.held) == 1)
+    gate.open()
     drained = await lab.claim("w1", lambda claim: claim.draining and not claim.held)
     assert not drained.closing
     assert await lab.has_outcome(tasks[0])
@@ -351,7 +360,9 @@ async def test_a_store_that_is_away_delays_and_charges_nobody(lab: Lab) -> None:
     assert not await lab.has_ledger(task)
 
 
-async def test_an_outcome_stream_that_is_full_is_not_taken_for_an_outcome(lab: Lab) -> None:
+async def test_an_outcome_stream_that_is_full_is_not_taken_for_an_outcome(
+    lab: Lab, tmp_path: Path
+) -> None:
     """Both are refused by the same code; acking then would lose the datum."""
 
     async def limit(count: int) -> None:
@@ -360,13 +371,15 @@ async def test_an_outcome_stream_that_is_full_is_not_taken_for_an_outcome(lab: L
         config = {**info["config"], "max_msgs": count}
         await lab.data.js_api(verb.format("UPDATE"), config)
 
-    ticket = await lab.shell("true")
+    gate = Gate(tmp_path / "gate")
+    ticket = await lab.shell(f"test $TRUNKLINE_DATUM_INDEX = 0 || {{ {gate.waits}; }}")
     first = await lab.datum(ticket, 0)
     await lab.worker("w1", ticket)
     await lab.outcome(first)
     await limit(1)
     second = await lab.datum(ticket, 1)
     await lab.executing("w1", 1)
+    gate.open()
     await lab.claim("w1", lambda claim: not any(each.executing for each in claim.held))
     await asyncio.sleep(1)
     assert await lab.unsettled(ticket) == 1

@@ -3,8 +3,10 @@
 import os
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from tests.support.gates import Gate
 from tests.support.nats import TestServer
 from tests.support.wards import ward
 from tests.support.workers import PIPELINE, Lab
@@ -42,29 +44,37 @@ def alone(index: int):
     return check
 
 
-async def test_a_suspected_datum_runs_beside_nothing_else_and_all_goes_on_after(lab: Lab) -> None:
+async def test_a_suspected_datum_runs_beside_nothing_else_and_all_goes_on_after(
+    lab: Lab, tmp_path: Path
+) -> None:
     """Datums are fetched ahead of one that takes long; of this one they are given back."""
-    ticket = await lab.shell("test $TRUNKLINE_DATUM_INDEX -ne 0 || sleep 0.5")
+    gate = Gate(tmp_path / "gate")
+    ticket = await lab.shell(f"test $TRUNKLINE_DATUM_INDEX -ne 0 || {{ {gate.waits}; }}")
     task = await lab.task(ticket, 0, round=2)
     await suspect(lab, task)
     await lab.put(task)
     others = [await lab.datum(ticket, index) for index in range(1, 9)]
     await lab.worker("w1", ticket, prefetch=4, ahead_s=600, give_back_s=600)
     await lab.claim("w1", alone(0))
+    gate.open()
     outcome, *rest = await lab.outcomes([task, *others])
     assert [each.cause for each in outcome.history] == [Cause.WORKER_LOST] * 2 + [Cause.DONE]
     assert {each.state for each in rest} == {DatumState.PROCESSED}
     assert {each.cause for one in rest for each in one.history} <= {Cause.DONE}
 
 
-async def test_of_a_set_what_comes_before_a_suspect_has_its_outcome_first(lab: Lab) -> None:
-    ticket = await lab.shell("test $TRUNKLINE_DATUM_INDEX -ne 2 || sleep 0.5")
+async def test_of_a_set_what_comes_before_a_suspect_has_its_outcome_first(
+    lab: Lab, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path / "gate")
+    ticket = await lab.shell(f"test $TRUNKLINE_DATUM_INDEX -ne 2 || {{ {gate.waits}; }}")
     tasks = [await lab.task(ticket, index, round=2) for index in range(5)]
     await suspect(lab, tasks[2])
     await lab.put(*tasks)
     await lab.worker("w1", ticket, prefetch=4, ahead_s=600)
     await lab.executing("w1", 2)
     assert [await lab.has_outcome(each) for each in tasks] == [True, True, False, False, False]
+    gate.open()
     outcomes = await lab.outcomes(tasks)
     assert [len(each.history) for each in outcomes] == [1, 1, 3, 1, 1]
 

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from tests.support import installation
+from tests.support import gates, installation
+from tests.support.gates import Gate
 from tests.support.s3 import KEY, SECRET
 
 from trunkline.chaos.front import Front
@@ -48,7 +49,8 @@ async def run_through(here, *, amid):
         words(
             "count",
             "in",
-            'sleep 0.2; for f in "$PFS"/in/*; do wc -w <"$f" >"$PFS/out/${f##*/}"; done; env >"$PFS/out/env-$$-${f##*/}"',
+            gates.of_job(here.home, f"*/t{FILES - 1:02}")
+            + '\nsleep 0.2; for f in "$PFS"/in/*; do wc -w <"$f" >"$PFS/out/${f##*/}"; done; env >"$PFS/out/env-$$-${f##*/}"',
         )
     )
     total = words(
@@ -59,6 +61,7 @@ async def run_through(here, *, amid):
     job = await here.put("in", texts())
     await here.listed("count", job, 6)
     await amid()
+    Gate(here.home / job).open()
     ended = await here.succeeded("count", job, within_s=150)
     assert (ended.counts.processed, ended.counts.failed, ended.counts.quarantined) == (FILES, 0, 0)
     await here.succeeded("total", job)
