@@ -65,7 +65,7 @@ async def test_a_full_disk_costs_a_job_time_and_nothing_else() -> None:
     async with installation.running(nodes=2, disk=small_disk) as here:
         await here.repo("in")
         await here.apply(spec(here.home))
-        commit = await here.put("in", {f"{n}": b"%d" % n for n in range(DATUMS)})
+        commit = await here.put("in", {f"{n:03}": b"%d" % n for n in range(DATUMS)})
         await here.listed("copies", commit, 30)
         log = here.home / "logs" / "nats-server.log"
         fill(here.home / "nats" / "ballast")
@@ -81,6 +81,6 @@ async def test_a_full_disk_costs_a_job_time_and_nothing_else() -> None:
         job = await here.succeeded("copies", commit, within_s=120)
         assert job.counts.processed == DATUMS
         assert await here.content("copies") == {
-            f"/{n}": hashlib.sha256(b"%d" % n).hexdigest() for n in range(DATUMS)
+            f"/{n:03}": hashlib.sha256(b"%d" % n).hexdigest() for n in range(DATUMS)
         }
         assert (await here.client.call("status", None, api.Status)).services
