@@ -77,10 +77,12 @@ async def explanation(client: Client, what: str, datum: str = "") -> Explanation
 def show(found: Explanation, now_ns: int) -> None:
     """Print an explanation for people."""
     saying.say(found.standing)
+    told: set[str] = set()
     for number, reason in enumerate(found.reasons):
         saying.say(f"{'also: ' if number else 'why: '}{reason.why}")
-        if reason.remedy:
+        if reason.remedy and reason.remedy not in told:
             saying.say(f"  what to do: {reason.remedy}")
+            told.add(reason.remedy)
     for line in found.details:
         saying.say(line)
     if found.events:

@@ -3,6 +3,7 @@
 import secrets
 
 from trunkline.cli import progress, refs, render, session
+from trunkline.cli.core import tries
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
 from trunkline.contracts import api, records
@@ -70,7 +71,7 @@ def list_datums(asked: Asked, text: str, states: tuple[str, ...]) -> None:
 def _datum_row(view: api.DatumView) -> tuple[object, ...]:
     outcome = view.outcome
     if outcome is None:
-        return (view.index, view.state, "", view.worker, *("",) * 13)
+        return (view.index, view.state, tries.known(view) or "", view.worker, *("",) * 13)
     figures = outcome.figures
     return (
         view.index,

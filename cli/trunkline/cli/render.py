@@ -199,10 +199,10 @@ def _yaml(plain: object) -> str:
             plain, Dumper=Dumper, sort_keys=False, width=math.inf, allow_unicode=not ascii_only
         )
 
-    text = form(
-        ascii_only=False
-    )  # in quotes, as escapes, all that is no ASCII, if some of it does harm
-    return text if terminals.harmless(text) == text else form(ascii_only=True)
+    text = form(ascii_only=False)
+    if terminals.harmless(text) != text:  # in quotes, as escapes, all that is no ASCII
+        text = form(ascii_only=True)
+    return text
 
 
 def _json(plain: object) -> str:
@@ -231,6 +231,10 @@ def _named(found: object, plain: Any) -> Any:  # noqa: ANN401 - what JSON can ho
             names = zip(found.__struct_fields__, found.__struct_encode_fields__, strict=True)
             told = {to: _named(getattr(found, of), plain[to]) for of, to in names if to in plain}
             return {**plain, **told}
+        case tuple() if hasattr(found, "_fields"):
+            return {
+                name: _named(*each) for name, *each in zip(found._fields, found, plain, strict=True)
+            }
         case tuple() | list():
             return [_named(one, each) for one, each in zip(found, plain, strict=True)]
         case dict():

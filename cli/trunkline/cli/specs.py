@@ -1,7 +1,7 @@
 """Spec files: what is in them, and whether it is valid, without an installation."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -9,6 +9,7 @@ import msgspec
 from trunkline.cli import render, saying
 from trunkline.cli.options import Asked
 from trunkline.contracts import errors, spec_parsing
+from trunkline.contracts.spec_findings import Problem
 from trunkline.coordinator.core import admission, pipelines
 
 
@@ -19,8 +20,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     """Its position in the file, from 1: documents and the items of an array are counted alike."""
     pipeline: str = ""
-    problems: tuple[tuple[str, str], ...] = ()
-    """(JSON path, text) pairs; none if it is valid."""
+    problems: tuple[Problem, ...] = ()
+    """None if it is valid."""
     warnings: tuple[str, ...] = ()
     """Fields that have no effect anywhere."""
 
@@ -52,9 +53,9 @@ def verdicts_of(file: str) -> Iterator[Verdict]:
     try:
         found = spec_parsing.documents(_read(file))
     except errors.InvalidSpecError as error:
-        yield Verdict(file=file, number=0, problems=tuple(error.problems))
+        yield Verdict(file=file, number=0, problems=_named(error.problems))
     except OSError as error:
-        yield Verdict(file=file, number=0, problems=(("", error.strerror or str(error)),))
+        yield Verdict(file=file, number=0, problems=_named([("", error.strerror or str(error))]))
     else:
         for number, document in enumerate(found, start=1):
             yield _verdict(file, number, document)
@@ -65,15 +66,19 @@ def _verdict(file: str, number: int, document: object) -> Verdict:
     try:
         wanted = spec_parsing.convert(document)
     except errors.InvalidSpecError as error:
-        problems = tuple(error.problems)
+        problems = _named(error.problems)
         return Verdict(file=file, number=number, pipeline=name, problems=problems)
     return Verdict(
         file=file,
         number=number,
         pipeline=name,
-        problems=tuple(admission.refusals(wanted)),
+        problems=_named(admission.refusals(wanted)),
         warnings=admission.without_effect(wanted, local=False),
     )
+
+
+def _named(problems: Iterable[tuple[str, str]]) -> tuple[Problem, ...]:
+    return tuple(Problem(*each) for each in problems)
 
 
 def _tell(verdict: Verdict) -> None:

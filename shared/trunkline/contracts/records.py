@@ -7,6 +7,7 @@ revision. All memory of the services is a cache of these.
 import msgspec
 
 from trunkline.contracts import spec as specs
+from trunkline.contracts.spec_findings import Problem
 from trunkline.contracts.states import JobState, PipelineState
 
 
@@ -55,7 +56,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """Why the last published spec of a pipeline was refused."""
 
-    problems: tuple[tuple[str, str], ...]
+    problems: tuple[Problem, ...]
     at_ns: int
 
 

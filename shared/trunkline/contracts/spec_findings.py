@@ -5,12 +5,22 @@ one round; only after `MOST` of them there is no point in more, and whoever coll
 """
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 MOST = 100
 """Problems of one spec that are told."""
 
 MOST_TEXT = 400
 """Characters of a path or of a text; a name of megabytes is not repeated."""
+
+
+class Problem(NamedTuple):
+    """Something that is wrong, as records hold it: two texts on the wire, named where programs are told of it."""
+
+    path: str
+    """JSON path; empty where it is the whole."""
+    text: str
+
 
 Problems = list[tuple[str, str]]
 """(JSON path, text) pairs."""

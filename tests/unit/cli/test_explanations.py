@@ -7,10 +7,19 @@ import msgspec
 import pytest
 
 from trunkline.cli import explaining
-from trunkline.cli.core import datums, explanations, jobs, missing_workers, pipelines, workers
+from trunkline.cli.core import (
+    datums,
+    explanations,
+    jobs,
+    missing_workers,
+    pipelines,
+    tries,
+    workers,
+)
 from trunkline.cli.core.explanations import Explanation, Reason
 from trunkline.contracts import api, messages, records, spec
 from trunkline.contracts.attempts import Attempt, Ledger
+from trunkline.contracts.spec_findings import Problem
 from trunkline.contracts.states import Cause, DatumState, JobState, PipelineState
 
 NOW = 1_000_000 * 10**9
@@ -264,7 +273,7 @@ def every_text_forged() -> Iterator[Explanation]:
     node = records.Node(name="n1", eligible=False, why_not=FORGED)
     forged = scaling(problem=FORGED, reason=FORGED, nodes=(node,), ready=0)
     event = msgspec.structs.replace(scaled(2, 1, FORGED), text=FORGED, source=FORGED)
-    refused = pipeline(refusal=records.Refusal(problems=((FORGED, FORGED),), at_ns=1))
+    refused = pipeline(refusal=records.Refusal(problems=(Problem(FORGED, FORGED),), at_ns=1))
     running = jobs.Facts(job=job(), now_ns=NOW, pipeline=refused, scaling=forged, events=(event,))
     bad = ended_badly(1, DatumState.FAILED, reason=FORGED, log_tail=FORGED)
     failed = job(JobState.FAILURE, reason=FORGED)
@@ -386,6 +395,36 @@ def test_a_job_whose_only_datum_is_nowhere_between_two_attempts_says_what_they_e
     reason = first(facts)
     assert reason.kind == "tried-again"
     assert "0 of 3 tries are used up; 2 of 20 that are free" in reason.why
+
+
+def test_the_attempts_of_a_datum_without_an_outcome_are_those_of_its_ledger() -> None:
+    again = waits(tried(Cause.USER_EXIT), tried(Cause.OOM))
+    assert tries.known(again) == 2
+    assert tries.known(api.DatumView(index=5, state="RUNNING")) == 0
+    assert tries.known(ended_badly(5, DatumState.FAILED, attempts=3)) == 3
+
+
+def test_a_datum_that_was_restarted_was_not_tried_before() -> None:
+    """Until a worker begins it the ledger is that of the generation before."""
+    restarted = msgspec.structs.replace(waits(tried(Cause.USER_EXIT)), generation=2)
+    assert tries.known(restarted) == 0
+    facts = jobs.Facts(
+        job=job(), now_ns=NOW, pipeline=pipeline(), scaling=scaling(), open=(restarted,)
+    )
+    assert first(facts).kind == "queued"
+
+
+def test_a_remedy_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    event = scaled(1, 0, "words-1")
+    stopped = msgspec.Raw(msgspec.json.encode("stopped"))
+    event = msgspec.structs.replace(event, facts={**event.facts, "kind": stopped})
+    record = pipeline(PipelineState.STOPPED)
+    waiting = jobs.Facts(job=job(JobState.WAITING, started_ns=0), now_ns=NOW, pipeline=record)
+    facts = pipelines.Facts(pipeline=record, now_ns=NOW, job=waiting, events=(event,))
+    explaining.show(pipelines.explain(facts), NOW)
+    printed = capsys.readouterr().out
+    assert printed.count("start pipeline words") == 1
+    assert printed.count("pipeline words is stopped") == 1
 
 
 def test_a_job_of_which_nothing_is_in_hand_says_so() -> None:

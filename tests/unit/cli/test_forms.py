@@ -179,6 +179,15 @@ def test_programs_are_told_names_of_fields_at_any_depth(capsys: pytest.CaptureFi
     assert job["spec"]["transform"]["cmd"] == ["true"]
 
 
+def test_programs_are_told_problems_of_a_spec_by_names(capsys: pytest.CaptureFixture[str]) -> None:
+    """Records hold two texts each."""
+    stored = b'{"problems":[["$.glob","is none"]],"at_ns":1}'
+    refused = build.pipeline(refusal=msgspec.json.decode(stored, type=records.Refusal))
+    render.one(options.Asked(home=None, output="json"), api.PipelineView(pipeline=refused))
+    told = json.loads(capsys.readouterr().out)["pipeline"]["refusal"]["problems"]
+    assert told == [{"path": "$.glob", "text": "is none"}]
+
+
 def test_programs_are_told_the_attempt_of_a_line_also_if_it_is_the_first(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -129,8 +129,8 @@ def test_validate_goes_on_after_a_file_that_cannot_be_read(
     assert [(each["file"], each["number"]) for each in verdicts] == list(
         zip(names, (0, 0, 1), strict=True)
     )
-    assert verdicts[0]["problems"] == [["", "No such file or directory"]]
-    assert "no JSON" in verdicts[1]["problems"][0][1]
+    assert verdicts[0]["problems"] == [{"path": "", "text": "No such file or directory"}]
+    assert "no JSON" in verdicts[1]["problems"][0]["text"]
     assert verdicts[2]["problems"] == []
 
 

@@ -1,6 +1,6 @@
 """Why a pipeline has as many workers as it has, and what its newest job waits for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -44,11 +44,12 @@ def explain(facts: Facts) -> Explanation:
 
 def _reasons(facts: Facts) -> Iterator[Reason]:
     pipeline, scaling = facts.pipeline, facts.scaling
-    yield from missing_workers.reasons(pipeline, scaling)
+    missing = list(missing_workers.reasons(pipeline, scaling))
+    yield from missing
     if pipeline.refusal and pipeline.state is not PipelineState.REFUSED:
         yield missing_workers.refused(pipeline)
     if facts.job is not None and facts.job.job.state is not JobState.SUCCESS:
-        yield from _newest(facts.job)
+        yield from _newest(facts.job, {each.kind for each in missing})
     if (down := _scaled_down(facts)) is not None:
         yield down
     if scaling is not None:
@@ -60,9 +61,10 @@ def _reasons(facts: Facts) -> Iterator[Reason]:
         )
 
 
-def _newest(job: jobs.Facts) -> Iterator[Reason]:
+def _newest(job: jobs.Facts, told: Collection[str]) -> Iterator[Reason]:
+    """Yield why the newest job is as it is, if that is not what was told of its pipeline."""
     first = next(jobs.reasons(job), None)
-    if first is not None and first.kind not in ("at-work", "queued", "starting", "no-node"):
+    if first is not None and first.kind not in ("at-work", "queued", *told):
         stands = standing.of(job.job, job.now_ns)
         yield Reason(kind=first.kind, why=f"its newest {stands}: {first.why}", remedy=first.remedy)
 

@@ -13,14 +13,19 @@ from trunkline.contracts.states import Cause, DatumState
 
 
 def attempts(view: api.DatumView) -> tuple[Attempt, ...]:
-    """Return what is recorded of a datum's attempts, oldest first."""
+    """Return what is recorded of a datum's attempts, oldest first: one that was restarted begins anew."""
     if view.outcome is not None and view.outcome.history:
         return view.outcome.history
     try:
         ledger = msgspec.json.decode(view.attempts, type=Ledger | None)
     except msgspec.DecodeError:
         return ()
-    return ledger.attempts if ledger else ()
+    return ledger.attempts if ledger and ledger.generation == view.generation else ()
+
+
+def known(view: api.DatumView) -> int:
+    """Return how many attempts a datum has had by its records; of one that is at its first, or has none, nothing tells."""
+    return view.outcome.attempts if view.outcome is not None else len(attempts(view))
 
 
 def cause(view: api.DatumView) -> Cause:

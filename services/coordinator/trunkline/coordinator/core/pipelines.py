@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from trunkline.contracts import names, records, spec
+from trunkline.contracts import names, records, spec, spec_findings
 from trunkline.contracts.errors import InvalidNameError
 from trunkline.contracts.states import PipelineState
 from trunkline.coordinator.core import admission, cycles, dag, jobsets
@@ -156,7 +156,8 @@ def refuse(
     base = current or records.Pipeline(
         name=name, state=PipelineState.REFUSED, created_ns=fresh.now_ns
     )
-    refusal = records.Refusal(problems=bounded(problems), at_ns=fresh.now_ns)
+    told = tuple(spec_findings.Problem(*each) for each in bounded(problems))
+    refusal = records.Refusal(problems=told, at_ns=fresh.now_ns)
     command = max(base.command, fresh.command)
     return msgspec.structs.replace(base, refusal=refusal, command=command)
 
