@@ -7,6 +7,7 @@ seed, by which `--hypothesis-seed` plays it again.
 """
 
 import itertools
+from collections import Counter
 
 import pytest
 from hypothesis import settings
@@ -64,6 +65,10 @@ class Job(RuleBasedStateMachine):
     def read_outcomes(self, most):
         self.coordinator.tail(most)
 
+    @rule(most=st.integers(1, 20))
+    def outcomes_are_told_again(self, most):
+        self.coordinator.tailed = max(0, self.coordinator.tailed - most)
+
     @rule()
     def look_at_the_queue(self):
         self.coordinator.look()
@@ -95,6 +100,11 @@ class Job(RuleBasedStateMachine):
                 other.deliver(NEWEST)
                 for _ in range(count):
                     self.step(other, 0)
+
+    def there_is_a_copy(self, pick, count):
+        """Or else chance alone brings few together with what else happens to them."""
+        if not any(each.copies() for each in self.alive()):
+            self.a_copy_is_made(pick=pick, number=1, count=count)
 
     def run_something(self, worker, pick):
         worker.assigned()
@@ -161,9 +171,27 @@ class Job(RuleBasedStateMachine):
             self.world.excuses += not told
             worker.die(told=told)
 
+    @rule(pick=picks, count=st.integers(0, 20))
+    def a_copy_is_let_go_and_comes_to_a_third(self, pick, count):
+        """Whose worker is not to be reached any more, while the first one runs on."""
+        self.there_is_a_copy(pick, count)
+        for worker in self.one(pick, [each for each in self.alive() if each.copies()]):
+            copied = {each.task.index for each in worker.copies()}
+            worker.cut()
+            while self.world.mail:
+                self.reaper.hear()
+            self.move(0.01)
+            for third in [each for each in self.alive() if each.awake and each.connected]:
+                if copied.isdisjoint(each.task.index for each in third.works.values()):
+                    third.assigned()
+                    third.deliver(NEWEST)
+                    for _ in range(count):
+                        self.step(third, 0)
+
     @rule(pick=picks, first=st.booleans())
     def one_of_two_is_done(self, pick, first):
         """Of a datum that two workers run: the copy, or the one before it."""
+        self.there_is_a_copy(pick, 3)
         pairs = [
             pair
             for pair in itertools.permutations(filter(lambda each: each.awake, self.alive()), 2)
@@ -236,11 +264,52 @@ class Job(RuleBasedStateMachine):
     def a_copy_runs_once_and_charges_nobody(self):
         if not hasattr(self, "world"):
             return
-        assert not [each for each, runs in self.world.copies_run.items() if runs > 1]
-        for index, ledger in self.world.ledgers.items():
+        world = self.world
+        again = [each for each, runs in world.copies_run.items() if runs > 1]
+        assert not again, f"copies were run again: {again}"
+        for index, ledger in world.ledgers.items():
             charged = len(attempts.charged(ledger))
-            begun = self.world.runs[index, ledger.generation]
-            assert charged <= begun, f"datum {index}: {charged} charges for {begun} runs"
+            at_fault = world.failures[index, ledger.generation]
+            at_fault += world.incidents[index, ledger.generation]
+            begun = world.runs[index, ledger.generation]
+            told = f"datum {index}: {charged} charges for {at_fault} faults in {begun} runs"
+            assert charged <= min(at_fault, begun), told
+
+    @invariant()
+    def the_first_outcome_counts_once_and_no_other_does(self):
+        if not hasattr(self, "world"):
+            return
+        world, fold = self.world, self.coordinator.fold
+        stored = Counter((index, generation) for index, generation, _ in world.stream)
+        twice = [each for each, count in stored.items() if count > 1]
+        assert not twice, f"they have two outcomes: {twice}"
+        ended = [each for each in range(fold.opened) if fold.state_of(each) is not None]
+        counts = fold.counts
+        told = counts.processed + counts.failed + counts.quarantined
+        assert fold.done == told == len(ended), f"{told} are counted, {len(ended)} have ended"
+        for index in ended:
+            assert fold.state_of(index) is world.outcomes[index, fold.generation_of(index)]
+
+    @invariant()
+    def who_was_first_says_that_the_copy_is_superseded(self):
+        if not hasattr(self, "world"):
+            return
+        for datum, history in self.world.histories.items():
+            copies = [each for each in history if each.copy]
+            assert len(copies) <= 1, f"{datum} was copied twice: {copies}"
+            left = [each for each in copies if each.cause is None]
+            assert not left, f"{datum} is done, and a copy of it not said to be over: {left}"
+
+    def nobody_who_hears_runs_what_has_an_outcome(self):
+        """Once leases are renewed."""
+        for worker in self.alive():
+            if worker.awake and worker.connected:
+                late = [
+                    work
+                    for work in worker.works.values()
+                    if work.at is At.RUNNING and not work.cut and work.datum in self.world.outcomes
+                ]
+                assert not late, f"{worker.name} runs on, and was beaten: {late}"
 
     def teardown(self):
         if not hasattr(self, "world"):
@@ -293,6 +362,7 @@ class Job(RuleBasedStateMachine):
         self.world.now_s += seconds
         for worker in self.alive():
             worker.pass_time()
+        self.nobody_who_hears_runs_what_has_an_outcome()
         self.world.queue.expire(self.world.now_s)
         self.reaper.tick([each.key for each in self.alive()])
 
@@ -305,7 +375,7 @@ class Job(RuleBasedStateMachine):
         assert self.coordinator.fold.state_of(index) is state
         if is_poison(index):
             assert state is DatumState.QUARANTINED, state
-            assert incidents >= TRIES
+            assert incidents >= TRIES, f"it was given up after {incidents} incidents"
             assert runs <= TRIES + 1 + self.world.excuses
         elif is_bad(index):
             assert state is DatumState.FAILED or incidents

@@ -9,11 +9,11 @@ crash can come between any two.
 
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from trunkline.contracts.attempts import Ledger
+from trunkline.contracts.attempts import Attempt, Ledger
 from trunkline.contracts.messages import Claim
 from trunkline.contracts.states import DatumState
 from trunkline.scaler.core import losses
@@ -135,6 +135,8 @@ class World:
     now_s: float = 1000.0
     queue: Queue = field(default_factory=Queue)
     outcomes: dict[tuple[int, int], DatumState] = field(default_factory=dict)
+    histories: dict[tuple[int, int], tuple[Attempt, ...]] = field(default_factory=dict)
+    """What the outcomes say of the attempts."""
     stream: list[tuple[int, int, DatumState]] = field(default_factory=list)
     ledgers: dict[int, Ledger] = field(default_factory=dict)
     claims: dict[str, Claim] = field(default_factory=dict)
@@ -145,6 +147,8 @@ class World:
     copies_run: Counter[tuple[int, int]] = field(default_factory=Counter)
     refused: Counter[tuple[int, int]] = field(default_factory=Counter)
     """Outcomes that were not the first."""
+    failures: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """How often a command has failed, but for copies."""
     incidents: Counter[tuple[int, int]] = field(default_factory=Counter)
     """How often a worker died, or was not to be reached, while it had a datum begun that was no copy."""
     excuses: int = 0
@@ -154,10 +158,13 @@ class World:
     def now_ns(self) -> int:
         return int(self.now_s * 1e9)
 
-    def report(self, index: int, generation: int, state: DatumState) -> None:
+    def report(
+        self, index: int, generation: int, state: DatumState, history: Sequence[Attempt] = ()
+    ) -> None:
         """Store an outcome; a second one is refused, to the same effect for who reports it."""
         if (index, generation) not in self.outcomes:
             self.outcomes[index, generation] = state
+            self.histories[index, generation] = tuple(history)
             self.stream.append((index, generation, state))
         else:
             self.refused[index, generation] += 1

@@ -168,6 +168,7 @@ class Reaper:
             started_ns=lost.held.since_ns,
             ended_ns=self.world.now_ns,
             cause=lost.cause,
+            claimed_ns=lost.held.since_ns,
         )
 
     def _look_up(self, event: losses.Disconnected) -> None:

@@ -210,7 +210,7 @@ class Worker:
                 self.tell(lease.Started(work.key))
                 (world.copies_run if work.task.copy else world.runs)[index, generation] += 1
             case At.REPORTING:
-                world.report(index, generation, DatumState.PROCESSED)
+                world.report(index, generation, DatumState.PROCESSED, self._history(work))
                 work.at = At.REPORTED
             case At.FAILING:
                 self._failed(work)
@@ -218,6 +218,22 @@ class Worker:
                 self._settle(work, None)
             case _:
                 raise AssertionError(work.at)
+
+    def _history(self, work: Work) -> tuple[Attempt, ...]:
+        """Return the attempts as an outcome of this one shows them, if it is the first."""
+        ledger = attempts.superseded(self._ledger(work), self.incarnation, self.world.now_ns)
+        if not ledger.attempts:
+            return ()
+        return attempts.ended(ledger, self._attempt(work, Cause.DONE)).attempts
+
+    def _attempt(self, work: Work, cause: Cause) -> Attempt:
+        return Attempt(
+            worker=self.name,
+            incarnation=self.incarnation,
+            started_ns=work.started_ns,
+            ended_ns=self.world.now_ns,
+            cause=cause,
+        )
 
     def _look_back(self, work: Work) -> None:
         world, (index, generation) = self.world, work.datum
@@ -269,17 +285,12 @@ class Worker:
 
     def _failed(self, work: Work) -> None:
         world, (index, generation) = self.world, work.datum
-        attempt = Attempt(
-            worker=self.name,
-            incarnation=self.incarnation,
-            started_ns=work.started_ns,
-            ended_ns=world.now_ns,
-            cause=BAD.cause,
-        )
+        attempt = self._attempt(work, BAD.cause)
         ledger = world.ledgers[index] = verdicts.recorded(self._ledger(work), attempt)
         if work.task.copy:
             self._settle(work, None)
             return
+        world.failures[index, generation] += 1
         match verdicts.after(ledger, BAD, TRIES):
             case verdicts.TryAgain(delay_s):
                 self._settle(work, delay_s)
