@@ -70,7 +70,9 @@ ATTEMPTS = _of(
 )
 REDELIVERIES = _of(
     *(COORDINATOR, _C, "trunkline_redeliveries_total", "deliveries"),
-    "Deliveries of datums after the first one, as the server has counted them; counted with the datum's outcome.",
+    "Deliveries of datums after the first one, as the server has counted them, for whatever reason: a worker is lost, an "
+    "attempt failed, a lease ended, or a worker that had received a datum has not begun it and gave it back; counted "
+    "with the datum's outcome.",
     "pipeline",
 )
 PHASE_SECONDS = _of(
@@ -301,10 +303,14 @@ NATS_CONNECTED = _each(
     _G,
     "trunkline_nats_connected",
     "",
-    "1 where all of the process's connections to NATS are there.",
+    "1 where all of the process's connections to NATS are there, as far as it knows: a server that is frozen or cut off "
+    "is missed after two pings without an answer, within 15 s.",
 )
 NATS_RECONNECTS = _each(
-    _C, "trunkline_nats_reconnects_total", "reconnects", "Connections to NATS that were made anew."
+    _C,
+    "trunkline_nats_reconnects_total",
+    "reconnects",
+    "Connections to NATS that were made anew; a process has up to three, and an outage may cost it all of them.",
 )
 STORE_ERRORS = Metric(
     name="trunkline_store_errors_total",
