@@ -123,6 +123,7 @@ def test_counters_of_a_job_that_runs_are_shown_at_zero_before_there_is_anything_
     assert value(counting, names.ATTEMPTS, "edges", "store-error") == 0
     assert value(counting, names.REDELIVERIES, "edges") == 0
     assert value(counting, names.JOBS_ENDED, "edges", "FAILURE") == 0
+    assert value(counting, names.JOB_SECONDS, "edges", "SUCCESS").sum == 0  # type: ignore[attr-defined]
 
 
 def test_a_job_is_quiet_since_something_has_moved_in_it_and_no_more_when_it_has_ended(

@@ -235,6 +235,8 @@ class Counting:
             for state in _ENDS:
                 self.meter.add(names.JOBS_ENDED, name, state.value, by=0)
             self.meter.add(names.REPAIRS, name, by=0)
+            # as with counters, what begins with its first value shows no rise; other ends are rare, and 22 series each
+            self.meter.buckets(names.JOB_SECONDS, name, JobState.SUCCESS.value)
         if name != REST:
             self._of[pipeline] = found
         return found
