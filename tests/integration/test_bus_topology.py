@@ -1,5 +1,6 @@
 """Declaring is level-triggered: what is missing is made, what differs is changed."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ from tests.support.wards import ward
 from trunkline.bus import jetstream, topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.publishing import Window
-from trunkline.contracts import subjects
+from trunkline.contracts import errors, messages, subjects, traces
+from trunkline.worker_agent.core import printed
 
 JOB = "0" * 32
+HEADERS = {traces.HEADER: traces.of_set("x")}
 STREAM = subjects.datums_stream("p1")
 
 
@@ -44,6 +47,41 @@ async def test_what_is_printed_is_kept_as_long_and_as_much_as_is_wanted(
     found = await config(data, subjects.LOGS_STREAM)
     assert (found["max_age"], found["max_bytes"]) == (60 * 10**9, 1_000_000)
     assert (found["duplicate_window"], found["discard"]) == (60 * 10**9, "old")
+
+
+async def test_what_is_printed_is_kept_for_a_week_unless_it_is_said_otherwise_and_then_gone(
+    data: NatsConnection, worker: NatsConnection
+) -> None:
+    assert (await config(data, subjects.LOGS_STREAM))["max_age"] == 7 * 24 * 3600 * 10**9
+    subject = subjects.logs(ward("p1"), JOB, 0, "w1", "stdout")
+    await Window(worker).put(subject, b"old")
+    await topology.declare_data(data, logs=topology.Kept(age_s=0.2, bytes=1_000_000))
+    async with asyncio.timeout(10):
+        while (await data.js_api(f"STREAM.INFO.{subjects.LOGS_STREAM}"))["state"]["messages"]:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_worker_says_nothing_that_is_too_large_to_be_handed_on(
+    data: NatsConnection, worker: NatsConnection
+) -> None:
+    """The longest piece of output that there is passes: control characters, each an escape of JSON."""
+    assert data.connected  # and all streams are there
+    line = messages.LogLine(
+        worker="w" * 63,
+        datum="d" * 64,
+        index=10**9,
+        stream="stdout",
+        text="\x01" * printed.PIECE_BYTES,
+        at_ns=2**63 - 1,
+        incarnation="i" * 64,
+    )
+    for subject in (
+        subjects.logs(ward("p1"), JOB, 0, "w1", "stdout"),
+        subjects.worker_event(ward("p1"), "attempt"),
+    ):
+        await Window(worker).put(subject, messages.encode(line), headers=HEADERS)
+        with pytest.raises(errors.RefusedError):
+            await Window(worker).put(subject, b"x" * topology.SAID_MAX_BYTES, headers=HEADERS)
 
 
 async def test_buckets_are_what_nats_kv_expects(nats_server: TestServer) -> None:

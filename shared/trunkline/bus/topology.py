@@ -34,6 +34,8 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """With `one_per_subject`: keep the first message instead, and refuse all others for ever."""
     max_age_s: float = 0.0
     max_bytes: int = -1
+    max_message_bytes: int = -1
+    """Of one message, its headers included; a larger one is refused. The server's own limit is 1 MiB."""
     max_consumers: int = -1
     batches: bool = False
     """Whether it may be filled by fast ingest; see `batches`."""
@@ -53,6 +55,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
             "max_msgs_per_subject": 1 if self.one_per_subject else -1,
             "max_age": _ns(self.max_age_s),
             "max_bytes": self.max_bytes,
+            "max_msg_size": self.max_message_bytes,
             "max_consumers": self.max_consumers,
             # the server lets none be longer than what is in the stream
             "duplicate_window": _ns(min(self.duplicate_window_s, self.max_age_s or DAY_S)),
@@ -92,6 +95,10 @@ class Kept(msgspec.Struct, frozen=True):
     age_s: float
     bytes: int
 
+
+SAID_MAX_BYTES = 128 * 1024
+"""Of a piece of output or an event of a worker: 16 KiB of control characters, six signs of JSON each, and who says it. Whoever
+reads such a stream holds hundreds of its messages at a time, and answers with pages of them."""
 
 LOGS_KEPT = Kept(7 * DAY_S, 4 * GIB)
 
@@ -140,6 +147,7 @@ DATA_STREAMS = (
         subjects=(subjects.LOGS,),
         max_age_s=LOGS_KEPT.age_s,
         max_bytes=LOGS_KEPT.bytes,
+        max_message_bytes=SAID_MAX_BYTES,
         batches=True,
     ),
     Stream(
@@ -147,6 +155,7 @@ DATA_STREAMS = (
         subjects=(subjects.WORKER_EVENTS,),
         max_age_s=30 * DAY_S,
         max_bytes=GIB,
+        max_message_bytes=SAID_MAX_BYTES,
     ),
 )
 

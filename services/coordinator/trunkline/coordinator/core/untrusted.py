@@ -1,7 +1,8 @@
 """What workers have sent, for people and their programs: handed on only if whoever gets it can read it.
 
-A worker may publish any bytes where its lines and events go. What is handed on is read again by the client, by its
-YAML, by a program in a pipe, each with less room than we have; so it is as large and as deep as what we write ourselves.
+A worker may publish any bytes where its lines and events go, as many as the stream takes (`topology.SAID_MAX_BYTES`). What is
+handed on is read again by the client, by its YAML, by a program in a pipe, each with less room than we have; so it is no
+deeper than what we write ourselves.
 """
 
 from typing import Any, TypeVar
@@ -12,8 +13,6 @@ from trunkline.contracts import messages
 
 T = TypeVar("T")
 
-MOST_BYTES = 256 * 1024
-"""Of one message. A page that is full but for it still fits into an answer (`paging.PAGE_BYTES`)."""
 MOST_LEVELS = 16
 """Of lists and objects within each other, in an event's facts."""
 
@@ -33,8 +32,6 @@ def event(data: bytes) -> messages.Event | None:
 
 
 def _decoded(data: bytes, kind: type[T]) -> T | None:
-    if len(data) > MOST_BYTES:
-        return None
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
