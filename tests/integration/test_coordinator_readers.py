@@ -66,9 +66,9 @@ async def listed(verb: Verb, asked: msgspec.Struct, kind: type[T]) -> tuple[list
     return found, after
 
 
-def line(text: str) -> bytes:
+def line(text: str, stream: str = "agent") -> bytes:
     said = messages.LogLine(
-        worker="w1", datum="d", index=0, stream="agent", text=text, at_ns=1, ends=Cause.OOM
+        worker="w1", datum="d", index=0, stream=stream, text=text, at_ns=1, ends=Cause.OOM
     )
     return messages.encode(said)
 
@@ -84,11 +84,11 @@ async def test_a_page_of_garbage_hides_no_line_behind_it(
 ) -> None:
     """Of `agent` alone: what `logs --failed` goes by."""
     subject, window = subjects.logs(ward("p1"), JOB, 0, "w1", stream), Window(worker)
-    await window.put(subject, line("first"))
+    await window.put(subject, line("first", stream))
     for garbage in UNREADABLE:
         await window.put(subject, garbage)
     for text in ("second", "third"):
-        await window.put(subject, line(text))
+        await window.put(subject, line(text, stream))
     asked = api.LogPage(pipeline="p1", stream=stream, limit=PAGE)
     found, after = await listed(readers.log_page, asked, api.LogEntry)
     assert [each.line.text for each in found] == ["first", "second", "third"]
@@ -96,6 +96,21 @@ async def test_a_page_of_garbage_hides_no_line_behind_it(
     late = msgspec.structs.replace(asked, after=found[0].sequence, limit=1)
     found, _ = await listed(readers.log_page, late, api.LogEntry)
     assert [each.line.text for each in found] == ["second", "third"]
+
+
+async def test_a_line_says_no_more_of_itself_than_its_subject(
+    readers: Readers, worker: NatsConnection
+) -> None:
+    """Job, index, worker and stream stand before the text on a terminal, and who reads takes them for true."""
+    window, own = Window(worker), ward("p1")
+    right = subjects.logs(own, JOB, 0, "w1", "agent")
+    await window.put(right, line("true"))
+    for job in ("\x1b[2J", "A" * 32, "x"):
+        await window.put(right.replace(JOB, job), line("forged"))
+    for changed in ("1.w1.agent", "0.w2.agent", "0.w1.stdout", "0.w1.\x1b[2J", "00.w1.agent"):
+        await window.put(right.replace("0.w1.agent", changed), line("forged"))
+    found, _ = await listed(readers.log_page, api.LogPage(pipeline="p1"), api.LogEntry)
+    assert [each.line.text for each in found] == ["true"]
 
 
 async def test_what_one_pipelines_worker_publishes_hides_no_event_of_another(
@@ -160,13 +175,13 @@ async def test_who_asks_for_the_last_lines_before_the_first_one_misses_none_that
         await source.look(take, last=False)
         assert shown == []
         for number in range(9):
-            await window.put(subject, line(f"{number}\n"))
+            await window.put(subject, line(f"{number}\n", "stdout"))
         await window.put(subject, UNREADABLE[0])
         await source.look(take, last=False)
         await source.look(take, last=False)
         assert shown == [f"{number}\n" for number in range(9)]
         for piece in (*"abcdefgh", "\n", "last\n"):
-            await window.put(subject, line(piece))
+            await window.put(subject, line(piece, "stdout"))
         shown.clear()
         late = logs.All(client, Target("p1", "p1"), logs.Wanted(tail=2), whole=True)
         await late.look(take, last=True)

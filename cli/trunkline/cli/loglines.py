@@ -17,6 +17,9 @@ from trunkline.runtime import terminals
 HELD_CHARS = 256 * 1024
 """Of a line that has no end, this much is held."""
 
+HELD_LINES = 500
+"""So many lines that have no end are held: each that a command leaves without one stays until all is read."""
+
 Key = tuple[str, int, int, str, str, int]
 """An attempt: job, index, generation, worker, incarnation, number."""
 
@@ -66,6 +69,9 @@ class Lines:
             yield Line(entry, rest)
         elif rest:
             self._held[key] = _Held(entry, rest, 0)
+        if len(self._held) > HELD_LINES:
+            oldest = self._held.pop(next(iter(self._held)))
+            yield Line(oldest.entry, oldest.text)
 
     def looked(self, *, end: bool = False) -> Iterator[Line]:
         """Yield what has not grown for a look, or at the end all that is held."""

@@ -1,10 +1,10 @@
 """The verb `logs`: what commands have printed, read from the log stream by the coordinator, a page at a time.
 
 WHAT                  DATUM      whose lines                        with --follow, until
-PIPELINE              -          all of the pipeline                it is interrupted
+PIPELINE              -          all of the pipeline                it is interrupted, or the pipeline deleted
 PIPELINE@ID           -          one job's                          the job has ended
 PIPELINE[@ID]         given      one datum's                        it has an outcome, or its job has ended
-a worker's name       -          what ran in it, also if it is gone it is interrupted
+a worker's name       -          what ran in it, also if it is gone the same
 
 The place up to which was read is a sequence of the stream, and each look goes on behind it: so none of what the
 stream holds is missed or shown twice, whoever of the services is started again in between.
@@ -236,7 +236,7 @@ async def _has_printed(client: Client, target: Target) -> bool:
 async def _ended(client: Client, target: Target) -> bool:
     """Return whether nothing more can come than what a look finds that begins now."""
     if not target.job:
-        return False
+        return not await _is_pipeline(client, target.pipeline)
     named = api.JobNamed(pipeline=target.pipeline, id=target.job)
     if (await client.call("job.get", named, records.Job)).state.ended:
         return True

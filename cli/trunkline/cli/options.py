@@ -46,17 +46,19 @@ class Since(click.ParamType[int]):
     def convert(
         self, value: object, parameter: click.Parameter | None, context: click.Context | None
     ) -> int:
-        """Return it in nanoseconds since the epoch; 0 for no time."""
+        """Return it in nanoseconds since the epoch, 1 for all that is earlier; 0 for no time."""
         if isinstance(value, int) or not value:
             return value or 0  # type: ignore[return-value]
         text = str(value)
         try:
-            return int(datetime.fromisoformat(text).timestamp() * 1e9)
-        except ValueError:
-            ago_s = SECONDS.convert(text, parameter, context)
-            return SystemClock().wall_ns() - int(ago_s * 1e9)
+            at_s = datetime.fromisoformat(text).timestamp()
+        except (ValueError, OverflowError):
+            at_s = SystemClock().wall_ns() / 1e9 - SECONDS.convert(text, parameter, context)
+        return min(max(1, int(max(0.0, at_s) * 1e9)), LATEST_NS)
 
 
+LATEST_NS = 2**63 - 1
+"""As far as times go."""
 ANY_SEED = -1
 """Stands for a seed that is not named."""
 

@@ -55,6 +55,14 @@ def test_a_line_that_never_ends_is_not_held_for_ever():
     assert all(len(each) > loglines.HELD_CHARS for each in held)
 
 
+def test_lines_that_have_no_end_are_not_all_held_and_each_is_shown_once():
+    lines = Lines()
+    shown = [text for at in range(2000) for text in texts(lines.take(entry(f"{at}", index=at)))]
+    assert len(shown) == 2000 - loglines.HELD_LINES
+    shown += texts(lines.looked(end=True))
+    assert shown == [f"{at}" for at in range(2000)]
+
+
 def test_attempts_and_streams_are_not_mixed():
     lines = Lines()
     assert texts(lines.take(entry("a"))) == []

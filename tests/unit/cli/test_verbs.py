@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -180,6 +182,40 @@ def test_every_kind_of_fault_can_be_listed_and_only_those_from_outside_done(
 def test_a_time_is_not_told_by_what_is_no_duration(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is no duration"):
         options.SINCE.convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "at_ns"),
+    [
+        ("1e300", 1),
+        ("1e12", 1),
+        ("0001-01-01T00:00:00Z", 1),
+        ("9999-12-31T00:00:00Z", options.LATEST_NS),
+        ("2026-01-31T12:00:00Z", 1_769_860_800 * 10**9),
+    ],
+)
+def test_a_time_that_is_too_long_ago_or_too_far_ahead_is_the_first_or_the_last_one(
+    text: str, at_ns: int
+) -> None:
+    assert options.SINCE.convert(text, None, None) == at_ns
+
+
+def test_what_a_terminal_has_no_sign_for_comes_as_an_escape_and_a_closed_one_is_no_fault(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "\u2603.json").write_text("{}")
+    command = f"{sys.executable} -m trunkline.cli validate -f \u2603.json -o json"
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    for ending, shown in (("", rb"\u2603.json"), (" >&-", b"")):
+        done = subprocess.run(
+            ["/bin/sh", "-c", command + ending],
+            check=False,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+        )
+        assert (done.returncode, done.stderr) == (1, b"")
+        assert shown in done.stdout
 
 
 def _paths(command: click.Command, *before: str) -> Iterator[tuple[str, ...]]:

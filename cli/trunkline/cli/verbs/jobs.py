@@ -104,7 +104,7 @@ def restart_datums(asked: options.Asked, job: str, datums: tuple[str, ...]) -> N
 @click.option("--since", "since_ns", type=options.SINCE, default="", help="5m, 2h, or a time.")
 @click.option(
     "--tail",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 100_000),
     metavar="N",
     help="Only the last N lines; with -f, and what comes then.",
 )

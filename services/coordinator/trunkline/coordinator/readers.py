@@ -100,9 +100,8 @@ class Readers:
         asked = partial(_event, page)
 
         def owned(stored: Stored) -> messages.Event | None:
-            # not what a worker had the server store in another's name, nor what it says in one
-            event = asked(stored) if self._wards.owns(stored.subject) else None
-            return event if event and event.pipeline == stored.subject.split(".")[2] else None
+            # not what a worker had the server store in another's name
+            return asked(stored) if self._wards.owns(stored.subject) else None
 
         ours = await stretches.read(
             self._ctl,
@@ -131,7 +130,7 @@ def _entry(since_ns: int, stored: Stored) -> contract.LogEntry | None:
     """Return what a message of the log stream is shown as, if it can be read and is new enough."""
     if stored.at_ns < since_ns:  # what `last` reaches back to may not be
         return None
-    line = untrusted.line(stored.data)
+    line = untrusted.line(stored.subject, stored.data)
     if line is None:
         return None
     _, _, pipeline, _, job, *_ = stored.subject.split(".")
@@ -150,7 +149,7 @@ def _event(page: contract.EventPage, stored: Stored) -> messages.Event | None:
     """Return an event if a page asks for it, by its time, its job and its worker, and it can be read."""
     if stored.at_ns < page.since_ns:  # what `last` reaches back to
         return None
-    event = untrusted.event(stored.data)
+    event = untrusted.event(stored.subject, stored.data)
     if event is None or page.job not in ("", event.job):
         return None
     if page.worker in ("", event.worker):

@@ -1,4 +1,4 @@
-"""What workers have sent, for people and their programs: handed on only if whoever gets it can read it.
+"""What workers have sent, for people and their programs: handed on only if whoever gets it can read it, and it is of whom it says.
 
 A worker may publish any bytes where its lines and events go, as many as the stream takes (`topology.SAID_MAX_BYTES`). What is
 handed on is read again by the client, by its YAML, by a program in a pipe, each with less room than we have; so it is no
@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from trunkline.contracts import messages
+from trunkline.contracts import errors, messages, subjects
+from trunkline.contracts.wards import Ward
 
 T = TypeVar("T")
 
@@ -17,15 +18,28 @@ MOST_LEVELS = 16
 """Of lists and objects within each other, in an event's facts."""
 
 
-def line(data: bytes) -> messages.LogLine | None:
-    """Return the line that a message holds; None: nobody can read it."""
-    return _decoded(data, messages.LogLine)
+def line(subject: str, data: bytes) -> messages.LogLine | None:
+    """Return the line that a message holds; None: nobody can read it, or it stands under another one's subject.
+
+    So what is shown of a line beside its text (whose it is, and which stream's) is made of checked tokens.
+    """
+    found = _decoded(data, messages.LogLine)
+    if found is None:
+        return None
+    _, _, pipeline, ward, job, *_ = subject.split(".")
+    try:
+        right = subjects.logs(Ward(pipeline, ward), job, found.index, found.worker, found.stream)
+    except errors.InvalidNameError:
+        return None
+    return found if right == subject else None
 
 
-def event(data: bytes) -> messages.Event | None:
-    """Return the event that a message holds; None: nobody can read it."""
+def event(subject: str, data: bytes) -> messages.Event | None:
+    """Return the event that a message holds; None: nobody can read it, or it speaks of another pipeline."""
     found = _decoded(data, messages.Event)
-    if found is None or not found.facts:
+    if found is None or found.pipeline != subject.split(".")[2]:
+        return None
+    if not found.facts:
         return found
     facts = _decoded(data, dict[str, Any])  # raw parts are not looked into by the first reading
     return found if facts is not None and _is_flat(facts, MOST_LEVELS) else None
