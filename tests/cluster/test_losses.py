@@ -4,6 +4,8 @@ import time
 
 import pytest
 from tests.cluster.whole import Whole
+from tests.support import gates
+from tests.support.gates import Gate
 from tests.support.installation import until
 
 from trunkline.contracts import records
@@ -40,7 +42,7 @@ async def test_datums_of_a_node_that_goes_run_elsewhere_at_once(installed: Whole
     repo = await installed.new_repo("texts")
     pipeline = await installed.pipeline(
         "slow",
-        "sleep 3; cp /pfs/in/* /pfs/out",
+        f"{gates.of_job(installed.gates, '*')}; cp /pfs/in/* /pfs/out",
         repo=repo,
         parallelism_spec={"constant": 3},
         datum_tries=1,
@@ -59,6 +61,7 @@ async def test_datums_of_a_node_that_goes_run_elsewhere_at_once(installed: Whole
         gone.append(worker.name)
         heir = await busy(installed, pipeline, *gone)
         print(f"node {how}: begun elsewhere after {(heir.since_ns - at_ns) / 1e6:.0f} ms")
+    Gate(installed.gates / job).open()
     await installed.succeeded(pipeline, job)
     tries = await installed.attempts(pipeline, job)
     assert tries[-1].cause is Cause.DONE
@@ -72,7 +75,7 @@ async def test_scale_in_from_twenty_to_five_attempts_no_datum_twice_though_the_s
     """1. Twenty are at work. 2. Five are wanted; the first ones drain. 3. The scaler is killed, and started again."""
     await installed.add_nodes(5)
     repo = await installed.new_repo("texts")
-    script = "sleep 1; cp /pfs/in/* /pfs/out"
+    script = f"{gates.of_job(installed.gates, '*')}; cp /pfs/in/* /pfs/out"
 
     async def want(count: int) -> str:
         parallelism = {"constant": count}
@@ -82,7 +85,12 @@ async def test_scale_in_from_twenty_to_five_attempts_no_datum_twice_though_the_s
     await installed.workers(pipeline, 20, within_s=90)
     contents = {f"/{number}": b"x" for number in range(80)}
     job = await installed.put(repo, contents)
-    await installed.listed(pipeline, job, 5)
+
+    async def all_at_work() -> bool:
+        scaling = await installed.seen(pipeline)
+        return sum(each.index is not None for each in scaling.workers) == 20
+
+    await until(all_at_work, what="twenty busy workers")
     await want(5)
 
     async def drains() -> bool:
@@ -91,6 +99,7 @@ async def test_scale_in_from_twenty_to_five_attempts_no_datum_twice_though_the_s
     await until(drains, what="a worker that drains")
     installed.scaler.kill()
     installed.scaler.start()
+    Gate(installed.gates / job).open()
     await installed.workers(pipeline, 5, within_s=60)
     await installed.succeeded(pipeline, job)
     datums = await installed.datums(pipeline, job)

@@ -10,7 +10,8 @@ import pytest
 from tests.cluster import pods, words
 from tests.cluster.kubelet import images
 from tests.cluster.whole import USER_UID, Whole
-from tests.support import installation
+from tests.support import gates, installation
+from tests.support.gates import Gate
 
 from trunkline.client import files
 from trunkline.contracts import errors
@@ -46,7 +47,10 @@ async def test_a_word_count_outlives_each_service_and_loses_nothing(installed: W
     await installed.add_nodes(2)
     repo = await installed.new_repo("texts")
     pipeline = await installed.pipeline(
-        "words", f"sleep 0.1; {WORDS}", repo=repo, parallelism_spec={"constant": 4}
+        "words",
+        f"sleep 0.05; {gates.of_job(installed.gates, '*/t399')}; {WORDS}",
+        repo=repo,
+        parallelism_spec={"constant": 4},
     )
     contents = words.texts(400)
     job = await installed.put(repo, contents)
@@ -60,6 +64,7 @@ async def test_a_word_count_outlives_each_service_and_loses_nothing(installed: W
                 process.start()
         if killed in ("server", "all"):
             await installed.server.start()
+    Gate(installed.gates / job).open()
     await installed.succeeded(pipeline, job, within_s=90)
     assert await read(installed, pipeline) == words.counted(contents)
     report = await installed.verified(pipeline, job)
@@ -155,7 +160,7 @@ async def test_a_node_is_emptied_and_its_worker_finishes_what_it_does(
     repo = await installed.new_repo("texts")
     pipeline = await installed.pipeline(
         "slow",
-        "echo began; sleep 3; cp /pfs/in/* /pfs/out",
+        f"echo began; {gates.of_job(installed.gates, '*')}; cp /pfs/in/* /pfs/out",
         repo=repo,
         parallelism_spec={"constant": 2},
     )
@@ -165,12 +170,22 @@ async def test_a_node_is_emptied_and_its_worker_finishes_what_it_does(
     contents = {f"/{n}": b"x" for n in range(4)}
     job = await installed.put(repo, contents)
     await begun(installed, pipeline, job, 2)
+
+    async def evicted() -> bool:
+        return any(each.metadata.deletion_timestamp for each in await installed.pods_of(pipeline))
+
     if way == "cordon":
         await nodes[0].cordon()
+        Gate(installed.gates / job).open()
     else:
-        said = await asyncio.to_thread(
+        draining = asyncio.to_thread(
             installed.kubectl, "drain", nodes[0].name, "--delete-emptydir-data", "--timeout=60s"
         )
+        async with asyncio.TaskGroup() as tasks:
+            drained = tasks.create_task(draining, name="drain")
+            await installation.until(evicted, what="an eviction")
+            Gate(installed.gates / job).open()
+        said = drained.result()
         assert f"node/{nodes[0].name} evicted" in said or "drained" in said
 
     async def empty() -> bool:

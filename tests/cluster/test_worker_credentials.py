@@ -8,6 +8,8 @@ import pytest
 from kubernetes_asyncio import client
 from tests.cluster import pods
 from tests.cluster.whole import Whole
+from tests.support import gates
+from tests.support.gates import Gate
 from tests.support.installation import until
 
 from trunkline.bus import jwts, logins, probe
@@ -201,12 +203,14 @@ async def test_workers_go_on_by_new_credentials_when_the_key_that_signed_theirs_
     """Those signed by the old key end with the server's restart; what runs is charged to nobody."""
     await installed.add_nodes(1)
     repo = await installed.new_repo("files")
-    pipeline = await installed.pipeline("turns", f"sleep 0.1; {COPY}", repo=repo)
+    wait = gates.of_job(installed.gates, "*/59")
+    pipeline = await installed.pipeline("turns", f"sleep 0.1; {wait}; {COPY}", repo=repo)
     await at_work(installed, pipeline)
     old = creds(await secret(installed, pipeline))
     job = await installed.put(repo, {f"/{n}": b"x" for n in range(60)})
     await installed.listed(pipeline, job, 10)
     await installed.rotate("workers")
+    Gate(installed.gates / job).open()
     await installed.succeeded(pipeline, job)
     assert not await accepted(installed, old, tmp_path)
     assert await accepted(installed, creds(await secret(installed, pipeline)), tmp_path)

@@ -11,7 +11,8 @@ from tests.cluster import pods, words, worker_site
 from tests.cluster.kubelet.kubelet import Kubelet
 from tests.cluster.pods import Pods
 from tests.cluster.worker_site import Site
-from tests.support import installation
+from tests.support import gates, installation
+from tests.support.gates import Gate
 from tests.support.operator import OperatorServer
 
 from trunkline.client import files
@@ -68,12 +69,13 @@ async def test_an_agent_outlives_its_user_container_and_goes_on_with_the_next(
     site: Site, kubelet: Kubelet
 ) -> None:
     """What the container's death has cut short is tried again, and charged to nobody."""
-    spec = await site.pipeline("slow", "echo began; sleep 2; cp /pfs/texts/* /pfs/out")
+    spec = await site.pipeline("slow", f"{held(site)}; cp /pfs/texts/* /pfs/out")
     (name,) = await site.start(spec)
     job = await site.put("texts", {"/a": b"a"})
     await begun(site, "slow", job)
     agent = kubelet.pid(site.pods.namespace, name, "agent")
     os.kill(kubelet.pid(site.pods.namespace, name, "user"), signal.SIGKILL)
+    Gate(site.gates / job).open()
     await site.succeeded("slow", job)
     (first, last) = await site.attempts("slow", job)
     assert (first.cause, last.cause) == (Cause.CONTAINER_LOST, Cause.DONE)
@@ -87,12 +89,14 @@ async def test_a_killed_agent_comes_back_and_finds_the_same_user_container(
     site: Site, kubelet: Kubelet
 ) -> None:
     """Its directories are cleared in place, also of what only the command could read."""
-    script = "mkdir -p /pfs/x/y; chmod 700 /pfs/x; chmod 000 /pfs/x/y; echo began; sleep 1; ls /pfs > /pfs/out/ls"
+    locked = "mkdir -p /pfs/x/y; chmod 700 /pfs/x; chmod 000 /pfs/x/y"
+    script = f"{locked}; {held(site)}; ls /pfs > /pfs/out/ls"
     spec = await site.pipeline("slow", script, datum_tries=3)
     (name,) = await site.start(spec)
     job = await site.put("texts", {"/a": b"a"})
     await begun(site, "slow", job)
     os.kill(kubelet.pid(site.pods.namespace, name, "agent"), signal.SIGKILL)
+    Gate(site.gates / job).open()
     await site.succeeded("slow", job)
     assert (await read(site, "slow"))["/ls"] == b"out\ntexts\nx\n"
     found = await site.pods.until(name, pods.running)
@@ -103,16 +107,22 @@ async def test_a_killed_agent_comes_back_and_finds_the_same_user_container(
 async def test_a_deleted_pod_finishes_what_runs_and_gives_the_rest_to_others(
     site: Site,
 ) -> None:
-    spec = await site.pipeline("slow", "echo began; sleep 2; cp /pfs/texts/* /pfs/out")
+    spec = await site.pipeline("slow", f"{held(site)}; cp /pfs/texts/* /pfs/out")
     names = await site.start(spec, 2)
     contents = {f"/t{n}": b"x" for n in range(4)}
     job = await site.put("texts", contents)
     await begun(site, "slow", job)
     await site.pods.delete(names[0])
+    Gate(site.gates / job).open()
     await site.pods.until_gone(names[0])
     await site.succeeded("slow", job)
     assert await read(site, "slow") == contents
     assert {each.cause for each in await site.attempts("slow", job)} <= {Cause.DONE}
+
+
+def held(site: Site) -> str:
+    """Return the lines by which a command says that it has begun, and waits at the gate of its job."""
+    return f"echo began; {gates.of_job(site.gates, '*')}"
 
 
 async def begun(site: Site, pipeline: str, job: str) -> None:

@@ -20,8 +20,8 @@ from typing import Any
 from kubernetes_asyncio import config
 from tests.cluster import accounts, services
 from tests.cluster.installing import Job, Kubectl
+from tests.cluster.kubelet import images
 from tests.cluster.kubelet import kubelet as kubelets
-from tests.cluster.kubelet.images import Image
 from tests.cluster.kubelet.kubelet import Kubelet
 from tests.cluster.kubelet.node import Node
 from tests.cluster.plane.process import Process
@@ -61,6 +61,8 @@ class Whole(Installation):
         """Processes: `kill()`, `start()`, `await asyncio.to_thread(process.stop)`; their environment is
         `environ`, for the next start."""
         self._environ = dict(self.scaler.environ or {})
+        self.gates = Path()
+        """Of commands, which cannot write there: who has come is seen otherwise."""
         self.room = ""
         self._pipelines: list[str] = []
 
@@ -257,9 +259,10 @@ async def running(
                 services.started(server, processes, folder),
                 kubelets.running(connection, pace=pace) as nodes,
             ):
-                nodes.images["users"] = Image(user=USER_UID)
+                nodes.images["users"], gates = images.with_gates(nodes.directory, USER_UID)
                 async with clients.connect(server.url("user"), store["TRUNKLINE_STORE"]) as client:
                     whole = Whole(client, server, nodes, made, processes, kubectl, job)
+                    whole.gates = gates
                     await _answers(whole)
                     yield whole
                     services.nothing_was_refused(folder)

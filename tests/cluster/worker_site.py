@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.kubelet.images import Image
+from tests.cluster.kubelet import images
 from tests.cluster.kubelet.kubelet import Kubelet
 from tests.cluster.pods import Pods
 from tests.support.installation import Installation
@@ -41,6 +41,8 @@ class Site(Installation):
     ) -> None:
         super().__init__(store.parent, None, client)
         self.server, self.pods, self.store = server, made, store
+        self.gates = Path()
+        """Of commands, which cannot write there: who has come is seen otherwise."""
 
     async def up(self) -> None:
         """Return once the coordinator has made the repo that all pipelines read."""
@@ -119,7 +121,7 @@ async def running(
     server: OperatorServer, made: Pods, kubelet: Kubelet, folder: Path
 ) -> AsyncIterator[Site]:
     """Run a coordinator on a node with images; print what the containers have said if the test fails."""
-    kubelet.images["users"] = Image(user=USER_UID)
+    kubelet.images["users"], gates = images.with_gates(kubelet.directory, USER_UID)
     store = folder / "store"
     umask = os.umask(0)  # agents write as another user into what we have made
     store.mkdir(mode=0o777)
@@ -136,6 +138,7 @@ async def running(
             running = tasks.create_task(service.run(settings), name="coordinator")
             async with clients.connect(server.url("user"), settings.store) as client:
                 site = Site(client, server, made, store)
+                site.gates = gates
                 try:
                     await site.up()
                     yield site

@@ -33,6 +33,14 @@ class Image:
     """False: nothing is run, the container just is, and an init step is done; for pods by the hundred."""
 
 
+def with_gates(kubelet: Path, user: int) -> tuple[Image, Path]:
+    """Return an image of somebody's commands, and the folder in which these see whether a gate is open."""
+    gates = kubelet / "gates"
+    gates.mkdir()
+    gates.chmod(0o755)
+    return Image(user=user, directories=(*HOST, str(gates))), gates
+
+
 DEBIAN = Image()
 """A shell and the usual tools."""
 
