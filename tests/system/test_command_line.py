@@ -393,6 +393,40 @@ def test_every_verb_that_reads_answers_in_every_form_and_commands_no_terminal(
     ask("list", "jobs", "-o", HOSTILE, code=2)
 
 
+def test_what_a_deleted_pipeline_has_taken_along_is_explained(trunkline: Command) -> None:
+    """The pipeline, its job, its worker: no record of them is left, but events are."""
+
+    def ask(*words: str, stdin: str = "", code: int = 0) -> str:
+        done = CliRunner().invoke(main, [*words, "--home", str(trunkline.home)], input=stdin)
+        assert done.exit_code == code, (words, done.output)
+        return done.stdout
+
+    ask("create", "repo", "briefly")
+    pfs = {"repo": "briefly", "name": "texts", "glob": "/*"}
+    spec = {**SHOUT, "pipeline": {"name": "brief"}, "input": {"pfs": pfs}}
+    ask("apply", "-f", "-", stdin=json.dumps(spec))
+    ask("put", "briefly:/a", "-f", "-", stdin="x")
+    ask("wait", "briefly@master")
+    [job] = ask("list", "jobs", "brief", "-o", "name").split()
+    [worker] = ask("list", "workers", "brief", "-o", "name").split()
+    ask("explain", "brief@ffffff", code=5)
+    ask("delete", "pipeline", "brief")
+    deadline = time.monotonic() + 60
+    while "is gone" not in (said := ask("explain", "brief")):
+        assert time.monotonic() < deadline, said
+    for what, gone in (
+        ("brief", "pipeline brief is gone"),
+        (job, f"job {job[:18]} is gone"),
+        (worker, f"worker {worker} of brief is gone"),
+    ):
+        found = json.loads(ask("explain", what, "-o", "json"))
+        assert found["standing"] == gone
+        [reason] = found["reasons"]
+        assert reason["kind"] == "deleted"
+        assert "trunkline apply" in reason["remedy"]
+        assert found["events"]
+
+
 def test_top_fits_a_real_terminal_also_when_that_has_another_size(trunkline: Command) -> None:
     """The next look is a minute away, so what is drawn anew is so because of the size."""
     top = [sys.executable, "-m", "trunkline.cli", "top", "--every", "60"]

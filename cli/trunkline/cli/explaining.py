@@ -5,13 +5,15 @@ PIPELINE              -          the pipeline: its workers, and its newest job
 PIPELINE@ID           -          the job
 PIPELINE[@ID]         given      the datum of that job
 a worker's name       -          the worker, also one that is gone
+
+Of what has no record any more, since its pipeline was deleted, the events of the last day still tell that.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import TypeVar
 
 from trunkline.cli import refs, render, saying, session
-from trunkline.cli.core import datums, jobs, pipelines, workers
+from trunkline.cli.core import datums, gone, jobs, pipelines, workers
 from trunkline.cli.core.explanations import Explanation, since
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
@@ -25,7 +27,7 @@ LATELY_NS = 3600 * 10**9
 """How far back a pipeline's events are looked at."""
 
 LOOK_BACK_NS = 24 * 3600 * 10**9
-"""How far back those of a worker are, which are few."""
+"""How far back those of a worker are, which are few, and those of what has no record any more."""
 
 _SKEW_NS = 60 * 10**9
 """By how much clocks of the server and of a service may disagree, so that a job's first events are missed."""
@@ -67,11 +69,13 @@ async def explanation(client: Client, what: str, datum: str = "") -> Explanation
     if datum:
         return await _datum(client, what, datum)
     if identifier:
-        return jobs.explain(await _job(client, await refs.job(client, what), events=True))
+        return await _job_explained(client, what)
     view = await _pipeline(client, pipeline)
     if view is not None:
         return await _pipeline_explained(client, view)
-    return await _worker(client, what)
+    events = await _lately(client, pipeline)
+    found = gone.pipeline(pipeline, events, SystemClock().wall_ns())
+    return found or await _worker(client, what)
 
 
 def show(found: Explanation, now_ns: int) -> None:
@@ -98,6 +102,28 @@ async def _pipeline(client: Client, name: str) -> api.PipelineView | None:
         if error.code != "not-found":
             raise
         return None
+
+
+async def _job_explained(client: Client, what: str) -> Explanation:
+    """Explain a job that has a record, or of which events speak."""
+    try:
+        job = await refs.job(client, what)
+    except (errors.NotFoundError, errors.RequestRefusedError) as error:
+        if isinstance(error, errors.RequestRefusedError) and error.code != "not-found":
+            raise
+        name, identifier = refs.split_job(what)
+        found = gone.job(name, identifier, await _lately(client, name), SystemClock().wall_ns())
+        if found is None:
+            raise
+        return found
+    return jobs.explain(await _job(client, job, events=True))
+
+
+async def _lately(client: Client, pipeline: str, worker: str = "") -> tuple[messages.Event, ...]:
+    """Return a pipeline's events of the last day, or those of them that name a worker."""
+    since_ns = SystemClock().wall_ns() - LOOK_BACK_NS
+    listed = client.events(pipeline, worker=worker, since_ns=since_ns, last=LOOKED_AT)
+    return await _last(listed, _EVENTS_MAX)
 
 
 async def _pipeline_explained(client: Client, view: api.PipelineView) -> Explanation:
@@ -201,11 +227,7 @@ async def _worker(client: Client, name: str) -> Explanation:
         there = view.scaling is not None and any(each.name == name for each in view.scaling.workers)
         if not there and not workers.may_be_of(view.pipeline.name, name):
             continue
-        since_ns = now_ns - LOOK_BACK_NS
-        told = await _last(
-            client.events(view.pipeline.name, worker=name, since_ns=since_ns, last=LOOKED_AT),
-            _EVENTS_MAX,
-        )
+        told = await _lately(client, view.pipeline.name, name)
         if there or told:
             return workers.explain(
                 workers.Facts(
@@ -216,6 +238,9 @@ async def _worker(client: Client, name: str) -> Explanation:
                     events=told,
                 )
             )
+    of = workers.pipeline_in(name)
+    if of and (found := gone.worker(name, of, await _lately(client, of), now_ns)) is not None:
+        return found
     raise errors.NotFoundError(
         "pipeline or worker",
         name,

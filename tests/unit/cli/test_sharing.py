@@ -134,3 +134,12 @@ def test_a_job_of_which_nobody_asks_for_datums_yet_says_how_many_are_older(idle:
     ended = msgspec.structs.replace(older[0], state=JobState.MERGING)
     found = explained({7: 1}, others=(ended, *older[1:]), idle=1)
     assert [each.kind for each in found] == ["queued"]
+
+
+@pytest.mark.parametrize(
+    ("orders", "told"),
+    [((7, 8), "; 1 more older job waits, too;"), ((7, 8, 9, 60), "; 2 more older jobs wait, too;")],
+)
+def test_older_jobs_that_wait_as_well_are_counted(orders: tuple[int, ...], told: str) -> None:
+    """Who stops the one that has the workers has them go there first."""
+    assert told in behind({7: 2}, others=tuple(map(job, orders))).why

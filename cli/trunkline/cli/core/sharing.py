@@ -76,7 +76,15 @@ def behind(shared: Shared, now_ns: int) -> Reason:
             f" {ASKED_FOR} oldest"
         )
     elif ranked:
-        why += "; a worker begins what it has in hand of an older job first"
+        too = shared.ahead - sum(
+            each in known and known[each].order < shared.job.order for each in at
+        )
+        also = (
+            f"; {counted(too, 'more older job')} {'waits' if too == 1 else 'wait'}, too"
+            if too > 0
+            else ""
+        )
+        why += f"{also}; a worker begins what it has in hand of an older job first"
     return Reason(kind="behind-job", why=why, remedy=_remedy(shared, ranked, known))
 
 

@@ -8,6 +8,9 @@ from trunkline.cli.core import explanations, missing_workers
 from trunkline.cli.core.explanations import Explanation, Reason, since
 from trunkline.contracts import messages, records
 
+NAMED_CHARS = 30
+"""Of a pipeline's name that stand in those of its workers."""
+
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a worker."""
@@ -149,6 +152,12 @@ def _last(events: Sequence[messages.Event], kind: str) -> messages.Event | None:
     return next((each for each in reversed(events) if each.kind == kind), None)
 
 
+def pipeline_in(worker: str) -> str:
+    """Return the pipeline whose worker would have this name; empty where there is none, or it is too long to stand in one."""
+    pipeline, *rest = worker.rsplit("-", 2)
+    return pipeline if len(rest) == 2 and len(pipeline) < NAMED_CHARS else ""
+
+
 def may_be_of(pipeline: str, worker: str) -> bool:
     """Return whether a worker of this name may be, or have been, one of a pipeline's."""
-    return worker.startswith(f"{pipeline[:30]}-")
+    return worker.startswith(f"{pipeline[:NAMED_CHARS]}-")
