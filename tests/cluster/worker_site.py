@@ -22,7 +22,7 @@ from tests.support.wards import DATA_KEY, ward
 from trunkline.client import client as clients
 from trunkline.contracts import errors, spec_parsing
 from trunkline.contracts.spec import code_hash
-from trunkline.coordinator import service
+from trunkline.coordinator import assembly
 from trunkline.coordinator.settings import Settings
 from trunkline.scaler.kubernetes import object_names, pods
 from trunkline.scaler.kubernetes.pod_settings import PodSettings
@@ -135,7 +135,7 @@ async def running(
     )
     try:
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(service.run(settings), name="coordinator")
+            running = tasks.create_task(assembly.serve(settings), name="coordinator")
             async with clients.connect(server.url("user"), settings.store) as client:
                 site = Site(client, server, made, store)
                 site.gates = gates

@@ -15,7 +15,7 @@ from tests.support.nats import TestServer
 from tests.support.wards import DATA_KEY
 
 from trunkline.contracts import api, messages, records
-from trunkline.coordinator import service
+from trunkline.coordinator import assembly
 from trunkline.coordinator.settings import Settings
 from trunkline.storage import manifests
 from trunkline.storage.store import Store, open_store
@@ -41,7 +41,7 @@ class Front:
             **{"resync_s": 2.0, **changes},
         )
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(service.run(settings), name="coordinator")
+            running = tasks.create_task(assembly.serve(settings), name="coordinator")
             try:
                 yield
             finally:

@@ -2,7 +2,7 @@
 
 import os
 
-from trunkline.coordinator import service
+from trunkline.coordinator import assembly
 from trunkline.coordinator.settings import Settings
 from trunkline.runtime import ending, logs, settings, stopping
 
@@ -10,7 +10,7 @@ from trunkline.runtime import ending, logs, settings, stopping
 def main() -> None:
     """Entry point of the process and of the container."""
     logs.configure("coordinator")
-    stopping.run(service.run(settings.load(Settings, os.environ)))
+    stopping.run(assembly.serve(settings.load(Settings, os.environ)))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from trunkline.bus import closing
 from trunkline.bus.ports import BatchPublisher, Connection, FirstPublisher, Message, Publisher
 from trunkline.contracts import errors, messages, subjects
 from trunkline.contracts.messages import Cut, Drain
@@ -51,13 +52,6 @@ EXIT_STOPPED = 0
 EXIT_SHIM_LOST = 70
 
 _LAST_FLUSH_S = 2.0
-
-
-class ClosedError(errors.TrunklineError):
-    """The connection to NATS is closed for good."""
-
-    def __init__(self) -> None:
-        super().__init__("the connection to NATS is closed for good; the process ends")
 
 
 class Worker:
@@ -205,7 +199,9 @@ class Worker:
             async with self._tasks as tasks:
                 ending = tasks.create_task(self._end(), name="end")
                 loops = [
-                    tasks.create_task(self._fail_when_closed(), name="connection"),
+                    tasks.create_task(
+                        closing.end_with(self._connection, self._config.worker), name="connection"
+                    ),
                     tasks.create_task(self._hear_drain(), name="control"),
                     tasks.create_task(
                         self._assignments.follow(self._config.heartbeat_s), name="assignments"
@@ -264,10 +260,6 @@ class Worker:
                 await self._connection.flush()
         except (TimeoutError, errors.UnavailableError):
             log.warning("the last claim is not sent", extra={"worker": self._config.worker})
-
-    async def _fail_when_closed(self) -> None:
-        await self._connection.closed()
-        raise ClosedError
 
     # --- what comes in ----------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """A connection to NATS that is closed for good ends the process, which is started again."""
 
-from trunkline.bus.connection import NatsConnection
+from trunkline.bus.ports import Connection
 from trunkline.contracts import errors
 
 
@@ -12,7 +12,7 @@ class ConnectionClosedError(errors.TrunklineError):
         self.name = name
 
 
-async def end_with(conn: NatsConnection, name: str) -> None:
+async def end_with(connection: Connection, name: str) -> None:
     """Wait for the end of a connection, and raise ConnectionClosedError."""
-    await conn.closed()
+    await connection.closed()
     raise ConnectionClosedError(name)
