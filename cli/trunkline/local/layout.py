@@ -4,6 +4,7 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -85,10 +86,7 @@ def prepare(
         fronted=fronted,
     )
     level = stated or (Durability.REPLICATED if len(made.ports) > 1 else Durability.FILE)
-    binary = server.find_binary({**os.environ, **settings})
-    store = {"TRUNKLINE_STORE": store_url}
-    place = {"TRUNKLINE_HOME": str(home.root)}
-    probes = _probe_ports({**os.environ, **settings})
+    told = Told(home, settings, store_url, made)
     return Plan(
         context=Context(
             url=made.url("user"),
@@ -97,46 +95,65 @@ def prepare(
             auditor_data=made.url("auditor-data"),
         ),
         fronts=tuple(zip(made.ports, made.behind, strict=True)) if fronted else (),
-        services=(
-            *_servers(home, made, binary),
-            Service(
-                name="pool",
-                command=children.python("trunkline.local.pool"),
-                env={**settings, **place, **store},
-                stop_s=POOL_STOP_S,
-            ),
-            *_candidates(
-                Service(
-                    name=COORDINATOR,
-                    command=children.python("trunkline.coordinator"),
-                    env={
-                        **settings,
-                        **store,
-                        **_access(made, "coordinator", "coordinator-data"),
-                        "TRUNKLINE_DURABILITY": level.value,
-                        "TRUNKLINE_SECRETS_DIR": str(home.secrets),
-                        "TMPDIR": str(_spool(home)),
-                    },
-                ),
-                probes,
-                standbys=standbys,
-            ),
-            *_candidates(
-                Service(
-                    name=SCALER,
-                    command=children.python("trunkline.local.scaler"),
-                    env={
-                        **settings,
-                        **place,
-                        **store,
-                        **_access(made, "scaler", "scaler-data"),
-                    },
-                ),
-                probes,
-                standbys=standbys,
-            ),
-        ),
+        services=(*_servers(told), *_services(told, level, standbys=standbys)),
     )
+
+
+class Told(NamedTuple):
+    """What processes are told, each its part of it."""
+
+    home: Home
+    settings: Mapping[str, str]
+    store_url: str
+    made: Credentials
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Our own environment, and what was set beside it."""
+        return {**os.environ, **self.settings}
+
+    @property
+    def common(self) -> dict[str, str]:
+        """The environment of the pool, the coordinator and the scaler."""
+        return {**self.settings, "TRUNKLINE_STORE": self.store_url}
+
+    def access(self, service: str) -> dict[str, str]:
+        """Return by what a service reaches NATS in both accounts."""
+        return {
+            "TRUNKLINE_CTL_URL": self.made.url(service),
+            "TRUNKLINE_DATA_URL": self.made.url(f"{service}-data"),
+            "TRUNKLINE_DATA_KEY": self.made.data_key,
+        }
+
+
+def _services(told: Told, level: Durability, *, standbys: bool) -> Iterator[Service]:
+    home = told.home
+    place = {"TRUNKLINE_HOME": str(home.root)}
+    probes = _probe_ports(told.environ)
+    yield Service(
+        name="pool",
+        command=children.python("trunkline.local.pool"),
+        env={**told.common, **place},
+        stop_s=POOL_STOP_S,
+    )
+    coordinator = Service(
+        name=COORDINATOR,
+        command=children.python("trunkline.coordinator"),
+        env={
+            **told.common,
+            **told.access(COORDINATOR),
+            "TRUNKLINE_DURABILITY": level.value,
+            "TRUNKLINE_SECRETS_DIR": str(home.secrets),
+            "TMPDIR": str(_spool(home)),
+        },
+    )
+    scaler = Service(
+        name=SCALER,
+        command=children.python("trunkline.local.scaler"),
+        env={**told.common, **place, **told.access(SCALER)},
+    )
+    for each in (coordinator, scaler):
+        yield from _candidates(each, probes, standbys=standbys)
 
 
 def _candidates(service: Service, probes: Iterator[str], *, standbys: bool) -> Iterator[Service]:
@@ -154,8 +171,9 @@ def _probe_ports(environ: Mapping[str, str]) -> Iterator[str]:
         yield str(int(text) + number) if text.isdecimal() and int(text) else text
 
 
-def _servers(home: Home, made: Credentials, binary: Path) -> Iterator[Service]:
-    files = Files(home.nats)
+def _servers(told: Told) -> Iterator[Service]:
+    files, made = Files(told.home.nats), told.made
+    binary = server.find_binary(told.environ)
     for number, each in files.servers(made):
         yield Service(
             name=SERVER if len(made.ports) == 1 else f"{SERVER}-{number}",
@@ -163,14 +181,6 @@ def _servers(home: Home, made: Credentials, binary: Path) -> Iterator[Service]:
             stop_s=SERVER_STOP_S,
             many_files=True,
         )
-
-
-def _access(made: Credentials, control: str, data: str) -> dict[str, str]:
-    return {
-        "TRUNKLINE_CTL_URL": made.url(control),
-        "TRUNKLINE_DATA_URL": made.url(data),
-        "TRUNKLINE_DATA_KEY": made.data_key,
-    }
 
 
 def _spool(home: Home) -> Path:

@@ -181,37 +181,49 @@ async def running(
             each.name: Child(each, pids=home.pids, logs=home.logs, tell=tell) for each in made
         }
         stack = Stack(home, plan.context, services)
-        failure: BaseException | None = None
-        async with (
-            front(plan.fronts) if front is not None else nullcontext(),
-            asyncio.TaskGroup() as tasks,
-        ):
-            runs = {
-                name: tasks.create_task(child.run(), name=name) for name, child in services.items()
-            }
-            nats = {name: services[name] for name in services if name.startswith(layout.SERVER)}
-            room = full_disk.watch(nats, home.nats, home.logs, tell)
-            beside = [
-                tasks.create_task(log_files.keep_small(home.logs), name="logs"),
-                tasks.create_task(room, name="full-disk"),
-            ]
-            try:
-                await _ready(stack, nodes, ready_s)
-                storing.keep(home, store)
-                yield stack
-            except BaseException as error:
-                failure = error  # the caller's own error: it leaves as it is, in no group of ours
-                if why := _why(error, [*runs.values(), *beside]):
-                    tell(f"stopping: {why}")
-            for kind in (*STOP_ORDER, layout.SERVER):
-                names = [name for name in services if name.startswith(kind)]
-                for name in names:
-                    services[name].stop()
-                await asyncio.wait({runs[name] for name in names})
-            for each in beside:
-                each.cancel()
-        if failure is not None:
-            raise failure
+        outside = front(plan.fronts) if front is not None else nullcontext()
+        async with _kept_running(stack, outside, tell):
+            await _ready(stack, nodes, ready_s)
+            storing.keep(home, store)
+            yield stack
+
+
+@asynccontextmanager
+async def _kept_running(
+    stack: Stack, outside: AbstractAsyncContextManager[None], tell: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Run the services inside; at the end stop them, kind by kind.
+
+    Args:
+        stack: Of them.
+        outside: Begins before all, and ends after all.
+        tell: Takes a line that says why they are stopped, if it was not asked for from inside.
+    """
+    services, home = stack.services, stack.home
+    failure: BaseException | None = None
+    async with outside, asyncio.TaskGroup() as tasks:
+        runs = {name: tasks.create_task(child.run(), name=name) for name, child in services.items()}
+        nats = {name: services[name] for name in services if name.startswith(layout.SERVER)}
+        room = full_disk.watch(nats, home.nats, home.logs, tell)
+        beside = [
+            tasks.create_task(log_files.keep_small(home.logs), name="logs"),
+            tasks.create_task(room, name="full-disk"),
+        ]
+        try:
+            yield
+        except BaseException as error:
+            failure = error  # the caller's own error: it leaves as it is, in no group of ours
+            if why := _why(error, [*runs.values(), *beside]):
+                tell(f"stopping: {why}")
+        for kind in (*STOP_ORDER, layout.SERVER):
+            names = [name for name in services if name.startswith(kind)]
+            for name in names:
+                services[name].stop()
+            await asyncio.wait({runs[name] for name in names})
+        for each in beside:
+            each.cancel()
+    if failure is not None:
+        raise failure
 
 
 async def serve(
