@@ -16,17 +16,12 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from trunkline.bus.connection import connect
-from trunkline.bus.firsts import Firsts
-from trunkline.bus.ingest import Ingest
-from trunkline.bus.ports import Delivery
-from trunkline.bus.publishing import Window
-from trunkline.bus.pulls import StandingPull
-from trunkline.contracts import errors, subjects
+from trunkline.contracts import subjects
 from trunkline.contracts.messages import Cut
 from trunkline.contracts.wards import Ward
 from trunkline.runtime import ending, logs, metric_names, probes, settings
@@ -34,7 +29,8 @@ from trunkline.runtime.clock import SystemClock
 from trunkline.runtime.metrics import WORKER, Sample
 from trunkline.runtime.showing import Shown
 from trunkline.storage.store import Store, open_store
-from trunkline.worker_agent import children, environment, link, linux, namespaces, shim
+from trunkline.worker_agent import assembly, children, environment, link, linux, namespaces, shim
+from trunkline.worker_agent.assembly import UserSide
 from trunkline.worker_agent.files import Workspace
 from trunkline.worker_agent.link import Link
 from trunkline.worker_agent.protocol import NO_FLAGS, HelloFlag
@@ -99,9 +95,7 @@ async def _one(
     stops: "_Stops",
 ) -> int:
     """Be one worker, for the one shim that there is."""
-    readiness = probes.Readiness()
-    shown = Shown(WORKER, lambda: readiness.reasons)
-    async with probes.served(config.probe_host, config.probe_port, readiness, shown):
+    async with _probed(config) as (readiness, shown):
         return await agent(config, environ, space, meet, stops, readiness, shown)
 
 
@@ -115,14 +109,21 @@ async def _incarnations(
     """
     meet = functools.partial(link.accept, config.shim_socket)
     past = _Past()
-    readiness = probes.Readiness()
-    shown = Shown(WORKER, lambda: readiness.reasons)
-    async with probes.served(config.probe_host, config.probe_port, readiness, shown):
+    async with _probed(config) as (readiness, shown):
         while True:
             readiness.judge_by(lambda: ["the user's container is not there"])
             code = await agent(config, environ, space, meet, stops, readiness, shown, past)
             if code != EXIT_SHIM_LOST or stops.seen:
                 return code
+
+
+@contextlib.asynccontextmanager
+async def _probed(config: Settings) -> AsyncIterator[tuple[probes.Readiness, Shown]]:
+    """Answer probes and scrapes inside."""
+    readiness = probes.Readiness()
+    shown = Shown(WORKER, lambda: readiness.reasons)
+    async with probes.served(config.probe_host, config.probe_port, readiness, shown):
+        yield readiness, shown
 
 
 async def agent(
@@ -149,10 +150,7 @@ async def agent(
     """
     past = past or _Past()
     logs.configure("worker-agent", pipeline=config.pipeline, worker=config.worker)
-    clock = SystemClock()
-    store = open_store(config.store)
-    ward = Ward(config.pipeline, config.ward)
-    inbox = subjects.worker_inbox(ward, config.worker)
+    store, ward = open_store(config.store), Ward(config.pipeline, config.ward)
     worker: Worker | None = None
     own = asyncio.current_task()
 
@@ -171,50 +169,36 @@ async def agent(
         shim_link = Link(await meet(), on_term=stop)
         ends.callback(shim_link.close)
         try:
-            hello = await shim_link.hello()
-            if config.shim_socket:  # what an agent before us has left there, only the shim may open
-                await shim_link.chmod("/pfs")
-                await asyncio.to_thread(space.prepare)
+            side = await _met(shim_link, config, environ, space)
         except link.ShimLostError:
             return EXIT_SHIM_LOST
-        async with connect(config.data_url, name=config.worker, inbox=inbox) as connection:
-            readiness.judge_by(lambda: [*connection.problems, *store.health.problems])
-
-            def pull(
-                job: str,
-                on_delivery: Callable[[Delivery], None],
-                on_failure: Callable[[errors.PermissionViolationError], None],
-            ) -> StandingPull:
-                stream, consumer = subjects.datums_stream(ward.pipeline), subjects.job_consumer(job)
-                return StandingPull(
-                    connection, stream, consumer, on_delivery, on_failure=on_failure
-                )
-
-            publisher = Window(connection)
-            worker = Worker(
-                config,
-                ward,
-                connection,
-                publisher,
-                Firsts(connection, publisher),
-                Ingest(connection),
-                store,
-                space,
-                shim_link,
-                hello,
-                clock=clock,
-                # in a container of its own a command has that image's PATH and HOME, not ours
-                inherited={} if config.shim_socket else environment.base(environ),
-                pull=pull,
-                cut=past.cut,
-            )
-            if stops.seen or HelloFlag.TERMINATING in hello.flags:
-                worker.stop()
-            async with shown.about(functools.partial(_samples, store, worker), connection):
-                code = await worker.run()
-            past.cut = worker.cut
-            return code
+        inbox = subjects.worker_inbox(ward, config.worker)
+        connection = await ends.enter_async_context(
+            connect(config.data_url, name=config.worker, inbox=inbox)
+        )
+        readiness.judge_by(lambda: [*connection.problems, *store.health.problems])
+        lines = assembly.lines(connection, ward)
+        worker = Worker(config, lines, side, store, clock=SystemClock(), cut=past.cut)
+        if stops.seen or side.terminating:
+            worker.stop()
+        async with shown.about(functools.partial(_samples, store, worker), connection):
+            code = await worker.run()
+        past.cut = worker.cut
+        return code
     return EXIT_STOPPED
+
+
+async def _met(
+    shim_link: Link, config: Settings, environ: Mapping[str, str], space: Workspace
+) -> UserSide:
+    """Greet the shim; ShimLostError if it is gone."""
+    hello = await shim_link.hello()
+    if config.shim_socket:  # what an agent before us has left there, only the shim may open
+        await shim_link.chmod("/pfs")
+        await asyncio.to_thread(space.prepare)
+    # in a container of its own a command has that image's PATH and HOME, not ours
+    inherited = {} if config.shim_socket else environment.base(environ)
+    return UserSide(link=shim_link, hello=hello, space=space, inherited=inherited)
 
 
 def _samples(store: Store, worker: Worker) -> list[Sample]:

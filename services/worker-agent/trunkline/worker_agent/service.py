@@ -1,4 +1,4 @@
-"""A worker: what it is made of, its loops, and how it all ends.
+"""A worker: its loops, and how it all ends.
 
 There is one TaskGroup: an error that nobody expected ends the process, and with the connection the
 claim; the reaper does the rest.
@@ -16,33 +16,23 @@ The ends of a worker:
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from pathlib import Path
 
 from trunkline.bus import closing
-from trunkline.bus.ports import BatchPublisher, Connection, FirstPublisher, Message, Publisher
+from trunkline.bus.ports import Message
 from trunkline.contracts import errors, messages, subjects
 from trunkline.contracts.messages import Cut, Drain
-from trunkline.contracts.wards import Ward
 from trunkline.runtime.clock import Clock
 from trunkline.storage import health
-from trunkline.storage.secrets import Secrets as KeptSecrets
 from trunkline.storage.store import Store
+from trunkline.worker_agent import assembly
+from trunkline.worker_agent.assembly import Lines, UserSide
 from trunkline.worker_agent.assignments import Assignments
-from trunkline.worker_agent.commands import Commands
 from trunkline.worker_agent.core.holding import Holding
 from trunkline.worker_agent.datum import Bench
-from trunkline.worker_agent.execution import Executor
-from trunkline.worker_agent.files import Workspace
-from trunkline.worker_agent.idle import Idle
-from trunkline.worker_agent.job_commands import JobCommands, Secrets
-from trunkline.worker_agent.leases import Leases, Pull
-from trunkline.worker_agent.link import Link
+from trunkline.worker_agent.leases import Leases
 from trunkline.worker_agent.presence import Presence
 from trunkline.worker_agent.printing import Printer
-from trunkline.worker_agent.protocol import Hello, HelloFlag
 from trunkline.worker_agent.records import Records
-from trunkline.worker_agent.secret_files import HandedOver, SecretFiles
 from trunkline.worker_agent.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -60,123 +50,85 @@ class Worker:
     def __init__(
         self,
         config: Settings,
-        ward: Ward,
-        connection: Connection,
-        publisher: Publisher,
-        firsts: FirstPublisher,
-        ingest: BatchPublisher,
+        lines: Lines,
+        side: UserSide,
         store: Store,
-        space: Workspace,
-        link: Link,
-        hello: Hello,
         *,
         clock: Clock,
-        inherited: Mapping[str, str],
-        pull: Pull,
         cut: Cut | None = None,
     ) -> None:
         """Put a worker together.
 
         Args:
             config: What it is told.
-            ward: What its subjects begin with.
-            connection: In the account DATA.
-            publisher: On that connection.
-            firsts: On that connection, for outcomes.
-            ingest: On that connection, for what commands print.
+            lines: What it has of NATS.
+            side: Where commands run.
             store: Of files.
-            space: Its directories, prepared.
-            link: To the shim.
-            hello: What the shim has said of itself.
             clock: The time.
-            inherited: See `environment.base`.
-            pull: Makes the standing pull of a job.
             cut: What the container before this one has cut short when it ended.
         """
-        self._config, self._ward = config, ward
-        self._connection = connection
-        self._link = link
-        self._clock = clock
-        self._space = space
-        self._holding = Holding(
+        self._config, self._ward, self._connection = config, lines.ward, lines.connection
+        self._side, self._store = side, store
+        self._stop = asyncio.Event()
+        self._tasks = asyncio.TaskGroup()
+        self._holding = holding = Holding(
             slots=SLOTS,
             prefetch=config.prefetch,
             ahead_s=config.ahead_s,
             give_back_s=config.give_back_s,
             stages=config.idle_s is None,
         )
-        self._presence = Presence(
-            connection, publisher, ward, config, self._holding, clock=clock, cut=cut
+        self._presence = presence = Presence(
+            lines.connection, lines.publisher, lines.ward, config, holding, clock=clock, cut=cut
         )
-        self._stop = asyncio.Event()
-        self._tasks = asyncio.TaskGroup()
         self._printer = Printer(
-            ingest,
-            ward,
+            lines.ingest,
+            lines.ward,
             worker=config.worker,
-            incarnation=self._presence.incarnation,
+            incarnation=presence.incarnation,
             clock=clock,
             limit_bytes=config.log_limit_bytes,
             flush_s=config.log_flush_s,
         )
-        self._store = store
-        self._executor = self._made(store, hello, inherited)
-        bench = Bench(
-            executor=self._executor,
-            records=Records(connection, publisher, firsts, ward, worker=config.worker, clock=clock),
-            printer=self._printer,
-            clock=clock,
-            worker=config.worker,
-            incarnation=self._presence.incarnation,
-            resting=lambda: self._holding.resting,
+        self._executor = assembly.executor(
+            config, side, store, self._printer, clock, presence.tell_if_due
         )
         self._leases = Leases(
             config,
-            self._holding,
-            self._presence,
-            bench,
+            holding,
+            presence,
+            self._bench(lines, clock),
             clock=clock,
-            pull=pull,
+            pull=lines.pull,
             ask=lambda gone: self._assignments.ask(gone=gone),
             tasks=self._tasks,
         )
         self._assignments = Assignments(
-            connection, ward, config.code_hash, clock=clock, changed=self._leases.assigned
+            lines.connection,
+            lines.ward,
+            config.code_hash,
+            clock=clock,
+            changed=self._leases.assigned,
         )
 
-    def _made(self, store: Store, hello: Hello, inherited: Mapping[str, str]) -> Executor:
-        config = self._config
-        if config.idle_s is not None:
-            return Idle(self._clock, config.idle_s)
-        mounted = HelloFlag.PFS_MOUNTED in hello.flags
-        pfs, foreign = "/pfs" if mounted else str(self._space.pfs), bool(config.shim_socket)
-        made = JobCommands(
-            secrets=self._secrets(mounted=mounted),
-            worker=config.worker,
-            address=config.worker_ip,
-            pfs=pfs,
-            work=str(self._space.work),
-            inherited=inherited,
-            foreign=foreign,
-        )
-        return Commands(
-            store=store,
-            space=self._space,
-            link=self._link,
+    def _bench(self, lines: Lines, clock: Clock) -> Bench:
+        worker, holding = self._config.worker, self._holding
+        return Bench(
+            executor=self._executor,
+            records=Records(
+                lines.connection,
+                lines.publisher,
+                lines.firsts,
+                lines.ward,
+                worker=worker,
+                clock=clock,
+            ),
             printer=self._printer,
-            clock=self._clock,
-            made=made,
-            pfs=pfs,
-            foreign=foreign,
-            begun=self._presence.tell_if_due,
-            warm_start_s=config.warm_start_s,
+            clock=clock,
+            worker=worker,
+            incarnation=self._presence.incarnation,
+            resting=lambda: holding.resting,
         )
-
-    def _secrets(self, *, mounted: bool) -> Secrets:
-        folder = self._config.secrets_dir
-        if not folder:
-            return HandedOver()
-        return SecretFiles(KeptSecrets(Path(folder)), self._link, mounted=mounted)
 
     @property
     def dropped_lines(self) -> int:
@@ -223,7 +175,7 @@ class Worker:
 
     async def _end(self) -> int:
         """Wait for the reason to end, and do all that comes before."""
-        lost = self._tasks.create_task(self._link.lost.wait(), name="shim-lost")
+        lost = self._tasks.create_task(self._side.link.lost.wait(), name="shim-lost")
         told = self._tasks.create_task(self._stop.wait(), name="stop")
         await asyncio.wait([lost, told], return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping", extra={"worker": self._config.worker, "shim": not lost.done()})
@@ -231,8 +183,8 @@ class Worker:
         await self._until_idle()
         await self._say_goodbye()
         await self._executor.end()
-        self._link.bye()
-        await self._space.settle()
+        self._side.link.bye()
+        await self._side.space.settle()
         log.info(
             "stopped", extra={"worker": self._config.worker, "executed": self._leases.executed}
         )
