@@ -1,5 +1,6 @@
 """Pages of logs and events among what nobody can read, which any worker may publish where its own belong."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from trunkline.cli.targets import Target
 from trunkline.client.client import Client
 from trunkline.contracts import api, messages, subjects
 from trunkline.contracts.states import Cause
-from trunkline.coordinator import stretches
+from trunkline.coordinator import paging, stretches
 from trunkline.coordinator.api import Answer
 from trunkline.coordinator.readers import Readers
 
@@ -186,3 +187,18 @@ async def test_who_asks_for_the_last_lines_before_the_first_one_misses_none_that
         late = logs.All(client, Target("p1", "p1"), logs.Wanted(tail=2), whole=True)
         await late.look(take, last=True)
         assert "".join(shown).endswith("8\nabcdefgh\nlast\n"), "the last two, whole"
+
+
+async def test_no_more_is_read_than_a_page_holds(
+    data: NatsConnection, worker: NatsConnection
+) -> None:
+    subject, piece = subjects.logs(ward("p1"), JOB, 0, "w1", "stdout"), b"x" * 16 * 1024
+    window = Window(worker)
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(40):
+            tasks.create_task(window.put(subject, piece), name="put")
+    found = await stretches.read(
+        data, subjects.LOGS_STREAM, subject, lambda stored: stored.data, after=0, most=500
+    )
+    assert len(found.found) == paging.PAGE_BYTES // len(piece)
+    assert (found.to, found.more) == (len(found.found), True)

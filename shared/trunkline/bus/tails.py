@@ -48,9 +48,11 @@ class _Tail:
         since_ns: int,
         last_per_subject: bool,
         end: bool,
+        buffer: int,
     ) -> None:
         self._connection, self._stream, self._subjects = connection, stream, list(subjects)
         self._last_per_subject, self._end = last_per_subject, end
+        self._room = buffer
         self._since_ns = since_ns
         self._last = after
         """The sequence of the last message that went into the buffer."""
@@ -88,7 +90,7 @@ class _Tail:
 
     def _top_up(self) -> None:
         if self._pull is not None:
-            room = BUFFER if self._collecting else BUFFER - len(self._buffer)
+            room = self._room if self._collecting else self._room - len(self._buffer)
             if self._pull.wanted <= room // 2:
                 self._pull.want(room)
 
@@ -225,6 +227,7 @@ async def tail(
     since_ns: int = 0,
     last_per_subject: bool = False,
     end: bool = False,
+    buffer: int = BUFFER,
 ) -> AsyncIterator[AsyncIterator[Sequence[Stored]]]:
     """Follow a stream; see the module for what holds over breaks.
 
@@ -236,6 +239,7 @@ async def tail(
         since_ns: The time at which to begin where `after` is 0; wall clock of the server.
         last_per_subject: Begin with one batch of each subject's last message (it may be empty).
         end: Stop once what was there at the start is delivered.
+        buffer: Messages that may wait for the reader; what it does not take of them has come in vain.
     """
     follower = _Tail(
         connection,
@@ -245,6 +249,7 @@ async def tail(
         since_ns=since_ns,
         last_per_subject=last_per_subject,
         end=end,
+        buffer=buffer,
     )
     try:
         async with contextlib.aclosing(follower.batches()) as batches:  # type: ignore[type-var]

@@ -12,6 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 from trunkline.bus import tails
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Stored
+from trunkline.coordinator import paging
 
 T = TypeVar("T")
 
@@ -19,6 +20,12 @@ LOOKED_MAX = 5_000
 """Messages that one stretch looks at: ten pages' worth, some tenths of a second."""
 LOOKED_BYTES = 16 * 1024 * 1024
 """After which it ends, too."""
+
+
+FOUND_BYTES = paging.PAGE_BYTES
+"""The same of what is found: no page holds more."""
+BUFFER = 64
+"""Messages that come ahead: of pieces of output, twice what a page holds."""
 
 
 class Stretch(NamedTuple, Generic[T]):
@@ -55,16 +62,20 @@ async def read(
         since_ns: The time at which to begin where `after` is 0.
     """
     found: list[tuple[Stored, T]] = []
-    to, to_ns, looked, size = after, 0, 0, 0
-    tail = tails.tail(connection, stream, [subject], after=after, since_ns=since_ns, end=True)
+    to, to_ns, looked, size, kept = after, 0, 0, 0, 0
+    tail = tails.tail(
+        connection, stream, [subject], after=after, since_ns=since_ns, end=True, buffer=BUFFER
+    )
     async with tail as batches:
         async for batch in batches:
             for stored in batch:
-                if len(found) == most or looked == LOOKED_MAX or size >= LOOKED_BYTES:
+                full = len(found) == most or kept >= FOUND_BYTES
+                if full or looked == LOOKED_MAX or size >= LOOKED_BYTES:
                     return Stretch(found, to, to_ns, more=True)
                 made = taken(stored)
                 if made is not None:
                     found.append((stored, made))
+                    kept += len(stored.data)
                 to, to_ns = stored.sequence, max(to_ns, stored.at_ns)
                 looked, size = looked + 1, size + len(stored.data)
     return Stretch(found, to, to_ns, more=False)
