@@ -142,7 +142,13 @@ def _table(shown: Shown, _span: Span, width: float, height: float) -> Iterator[s
     ]
     letter = (width - 24) / max(sum(wide), 1)
     edges = [12 + letter * sum(wide[:at]) for at in range(len(wide) + 1)]
-    for number, row in enumerate([shown.columns, *cells][: int((height - TOP) / ROW)]):
+    fits = int((height - TOP) / ROW)
+    more = len(cells) + 1 - fits
+    if more > 0:
+        y = TOP + 13 + (fits - 1) * ROW
+        yield strokes.text(edges[0], y, f"and {more + 1} more", fill=units.FAINT, size=12)
+        fits -= 1
+    for number, row in enumerate([shown.columns, *cells][:fits]):
         y = TOP + 13 + number * ROW
         fill = units.TEXT if number else units.NAMED["blue"]
         for at, cell in enumerate(row):
