@@ -12,7 +12,6 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from trunkline.chaos import pool
@@ -54,12 +53,7 @@ class Victim:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
 
     def send(self, number: signal.Signals) -> bool:

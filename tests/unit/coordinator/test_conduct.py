@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trunkline.contracts import records, spec
 from trunkline.contracts.states import JobState, PipelineState
-from trunkline.coordinator.core import conduct, jobsets, readiness
+from trunkline.coordinator.core import conduct, graph, jobsets, readiness
 from trunkline.coordinator.core.conduct import Doomed, NotNowError
 from trunkline.coordinator.core.pipelines import Accepted, Fresh, Installed, accept
 from trunkline.coordinator.core.readiness import Ready, Unrunnable
@@ -46,7 +46,7 @@ class World:
 
     def round(self) -> None:
         """Do what a round of the coordinator does."""
-        nodes = [node for each in self.pipelines.values() if (node := jobsets.node(each))]
+        nodes = [node for each in self.pipelines.values() if (node := graph.node(each))]
         for each in jobsets.derive(nodes, self.heads, self.jobs.values()):
             assert (each.pipeline, each.id) not in self.jobs
             made = jobsets.record(each, self.pipelines[each.pipeline], 0)

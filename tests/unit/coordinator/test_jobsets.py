@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trunkline.contracts import records, spec
 from trunkline.contracts.states import JobState
 from trunkline.coordinator.core import cycles, jobsets, readiness
-from trunkline.coordinator.core.jobsets import Node
+from trunkline.coordinator.core.graph import Node
 from trunkline.coordinator.core.readiness import Ready, Unrunnable, Waits
 
 A, B, X, Y, W, S = (letter * 32 for letter in "abc123")

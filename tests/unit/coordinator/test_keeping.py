@@ -8,8 +8,8 @@ import pytest
 
 from trunkline.contracts import records, spec
 from trunkline.contracts.states import JobState, PipelineState
-from trunkline.coordinator.core import jobsets, keeping, readiness
-from trunkline.coordinator.core.jobsets import Node
+from trunkline.coordinator.core import graph, jobsets, keeping, readiness
+from trunkline.coordinator.core.graph import Node
 
 ENDS = (JobState.SUCCESS, JobState.SUCCESS, JobState.FAILURE, JobState.KILLED)
 
@@ -79,7 +79,7 @@ class Dag:
         )
 
     def nodes(self) -> list[Node]:
-        return [node for each in self.pipelines.values() if (node := jobsets.node(each))]
+        return [node for each in self.pipelines.values() if (node := graph.node(each))]
 
     def identifier(self) -> str:
         return f"{self.chance.getrandbits(128):032x}"

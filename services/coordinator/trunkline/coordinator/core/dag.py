@@ -15,8 +15,8 @@ from types import MappingProxyType
 
 from trunkline.contracts import records, spec
 from trunkline.contracts.states import PipelineState
-from trunkline.coordinator.core import jobsets
-from trunkline.coordinator.core.jobsets import Node
+from trunkline.coordinator.core import graph
+from trunkline.coordinator.core.graph import Node
 
 
 class Dag:
@@ -63,7 +63,7 @@ class Dag:
         self._pipelines[name] = pipeline
         for repo in reads(pipeline):
             self._readers.setdefault(repo, {})[name] = None
-        node = jobsets.node(pipeline)
+        node = graph.node(pipeline)
         if node is not None:
             self._nodes[name] = node
             if node.crons:

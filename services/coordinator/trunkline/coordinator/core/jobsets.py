@@ -43,33 +43,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from trunkline.contracts import records, spec
-from trunkline.contracts.states import JobState, PipelineState
+from trunkline.contracts.states import JobState
+from trunkline.coordinator.core.graph import Node, upstream_first
 
 Heads = Mapping[tuple[str, str], str]
 """(repo, branch) -> commit id; branches without a head are not in it."""
-
-
-@dataclass(frozen=True)
-class Node:
-    """A pipeline that makes jobs, as far as the DAG is concerned."""
-
-    name: str
-    version: int
-    inputs: tuple[spec.PfsInput, ...]
-    crons: tuple[spec.CronInput, ...] = ()
-    output_branch: str = "master"
-    set_id: str = ""
-    salt: str = ""
-    since: int = 0
-    """The oldest version whose jobs count; 0 for `version`."""
-    starts: int = 0
-    reprocess: bool = False
-    """Whether the job of `set_id` skips nothing."""
-
-    @property
-    def oldest(self) -> int:
-        """Return the oldest version whose jobs count as this one's."""
-        return self.since or self.version
 
 
 @dataclass(frozen=True)
@@ -81,24 +59,6 @@ class Wanted:
     order: int
     inputs: tuple[records.JobInput, ...]
     reprocess: bool = False
-
-
-def node(pipeline: records.Pipeline) -> Node | None:
-    """Return the pipeline's place in the DAG, or None if it makes no jobs now."""
-    if pipeline.spec is None or pipeline.state in (PipelineState.STOPPED, PipelineState.DELETING):
-        return None
-    return Node(
-        name=pipeline.name,
-        version=pipeline.version,
-        inputs=spec.inputs(pipeline.spec.input),
-        crons=tuple(spec.crons(pipeline.spec.input)),
-        output_branch=pipeline.spec.output_branch,
-        set_id=pipeline.set_id,
-        salt=pipeline.salt,
-        since=pipeline.since,
-        starts=pipeline.starts,
-        reprocess=pipeline.reprocess,
-    )
 
 
 def record(wanted: Wanted, pipeline: records.Pipeline, now_ns: int) -> records.Job:
@@ -126,31 +86,6 @@ def derive(nodes: Iterable[Node], heads: Heads, jobs: Iterable[records.Job]) -> 
         plan.add_roots(each)
         plan.add_closure(each)
     return plan.wanted
-
-
-def upstream_first(nodes: Mapping[str, Node]) -> list[Node]:
-    """Return the nodes, each after all that it reads from; by name where that leaves a choice.
-
-    What lies on a cycle or behind one is left out: no spec that closes one is ever accepted.
-    """
-    waits: dict[str, int] = {}
-    readers: dict[str, list[str]] = {}
-    for name, each in nodes.items():
-        upstream = {leaf.repo for leaf in each.inputs} & nodes.keys()
-        waits[name] = len(upstream)
-        for repo in upstream:
-            readers.setdefault(repo, []).append(name)
-    ordered: list[Node] = []
-    free = sorted(name for name, count in waits.items() if not count)
-    while free:
-        ordered += [nodes[name] for name in free]
-        following: list[str] = []
-        for reader in (each for name in free for each in readers.get(name, ())):
-            waits[reader] -= 1
-            if not waits[reader]:
-                following.append(reader)
-        free = sorted(following)
-    return ordered
 
 
 def rests_on(
