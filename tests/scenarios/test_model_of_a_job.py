@@ -18,7 +18,7 @@ from tests.support.faulty_services import Coordinator, Reaper
 from tests.support.faulty_workers import At, Work, Worker
 
 from trunkline.contracts import attempts
-from trunkline.contracts.states import DatumState
+from trunkline.contracts.states import Cause, DatumState
 
 NAMES = ("w0", "w1", "w2")
 ROUNDS_MOST = 4000
@@ -268,12 +268,20 @@ class Job(RuleBasedStateMachine):
         again = [each for each, runs in world.copies_run.items() if runs > 1]
         assert not again, f"copies were run again: {again}"
         for index, ledger in world.ledgers.items():
-            charged = len(attempts.charged(ledger))
+            charged = len(self.charged(ledger))
             at_fault = world.failures[index, ledger.generation]
             at_fault += world.incidents[index, ledger.generation]
             begun = world.runs[index, ledger.generation]
             told = f"datum {index}: {charged} charges for {at_fault} faults in {begun} runs"
             assert charged <= min(at_fault, begun), told
+
+    def charged(self, ledger):
+        """Return what is charged for good: the loss of one that lives will be withdrawn."""
+        living = {each.incarnation for each in self.alive()}
+        charged = attempts.charged(ledger)
+        return [
+            e for e in charged if e.cause is not Cause.WORKER_LOST or e.incarnation not in living
+        ]
 
     @invariant()
     def the_first_outcome_counts_once_and_no_other_does(self):
@@ -368,10 +376,8 @@ class Job(RuleBasedStateMachine):
 
     def judge(self, index, generation):
         state = self.world.outcomes[index, generation]
-        runs, incidents = (
-            self.world.runs[index, generation],
-            self.world.incidents[index, generation],
-        )
+        runs = self.world.runs[index, generation]
+        incidents = self.world.incidents[index, generation]
         assert self.coordinator.fold.state_of(index) is state
         if is_poison(index):
             assert state is DatumState.QUARANTINED, state

@@ -168,6 +168,16 @@ def test_an_attempt_that_was_taken_for_lost_and_withdrawn_is_recorded_anew():
     assert [each.cause for each in ledger.attempts] == [Cause.SERVER_RESTART, Cause.USER_EXIT]
 
 
+def test_who_records_an_end_was_not_lost_though_a_reaper_has_said_so_after_it_came_back():
+    """1. A worker loses its connection, and comes back. 2. The reaper hears of the loss, and charges it. 3. The worker's
+    command fails: that is the datum's first charged try of two, not its last.
+    """
+    ledger = attempts.lost(attempts.Ledger(), attempt(Cause.WORKER_LOST, started_ns=4))
+    ledger = outcome.recorded(ledger, attempt(Cause.USER_EXIT, started_ns=5))
+    assert [each.cause for each in ledger.attempts] == [Cause.SERVER_RESTART, Cause.USER_EXIT]
+    assert isinstance(outcome.after(ledger, Bad(Cause.USER_EXIT, "exit code 1", 1), 2), TryAgain)
+
+
 def test_a_restarted_datum_begins_with_an_empty_ledger():
     old = attempts.Ledger(attempts=(attempt(Cause.USER_EXIT),))
     assert outcome.of_generation(old, 2) == attempts.Ledger(generation=2)

@@ -287,6 +287,9 @@ def recorded(ledger: attempts.Ledger, attempt: attempts.Attempt) -> attempts.Led
     A write of the ledger may be repeated after its answer was lost, so this must be a no-op on a
     ledger that has the attempt: one of the same incarnation and start, with the same cause, or with the
     one that the cluster knows of by now.
+
+    Who records an end lives: a charge for its loss that a reaper, late, has entered since it came back is taken
+    back here, or the one run would be charged twice, and the datum be given up before its tries.
     """
     causes = {attempt.cause}
     if attempt.cause is Cause.CONTAINER_LOST:
@@ -297,7 +300,7 @@ def recorded(ledger: attempts.Ledger, attempt: attempts.Attempt) -> attempts.Led
         for each in ledger.attempts
     ):
         return ledger
-    return attempts.ended(ledger, attempt)
+    return attempts.ended(attempts.withdrawn(ledger, attempt.incarnation), attempt)
 
 
 def of_generation(ledger: attempts.Ledger | None, generation: int) -> attempts.Ledger:
