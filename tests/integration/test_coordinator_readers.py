@@ -6,21 +6,22 @@ from typing import TypeVar
 
 import msgspec
 import pytest
-from tests.support.front import Front
+from tests.support.front import Front, a_spec
 from tests.support.nats import TestServer
 from tests.support.wards import WARDS, ward
 
 from trunkline.bus import connection
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.publishing import Window
-from trunkline.cli import logs
+from trunkline.cli import logs, topping
 from trunkline.cli.targets import Target
 from trunkline.client.client import Client
-from trunkline.contracts import api, messages, subjects
+from trunkline.contracts import api, messages, records, subjects
 from trunkline.contracts.states import Cause
 from trunkline.coordinator import paging, stretches
 from trunkline.coordinator.api import Answer
 from trunkline.coordinator.readers import Readers
+from trunkline.runtime.clock import SystemClock
 
 T = TypeVar("T")
 Verb = Callable[[bytes], Awaitable[Answer]]
@@ -202,3 +203,27 @@ async def test_no_more_is_read_than_a_page_holds(
     )
     assert len(found.found) == paging.PAGE_BYTES // len(piece)
     assert (found.to, found.more) == (len(found.found), True)
+
+
+async def test_who_floods_everybodys_events_delays_no_board(
+    front: Front, nats_server: TestServer, worker: NatsConnection
+) -> None:
+    inbox = subjects.user_inbox("test")
+    async with (
+        front.coordinator(),
+        connection.connect(front.server.url("user"), name="test", inbox=inbox) as user,
+        nats_server.connect_worker("bad") as attacker,
+    ):
+        await front.get("repo.create", records.Repo, {"name": "in"})
+        await front.get("pipeline.apply", records.Pipeline, a_spec("p1", "in"))
+        for _ in range(stretches.LOOKED_MAX + 1):
+            await attacker.publish(subjects.worker_event(ward("bad"), "x"), b"")
+        await Window(attacker).put(subjects.worker_event(ward("bad"), "x"), b"")
+        failure = messages.Event(
+            kind="reaped", pipeline="p1", at_ns=SystemClock().wall_ns(), source="w1", text="lost"
+        )
+        at = subjects.worker_event(ward("p1"), "reaped")
+        await Window(worker).put(at, messages.encode(failure))
+        looker = topping.Looker(Client(user, front.store), "", SystemClock(), listen_s=0)
+        assert not (await looker.look()).failures, "the board comes before the flood was read"
+        assert (await looker.look()).failures

@@ -32,6 +32,8 @@ LOOK_BACK_S = 300.0
 ANSWER_S = 2.5
 """After which a look that is not answered shows as such."""
 
+LISTEN_S, LISTEN_ONCE_S = 1.0, 10.0
+"""For how long one look reads events: of many, and where it is the only one."""
 _JOBS_MAX = 100
 _KEPT = 200
 
@@ -39,8 +41,11 @@ _KEPT = 200
 class Looker:
     """Makes boards. `pipeline` is empty for all."""
 
-    def __init__(self, client: Client, pipeline: str, clock: Clock) -> None:
+    def __init__(
+        self, client: Client, pipeline: str, clock: Clock, *, listen_s: float = LISTEN_S
+    ) -> None:
         self._client, self._pipeline, self._clock = client, pipeline, clock
+        self._listen_s = listen_s
         self._paces: dict[tuple[str, str], paces.Pace] = {}
         self._failures: deque[messages.Event] = deque(maxlen=_KEPT)
         since_ns = clock.wall_ns() - int(LOOK_BACK_S * 1e9)
@@ -80,15 +85,18 @@ class Looker:
         return await self._client.call("job.list", page, list[records.Job])
 
     async def _listen(self) -> None:
-        """Take the failures into account that were told since the last time, a page at a time.
+        """Take the failures into account that were told since the last time, a page at a time, and not for long.
 
-        One that is cut short has come so far all the same: the next one goes on there.
+        One that is cut short has come so far all the same, and so has one behind which there is more: the next one goes on
+        there. So a worker that floods everybody's events delays failures, and no board.
         """
+        until_s = self._clock.monotonic_s() + self._listen_s
         more = True
         while more:
             found, after, more = await self._client.events_page(self._asked)
             self._asked = msgspec.structs.replace(self._asked, after=after)
             self._failures += filter(boards.is_failure, found)
+            more = more and self._clock.monotonic_s() < until_s
 
     def _pace(self, now_s: float, job: records.Job) -> tuple[float, float | None]:
         pace = self._paces.setdefault((job.pipeline, job.id), paces.Pace())
@@ -105,7 +113,8 @@ def top(asked: Asked, pipeline: str, *, once: bool, every_s: float) -> None:
     live = not once and asked.for_people and sys.stdout.isatty()
 
     async def body(client: Client) -> None:
-        looker = Looker(client, pipeline, SystemClock())
+        listen_s = LISTEN_S if live else LISTEN_ONCE_S
+        looker = Looker(client, pipeline, SystemClock(), listen_s=listen_s)
         if live:
             with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how one leaves
                 await _live(looker, every_s)
