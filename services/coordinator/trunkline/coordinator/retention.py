@@ -3,9 +3,10 @@
 It runs every `keep_every_s`, and at the beginning of each collection. A record that is gone is the only
 change, one after the other, so a crash leaves fewer or more of them. The bytes are the collector's.
 
-A job is only taken away as its record was looked at: whatever has moved meanwhile stays. New jobs may
-be derived while it looks; they, their sets and the heads they read are looked at again with the lock
-on the graph held, which is what sets off jobs.
+All records of a pipeline or a repo are read once, and what may go of them is taken away some at a time. A job
+goes only as its record was read: whatever has moved meanwhile stays. New jobs may be derived meanwhile; they,
+their sets and the heads they read are looked at again with the lock on the graph held, which is what sets off
+jobs. That a job is the newest of its pipeline cannot come about meanwhile: a newest one is not deleted.
 """
 
 import asyncio
@@ -46,15 +47,14 @@ class Retention:
         """Take away what may go; return how many jobs and commits."""
         jobs = commits = 0
         for pipeline in self._catalog.all_pipelines():
-            while chosen := (await self.spare_jobs(pipeline.name))[:_AT_ONCE]:
-                taken = await self._delete_jobs(pipeline.name, chosen)
-                jobs += taken
-                if not taken:
-                    break
+            spare = await self.spare_jobs(pipeline.name)
+            for at in range(0, len(spare), _AT_ONCE):
+                jobs += await self._delete_jobs(pipeline.name, spare[at : at + _AT_ONCE])
         read = self.read()
         for repo in self._catalog.repos.values():
-            spare = await self.spare_commits(repo.name, read)
-            commits += await self._delete_commits(repo.name, spare)
+            commits += await self._delete_commits(
+                repo.name, await self.spare_commits(repo.name, read)
+            )
         if jobs or commits:
             log.info("records taken away", extra={"jobs": jobs, "commits": commits})
         return jobs, commits
@@ -110,7 +110,12 @@ class Retention:
     async def _delete_jobs(self, pipeline: str, chosen: Sequence[records.Job]) -> int:
         async with self._catalog.graph:
             heads, asked_for = self._catalog.heads(), self._asked_for()
-            going = [each for each in chosen if not keeping.needed(each, heads, asked_for)]
+            going = [
+                each
+                for each in chosen
+                if not keeping.needed(each, heads, asked_for)
+                and self._catalog.jobs.known(pipeline, each.id) in (each, None)
+            ]
             for job in going:
                 await self._catalog.jobs.delete(pipeline, job.id)
         return len(going)
