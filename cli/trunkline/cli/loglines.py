@@ -55,6 +55,10 @@ class Lines:
     def __init__(self) -> None:
         self._held: dict[tuple[Key, str], _Held] = {}
 
+    def __len__(self) -> int:
+        """Return how many lines are held that have no end yet."""
+        return len(self._held)
+
     def take(self, entry: api.LogEntry) -> Iterator[Line]:
         """Take a piece; yield the lines that have an end by it, and what is too long to be held."""
         key = attempt(entry), entry.line.stream

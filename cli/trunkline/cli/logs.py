@@ -153,18 +153,18 @@ class _Show:
             self._put(self._lines.take(entry) if self._asked.for_people else [entry])
 
     def looked(self) -> None:
-        """Show what is held: with --tail, the last lines of what was there at the first look."""
+        """Show what is held: with --tail, the last lines of what was there at the first look, one without an end included."""
         self._put(self._lines.looked())
-        self._let_go()
+        self._let_go(len(self._lines))
 
     def end(self) -> None:
         self._put(self._lines.looked(end=True))
         self._let_go()
 
-    def _let_go(self) -> None:
+    def _let_go(self, unfinished: int = 0) -> None:
         last, self._last = self._last, None
         if last is not None:
-            self._put(last)
+            self._put(list(last)[max(0, len(last) + unfinished - (last.maxlen or 0)) :])
 
     def _put(self, lines: Iterable[Line | api.LogEntry]) -> None:
         for each in lines:

@@ -3,8 +3,9 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.cli import loglines
+from trunkline.cli import loglines, logs
 from trunkline.cli.loglines import Lines
+from trunkline.cli.options import Asked
 from trunkline.contracts.api import LogEntry
 from trunkline.contracts.messages import LogLine
 
@@ -106,3 +107,13 @@ def test_a_colour_ends_with_its_line():
 def test_a_terminal_is_not_told_to_turn_the_direction_of_writing():
     assert shown("a\u202egnp.\u2066b\n", terminal=True).endswith("a\\u202egnp.\\u2066b")
     assert shown("a\u202eb\n").endswith("a\u202eb")
+
+
+def test_a_line_without_an_end_is_one_of_the_last_ones(capsys):
+    show = logs._Show(Asked(home=None, output="table"), logs.Wanted(follow=True, tail=2))
+    show.take([entry("1\n2\n3\n4")])
+    show.looked()
+    show.looked()
+    show.take([entry("5\n")])
+    printed = [line.rpartition(" ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert printed == ["3", "4", "5"]
