@@ -49,7 +49,9 @@ async def test_a_revoked_credential_ends_its_connections_and_a_new_one_is_anothe
     await nats_server.issuer.revoke("never-made")
 
 
-async def test_new_credentials_disconnect_nobody(nats_server: TestServer) -> None:
+async def test_new_credentials_disconnect_nobody_and_who_waits_does_not_keep_the_server_reading(
+    nats_server: TestServer,
+) -> None:
     async with (
         nats_server.connect("coordinator") as ctl,
         nats_server.connect_worker("p0") as worker,
@@ -60,6 +62,8 @@ async def test_new_credentials_disconnect_nobody(nats_server: TestServer) -> Non
         await ctl.flush()
         await worker.flush()
         assert (ctl.epoch, worker.epoch) == (0, 0)
+    read = nats_server.log.read_text().count("Reloaded server configuration")
+    assert read <= 20, "it was told for each once at most, and not at each look of each"
 
 
 async def test_a_credential_that_is_asked_for_while_the_server_restarts_is_accepted(

@@ -47,14 +47,16 @@ class Front:
             finally:
                 running.cancel()
 
-    async def ask(self, verb: str, body: Any = None) -> api.Reply:
+    async def ask(
+        self, verb: str, body: Any = None, *, try_s: float = 2.0, within_s: float = 20.0
+    ) -> api.Reply:
         data = (
             body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(within_s):
             while True:  # a request to a coordinator that is just going is lost
                 with contextlib.suppress(nats.errors.NoRespondersError, nats.errors.TimeoutError):
-                    answer = await self.user.request(f"trunkline.api.{verb}", data, timeout=2)
+                    answer = await self.user.request(f"trunkline.api.{verb}", data, timeout=try_s)
                     return msgspec.json.decode(answer.data, type=api.Reply)
                 await asyncio.sleep(0.02)
 

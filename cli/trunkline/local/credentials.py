@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import logging
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ ACCEPTED_S = 15.0
 """Within which a server must take a new credential; a restart of it takes one second."""
 LOOK_S = 0.02
 """Seconds between asks whether it does."""
+AGAIN_S = 1.0
+"""Seconds after which a server that does not is told again, though nothing has changed: it may have come up meanwhile."""
 
 _DEFAULTS = Credentials(port=0, passwords={})
 SERVICE_USERS = (
@@ -122,11 +125,17 @@ def _cluster(first: int, count: int, present: Credentials | None) -> dict[str, A
 
 
 class LocalIssuer:
-    """Makes the credentials of a pipeline's workers for a server on this machine."""
+    """Makes the credentials of a pipeline's workers for a server on this machine.
+
+    Whoever waits for a server to read its file does not tell it again what it was just told: many who wait at once would
+    keep it reading, and while it does it takes nobody new.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._files = Files(directory)
         self.name = "passwords"
+        self._told: Credentials | None = None
+        self._told_s = 0.0
 
     async def worker_url(self, pipeline: str) -> str:
         """Return a URL that the server accepts for the pipeline's workers.
@@ -184,8 +193,12 @@ class LocalIssuer:
             return False
         with _locked(self._files):
             present = self._files.read()
+            now_s = time.monotonic()
+            if present == self._told and now_s < self._told_s + AGAIN_S:
+                return False
             if present is not None:  # a crash may have come between the two files
                 _write(self._files, present)
+            self._told, self._told_s = present, now_s
         reload(self._files.directory)
         return False
 
