@@ -79,6 +79,11 @@ def _head(shown: Board, columns: int) -> Text:
 
 def _jobs(shown: Board, most: int) -> Part:
     rows, rest = _cut(shown.jobs, most)
+    return jobs_part(rows)._replace(more=_more(str(each.state) for each in rest))
+
+
+def jobs_part(rows: Sequence[JobRow]) -> Part:
+    """Return the table of jobs."""
     columns = (
         Column("job", Kind.NAME, [_cell(row.name) for row in rows]),
         Column("state", Kind.SENTENCE, [_state(row.state) for row in rows]),
@@ -86,7 +91,7 @@ def _jobs(shown: Board, most: int) -> Part:
         Column("done", Kind.NUMBER, [_cell(f"{row.done:,} / {_total(row)}") for row in rows]),
         Column("failed", Kind.NUMBER, [_failed(row) for row in rows]),
         Column("pace", Kind.NUMBER, [_cell(pace.told(row.per_s)) for row in rows]),
-        Column("left", Kind.NUMBER, [_duration(row.left_s, "?") for row in rows]),
+        Column("left", Kind.NUMBER, [_left(row) for row in rows]),
         Column("for", Kind.NUMBER, [_duration(row.for_s) for row in rows]),
     )
     name, state, bar, _, _, per_s, _, for_s = range(len(columns))
@@ -94,7 +99,7 @@ def _jobs(shown: Board, most: int) -> Part:
         *((bar, 8), (name, 18), (bar, 0), (for_s, 0)),
         *((name, 12), (per_s, 0), (state, 0), (name, 6)),
     )
-    return Part("jobs", "none runs", columns, steps, _more(str(each.state) for each in rest))
+    return Part("jobs", "none runs", columns, steps)
 
 
 def _scalers(shown: Board, most: int) -> Part:
@@ -175,8 +180,14 @@ def _total(row: JobRow) -> str:
     return "?" if row.total is None else f"{row.total:,}"
 
 
-def _duration(seconds: float | None, unknown: str = "") -> Text:
-    return Text(unknown if seconds is None else span(seconds))
+def _left(row: JobRow) -> Text:
+    if row.state.ended:
+        return Text("-")
+    return Text("?" if row.left_s is None else span(row.left_s))
+
+
+def _duration(seconds: float | None) -> Text:
+    return Text("" if seconds is None else span(seconds))
 
 
 def _why(row: boards.ScalerRow) -> Text:

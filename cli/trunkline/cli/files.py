@@ -29,7 +29,10 @@ def put(asked: Asked, text: str, given: tuple[str, ...], *, recursive: bool, rep
 
     async def body(client: Client) -> None:
         place = refs.place(text)
-        with _sources(place.path, given, recursive=recursive) as sources, _bar() as progress:
+        with (
+            _sources(place.path, given, recursive=recursive) as sources,
+            _bar(text, sum(each.size for each in sources)) as progress,
+        ):
             commit = await files.put(
                 client, place.repo, place.ref, sources, replace=replace, progress=progress
             )
@@ -69,33 +72,44 @@ def _piped(at: str, piped: BinaryIO) -> Source:
 
 
 @contextmanager
-def _bar() -> Iterator[files.Progress | None]:
-    """Yield what shows how far a put is, and when it will have ended, on a terminal."""
+def _bar(text: str, size: int) -> Iterator[files.Progress | None]:
+    """Yield what shows how far a put is, and when it will have ended, on a terminal; `size` is what there is in all."""
     if not sys.stderr.isatty():
         yield None
         return
-    from rich import console, progress  # noqa: PLC0415 - a terminal's only
+    from rich import console  # noqa: PLC0415 - a terminal's only
 
-    columns = (
-        progress.TextColumn("put"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[pace]}"),
-        progress.TimeElapsedColumn(),
-    )
+    from trunkline.cli import bars  # noqa: PLC0415
+
     clock, pace = SystemClock(), paces.Pace()
-    out = console.Console(stderr=True)
-    with progress.Progress(*columns, console=out, transient=True) as shown:
-        task = shown.add_task("put", total=None, pace="")
+    began_s = clock.monotonic_s()
+    due_s = began_s
+    with bars.drawn(console.Console(stderr=True), transient=True) as drawn:
 
-        def advance(done: int, total: int, size: int) -> None:
-            pace.look(clock.monotonic_s(), done)
-            left_s = paces.left_s(total - done, pace.per_s())
-            to_go = "" if left_s is None else f", {explanations.span(left_s)} to go"
-            told = f"{render.size(size)}{to_go}"
-            shown.update(task, completed=done, total=total, pace=told)
+        def advance(count: int, total: int, done: int) -> None:
+            nonlocal due_s
+            now_s = clock.monotonic_s()
+            if now_s < due_s and count < total:
+                return  # a line for each of many files would take longer than they do
+            due_s = now_s + _DRAW_S
+            pace.look(now_s, work(count, done))
+            left_s = paces.left_s(work(total, size) - work(count, done), pace.per_s())
+            row = bars.Put(text, count, total, done, size, left_s, now_s - began_s)
+            drawn.draw(bars.put_part(row))
 
         yield advance
+
+
+_DRAW_S = 0.1
+"""Between two looks at a put."""
+
+FILE_BYTES = 64 * 1024
+"""What a file takes beside its bytes: a request of its own, or a place in a pack, and its sha256."""
+
+
+def work(count: int, size: int) -> int:
+    """Return what so many files of so many bytes are to a put: neither count nor size alone tells when it ends."""
+    return count * FILE_BYTES + size
 
 
 def ls(asked: Asked, text: str) -> None:

@@ -1,17 +1,20 @@
 """How jobs that run are shown: live bars with pace and time to go on a terminal, otherwise a line per change."""
 
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from trunkline.cli import render, saying
-from trunkline.cli.core import explanations
+from trunkline.cli.core import board as boards
 from trunkline.cli.core import pace as paces
 from trunkline.contracts import records
 from trunkline.contracts.states import JobState
-from trunkline.runtime import terminals
 from trunkline.runtime.clock import SystemClock
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class Progress(Protocol):
@@ -33,10 +36,13 @@ def shown(*, lines: bool = True) -> Iterator[Progress]:
     Args:
         lines: Whether there are lines where it is none; otherwise nothing.
     """
-    if sys.stderr.isatty():
-        yield from _bars()
-    else:
+    if not sys.stderr.isatty():
         yield _Lines() if lines else _Nothing()
+        return
+    from rich.console import Console  # noqa: PLC0415 - a terminal's only
+
+    with bars(Console(stderr=True)) as drawn:
+        yield drawn
 
 
 def good(job: records.Job) -> int:
@@ -114,58 +120,27 @@ class _Nothing:
         """Say nothing."""
 
 
-def pace(looks: paces.Pace, job: records.Job, now_s: float) -> str:
-    """Return how fast a job goes and when it will have ended, after one more look at it."""
-    if job.state.ended or not job.started_ns:
-        return ""
-    looks.look(now_s, good(job) + failed(job) - job.counts.skipped)
-    per_s = looks.per_s(job.started_ns / 1e9)
-    if job.total is None:
-        return paces.told(per_s)
-    left_s = paces.left_s(job.total - good(job) - failed(job), per_s)
-    return f"{paces.told(per_s)}, {'?' if left_s is None else explanations.span(left_s)} to go"
+@contextmanager
+def bars(console: "Console") -> Iterator[Progress]:
+    """Yield what shows a bar for each job; the last ones stay."""
+    from trunkline.cli import bars as drawing, board_view  # noqa: I001, PLC0415 - rich is a terminal's only
 
+    looks: defaultdict[str, paces.Pace] = defaultdict(paces.Pace)
+    clock = SystemClock()
 
-def _bars() -> Iterator[Progress]:
-    from rich import console  # noqa: PLC0415 - a terminal's only
-    from rich import progress as bars  # noqa: PLC0415
+    class Shown:
+        """One bar per job."""
 
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TextColumn("{task.fields[state]}"),
-        bars.TextColumn("{task.fields[pace]}"),
-        bars.TimeElapsedColumn(),
-    )
-    with bars.Progress(*columns, console=console.Console(stderr=True)) as progress:
-        tasks: dict[str, bars.TaskID] = {}
-        looks: dict[str, paces.Pace] = {}
-        clock = SystemClock()
+        def show(self, jobs: Sequence[records.Job]) -> None:
+            now_ns = clock.wall_ns()
+            going = [boards.going(looks[job.pipeline], job, now_ns / 1e9) for job in jobs]
+            rows = [
+                boards.job_row(job, now_ns, *each) for job, each in zip(jobs, going, strict=True)
+            ]
+            drawn.draw(board_view.jobs_part(rows))
 
-        class Bars:
-            """One bar per job."""
+        def tell(self, text: str) -> None:
+            drawn.tell(text)
 
-            def show(self, jobs: Sequence[records.Job]) -> None:
-                for job in jobs:
-                    if job.pipeline not in tasks:
-                        tasks[job.pipeline] = progress.add_task(
-                            job.pipeline, state="", pace="", total=None
-                        )
-                    bad = f", {failed(job)} failed" if failed(job) else ""
-                    progress.update(
-                        tasks[job.pipeline],
-                        completed=good(job),
-                        total=job.total,
-                        state=f"{job.state}{bad}",
-                        pace=pace(
-                            looks.setdefault(job.pipeline, paces.Pace()), job, clock.wall_ns() / 1e9
-                        ),
-                    )
-                    if job.state.ended:
-                        progress.stop_task(tasks[job.pipeline])
-
-            def tell(self, text: str) -> None:
-                progress.console.print(terminals.line(text), highlight=False, markup=False)
-
-        yield Bars()
+    with drawing.drawn(console, transient=False) as drawn:
+        yield Shown()

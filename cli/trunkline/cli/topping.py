@@ -67,7 +67,7 @@ class Looker:
             jobs,
             list(self._failures),
             now_ns=now_ns,
-            pace=partial(self._pace, now_ns / 1e9),
+            paces=partial(self._pace, now_ns / 1e9),
         )
 
     async def _views(self) -> list[api.PipelineView]:
@@ -100,12 +100,7 @@ class Looker:
 
     def _pace(self, now_s: float, job: records.Job) -> tuple[float, float | None]:
         pace = self._paces.setdefault((job.pipeline, job.id), paces.Pace())
-        worked = boards.done(job) - job.counts.skipped
-        pace.look(now_s, worked)
-        per_s = pace.per_s(job.started_ns / 1e9)
-        if job.total is None:
-            return per_s, None
-        return per_s, paces.left_s(job.total - boards.done(job), per_s)
+        return boards.going(pace, job, now_s)
 
 
 def top(asked: Asked, pipeline: str, *, once: bool, every_s: float) -> None:

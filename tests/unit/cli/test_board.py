@@ -1,6 +1,8 @@
 """What `top` shows, how fast jobs go, and when they will have ended."""
 
+import io
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 from tests.unit.cli import test_explanations as build
 
-from trunkline.cli import board_tables, board_view, progress
+from trunkline.cli import bars, board_tables, board_view, files, progress
 from trunkline.cli.core import board as boards
 from trunkline.cli.core import fitting
 from trunkline.cli.core import pace as paces
@@ -57,11 +59,56 @@ def test_a_pace_has_the_unit_that_people_would_take(per_s: float, text: str) -> 
     assert paces.told(per_s) == text
 
 
-def test_a_bar_says_pace_and_time_to_go_until_the_job_has_ended() -> None:
-    looks = paces.Pace()
-    job = build.job(started_ns=90 * 10**9, counts=records.Counts(processed=20, skipped=2), total=42)
-    assert progress.pace(looks, job, 100.0) == "2.0/s, 10s to go"
-    assert progress.pace(looks, build.job(JobState.SUCCESS), 101.0) == ""
+def going(job: records.Job) -> tuple[float, float | None]:
+    return boards.going(paces.Pace(), msgspec.structs.replace(job, started_ns=90 * 10**9), 100.0)
+
+
+def test_a_job_goes_at_the_pace_of_what_it_works_on_whether_that_fails_or_not() -> None:
+    """Two are skipped, which took no time; those that failed did."""
+    counts = records.Counts(processed=15, skipped=2, failed=4, quarantined=1)
+    assert going(build.job(counts=counts, total=42)) == (2.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        build.job(JobState.LISTING, total=None),
+        build.job(JobState.MERGING, counts=records.Counts(processed=10)),
+        build.job(JobState.SUCCESS, counts=records.Counts(processed=10)),
+        build.job(counts=records.Counts(skipped=5)),
+    ],
+)
+def test_nobody_promises_an_end_that_cannot_be_told(job: records.Job) -> None:
+    """It is still listed, waits for older jobs to commit, has ended, or has done nothing yet but skip."""
+    assert going(job)[1] is None
+
+
+def on_a_terminal(columns: int, *seen: Sequence[records.Job]) -> list[str]:
+    """Return the last lines that show jobs, for a terminal this wide."""
+    console = Console(width=columns, file=io.StringIO(), force_terminal=True, no_color=True)
+    with progress.bars(console) as shown:
+        for jobs in seen:
+            shown.show(jobs)
+    assert isinstance(console.file, io.StringIO)
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "\n", console.file.getvalue()).split("\n")
+
+
+@pytest.mark.parametrize("columns", [30, 60, 80, 120])
+def test_bars_of_jobs_fit_a_narrow_terminal_and_cut_no_number(columns: int) -> None:
+    counts = records.Counts(processed=123_456, skipped=1_000_000, failed=7)
+    job = build.job(pipeline=LONG, total=1_234_567, counts=counts)
+    lines = on_a_terminal(columns, [job])
+    assert all(len(line.rstrip("\r")) <= columns for line in lines)
+    assert any("1,123,463 / 1,234,567" in line for line in lines)
+
+
+def test_a_bar_is_full_at_the_end_though_datums_have_failed() -> None:
+    counts = records.Counts(processed=7, failed=3)
+    ended = build.job(JobState.FAILURE, counts=counts, ended_ns=build.NOW)
+    [row] = [line for line in on_a_terminal(100, [ended]) if "FAILURE" in line][-1:]
+    assert "━" * 20 in row
+    assert "─" not in row
+    assert row.split()[-7:] == ["10", "/", "10", "3", "-", "-", "42s"]
 
 
 def event(kind: str, text: str, pipeline: str = "words", ago_s: int = 5) -> messages.Event:
@@ -128,7 +175,7 @@ def a_board(**fields: Any) -> boards.Board:
             event("attempt", "x", pipeline="other"),
         ],
         "now_ns": build.NOW,
-        "pace": lambda _: (0.5, 10.0),
+        "paces": lambda _: (0.5, 10.0),
         **fields,
     }
     return boards.board("words", **given)
@@ -294,3 +341,20 @@ def test_lines_are_dealt_out_to_the_last_and_failures_keep_three(
         assert taken == room
         assert given_["failures"] >= min(3, counts["failures"])
     assert list(given_) == list(counts)[: len(given_)]
+
+
+@pytest.mark.parametrize("columns", [30, 60, 100])
+def test_the_bar_of_a_put_fits_and_has_bytes_and_files(columns: int) -> None:
+    row = bars.Put("photos@master:/a/long/way/down", 12, 3400, 5 << 20, 20 << 20, 31.0, 9.5)
+    lines = [str(each) for each in board_tables.drawn(bars.put_part(row), columns, ruled=False)]
+    assert all(len(line) <= columns for line in lines)
+    assert "12 / 3,400" in lines[1]
+    assert "31s" in lines[1]
+    assert ("5.0 MiB / 20.0 MiB" in lines[1]) == (columns > 30)
+
+
+def test_the_end_of_a_put_is_told_by_bytes_and_files_together() -> None:
+    """One large file after a hundred small ones takes most of the time, and small ones are not free."""
+    small, large = files.work(100, 100 * 1000), files.work(1, 1 << 30)
+    assert small < large / 100
+    assert files.work(1000, 0) > files.work(1, 1 << 20)

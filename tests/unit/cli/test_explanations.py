@@ -207,7 +207,9 @@ def test_a_quarantined_datum_says_that_it_takes_workers_along_and_how_it_comes_b
 
 def test_failures_come_by_cause_and_that_of_the_most_datums_first() -> None:
     slow = [
-        ended_badly(each, DatumState.FAILED, tried(Cause.USER_TIMEOUT), reason="timed out")
+        ended_badly(
+            each, DatumState.FAILED, tried(Cause.USER_TIMEOUT), reason="timed out, input /a"
+        )
         for each in (1, 2)
     ]
     wrong = ended_badly(
@@ -217,7 +219,7 @@ def test_failures_come_by_cause_and_that_of_the_most_datums_first() -> None:
     facts = jobs.Facts(job=failed, now_ns=NOW, pipeline=pipeline(), bad=(wrong, *slow))
     found = jobs.explain(facts).reasons
     assert [each.kind for each in found] == ["user-timeout", "user-exit"]
-    assert "time limit of 5 s" in found[0].why
+    assert "time limit of 5 s, on w0 (timed out, input /a)" in found[0].why
     assert "it printed last: 'no luck'" in found[1].why
 
 

@@ -9,7 +9,7 @@ OWN_RULES = {
     "demo.py": "its own story",
     "files.py": "contents of files",
     "board_view.py": "cells that are made harmless one by one",
-    "progress.py": "beside bars",
+    "bars.py": "lines above what is drawn in place, made harmless",
     "render.py": "a table whose cells are harmless",
     "verbs/installations.py": "our version, and our scripts",
 }

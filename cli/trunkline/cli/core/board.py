@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from trunkline.cli.core import explanations
+from trunkline.cli.core import explanations, pace
+from trunkline.cli.core.pace import Pace
 from trunkline.contracts import api, messages, records
 from trunkline.contracts.attempts import NO_FAILURE
 from trunkline.contracts.states import JobState
@@ -96,6 +97,20 @@ def done(job: records.Job) -> int:
     return counts.processed + counts.skipped + counts.recovered + counts.failed + counts.quarantined
 
 
+def going(looks: Pace, job: records.Job, now_s: float) -> tuple[float, float | None]:
+    """Return a job's datums in a second and seconds to go, after one more look at it.
+
+    What is skipped costs nothing, so it counts for what remains and not for the pace. Nobody can tell when a job ends that is
+    not listed to its end, or whose datums all have ended: it merges, or waits for older ones to commit.
+    """
+    looks.look(now_s, done(job) - job.counts.skipped)
+    if job.state.ended or not job.started_ns:
+        return 0.0, None
+    per_s = looks.per_s(job.started_ns / 1e9)
+    remaining = None if job.total is None else job.total - done(job)
+    return per_s, pace.left_s(remaining, per_s) if remaining else None
+
+
 def is_failure(event: messages.Event) -> bool:
     """Return whether an event says that something went wrong."""
     match event.kind:
@@ -115,7 +130,7 @@ def board(
     failures: Sequence[messages.Event],
     *,
     now_ns: int,
-    pace: Callable[[records.Job], tuple[float, float | None]],
+    paces: Callable[[records.Job], tuple[float, float | None]],
 ) -> Board:
     """Return what there is to show.
 
@@ -125,12 +140,12 @@ def board(
         jobs: Their jobs, newest first.
         failures: Events that are failures, oldest first.
         now_ns: Wall clock.
-        pace: Job -> datums in a second, and seconds to go.
+        paces: Job -> datums in a second, and seconds to go.
     """
     wanted = {view.pipeline.name for view in views}
     found = [view.scaling for view in views if view.scaling is not None]
     rows = [
-        _job(each, now_ns, *pace(each))
+        job_row(each, now_ns, *paces(each))
         for each in jobs
         if each.pipeline in wanted and not each.state.ended
     ]
@@ -151,7 +166,8 @@ def board(
     )
 
 
-def _job(job: records.Job, now_ns: int, per_s: float, left_s: float | None) -> JobRow:
+def job_row(job: records.Job, now_ns: int, per_s: float, left_s: float | None) -> JobRow:
+    """Return how far a job is; one that has ended took as long as it did."""
     return JobRow(
         name=f"{job.pipeline}@{job.id[:12]}",
         state=job.state,
@@ -160,7 +176,7 @@ def _job(job: records.Job, now_ns: int, per_s: float, left_s: float | None) -> J
         failed=job.counts.failed + job.counts.quarantined,
         per_s=per_s,
         left_s=left_s,
-        for_s=(now_ns - (job.started_ns or job.created_ns)) / 1e9,
+        for_s=((job.ended_ns or now_ns) - (job.started_ns or job.created_ns)) / 1e9,
     )
 
 

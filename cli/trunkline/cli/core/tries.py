@@ -77,20 +77,19 @@ def _what(job: records.Job, view: api.DatumView, ended_of: Cause) -> str:
     where = named(dict.fromkeys(each.worker for each in made if each.worker))
     on = f", on {where}" if where else ""
     outcome = view.outcome
+    last = f" ({outcome.reason})" if outcome and outcome.reason else ""  # it names the input
     match ended_of:
         case Cause.OOM:
             limit = _memory(job.spec)
             peak = outcome.figures.peak_rss_bytes if outcome else 0
             most = f"; its largest process had {peak >> 20} MiB" if peak >> 20 else ""
-            return f"it was killed for want of memory{times}{on}; {limit}{most}"
+            return f"it was killed for want of memory{times}{on}; {limit}{most}{last}"
         case Cause.WORKER_LOST:
-            return (
-                f"its worker was lost{times} while it executed{on}: it probably takes workers along"
-            )
+            return f"its worker was lost{times} while it executed{on}: it probably takes workers along{last}"
         case Cause.USER_TIMEOUT:
             limit_s = job.spec.datum_timeout_s
             limit = f" of {limit_s:g} s" if limit_s else ""
-            return f"it ran into its time limit{limit}{times}{on}"
+            return f"it ran into its time limit{limit}{times}{on}{last}"
         case Cause.USER_EXIT:
             return f"{outcome.reason if outcome else 'its command failed'}{_tail(view)}"
         case _:
@@ -100,7 +99,7 @@ def _what(job: records.Job, view: api.DatumView, ended_of: Cause) -> str:
 def _memory(asked: spec.PipelineSpec) -> str:
     limits = asked.resource_limits
     if limits is None or limits.memory_bytes is None:
-        return "the spec sets no limit, so its node was full"
+        return "the spec sets no limit: its node was full, or what the cluster allows by default was used up"
     return f"its limit is {limits.memory_bytes >> 20} MiB"
 
 
