@@ -236,6 +236,14 @@ async def test_a_byte_that_was_flipped_and_an_object_that_is_gone_are_named(site
     assert "does not exist" in gone
 
 
+async def test_a_job_that_is_not_there_is_told_by_what_was_asked_for(site: Site) -> None:
+    async with auditor(site) as found:
+        with pytest.raises(errors.NotFoundError, match=f"a job of '{P}' does not exist"):
+            await found.job(P, "")
+        with pytest.raises(errors.NotFoundError, match=f"job '{P}@abc' does not exist"):
+            await found.job(P, "abc")
+
+
 async def manifest_of(site: Site, job: records.Job) -> str:
     entry = await site.tables.commits.get(commit_key(P, job.output))
     assert entry is not None

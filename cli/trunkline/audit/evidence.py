@@ -76,9 +76,9 @@ class Evidence:
             found = [each.value for each in entries if each.value is not None]
             found = [each for each in found if each.id.startswith(digits)]
         if not found:
-            named = f"{pipeline}@{digits}" if digits else f"of {pipeline}"
+            kind, named = ("job", f"{pipeline}@{digits}") if digits else ("a job of", pipeline)
             remedy = "or its record was taken away (TRUNKLINE_KEEP_JOBS), so nothing can be said"
-            raise errors.NotFoundError("job", named, remedy)
+            raise errors.NotFoundError(kind, named, remedy)
         if digits and len(found) > 1:
             raise UnclearError(pipeline, digits, len(found))
         return max(found, key=lambda each: each.order)

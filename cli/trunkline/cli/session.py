@@ -141,6 +141,8 @@ def leave(error: BaseException) -> None:
             code = UNSUCCESSFUL
         case errors.UnavailableError() | homes.NotRunningError() | TimeoutError():
             code = UNREACHABLE
+        case OSError(strerror=str(why), filename=str(file)):
+            lines = [f"{file}: {why}"]
         case _:
             pass
     for line in lines or [type(error).__name__]:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from trunkline.chaos.core import schedule
-from trunkline.cli import options, refs, render, specs
+from trunkline.cli import options, refs, render, session, specs
 from trunkline.cli.__main__ import main
 from trunkline.client import client as clients
 from trunkline.contracts import errors
@@ -245,3 +245,17 @@ def test_a_state_directory_whose_name_is_no_utf8_is_refused_before_anything_is_m
     assert done.exit_code == 1
     assert r"\udcff' is no UTF-8: choose another directory" in done.stderr
     assert not odd.exists()
+
+
+def test_a_file_that_cannot_be_read_is_told_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file, why in (
+        (tmp_path / "missing", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+    ):
+        with pytest.raises(OSError, match=why) as failed:
+            specs.documents(str(file))
+        with pytest.raises(SystemExit) as ended:
+            session.leave(failed.value)
+        assert (ended.value.code, capsys.readouterr().err) == (1, f"trunkline: {file}: {why}\n")
