@@ -100,6 +100,19 @@ async def test_a_page_of_garbage_hides_no_line_behind_it(
     assert [each.line.text for each in found] == ["second", "third"]
 
 
+async def test_each_page_holds_nothing_that_is_older_than_was_asked_for(
+    readers: Readers, worker: NatsConnection
+) -> None:
+    """Also those behind the first one, where the last so many reach back before it."""
+    subject, window = subjects.logs(ward("p1"), JOB, 0, "w1", "agent"), Window(worker)
+    for text in ("1", "2", "3"):
+        await window.put(subject, line(text))
+    later = SystemClock().wall_ns() + 3600 * 10**9
+    for after in (0, 1):
+        asked = api.LogPage(pipeline="p1", last=2, since_ns=later, after=after)
+        assert await listed(readers.log_page, asked, api.LogEntry) == ([], "3")
+
+
 async def test_a_line_says_no_more_of_itself_than_its_subject(
     readers: Readers, worker: NatsConnection
 ) -> None:

@@ -50,7 +50,7 @@ class Readers:
         ward = self._wards.of(page.pipeline)
         subject = subjects.logs_of(ward, page.job, page.index, page.worker, page.stream)
         after = _sequence(page.after, "$.after")
-        since_ns = 0 if after else _sequence(page.since_ns, "$.since_ns")
+        since_ns = _sequence(page.since_ns, "$.since_ns")
         if page.last and not after:
             count = min(_sequence(page.last, "$.last"), LAST_MAX)
             after = await tails.last_ones(self._data, subjects.LOGS_STREAM, subject, count)
