@@ -1,7 +1,7 @@
 """Fail when a suite of tests did not run: nothing collected, or everything skipped.
 
 Reads pytest's JUnit files; a suite is a directory below tests/ that holds test files. With `--failed` it prints
-the names of the tests that failed instead, and fails when there are none.
+the names of the tests that failed instead, and fails when there are none, or of more causes than chance has at once.
 """
 
 import sys
@@ -9,6 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
+
+MOST = 3
+"""Causes for which tests may have failed and be run once more."""
 
 
 def main(results: list[str]) -> None:
@@ -29,14 +32,24 @@ def main(results: list[str]) -> None:
 
 def name_failed(results: list[str]) -> None:
     """Print the tests that failed, a line each."""
-    failed = [
-        f"{case.get('classname')}::{case.get('name')}"
+    causes = {
+        name: cause
         for case in _cases(results)
-        if case.find("failure") is not None or case.find("error") is not None
-    ]
-    if not failed:
+        if (cause := _cause(case, name := f"{case.get('classname')}::{case.get('name')}"))
+    }
+    if not causes:
         sys.exit("no test failed by itself")
-    sys.stdout.write("".join(f"{name}\n" for name in failed))
+    if len(set(causes.values())) > MOST:
+        sys.exit(f"{len(causes)} tests failed, of more than {MOST} causes: {', '.join(causes)}")
+    sys.stdout.write("".join(f"{name}\n" for name in causes))
+
+
+def _cause(case: ElementTree.Element, name: str) -> str:
+    """Return what a test failed of, if it did: of itself, or of a fixture, which fails all who want it by one message."""
+    if case.find("failure") is not None:
+        return name
+    error = case.find("error")
+    return "" if error is None else error.get("message") or name
 
 
 def _cases(results: list[str]) -> Iterator[ElementTree.Element]:
