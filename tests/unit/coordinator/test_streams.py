@@ -16,7 +16,7 @@ from trunkline.contracts.states import JobState
 from trunkline.coordinator.core.rota import Rota
 from trunkline.coordinator.streams import QUEUES, Streams
 from trunkline.runtime import metric_names as names
-from trunkline.runtime.metrics import Metric, Pipelines, together
+from trunkline.runtime.metrics import REST, Metric, Pipelines, together
 
 pytestmark = pytest.mark.looptime
 
@@ -105,6 +105,18 @@ async def test_a_datum_that_waits_is_seen_among_a_thousand_pipelines() -> None:
         there.clear()  # all have ended
         while key in shown(streams):
             await asyncio.sleep(SCRAPED_S)
+
+
+async def test_of_those_without_a_name_of_their_own_the_oldest_is_shown() -> None:
+    there = jobs(30)
+    server: Any = Server(there[20].pipeline)
+    streams = Streams(server, server, WARDS, lambda: there, Pipelines(most=10), Looptime())
+    async with looking(streams):
+        shown(streams)
+        await asyncio.sleep(SCRAPED_S)
+        page = shown(streams)
+    assert page[names.OLDEST_PENDING, (REST,)] == SCRAPED_S
+    assert page[names.OLDEST_PENDING, (there[0].pipeline,)] == 0
 
 
 async def test_a_look_asks_for_no_more_where_there_are_more_pipelines() -> None:

@@ -110,10 +110,18 @@ class Streams:
         self._asked.set()
         yield from self._found
         yield names.QUEUES_UNSEEN, (), self._unseen
+        oldest: dict[str, int] = {}
+        for (
+            pipeline,
+            at_ns,
+        ) in self._oldest.items():  # thousands, of which few have a name of their own
+            name = self._pipelines.name(pipeline)
+            known = oldest.get(name, 0)
+            oldest[name] = known if known and not 0 < at_ns < known else at_ns
         now_ns = self._clock.wall_ns()
-        for pipeline, at_ns in self._oldest.items():
+        for name, at_ns in oldest.items():
             age_s = max(0.0, (now_ns - at_ns) / 1e9) if at_ns else 0.0
-            yield names.OLDEST_PENDING, (self._pipelines.name(pipeline),), age_s
+            yield names.OLDEST_PENDING, (name,), age_s
 
     async def run(self) -> None:
         """Look when somebody has asked, for ever."""
