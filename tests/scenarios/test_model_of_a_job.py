@@ -279,9 +279,8 @@ class Job(RuleBasedStateMachine):
         """Return what is charged for good: the loss of one that lives will be withdrawn."""
         living = {each.incarnation for each in self.alive()}
         charged = attempts.charged(ledger)
-        return [
-            e for e in charged if e.cause is not Cause.WORKER_LOST or e.incarnation not in living
-        ]
+        lost = [e for e in charged if e.cause is Cause.WORKER_LOST and e.incarnation in living]
+        return [each for each in charged if each not in lost]
 
     @invariant()
     def the_first_outcome_counts_once_and_no_other_does(self):

@@ -291,7 +291,7 @@ class Worker:
             self._settle(work, None)
             return
         world.failures[index, generation] += 1
-        match verdicts.after(ledger, BAD, TRIES):
+        match verdicts.after(ledger, BAD, TRIES, world.now_ns):
             case verdicts.TryAgain(delay_s):
                 self._settle(work, delay_s)
             case verdicts.Fail(state, _):

@@ -34,6 +34,7 @@ Nothing here rests on JetStream's delivery count, which a server crash resets.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 
@@ -183,19 +184,25 @@ def verdict(ledger: Ledger, tries: int, now_ns: int, incarnation: str = "") -> V
 
 
 def _against(ledger: Ledger, counted: list[Attempt], tries: int, now_ns: int) -> Wait | GiveUp:
-    open_s = [
-        CHARGE_AFTER_S - (now_ns - each.ended_ns) / 1e9
-        for each in counted
-        if each.cause is Cause.WORKER_LOST
-    ]
-    still_s = max((each for each in open_s if 0 < each <= CHARGE_AFTER_S), default=0.0)
-    if open_s and ledger.waited < len(ledger.attempts):
+    still_s = max(provisional_s(counted, now_ns), default=0.0)
+    rests = any(each.cause is Cause.WORKER_LOST for each in counted)
+    if rests and ledger.waited < len(ledger.attempts):
         return Wait(still_s or CHARGE_AFTER_S, noted=True)
     if still_s:
         return Wait(still_s)
     lost = counted[-1].cause is Cause.WORKER_LOST
     state = DatumState.QUARANTINED if lost else DatumState.FAILED
     return GiveUp(state=state, reason=_told(counted, tries))
+
+
+def provisional_s(counted: Sequence[Attempt], now_ns: int) -> list[float]:
+    """Return for each charge for a worker that was lost lately the seconds in which it may still come back."""
+    open_s = [
+        CHARGE_AFTER_S - (now_ns - each.ended_ns) / 1e9
+        for each in counted
+        if each.cause is Cause.WORKER_LOST
+    ]
+    return [each for each in open_s if 0 < each <= CHARGE_AFTER_S]
 
 
 def suspected(ledger: Ledger) -> bool:

@@ -9,6 +9,9 @@ from trunkline.contracts.states import Cause, DatumState
 from trunkline.worker_agent.core import outcome
 from trunkline.worker_agent.core.outcome import Bad, Exited, Fail, Good, Recovered, TryAgain
 
+LATER = 10**12
+"""When a worker that was lost at the epoch does not come back any more."""
+
 
 def attempt(cause, *, by="w1", started_ns=1, ended_ns=2):
     return attempts.Attempt(
@@ -89,35 +92,37 @@ def test_a_datum_with_tries_left_is_tried_again_later_and_later():
     bad = Bad(Cause.USER_EXIT, "exit code 1", 1)
     for number in range(9):
         ledger = outcome.recorded(ledger, attempt(Cause.USER_EXIT, started_ns=number))
-        told = outcome.after(ledger, bad, 10)
+        told = outcome.after(ledger, bad, 10, LATER)
         assert isinstance(told, TryAgain)
         assert told.reason == f"exit code 1 (try {number + 1} of 10)"
         delays.append(told.delay_s)
     assert delays[:3] == [0.1, 0.2, 0.4]
     assert delays[-1] == 10.0
     ledger = outcome.recorded(ledger, attempt(Cause.USER_EXIT, started_ns=99))
-    assert outcome.after(ledger, bad, 10) == Fail(DatumState.FAILED, "exit code 1 (try 10 of 10)")
+    assert outcome.after(ledger, bad, 10, LATER) == Fail(
+        DatumState.FAILED, "exit code 1 (try 10 of 10)"
+    )
 
 
 def test_the_only_try_needs_no_count():
     ledger = attempts.Ledger(attempts=(attempt(Cause.USER_EXIT),))
     bad = Bad(Cause.USER_EXIT, "exit code 1", 1)
-    assert outcome.after(ledger, bad, 1) == Fail(DatumState.FAILED, "exit code 1")
+    assert outcome.after(ledger, bad, 1, LATER) == Fail(DatumState.FAILED, "exit code 1")
 
 
 def test_what_is_no_fault_of_the_datum_uses_up_no_try():
     ledger = attempts.Ledger(attempts=(attempt(Cause.NO_RESOURCES),))
     bad = Bad(Cause.NO_RESOURCES, "no memory")
-    assert outcome.after(ledger, bad, 1) == TryAgain(0.1, "no memory")
+    assert outcome.after(ledger, bad, 1, LATER) == TryAgain(0.1, "no memory")
 
 
 def test_a_reason_names_the_inputs_and_not_thousands_of_characters():
     ledger = attempts.Ledger(attempts=(attempt(Cause.USER_TIMEOUT), attempt(Cause.USER_TIMEOUT)))
     bad = outcome.judge(outcome.TimedOut(30), ())
     assert isinstance(bad, Bad)
-    told = outcome.after(ledger, bad, 3, ["/a", "/b"])
+    told = outcome.after(ledger, bad, 3, LATER, ["/a", "/b"])
     assert told.reason == "timed out after 30 s (try 2 of 3), input /a, /b"
-    assert len(outcome.after(ledger, bad, 3, ["/x" * 999]).reason) < 300
+    assert len(outcome.after(ledger, bad, 3, LATER, ["/x" * 999]).reason) < 300
 
 
 def test_err_cmd_makes_a_try_good_that_failed_by_its_own_fault_or_adds_its_own_end():
@@ -137,7 +142,20 @@ def test_a_lost_worker_and_a_bad_exit_count_together():
         attempts=(attempt(Cause.WORKER_LOST, by="w2"), attempt(Cause.USER_EXIT))
     )
     bad = Bad(Cause.USER_EXIT, "exit code 1", 1)
-    assert isinstance(outcome.after(ledger, bad, 2), Fail)
+    assert isinstance(outcome.after(ledger, bad, 2, LATER), Fail)
+
+
+def test_a_datum_does_not_fail_for_good_by_a_charge_that_may_still_be_withdrawn():
+    """1. A worker loses its connection, and is charged. 2. The datum fails elsewhere. 3. The former one comes back."""
+    ledger = attempts.Ledger(
+        attempts=(attempt(Cause.WORKER_LOST, by="w2", ended_ns=LATER), attempt(Cause.USER_EXIT))
+    )
+    bad = Bad(Cause.USER_EXIT, "exit code 1", 1)
+    told = outcome.after(ledger, bad, 2, LATER + 4 * 10**9)
+    assert told == TryAgain(6.0, "exit code 1 (try 2 of 2)")
+    assert isinstance(outcome.after(ledger, bad, 1, LATER + 4 * 10**9), Fail)
+    assert isinstance(outcome.after(ledger, bad, 2, LATER + 10**10), Fail)
+    assert attempts.verdict(attempts.withdrawn(ledger, "w2"), 2, LATER) == attempts.Run()
 
 
 @given(
@@ -175,7 +193,9 @@ def test_who_records_an_end_was_not_lost_though_a_reaper_has_said_so_after_it_ca
     ledger = attempts.lost(attempts.Ledger(), attempt(Cause.WORKER_LOST, started_ns=4))
     ledger = outcome.recorded(ledger, attempt(Cause.USER_EXIT, started_ns=5))
     assert [each.cause for each in ledger.attempts] == [Cause.SERVER_RESTART, Cause.USER_EXIT]
-    assert isinstance(outcome.after(ledger, Bad(Cause.USER_EXIT, "exit code 1", 1), 2), TryAgain)
+    assert isinstance(
+        outcome.after(ledger, Bad(Cause.USER_EXIT, "exit code 1", 1), 2, LATER), TryAgain
+    )
 
 
 def test_a_restarted_datum_begins_with_an_empty_ledger():

@@ -237,7 +237,8 @@ async def _failed(datum: Datum, bench: Bench, ran: Ran) -> Ack | Nak:
         bench.printer.tell(datum, bad.reason, bad.cause)
         return Ack()
     paths = [each.path for each in datum.task.inputs]
-    after = verdicts.after(datum.ledger, bad, datum.ticket.datum_tries, paths)
+    tries, now_ns = datum.ticket.datum_tries, bench.clock.wall_ns()
+    after = verdicts.after(datum.ledger, bad, tries, now_ns, paths)
     log.info("attempt failed", extra=datum.named(cause=str(bad.cause), reason=after.reason))
     await bench.records.tell_attempt(datum.task, attempt, after.reason)
     bench.printer.tell(datum, after.reason, bad.cause)

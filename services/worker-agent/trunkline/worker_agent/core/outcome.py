@@ -218,23 +218,30 @@ def after_err_cmd(bad: Bad, ended: Ended, accepted: tuple[int, ...]) -> Recovere
 
 
 def after(
-    ledger: attempts.Ledger, bad: Bad, tries: int, paths: Sequence[str] = ()
+    ledger: attempts.Ledger, bad: Bad, tries: int, now_ns: int, paths: Sequence[str] = ()
 ) -> TryAgain | Fail:
     """Return what becomes of a datum after a failed attempt.
+
+    It fails for good by no charge that may still be withdrawn: then it goes back for as long, and who gets it
+    next judges.
 
     Args:
         ledger: With the failed attempt in it, closed.
         bad: The failed attempt.
         tries: The spec's `datum_tries`.
+        now_ns: Wall clock, nanoseconds since the epoch.
         paths: What its inputs matched, for people.
     """
     where = _named(paths)
-    charged = len(attempts.charged(ledger))
+    counted = attempts.charged(ledger)
+    charged = len(counted)
     if bad.cause in attempts.CHARGED:
         count = f" (try {charged} of {tries})" if tries > 1 else ""
-        if charged >= tries:
+        open_s = attempts.provisional_s(counted, now_ns)
+        if charged - len(open_s) >= tries:
             return Fail(DatumState.FAILED, bad.reason + count + where)
-        return TryAgain(delay_s(charged), bad.reason + count + where)
+        rest_s = max(open_s) if charged >= tries else delay_s(charged)
+        return TryAgain(rest_s, bad.reason + count + where)
     free = len(ledger.attempts) - charged
     return TryAgain(delay_s(free), bad.reason + where)
 
