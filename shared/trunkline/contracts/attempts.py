@@ -292,17 +292,16 @@ def ended(ledger: Ledger, attempt: Attempt) -> Ledger:
 def lost(ledger: Ledger, attempt: Attempt) -> Ledger:
     """Return the ledger with the attempt at which an incarnation was lost; told twice, it stands once.
 
-    One that came back may not have been withdrawn, and be lost again at a later attempt: that one is open. So is
-    one whose start is stored after its charge, or a later one after the charge of the one before was repeated: the
-    claim that a charge rests on tells them apart.
+    One that came back may not have been withdrawn, and be lost again at a later attempt; and the start of either may
+    be stored after its charge. The claim that a charge rests on tells them apart: it says since when that attempt ran.
     """
-    own = [each for each in ledger.attempts if each.incarnation == attempt.incarnation]
-    losses = [each for each in own if each.cause in LOST]
-    if any(each.claimed_ns == attempt.claimed_ns != 0 for each in losses):
-        return ledger
-    if losses and all(each.ended_ns for each in own):
-        return ledger
-    return ended(ledger, attempt)
+    known = any(
+        each.incarnation == attempt.incarnation
+        and each.cause in LOST
+        and each.claimed_ns == attempt.claimed_ns
+        for each in ledger.attempts
+    )
+    return ledger if known else ended(ledger, attempt)
 
 
 def withdrawn(ledger: Ledger, incarnation: str) -> Ledger:

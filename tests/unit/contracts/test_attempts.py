@@ -129,12 +129,19 @@ def test_explaining_is_once_and_late_or_early(order):
 
 def test_a_loss_is_charged_once_and_one_at_a_later_attempt_of_the_same_worker_once_more():
     """1. A worker is lost, and charged. 2. It is back, which nobody enters. 3. It begins again, and is lost."""
-    loss = attempt(Cause.WORKER_LOST, ended_ns=NOW)
-    once = attempts.lost(ledger(attempt(None)), loss)
-    assert attempts.lost(once, loss) == once
-    again = attempts.lost(attempts.started(once, attempt(None)), loss)
+    once = attempts.lost(ledger(attempt(None)), loss(7))
+    assert attempts.lost(once, loss(7)) == once
+    again = attempts.lost(attempts.started(once, attempt(None)), loss(8))
     assert [each.cause for each in again.attempts] == [Cause.WORKER_LOST] * 2
-    assert attempts.lost(again, loss) == again
+    assert attempts.lost(again, loss(7)) == again
+    assert attempts.lost(again, loss(8)) == again
+
+
+def test_a_claim_that_does_not_say_since_when_is_charged_once_for_all_that_it_claims():
+    """No worker of ours claims so; one that lies neither ends a datum's tries by it nor has a second charge made."""
+    once = attempts.lost(ledger(), loss(0))
+    assert attempts.lost(once, loss(0)) == once
+    assert attempts.lost(attempts.started(once, attempt(None)), loss(0)).attempts[-1].cause is None
 
 
 def loss(claimed_ns: int) -> attempts.Attempt:
