@@ -121,3 +121,41 @@ async def test_what_counts_for_nothing_is_counted_whole_and_by_one_leader(site: 
         await folded(second, job, 1)  # which was stored after all of that
         assert counted(second, names.OUTCOMES_IGNORED) == 0
         running.cancel()
+
+
+async def test_what_is_stored_while_a_jobs_runner_is_to_begin_again_is_counted_once(
+    site: Site,
+) -> None:
+    """1. One of four datums ends. 2. The runner ends. 3. Two end. 4. It begins again. 5. The last one ends."""
+    tasks_: list[DatumTask] = []
+    job = await site.job(P, await site.commit("in", lines(4)))
+
+    async def end(*indexes: int) -> None:
+        async with site.server.connect_worker(P) as connection:
+            for task in (each for each in tasks_ if each.index in indexes):
+                subject = subjects.outcome(ward(P), job.id, task.index, task.generation)
+                await Window(connection).put(subject, messages.encode(done(task)))
+
+    async with (
+        support.process(site) as process,
+        job_workers.worker(site, P, tasks_.append),
+        asyncio.timeout(25),
+        asyncio.TaskGroup() as tasks,
+    ):
+        running = tasks.create_task(process.runner.run(P, job.id), name="job")
+        while len(tasks_) < 4:
+            await asyncio.sleep(0.01)
+        await end(0)
+        await folded(process, job, 1)
+        running.cancel()
+        while process.folder.fold(P, job.id) is not None:
+            await asyncio.sleep(0.01)
+        await end(1, 2)
+        running = tasks.create_task(process.runner.run(P, job.id), name="job")
+        await folded(process, job, 3)
+        assert processed(process) == 3
+        await end(3)
+        while processed(process) < 4:
+            await asyncio.sleep(0.01)
+        await running
+        assert processed(process) == 4

@@ -68,7 +68,7 @@ _DAMAGE_SHOWN = 10
 class Stream(Protocol):
     """What is needed of `outcomes.Outcomes`."""
 
-    def stored(self, job: records.Job) -> AsyncGenerator[Sequence[tuple[Outcome, bytes]], None]:
+    def stored(self, job: records.Job) -> AsyncGenerator[Sequence[tuple[Outcome, object]], None]:
         """Yield what the stream holds now of the job, in batches."""
         ...
 

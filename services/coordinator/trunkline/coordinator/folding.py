@@ -11,6 +11,10 @@ An outcome of a job that nobody has attached is either early (its runner is only
 read) or a stray: its job has ended and is compacted, or is not there at all, and a worker that was
 slow or lies has published it since. Strays are purged, else they would stay for ever. What stands
 under a wrong ward is no outcome at all (`forgeries`).
+
+Counted (`counting`) is what the tail comes to first; and what `read` does: what the tail has passed while nobody had
+attached the job, since its runner had failed and was to begin again, and what lies before it. So each outcome is
+counted once in a term, unless the runner fails in the middle of that reading.
 """
 
 import asyncio
@@ -18,6 +22,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+
+import msgspec
 
 from trunkline.bus import looking, tails, topology
 from trunkline.bus.connection import NatsConnection
@@ -47,6 +53,17 @@ SWEEP_S = 30.0
 """Seconds between sweeps."""
 
 
+class Passed(msgspec.Struct):
+    """What the tail has passed of a job that nobody had attached: between which times it was stored."""
+
+    first_ns: int
+    last_ns: int
+
+    def has(self, at_ns: int) -> bool:
+        """Return whether what was stored at this time was passed."""
+        return self.first_ns <= at_ns <= self.last_ns
+
+
 class LiveJob:
     """What is folded of one job, and who waits for it."""
 
@@ -60,6 +77,8 @@ class LiveJob:
         """Not told yet."""
         self.ignored_count = 0
         """Each record as often as it was heard of."""
+        self.passed: Passed | None = None
+        """What the tail has passed of it before."""
         self._changed = asyncio.Event()
         self._spool = spool
         self._gathered: Gathered | None = None
@@ -164,7 +183,9 @@ class OutcomeFolder:
         self._counting = counting or Counting(SystemClock())
         self._counted_ns = 0
         """When the newest outcome was stored that others have seen to, by the server's clock."""
-        self._strays: set[tuple[str, str]] = set()
+        self._folded_ns = 0
+        """When the newest outcome was stored that the tail has come to."""
+        self._strays: dict[tuple[str, str], Passed] = {}
         self.forgeries = Forgeries(connection, wards, events)
         """Removes what stands under wrong wards, here and elsewhere."""
 
@@ -180,6 +201,7 @@ class OutcomeFolder:
         """Hear of the job's outcomes inside; `read` brings those that came before."""
         live = LiveJob(job, self._spool)
         key = (job.pipeline, job.id)
+        live.passed = self._strays.pop(key, None)
         self._live[key] = live
         try:
             yield live
@@ -206,9 +228,16 @@ class OutcomeFolder:
         """Read all that the stream holds of the job now."""
         async with aclosing(self._outcomes.stored(job)) as batches:
             async for batch in batches:
-                for outcome, data in batch:
-                    live.seen(outcome, data)
+                for outcome, stored in batch:
+                    counts = live.seen(outcome, stored.data)
+                    if counts and self._tail_counts_not(live, stored):
+                        self._count(outcome, stored)
                 live.wake()
+
+    def _tail_counts_not(self, live: LiveJob, stored: Stored) -> bool:
+        """Whether the tail has passed what is read here, or comes to it when it is known already."""
+        passed = live.passed is not None and live.passed.has(stored.at_ns)
+        return passed or stored.at_ns > self._folded_ns
 
     async def _follow(self) -> None:
         stream = subjects.OUTCOMES_STREAM
@@ -229,6 +258,7 @@ class OutcomeFolder:
                 return look.last_ns if look else 0
 
     async def _fold(self, batch: Sequence[Stored]) -> None:
+        self._folded_ns = batch[-1].at_ns
         touched: set[LiveJob] = set()
         newest_ns: dict[tuple[str, str], int] = {}
         for stored in batch:
@@ -242,8 +272,7 @@ class OutcomeFolder:
             newest_ns[place.pipeline, place.job] = stored.at_ns
             live = self._live.get((place.pipeline, place.job))
             if live is None:
-                if len(self._strays) < STRAYS:
-                    self._strays.add((place.pipeline, place.job))
+                self._pass(place, stored)
                 continue
             self._take(live, reading.read(place, stored.data), stored)
             touched.add(live)
@@ -256,12 +285,21 @@ class OutcomeFolder:
     def _take(self, live: LiveJob, outcome: Outcome, stored: Stored) -> None:
         ignored = live.ignored_count
         counts = live.seen(outcome, stored.data)
-        if stored.at_ns <= self._counted_ns:
-            return
         if counts:
-            self._counting.outcome(outcome)
-        elif live.ignored_count > ignored:
+            self._count(outcome, stored)
+        elif live.ignored_count > ignored and stored.at_ns > self._counted_ns:
             self._counting.ignored(live.pipeline)
+
+    def _count(self, outcome: Outcome, stored: Stored) -> None:
+        if stored.at_ns > self._counted_ns:
+            self._counting.outcome(outcome)
+
+    def _pass(self, place: reading.Place, stored: Stored) -> None:
+        passed = self._strays.get((place.pipeline, place.job))
+        if passed is not None:
+            passed.last_ns = stored.at_ns
+        elif len(self._strays) < STRAYS:
+            self._strays[place.pipeline, place.job] = Passed(stored.at_ns, stored.at_ns)
 
     async def _tell_ignored(self, live: LiveJob) -> None:
         ignored, live.ignored = live.ignored, []
@@ -283,12 +321,12 @@ class OutcomeFolder:
 
     async def sweep(self) -> None:
         """Purge the outcomes of jobs that need none any more."""
-        strays, self._strays = self._strays, set()
-        for pipeline, identifier in strays:
+        for pipeline, identifier in list(self._strays):
             job = await self._jobs.get(pipeline, identifier)
             if job is not None and not settled(job):
-                continue
+                continue  # its runner is to begin, and will read
             subject = subjects.outcomes_of(self._wards.of(pipeline), identifier)
             await topology.purge(self._connection, subjects.OUTCOMES_STREAM, subject)
+            self._strays.pop((pipeline, identifier), None)
             text = f"outcomes of {pipeline}@{identifier}, which needs none, were removed"
             await self._events.mention("outcome-ignored", pipeline, text, job=identifier)

@@ -15,6 +15,7 @@ from operator import attrgetter
 
 from trunkline.bus import tails
 from trunkline.bus.connection import NatsConnection
+from trunkline.bus.ports import Stored
 from trunkline.contracts import records, subjects
 from trunkline.contracts.messages import Outcome
 from trunkline.contracts.states import DatumState
@@ -44,10 +45,10 @@ class Outcomes:
 
     async def stored(
         self, job: records.Job
-    ) -> AsyncGenerator[Sequence[tuple[Outcome, bytes]], None]:
+    ) -> AsyncGenerator[Sequence[tuple[Outcome, Stored]], None]:
         """Yield what the stream holds now of the job, in batches; what does not count is left out.
 
-        Each comes with the bytes it was read from. Close it (`aclosing`) if it is not read to its end.
+        Each comes with what it was read from. Close it (`aclosing`) if it is not read to its end.
         """
         below = _bound(job)
         subject = subjects.outcomes_of(self._wards.of(job.pipeline), job.id)
@@ -55,7 +56,7 @@ class Outcomes:
         async with tails.tail(self._connection, stream, [subject], end=True) as batches:
             async for batch in batches:
                 found = [
-                    (reading.read(place, each.data), each.data)
+                    (reading.read(place, each.data), each)
                     for each in batch
                     if (place := reading.place(each.subject)) is not None
                     and place.index < below
@@ -68,9 +69,9 @@ class Outcomes:
         """Gather what the stream holds now of the job; the first of an index counts."""
         async with aclosing(self.stored(job)) as batches:
             async for batch in batches:
-                for outcome, data in batch:
+                for outcome, stored in batch:
                     if outcome.index not in gathered:
-                        gathered.add(outcome.index, reading.keep(outcome, data))
+                        gathered.add(outcome.index, reading.keep(outcome, stored.data))
 
     async def skipped(self, job: records.Job, first: int = 0) -> AsyncGenerator[Outcome, None]:
         """Yield what stands for the job's skipped datums from an index on, by index."""
