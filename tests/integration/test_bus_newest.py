@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support.nats import TestServer
 
-from trunkline.bus.connection import SCAN_BATCH, NatsConnection
+from trunkline.bus.connection import NatsConnection
 from trunkline.bus.newest import Newest
 from trunkline.bus.publishing import Window
+from trunkline.bus.reads import SCAN_BATCH
 from trunkline.bus.tables import KvTable
 from trunkline.contracts import errors, records, subjects
 

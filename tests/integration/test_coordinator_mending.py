@@ -182,7 +182,7 @@ async def test_a_deletion_leaves_nothing_that_could_come_back(ctl: NatsConnectio
     await table.put(key, msgspec.structs.replace(record, description="newer"))
     await table.delete(key)
     stream = subjects.bucket_stream(bucket)
-    left = [each async for page in ctl.pages(stream, f"$KV.{bucket}.{key}") for each in page]
+    left = [each async for page in ctl.reads.pages(stream, f"$KV.{bucket}.{key}") for each in page]
     assert [each.headers["KV-Operation"] for each in left] == ["PURGE"]
 
 

@@ -108,7 +108,7 @@ class Evidence:
                 yield index, outcome
             return
         below = subjects.outcomes_anywhere(job.pipeline, job.id)
-        async for page in self._data.pages(subjects.OUTCOMES_STREAM, below):
+        async for page in self._data.reads.pages(subjects.OUTCOMES_STREAM, below):
             for stored in page:
                 place = reading.place(stored.subject)
                 if place and place.generation == job.generations.get(str(place.index), 1):

@@ -24,9 +24,8 @@ others (see `logins`, `Wire.renew`): to who uses the connection that is a loss a
 server it is a client that is there all the time. Without that the server ends it when they expire,
 for good: the process ends, and is started again.
 
-Reading requests (`last`, `scan`, `js_api`: every API verb we use is idempotent) are repeated until
-their time is over, so that a server's restart is no event for who reads. Writing ones are not: see
-`publishing` for what makes a repeated publish harmless.
+Reading requests (`reads`) are repeated until their time is over, so that a server's restart is no event
+for who reads. Writing ones are not: see `publishing` for what makes a repeated publish harmless.
 """
 
 import asyncio
@@ -34,19 +33,19 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
-
-import msgspec
 
 from trunkline.bus import headers as header_block
 from trunkline.bus import jetstream
 from trunkline.bus.logins import Login
 from trunkline.bus.nats_py import Msg
 from trunkline.bus.ports import Message, Stored
+from trunkline.bus.reads import Reads
 from trunkline.bus.refusals import Refusals
-from trunkline.bus.repeats import BUSY_S, Repeats
+from trunkline.bus.repeats import Repeats
 from trunkline.bus.requests import Requests
+from trunkline.bus.silence import Silence
 from trunkline.bus.wire import Handler, Violation, Wire
 from trunkline.contracts import errors
 
@@ -62,11 +61,6 @@ RECONNECT_S = 0.05, 0.5
 LOOK_S = 1.0
 """Seconds between looks at the file of credentials: a kilobyte. Who holds the same file is told of
 others at other times (a kubelet's, for each pod), so not all log in at once."""
-MOVE_S = 8.0
-"""Seconds of JetStream's silence after which another server is looked for: more than an election takes."""
-SCAN_BATCH = 1000
-"""Messages of one direct get; the server sends 1,024 at most."""
-SCAN_S = 10.0
 
 
 class NatsConnection:
@@ -80,7 +74,7 @@ class NatsConnection:
         fence: Callable[[], bool] | None = None,
     ) -> None:
         self.name = name
-        self._api, self._fence = api, fence
+        self._fence = fence
         self.epoch = 0
         """How often the connection was lost."""
         self._inbox = f"{inbox}.{self.unique()}"
@@ -95,9 +89,8 @@ class NatsConnection:
         self._closed = asyncio.Event()
         self.repeats = Repeats(self._requests, self.until_connected, self._closed)
         self._failed_tries = 0
-        self._unanswered_s: float | None = None
-        """Since when JetStream does not answer; None while it does, as far as anybody has asked."""
-        self._left_s = 0.0
+        self.reads = Reads(self.repeats, api)
+        self.silence = Silence(name, self._wire)
 
     # --- what ports.Connection promises -----------------------------------------------------------
 
@@ -131,33 +124,11 @@ class NatsConnection:
             found += self._login.problems(time.time_ns() / 1e9)
         if self._wire.silent:
             found.append(f"NATS does not answer {self.name}")
-        elif self._unanswered_s is not None and self.connected:
-            found.append(
-                f"JetStream does not answer {self.name}: too few of the NATS servers reach each other"
-            )
+        elif self.connected:
+            found += self.silence.problems
         if self.violations:
             found.append(f"NATS has refused {self.violations} subjects to {self.name}: see its log")
         return found
-
-    def answered(self) -> None:
-        """Take it that JetStream answers; see `watching`."""
-        self._unanswered_s = None
-
-    def unanswered(self) -> None:
-        """Take it that JetStream was asked and did not answer; leave the server when that lasts."""
-        now = asyncio.get_running_loop().time()
-        if self._unanswered_s is None:
-            self._unanswered_s = now
-        elif now - self._unanswered_s >= MOVE_S:
-            self.leave()
-
-    def leave(self) -> None:
-        """Go to another server of the cluster, if it is one, and not soon after the last time."""
-        now = asyncio.get_running_loop().time()
-        if self.connected and self._wire.clustered and now - self._left_s >= MOVE_S:
-            log.warning("JetStream is silent, leaving the server", extra={"connection": self.name})
-            self._left_s = now
-            self._wire.abort()
 
     async def publish(
         self, subject: str, data: bytes, *, headers: Mapping[str, str] | None = None
@@ -213,10 +184,7 @@ class NatsConnection:
 
     async def last(self, stream: str, subject: str, *, timeout_s: float = 5.0) -> Stored | None:
         """Return a stream's last message on exactly this subject, or None."""
-        answer = await self.repeats.ask(
-            f"{jetstream.API}.DIRECT.GET.{stream}.{subject}", b"", timeout_s=timeout_s
-        )
-        return _stored(answer) if "Status" not in answer.headers else None
+        return await self.reads.last(stream, subject, timeout_s=timeout_s)
 
     async def flush(self) -> None:
         """Return once the server has everything that was published."""
@@ -294,60 +262,12 @@ class NatsConnection:
     async def js_api(
         self, verb: str, payload: Mapping[str, Any] | None = None, *, timeout_s: float = 5.0
     ) -> dict[str, Any]:
-        """Return the answer to a request to JetStream's API, such as `STREAM.INFO.TL_EVENTS`.
-
-        Raises:
-            JetStreamError: the server answered with an error that will not pass by itself.
-            UnavailableError: there was no answer in time.
-        """
-        data = msgspec.json.encode(payload) if payload else b""
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while True:
-            rest = deadline - asyncio.get_running_loop().time()
-            answer = await self.repeats.ask(f"{self._api}.{verb}", data, timeout_s=rest)
-            try:
-                return jetstream.decode_answer(verb, answer.data)
-            except jetstream.JetStreamError as error:
-                if not error.passing:
-                    raise
-                if rest < BUSY_S:
-                    raise errors.UnavailableError(verb, str(error)) from error
-            await asyncio.sleep(BUSY_S)
+        """Return the answer to a request to JetStream's API; see `Reads.js_api`."""
+        return await self.reads.js_api(verb, payload, timeout_s=timeout_s)
 
     async def scan(self, stream: str, subject_filter: str) -> list[Stored]:
-        """Return the last message of every subject that matches the filter, by sequence.
-
-        What changes meanwhile is in it, in its old form or its new one.
-
-        Raises:
-            UnavailableError: the server did not answer.
-        """
-        found: dict[str, Stored] = {}
-        async for page in self.pages(stream, subject_filter):
-            for stored in page:
-                found.pop(stored.subject, None)  # so that the order is that of the sequences
-                found[stored.subject] = stored
-        return list(found.values())
-
-    async def pages(
-        self, stream: str, subject_filter: str, *, first: int = 1
-    ) -> AsyncIterator[Sequence[Stored]]:
-        """Yield all messages from `first` on whose subjects match, by sequence, a page at a time.
-
-        Nothing is made on the server for it. Raises as `scan`.
-        """
-        subject = f"{jetstream.API}.DIRECT.GET.{stream}"
-        while True:
-            query = {"batch": SCAN_BATCH, "seq": first, "next_by_subj": subject_filter}
-            parts = await self.repeats.ask_many(
-                subject, msgspec.json.encode(query), timeout_s=SCAN_S
-            )
-            page = [_stored(part) for part in parts]
-            if page:
-                yield page
-                first = page[-1].sequence + 1
-            if len(page) < SCAN_BATCH:
-                return
+        """Return the last message of every subject that matches the filter; see `Reads.scan`."""
+        return await self.reads.scan(stream, subject_filter)
 
     def _must_lead(self, subject: str) -> None:
         if self._fence is not None and not self._fence():
@@ -483,14 +403,3 @@ async def connect(
 def _register(callbacks: set[Callable[P, R]], callback: Callable[P, R]) -> Callable[[], None]:
     callbacks.add(callback)
     return lambda: callbacks.discard(callback)
-
-
-def _stored(answer: Message) -> Stored:
-    values = answer.headers
-    return Stored(
-        subject=values[header_block.STREAM_SUBJECT],
-        data=answer.data,
-        sequence=int(values[header_block.STREAM_SEQUENCE]),
-        headers=values,
-        at_ns=jetstream.parse_time(values[header_block.TIME_STAMP]),
-    )

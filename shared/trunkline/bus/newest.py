@@ -67,7 +67,7 @@ class Newest:
         deadline = loop.time() + PATIENCE_S
         first, end = 1, await self._end(stream, subject_filter)
         while True:
-            async for page in self._connection.pages(stream, subject_filter, first=first):
+            async for page in self._connection.reads.pages(stream, subject_filter, first=first):
                 yield page
                 first = page[-1].sequence + 1
                 deadline = loop.time() + PATIENCE_S

@@ -26,9 +26,10 @@ from collections.abc import Callable
 
 from trunkline.bus import headers as header_block
 from trunkline.bus import jetstream
-from trunkline.bus.connection import MOVE_S, NatsConnection
+from trunkline.bus.connection import NatsConnection
 from trunkline.bus.deliveries import PulledDelivery
 from trunkline.bus.ports import Delivery
+from trunkline.bus.silence import MOVE_S
 from trunkline.bus.wire import Violation
 from trunkline.contracts import errors
 
@@ -245,7 +246,7 @@ class RawPull:
         if self._mute_s is None:
             self._mute_s = now
         elif now - self._mute_s >= MOVE_S:
-            self._connection.leave()
+            self._connection.silence.leave()
 
     def _break(self) -> None:
         assert self._on_broken is not None

@@ -182,7 +182,7 @@ class KvTable(Generic[R]):
         if not self._owner or entry.key not in self._unreadable:
             return entry
         former: R | None = None
-        async for page in self._connection.pages(self._stream, stored.subject):
+        async for page in self._connection.reads.pages(self._stream, stored.subject):
             for each in page:
                 with contextlib.suppress(errors.MalformedMessageError):
                     former = self._decoded(each)

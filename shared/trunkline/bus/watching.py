@@ -36,10 +36,10 @@ async def watch(connection: NatsConnection, verb: str) -> None:
         try:
             await connection.js_api(verb, timeout_s=WATCH_S)
         except errors.UnavailableError:
-            connection.unanswered()
+            connection.silence.unanswered()
             await asyncio.sleep(AGAIN_S)
             continue
         except jetstream.JetStreamError:
             pass
-        connection.answered()
+        connection.silence.answered()
         await asyncio.sleep(WATCH_S)

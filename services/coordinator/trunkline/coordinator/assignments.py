@@ -78,7 +78,7 @@ class Assignments:
         """
         found: list[str] = []
         first = self._looked_up_to + 1
-        async for page in self._connection.pages(
+        async for page in self._connection.reads.pages(
             subjects.ASSIGNMENTS_STREAM, subjects.ASSIGNMENTS, first=first
         ):
             for stored in page:
