@@ -1,5 +1,6 @@
 """The demo: right totals with a worker killed midway, and nothing run twice the second time."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,11 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.gates import Gate
 
 from trunkline.cli import demo_texts
 from trunkline.contracts import globs, spec, spec_parsing
 
 ROOT = Path(__file__).parents[2]
+KILLED = "*** SIGKILL to worker words-"
+LAST = "words/119"
 
 
 @pytest.fixture
@@ -28,15 +32,52 @@ def demo(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
-def test_the_demo_kills_a_worker_and_counts_right_and_then_skips_everything(home: Path) -> None:
-    first = demo(home, "--files", "120")
-    assert first.returncode == 0, first.stderr
-    assert "*** SIGKILL to worker words-" in first.stderr
-    assert "as in the plain count" in first.stderr
-    assert re.search(
-        r"^datums: 121 processed, 0 skipped, \d+ run again$", first.stdout, re.MULTILINE
+def gated_python(folder: Path, gate: Gate) -> Path:
+    """Make a `python3` for commands that waits at a gate for the last datum, and is the one that there is then."""
+    python = folder / "python3"
+    last = f'[ "$TRUNKLINE_PIPELINE/$TRUNKLINE_DATUM_INDEX" != {LAST} ]'
+    python.write_text(
+        f'#!/bin/sh\n{last} || {{ {gate.waits}; }}\nexec {shutil.which("python3")} "$@"\n'
     )
-    assert len(re.findall(r"^ +[\d,]+  [a-z]+$", first.stdout, re.MULTILINE)) == 20
+    python.chmod(0o755)
+    return folder
+
+
+def demo_with_a_kill(home: Path, gate: Gate, folder: Path) -> tuple[int, str, str]:
+    """Run it on 120 files, the last of which is not done before a worker was killed."""
+    command = [sys.executable, "-m", "trunkline.cli.demo", "--home", str(home), "--files", "120"]
+    path = f"{gated_python(folder, gate)}:{os.environ['PATH']}"
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PATH": path},
+    )
+    try:
+        assert process.stderr is not None
+        told = ""
+        while KILLED not in told and (line := process.stderr.readline()):
+            told += line
+        gate.open()
+        out, rest = process.communicate()
+    finally:
+        process.kill()
+    return process.returncode, out, told + rest
+
+
+def test_the_demo_kills_a_worker_and_counts_right_and_then_skips_everything(
+    home: Path, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path / "gate")
+    code, out, told = demo_with_a_kill(home, gate, tmp_path)
+    assert code == 0, told
+    assert gate.file.exists(), "a datum has come to the gate"
+    assert KILLED in told
+    assert "as in the plain count" in told
+    assert re.search(r"^datums: 121 processed, 0 skipped, \d+ run again$", out, re.MULTILINE)
+    assert len(re.findall(r"^ +[\d,]+  [a-z]+$", out, re.MULTILINE)) == 20
     second = demo(home, "--files", "120")
     assert second.returncode == 0, second.stderr
     assert "datums: 0 processed, 121 skipped, 0 run again" in second.stdout
