@@ -10,9 +10,11 @@ from tests.cluster.whole import Whole
 from tests.support import installation
 
 from trunkline.cli import explaining
+from trunkline.cli.core.explanations import Explanation
 from trunkline.contracts import api, errors, records
 from trunkline.contracts.attempts import Ledger
 from trunkline.contracts.states import Cause, DatumState, JobState
+from trunkline.runtime.clock import SystemClock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -35,9 +37,16 @@ async def bad(installed: Whole, pipeline: str, job: str) -> api.DatumView:
     return found
 
 
+def said(found: Explanation, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the lines that a user sees."""
+    capsys.readouterr()
+    explaining.show(found, SystemClock().wall_ns())
+    return capsys.readouterr().out.splitlines()
+
+
 @pytest.mark.usefixtures("whole_ooms")
 async def test_a_datum_that_uses_up_its_containers_memory_fails_after_its_tries(
-    installed: Whole,
+    installed: Whole, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """1. It takes its container along, twice in one pod. 2. That one backs off, and is replaced. 3. The
     third time is the last one, and says what it was. The others are charged nothing.
@@ -57,11 +66,13 @@ async def test_a_datum_that_uses_up_its_containers_memory_fails_after_its_tries(
     assert view.state == DatumState.FAILED
     assert view.outcome is not None
     assert [each.cause for each in view.outcome.history] == [Cause.OOM] * 3
-    [why] = (await explaining.explanation(installed.client, f"{pipeline}@{job}")).reasons
-    assert why.kind == "oom"
-    assert "killed for want of memory 3 times" in why.why
-    assert "its limit is 64 MiB" in why.why
-    assert "raise `resource_limits.memory`" in why.remedy
+    found = await explaining.explanation(installed.client, f"{pipeline}@{job}")
+    assert [each.kind for each in found.reasons] == ["oom"]
+    _, why, remedy, *_ = said(found, capsys)
+    assert why.startswith("why: datum 1 is FAILED: it was killed for want of memory 3 times, on ")
+    assert "; its limit is 64 MiB" in why
+    assert ", input /bad)" in why
+    assert remedy.startswith("  what to do: raise `resource_limits.memory` in the spec")
     others = [
         each for each in await installed.attempts(pipeline, job) if each.cause is not Cause.OOM
     ]
@@ -113,7 +124,7 @@ async def problem(installed: Whole, pipeline: str, *words: str) -> None:
 
 
 async def test_a_job_that_no_node_tolerates_says_so_and_runs_once_one_does(
-    installed: Whole,
+    installed: Whole, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [node] = await installed.add_nodes(
         1, taints=[{"key": "dedicated", "value": "gpu", "effect": "NoSchedule"}]
@@ -122,10 +133,14 @@ async def test_a_job_that_no_node_tolerates_says_so_and_runs_once_one_does(
     pipeline = await installed.pipeline("picky", "cp /pfs/in/* /pfs/out", repo=repo)
     job = await installed.put(repo, CONTENTS)
     await problem(installed, pipeline, "Unschedulable")
-    why, *_ = (await explaining.explanation(installed.client, f"{pipeline}@{job}")).reasons
-    assert why.kind == "no-node"
-    assert f"{node.name}: taint dedicated=gpu:NoSchedule" in why.why
-    assert '"tolerations": [{"key": "dedicated", "value": "gpu"' in why.remedy
+    found = await explaining.explanation(installed.client, f"{pipeline}@{job}")
+    assert found.reasons[0].kind == "no-node"
+    _, why, remedy, *_ = said(found, capsys)
+    assert why.startswith("why: ")
+    assert f"for the workers of {pipeline}: " in why
+    assert f"{node.name}: taint dedicated=gpu:NoSchedule" in why
+    assert remedy.startswith("  what to do: ")
+    assert '"tolerations": [{"key": "dedicated", "value": "gpu"' in remedy
     tolerates: Any = {"key": "dedicated", "operator": "Equal", "value": "gpu"}
     await installed.pipeline("picky", "cp /pfs/in/* /pfs/out", repo=repo, tolerations=[tolerates])
     await installed.succeeded(pipeline, job)

@@ -77,6 +77,7 @@ async def test_a_datum_that_always_kills_its_worker_is_quarantined_and_can_be_br
         [why] = (await explaining.explanation(here.client, f"copy@{job}", "2")).reasons
         assert why.kind == "quarantined"
         assert "its worker was lost 3 times" in why.why
+        assert ", input /f002)" in why.why
         assert "`trunkline restart datum" in why.remedy
         (tmp_path / "armed").unlink()
         again = api.DatumRestart(pipeline="copy", job=job, generations={2: 2})

@@ -189,8 +189,9 @@ async def _look_back(
             return Ack()
         case attempts.GiveUp(state, reason):
             last = datum.ledger.attempts[-1]
+            told = verdicts.given_up(reason, [each.path for each in datum.task.inputs])
             await _report(
-                datum, bench, state, reason=reason, exit_code=last.exit_code, tail=last.detail
+                datum, bench, state, reason=told, exit_code=last.exit_code, tail=last.detail
             )
             return Ack()
         case _:

@@ -246,6 +246,11 @@ def after(
     return TryAgain(delay_s(free), bad.reason + where)
 
 
+def given_up(reason: str, paths: Sequence[str]) -> str:
+    """Return why a datum is given up by its ledger, for people: with what its inputs matched."""
+    return reason + _named(paths)
+
+
 def delay_s(attempt: int) -> float:
     """Return the seconds before another try, after so many (from 1): doubling, bounded.
 
