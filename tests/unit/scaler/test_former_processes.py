@@ -13,10 +13,12 @@ from trunkline.scaler.core.losses import (
     Connected,
     Disconnected,
     Dismiss,
+    Effect,
     Excuse,
     LookUp,
     Nak,
     ProcessGone,
+    Reaped,
 )
 from trunkline.scaler.core.reaping import (
     SILENT_S,
@@ -162,3 +164,16 @@ def test_the_end_of_a_former_processes_connection_is_not_held_against_the_next_o
     assert state.handle(ProcessGone(KEY, "killed", 1.0, instance="a")) == []
     assert state.claim(KEY) == second
     assert "Charge" in kinds(state.handle(Disconnected(KEY, "s/2", "Client Closed", 2.0)))
+
+
+def test_what_a_lost_worker_claims_late_is_told_as_no_second_loss() -> None:
+    """1. A worker is lost. 2. A claim that it had sent before comes, with a lease that nobody knew of."""
+    state = living()
+    (first,) = reaped(state.handle(ProcessGone(KEY, "its process is gone", 1.0)))
+    (second,) = reaped(heard(state, claim(held(9), number=9), 2.0))
+    assert (first.again, second.again) == (False, True)
+    assert (first.incarnation, second.given_back) == (second.incarnation, 1)
+
+
+def reaped(effects: list[Effect]) -> list[Reaped]:
+    return [each for each in effects if isinstance(each, Reaped)]

@@ -144,7 +144,8 @@ class Undertaker:
             "charged": reaped.charged,
         }
         log.info("worker reaped", extra=extra)
-        self._counting.lost(reaped.pipeline)
+        if not reaped.again:
+            self._counting.lost(reaped.pipeline)
         event = messages.Event(
             kind="reaped",
             pipeline=reaped.pipeline,

@@ -146,6 +146,8 @@ class Reaped:
     reason: str
     given_back: int
     charged: int
+    again: bool = False
+    """Whether this incarnation was lost before, and this is what it has claimed since."""
 
 
 @dataclass(frozen=True)

@@ -197,6 +197,7 @@ class Reaping:
 
     def _late(self, key: Key, claim: Claim, gone: _Lost, reason: str) -> list[Effect]:
         """Give back what is claimed by who does not live, or not by this name; and have it end."""
+        again = (key, claim.incarnation) in self._gone
         new = tuple(each for each in claim.held if each not in gone.held)
         self._gone[key, claim.incarnation] = replace(gone, held=gone.held + new)
         elsewhere = self._claimed(key[0]) if new else frozenset()
@@ -204,7 +205,7 @@ class Reaping:
         effects: list[Effect] = [Close(key[0], claim)]
         if late:
             cause = Cause.DRAINED if claim.closing else gone.cause
-            effects = _reap(key, claim, late, reason, cause)
+            effects = _reap(key, claim, late, reason, cause, again=again)
         if not claim.draining:
             effects.append(Dismiss(*key, claim.incarnation))
         return effects
@@ -340,7 +341,13 @@ def is_mark(claim: Claim) -> bool:
 
 
 def _reap(
-    key: Key, claim: Claim, held: Collection[Held], reason: str, cause: Cause
+    key: Key,
+    claim: Claim,
+    held: Collection[Held],
+    reason: str,
+    cause: Cause,
+    *,
+    again: bool = False,
 ) -> list[Effect]:
     pipeline, worker = key
     unbegun = [Nak(pipeline, each, worker) for each in held if not _runs(each)]
@@ -351,7 +358,7 @@ def _reap(
     ]
     charged = len(begun) if cause in CHARGED else 0
     back = len(unbegun) + len(begun) - charged
-    told = Reaped(pipeline, worker, claim.incarnation, reason, back, charged)
+    told = Reaped(pipeline, worker, claim.incarnation, reason, back, charged, again)
     return [*unbegun, *begun, Close(pipeline, claim), told]
 
 
