@@ -30,7 +30,7 @@ from tests.support.wards import WARDS
 from tests.support.workers import PIPELINE, Lab, lab
 
 from bench import machine
-from trunkline.bus import topology
+from trunkline.bus import backlog, topology
 from trunkline.bus.ports import Delivery
 from trunkline.bus.publishing import Window
 from trunkline.bus.pulls import StandingPull
@@ -104,7 +104,7 @@ async def reaping(server: TestServer) -> AsyncIterator[Reaper]:
             Window(connection),
             WARDS,
             clock=SystemClock(),
-            deliveries=functools.partial(topology.deliveries, connection),
+            deliveries=functools.partial(backlog.deliveries, connection),
             live=lambda *_: True,
             wake=lambda: None,
         )

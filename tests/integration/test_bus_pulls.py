@@ -7,7 +7,7 @@ import pytest
 from tests.support.nats import TestServer
 from tests.support.wards import ward
 
-from trunkline.bus import topology
+from trunkline.bus import backlog, topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Delivery
 from trunkline.bus.publishing import Window
@@ -51,7 +51,7 @@ async def put(data: NatsConnection, *numbers: int, job: str = JOB) -> None:
 
 async def settled(data: NatsConnection, left: int = 0, job: str = JOB) -> None:
     async with asyncio.timeout(20):
-        while (found := await topology.gauge(data, "p1", job)) and (
+        while (found := await backlog.gauge(data, "p1", job)) and (
             found.pending + found.in_flight != left
         ):
             await asyncio.sleep(0.01)
@@ -69,7 +69,7 @@ async def test_messages_come_up_to_what_is_wanted(
     assert (first.data, second.data) == (b"1", b"2")
     assert first.delivered == 1
     assert first.subject == subjects.datums(ward("p1"), JOB)
-    assert await topology.gauge(data, "p1", JOB) == topology.Gauge(pending=3, in_flight=2)
+    assert await backlog.gauge(data, "p1", JOB) == backlog.Gauge(pending=3, in_flight=2)
     assert taken.queue.empty()
     pull.want(1)
     assert (await taken.next()).data == b"3"
@@ -111,7 +111,7 @@ async def test_wanting_less_takes_requests_back(
     pull.want(0)
     await worker.flush()
     assert taken.queue.empty()
-    assert await topology.gauge(data, "p1", JOB) == topology.Gauge(pending=2, in_flight=1)
+    assert await backlog.gauge(data, "p1", JOB) == backlog.Gauge(pending=2, in_flight=1)
 
 
 async def test_stop_returns_what_was_on_its_way(
@@ -127,7 +127,7 @@ async def test_stop_returns_what_was_on_its_way(
         await taken.next()
         left = await pull.stop()
     count = 1 + taken.queue.qsize() + len(left)
-    found = await topology.gauge(data, "p1", JOB)
+    found = await backlog.gauge(data, "p1", JOB)
     assert found is not None
     assert found.in_flight == count
     assert found.pending == 500 - count

@@ -12,7 +12,7 @@ import pytest
 from tests.support.nats import TestServer
 from tests.support.wards import WARDS, ward
 
-from trunkline.bus import topology
+from trunkline.bus import backlog, topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.firsts import Firsts
 from trunkline.bus.ports import Delivery, Message
@@ -153,8 +153,8 @@ async def _datum(roles: Roles) -> None:
         assert [each.data async for batch in batches for each in batch] == [b"done"] * 2
     await roles.reaper.publish(subjects.control(ward("p1"), "w1"), b"drain")
     assert (await control.get()).data == b"drain"
-    assert await topology.gauge(roles.data, "p1", JOB) is not None
-    assert await topology.gauge(roles.reaper, "p1", JOB) is not None
+    assert await backlog.gauge(roles.data, "p1", JOB) is not None
+    assert await backlog.gauge(roles.reaper, "p1", JOB) is not None
 
 
 async def _reaping(either_server: TestServer, roles: Roles) -> None:
@@ -172,7 +172,7 @@ async def _reaping(either_server: TestServer, roles: Roles) -> None:
     window, ledger = Window(roles.reaper), subjects.attempts(ward("p1"), JOB, 1)
     assert await roles.reaper.last(subjects.ATTEMPTS_STREAM, ledger) is None
     await window.put(ledger, b"worker-lost", expected_last=0)
-    count = await topology.deliveries(roles.reaper, "p1", JOB)
+    count = await backlog.deliveries(roles.reaper, "p1", JOB)
     assert count is not None
     await roles.reaper.publish(subjects.ack("p1", JOB, held.sequence, count), b"-NAK")
     again = await take(roles.worker, subjects.datums_stream("p1"), JOB)
@@ -208,7 +208,7 @@ async def test_a_worker_can_do_nothing_to_another_pipeline(
         await refused(worker.js_api("INFO"))
         for subject in (subjects.CLAIMS, subjects.disconnects(WARDS), "_INBOX.>", ">"):
             await refused(worker.serve(subject, _ignore))
-        assert await topology.gauge(roles.data, "p2", JOB) == topology.Gauge(pending=0, in_flight=1)
+        assert await backlog.gauge(roles.data, "p2", JOB) == backlog.Gauge(pending=0, in_flight=1)
 
 
 async def test_the_scaler_writes_only_what_is_its_own(roles: Roles) -> None:

@@ -9,7 +9,7 @@ from tests.support import nats
 from tests.support.nats_cluster import TestCluster
 from tests.support.wards import WARDS, ward
 
-from trunkline.bus import topology, watching
+from trunkline.bus import backlog, topology, watching
 from trunkline.bus.connection import NatsConnection, connect
 from trunkline.bus.newest import Newest
 from trunkline.bus.ports import Message
@@ -62,7 +62,7 @@ async def test_streams_that_are_there_get_the_copies_that_are_stated_now(
         async with asyncio.timeout(30):
             while await copies(ctl, bucket) != (3, 3) or await copies(data, queue) != (3, 3):
                 await asyncio.sleep(0.05)
-        gauge = await topology.gauge(data, "p1", "0" * 32)
+        gauge = await backlog.gauge(data, "p1", "0" * 32)
         assert gauge is not None
         assert gauge.pending == 1
         assert (await Window(data).put(subject, b"x")).sequence == before.sequence + 1

@@ -13,7 +13,7 @@ import pytest
 from tests.support.nats import TestServer
 from tests.support.wards import WARDS, ward
 
-from trunkline.bus import tails, topology
+from trunkline.bus import backlog, tails, topology
 from trunkline.bus.connection import NatsConnection, connect
 from trunkline.bus.ports import Delivery
 from trunkline.bus.publishing import Window
@@ -41,14 +41,14 @@ class Field:
             Window(scaler),
             WARDS,
             clock=SystemClock(),
-            deliveries=functools.partial(topology.deliveries, scaler),
+            deliveries=functools.partial(backlog.deliveries, scaler),
             live=lambda *_: True,
             wake=lambda: None,
         )
         self.jobs: list[tuple[str, str]] = []
         self.unclaimed = Unclaimed(
             scaler,
-            leases=functools.partial(topology.in_flight, scaler),
+            leases=functools.partial(backlog.in_flight, scaler),
             jobs=lambda: self.jobs,
             living=self.reaper.living,
             lost=self.reaper.lost,
@@ -323,8 +323,8 @@ async def test_a_workers_name_reaches_no_other_pipeline(nats_server: TestServer)
                 await field.knows("spoofer", "w-1")
                 other.kill()
                 await field.charged("spoofer", OTHER, 0)
-            gauge = await topology.gauge(field.data, "victim", JOB)
-            assert gauge == topology.Gauge(pending=0, in_flight=4)
+            gauge = await backlog.gauge(field.data, "victim", JOB)
+            assert gauge == backlog.Gauge(pending=0, in_flight=4)
             assert taker.taken == []
             assert field.reaper.claim(("victim", "w-0")) is not None
             assert await field.ledger("victim", JOB, 0) is None

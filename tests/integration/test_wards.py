@@ -21,7 +21,7 @@ from tests.support.jobs import Site
 from tests.support.nats import TestServer
 from tests.support.wards import WARDS, ward
 
-from trunkline.bus import jetstream, topology
+from trunkline.bus import backlog, jetstream, topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Message
 from trunkline.bus.publishing import Window
@@ -233,7 +233,7 @@ async def test_who_pulls_for_another_pipeline_by_an_answer_gets_nothing_done(
         pull = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.datums_stream('victim')}.{JOB}"
         await attacker.answer_to(pull, data=b'{"batch": 1}')
         await attacker.send_nothing_to(EMPTY_BODIES[0], pull)
-        assert await topology.gauge(data, "victim", JOB) == topology.Gauge(pending=1, in_flight=0)
+        assert await backlog.gauge(data, "victim", JOB) == backlog.Gauge(pending=1, in_flight=0)
 
 
 async def exists(data: NatsConnection, stream: str) -> bool:

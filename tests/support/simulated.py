@@ -16,7 +16,7 @@ import msgspec
 from tests.support.memory import LoopClock, MemoryBus, MemoryTable
 from tests.support.wards import DATA_KEY, WARDS, ward
 
-from trunkline.bus.topology import InFlight
+from trunkline.bus.backlog import InFlight
 from trunkline.contracts import errors, messages, records, spec, subjects
 from trunkline.contracts.messages import HEARTBEAT_S, Claim, Held
 from trunkline.contracts.states import Cause, JobState, PipelineState

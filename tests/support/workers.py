@@ -17,7 +17,7 @@ import msgspec
 from tests.support.nats import TestServer
 from tests.support.wards import ward
 
-from trunkline.bus import topology
+from trunkline.bus import backlog, topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.publishing import Window
 from trunkline.bus.tails import tail
@@ -288,7 +288,7 @@ class Lab:
 
     async def unsettled(self, ticket: JobTicket) -> int:
         """Return how many datums of a job are waiting or in flight."""
-        gauge = await topology.gauge(self.data, PIPELINE, ticket.job)
+        gauge = await backlog.gauge(self.data, PIPELINE, ticket.job)
         return 0 if gauge is None else gauge.pending + gauge.in_flight
 
     async def until_settled(self, ticket: JobTicket) -> None:

@@ -265,7 +265,7 @@ def ack(pipeline: str, job: str, sequence: int, delivery: int = 1) -> str:
         sequence: The message's, in the pipeline's stream: it says which one is settled.
         delivery: A delivery count of the consumer that is over its ack floor, and not over the
             count of all its deliveries: the server ignores a nak with any other. The count of all
-            (`topology.deliveries`), asked for after the message was delivered, always is one; 1 is
+            (`backlog.deliveries`), asked for after the message was delivered, always is one; 1 is
             one only until the job's first datum is acked.
 
     The other numbers need to be plausible, and are fixed here so that permissions can name them.

@@ -8,7 +8,7 @@ deleted or purged stays away, because the job's record has left the states in wh
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from trunkline.bus import topology
+from trunkline.bus import backlog, topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import BatchPublisher, Outgoing, Table
 from trunkline.contracts import records, spec, subjects
@@ -93,9 +93,9 @@ class JobQueue:
         entry = await self._scaling.get(pipeline)
         return 1 if entry is None or entry.value is None else entry.value.cap
 
-    async def gauge(self, job: records.Job) -> topology.Gauge | None:
+    async def gauge(self, job: records.Job) -> backlog.Gauge | None:
         """Return how much waits and is in flight; None if there is no consumer."""
-        return await topology.gauge(self._connection, job.pipeline, job.id)
+        return await backlog.gauge(self._connection, job.pipeline, job.id)
 
     async def close(self, job: records.Job) -> None:
         """Take the consumer away from all who pull, then what still waits."""

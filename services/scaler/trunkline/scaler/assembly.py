@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from trunkline.bus import topology
+from trunkline.bus import backlog
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.publishing import Window
 from trunkline.bus.tables import KvTable
@@ -94,9 +94,9 @@ async def lead(
             pipelines=KvTable(ctl, subjects.PIPELINES, records.Pipeline),
             jobs=KvTable(ctl, subjects.JOBS, records.Job),
             scaling=KvTable(ctl, subjects.SCALING, records.Scaling),
-            measure=functools.partial(topology.gauge, data),
-            deliveries=functools.partial(topology.deliveries, data),
-            leases=functools.partial(topology.in_flight, data),
+            measure=functools.partial(backlog.gauge, data),
+            deliveries=functools.partial(backlog.deliveries, data),
+            leases=functools.partial(backlog.in_flight, data),
             clock=SystemClock(),
         )
         readiness.judge_by(

@@ -17,8 +17,8 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 
 from trunkline.bus import deliveries
+from trunkline.bus.backlog import InFlight
 from trunkline.bus.ports import Connection
-from trunkline.bus.topology import InFlight
 from trunkline.contracts import errors, subjects
 from trunkline.contracts.messages import Claim
 from trunkline.scaler.core.losses import Key
