@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from tests.support import installation
+from tests.support import gates, installation
+from tests.support.gates import Gate
 from tests.support.installation import Installation, SystemClock
 
 from trunkline.cli import board_view, topping
@@ -26,6 +27,8 @@ TITLE = "trunkline top"
 DATUMS = 240
 _KILL_AT = 70
 """Datums that are done when the worker goes."""
+_HELD = "*/100.jpg"
+"""The photo at which it is then: that one waits until somebody has gone."""
 _FONTS = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
 
 THUMBNAILS: dict[str, Any] = {
@@ -57,6 +60,7 @@ async def a_board_after_a_kill() -> Board:
             line.replace("TRIED", str(here.home / "tried"))
             for line in THUMBNAILS["transform"]["stdin"]
         ]
+        script.insert(0, gates.of_job(here.home, _HELD))
         await here.apply({**THUMBNAILS, "transform": {"cmd": ["/bin/sh"], "stdin": script}})
         await here.apply(ALBUM)
         await here.workers("thumbnails", 4)
@@ -66,16 +70,17 @@ async def a_board_after_a_kill() -> Board:
         killed = ""
         async for board, _ in topping.boards_of(looker, 0.25):
             if not killed and board.jobs and board.jobs[0].done >= _KILL_AT:
-                killed = await _killed(here)
+                killed = await _killed(here, Gate(here.home / job))
             elif killed and _told(board, killed):
                 break
         await here.succeeded("album", job)
         return board
 
 
-async def _killed(here: Installation) -> str:
-    worker = (await here.busy("thumbnails")).name
+async def _killed(here: Installation, held: Gate) -> str:
+    worker = (await held.reached())[-1]
     await here.kill_worker(worker)
+    held.open()
     return worker
 
 

@@ -161,16 +161,6 @@ class Installation:
             await writer.wait_closed()
         return {each.name: each.pid for each in answer.workers}
 
-    async def busy(self, pipeline: str) -> records.WorkerView:
-        """Return a worker that is in the middle of a datum."""
-
-        async def look() -> records.WorkerView | None:
-            scaling = await self.scaling(pipeline)
-            found = [each for each in scaling.workers if each.phase == "busy"] if scaling else []
-            return found[0] if found else None
-
-        return await until(look, what="a busy worker")
-
     async def runs(self, pipeline: str, job: str) -> records.WorkerView:
         """Return a worker once it runs a datum of this job; its command has to wait for something."""
 

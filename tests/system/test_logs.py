@@ -77,7 +77,7 @@ async def test_who_follows_a_pipeline_misses_and_doubles_no_line_whoever_is_kill
             here.stack.kill(victim, signal.SIGKILL)
             (tmp_path / str(number)).touch()
         await line(4)
-        await here.kill_worker((await here.busy("told")).name)
+        await here.kill_worker((await here.workers("told", 1)).workers[0].name)
         await line(4, attempt=2)
         (tmp_path / "4").touch()
         assert (await here.succeeded("told", job)).counts.processed == 1
