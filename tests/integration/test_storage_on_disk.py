@@ -38,14 +38,16 @@ async def main(disk, elsewhere):
     large = elsewhere / "large"
     large.write_bytes(os.urandom(12_000_000))
     await expect_unavailable(store.put(os.urandom(2_000_000)))
-    await expect_unavailable(store.put_file(large))
+    with large.open("rb") as opened:
+        await expect_unavailable(store.put_stream(opened))
     await expect_unavailable(trees.upload(store, elsewhere))
     left = [path for path in (disk / "store" / "objects").rglob("*") if path.is_file()]
     assert [path.name for path in left] == [keys.sha256(first)], left
     assert await store.get(first) == b"first"
 
     other = open_store(f"file://{elsewhere}/store")
-    key = await other.put_file(large)
+    with large.open("rb") as opened:
+        key = (await other.put_stream(opened)).key
     file = File(path="/large", size=12_000_000, sha256=keys.sha256(key), object=key)
     await expect_unavailable(trees.download(other, [file], disk / "in"))
     assert not (disk / "in/large").exists()
@@ -74,7 +76,8 @@ async def main(url, large):
         data = os.urandom(3_000_000)
         await store.put(data)
         large.write_bytes(data * 4)
-        await store.put_file(large)
+        with large.open("rb") as opened:
+            await store.put_stream(opened)
 
 
 asyncio.run(main(sys.argv[1], Path(sys.argv[2])))

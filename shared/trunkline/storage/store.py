@@ -170,11 +170,6 @@ class Store:
         except OSError as error:
             raise self._away(error) from error
 
-    async def put_file(self, path: Path) -> str:
-        """Store a file's contents; return their key, or raise InvalidPathError if it is not there."""
-        with _opened(path) as source:
-            return (await self.put_stream(source)).key
-
     @repeated
     async def put_stream(self, source: hashing.Source) -> Stored:
         """Store what an open file holds, from its beginning; memory stays bounded.
@@ -365,11 +360,6 @@ class Store:
         except (BaseError, OSError) as error:
             raise self._away(error) from error
         self.health.well()
-
-
-def _opened(path: Path) -> BinaryIO:
-    with disk.reading(str(path)):
-        return path.open("rb")
 
 
 def _created(target: Path) -> BinaryIO:
