@@ -294,14 +294,14 @@ def lost(ledger: Ledger, attempt: Attempt) -> Ledger:
 
     One that came back may not have been withdrawn, and be lost again at a later attempt; and the start of either may
     be stored after its charge. The claim that a charge rests on tells them apart: it says since when that attempt ran.
+    Of one that has tried only a copy, it is the copy's loss, also where the copy's entry was closed before: withdrawn,
+    or by its own end.
     """
-    known = any(
-        each.incarnation == attempt.incarnation
-        and each.cause in LOST
-        and each.claimed_ns == attempt.claimed_ns
-        for each in ledger.attempts
-    )
-    return ledger if known else ended(ledger, attempt)
+    own = [each for each in ledger.attempts if each.incarnation == attempt.incarnation]
+    if any(each.cause in LOST and each.claimed_ns == attempt.claimed_ns for each in own):
+        return ledger
+    copy = bool(own) and all(each.copy for each in own)
+    return ended(ledger, msgspec.structs.replace(attempt, copy=copy))
 
 
 def withdrawn(ledger: Ledger, incarnation: str) -> Ledger:

@@ -304,3 +304,17 @@ def test_an_outcome_shows_open_copies_of_others_as_superseded_and_no_other_attem
     told = attempts.superseded(ledger(open_, own_copy, lost, copy), "w2", NOW)
     causes = [each.cause for each in told.attempts]
     assert causes == [None, None, Cause.USER_EXIT, Cause.SUPERSEDED]
+
+
+@pytest.mark.parametrize("withdrawn", [True, False])
+def test_the_loss_of_a_copy_is_charged_to_nobody_though_its_entry_was_closed_before(
+    withdrawn: bool,
+) -> None:
+    """1. A copy's worker is charged as lost, and comes back; or its command fails. 2. A late reaper charges the loss."""
+    begun = attempts.Attempt(worker="w1", incarnation="w1", started_ns=1, copy=True)
+    ledger = attempts.started(attempts.Ledger(), begun)
+    if withdrawn:
+        ledger = attempts.withdrawn(attempts.lost(ledger, loss(7)), "w1")
+    else:
+        ledger = attempts.ended(ledger, attempt(Cause.USER_EXIT, ended_ns=NOW))
+    assert attempts.charged(attempts.lost(ledger, loss(7))) == []
