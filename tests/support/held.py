@@ -7,6 +7,7 @@ from trunkline.worker_agent.core.lease import (
     Ran,
     Received,
     Settled,
+    Started,
     Want,
 )
 
@@ -28,7 +29,8 @@ class Worker:
         return self.tell(Received(Key(job, sequence), sequence, 1, fresh, pending))
 
     def done(self, sequence, job="j1"):
-        return self.tell(Ran(Key(job, sequence))) + self.tell(Settled(Key(job, sequence)))
+        key = Key(job, sequence)
+        return self.tell(Started(key)) + self.tell(Ran(key)) + self.tell(Settled(key))
 
     def work(self, sequences, took_s, **received):
         """Receive and finish datums, each of which takes so long; return the last want."""

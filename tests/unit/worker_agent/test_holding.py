@@ -143,6 +143,15 @@ def test_short_datums_are_fetched_ahead_again_after_long_ones():
     assert worker.work(range(3, 30), 0.01) == 2
 
 
+def test_what_is_settled_without_a_start_says_nothing_of_the_pace():
+    worker = Worker(prefetch=256)
+    worker.receive(1, fresh=False)
+    worker.now_s += 0.001
+    worker.tell(Ran(Key("j1", 1)))  # it is given up: it has taken too many workers along
+    assert only(Want, worker.tell(Settled(Key("j1", 1)))) == []
+    assert worker.work([2], 0.4) == 1 + 1
+
+
 def test_a_job_that_is_gone_is_cancelled_everywhere():
     worker = Worker(jobs=("j1", "j2"))
     worker.receive(1)

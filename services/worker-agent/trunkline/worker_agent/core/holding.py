@@ -17,8 +17,8 @@ have been) is not staged ahead: its ledger must be read and its start recorded f
 is recorded and not made would charge somebody.
 
 What is asked for: of the oldest job the free slots and, beside them, as many datums as take `ahead_s`
-at the pace so far, but no more than half of what the job still had waiting when it was last heard of, so
-that the last ones are not all in one worker's hands; of the younger ones the free slots. Nothing is
+at the pace of those that were started, but no more than half of what the job still had waiting when it
+was last heard of, so that the last ones are not all in one worker's hands; of the younger ones the free slots. Nothing is
 fetched ahead when datums are long, or once something was given back. A request goes out for a slot
 that nothing is on its way to, and beside that when half of what is fetched ahead is used up: a request
 for each datum is a write, and a message of the server's, each. Less is asked for only where a long wait
@@ -264,8 +264,8 @@ class Holding:
 
     def _ran(self, key: Key, stored: bool, now_s: float) -> list[Effect]:
         lease = self._move(key, Phase.BEGUN, Phase.REPORTING if stored else Phase.STORING)
-        if lease is None:
-            return []
+        if lease is None or not lease.started:
+            return []  # what had its outcome, or was given up, says nothing of how long the others take
         took_s = now_s - lease.begun_s
         if self._typical_s is None:
             self._typical_s = took_s
