@@ -110,8 +110,6 @@ class JobTicket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     datum_tries: int = 3
     datum_timeout_s: float | None = None
     output_branch: str = "master"
-    input_commits: tuple[tuple[str, str], ...] = ()
-    """(input name, commit id) pairs, for the user's environment."""
     speculates: bool = False
     """Whether others may be given copies of a datum that takes long: who runs one looks for its outcome."""
     traceparent: str = ""

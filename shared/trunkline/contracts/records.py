@@ -151,10 +151,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     halted: bool = False
     """Whether it was killed because its pipeline was stopped: what it read counts as not seen then, so
     that the pipeline takes it up again once it is started."""
-    done_revision: int = 0
-    """The done index's revision that skipping is decided against, for all of the job's life."""
     done_runs: tuple[str, ...] = ()
-    """The runs of the done index at that revision."""
+    """The runs of the done index that skipping is decided against, for all of the job's life."""
     listed_to: int = 0
     """All datums before this index are published (PubAck seen) or skipped."""
     total: int | None = None

@@ -171,7 +171,6 @@ def _ticket(job: records.Job) -> JobTicket:
         datum_tries=job.spec.datum_tries,
         datum_timeout_s=job.spec.datum_timeout_s,
         output_branch=job.spec.output_branch,
-        input_commits=tuple((each.name, each.commit) for each in job.inputs),
         speculates=job.spec.speculation is not None,
         traceparent=job.traceparent,
         generations=job.generations,

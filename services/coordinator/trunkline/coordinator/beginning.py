@@ -41,7 +41,6 @@ async def begin(
     """Let a WAITING job begin with these inputs; a job in any other state is returned as it is."""
     entry = await done.get(job.pipeline)
     index = records.DoneIndex() if entry is None or entry.value is None else entry.value
-    revision = 0 if entry is None else entry.revision
 
     def begun(old: records.Job) -> records.Job | None:
         if old.state is not JobState.WAITING:
@@ -50,7 +49,6 @@ async def begin(
             old,
             state=JobState.LISTING,
             inputs=tuple(inputs),
-            done_revision=revision,
             done_runs=() if repeats(old) else index.runs,
             started_ns=now_ns,
         )
