@@ -75,6 +75,15 @@ async def test_a_job_without_datums_succeeds_with_an_empty_commit(site: Site) ->
     (job,) = await finished(site, await site.job(P, await site.commit("in", {})))
     assert (job.state, job.total, job.counts) == (JobState.SUCCESS, 0, records.Counts())
     assert await site.output(job) == {}
+    assert job.reason == "no datums: in@master has no files"
+
+
+async def test_a_job_whose_glob_matches_nothing_says_so_and_of_how_many_files(site: Site) -> None:
+    (job,) = await finished(
+        site, await site.job(P, await site.commit("in", lines(7)), glob="/*.csv")
+    )
+    assert (job.state, job.total) == (JobState.SUCCESS, 0)
+    assert job.reason == "no datums: none of the 7 files of in@master matches the glob '/*.csv'"
 
 
 async def test_what_an_earlier_job_has_done_is_skipped_and_still_in_the_output(site: Site) -> None:

@@ -7,6 +7,7 @@ MERGING      an earlier job of the pipeline has not ended: they commit in order
 UNRUNNABLE   the upstream job that failed first, and why that did
 FAILURE      its bad datums by cause, or what is wrong with its output
 KILLED       who or what had it killed
+SUCCESS      without any datum, why its inputs have none
 """
 
 from collections.abc import Iterator, Sequence
@@ -74,7 +75,7 @@ def reasons(facts: Facts) -> Iterator[Reason]:
         case JobState.KILLED | JobState.KILLING:
             yield _killed(job)
         case _:
-            yield Reason(kind="done", why=f"all went well; its output is {job.pipeline}@{job.id}")
+            yield _done(job)
 
 
 def _waiting(facts: Facts) -> Iterator[Reason]:
@@ -196,6 +197,19 @@ def _failed(facts: Facts) -> Iterator[Reason]:
             why=job.reason or "it has failed",
             remedy=f"mend that, then `trunkline rerun job {standing.short(job)}`, which skips what is done",
         )
+
+
+def _done(job: records.Job) -> Reason:
+    if job.total != 0:
+        return Reason(kind="done", why=f"all went well; its output is {job.pipeline}@{job.id}")
+    made = [each for each in job.inputs if each.upstream]
+    shown = [f"`trunkline ls {each.repo}@{each.branch}:/**`" for each in job.inputs]
+    above = [f"`trunkline explain {each.repo}@{job.id[:12]}`" for each in made]
+    return Reason(
+        kind="no-datums",
+        why=f"it had nothing to do, and its output is empty; {job.reason or 'no datums'}",
+        remedy=f"compare the glob with {named(shown)}" + (f"; see {named(above)}" if above else ""),
+    )
 
 
 def _killed(job: records.Job) -> Reason:

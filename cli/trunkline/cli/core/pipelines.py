@@ -48,7 +48,7 @@ def _reasons(facts: Facts) -> Iterator[Reason]:
     yield from missing
     if pipeline.refusal and pipeline.state is not PipelineState.REFUSED:
         yield missing_workers.refused(pipeline)
-    if facts.job is not None and facts.job.job.state is not JobState.SUCCESS:
+    if facts.job is not None and not _went_well(facts.job.job):
         yield from _newest(facts.job, {each.kind for each in missing})
     if (down := _scaled_down(facts)) is not None:
         yield down
@@ -59,6 +59,11 @@ def _reasons(facts: Facts) -> Iterator[Reason]:
             why=f"it is to have {scaling.want} of at most {scaling.cap} workers: {scaling.reason}",
             remedy=_more(left_out) if pipeline.state is PipelineState.RUNNING else "",
         )
+
+
+def _went_well(job: records.Job) -> bool:
+    """Return whether there is nothing to be said of a job: one without any datum succeeds as well."""
+    return job.state is JobState.SUCCESS and job.total != 0
 
 
 def _newest(job: jobs.Facts, told: Collection[str]) -> Iterator[Reason]:

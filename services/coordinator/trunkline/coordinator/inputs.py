@@ -15,6 +15,7 @@ from typing import Protocol
 from trunkline.bus.ports import Entry
 from trunkline.contracts import errors, records, spec
 from trunkline.coordinator import spooling
+from trunkline.coordinator.core import fruitless
 from trunkline.coordinator.core.datums import Datum, Leaf, Listing, Source
 from trunkline.coordinator.joining import Joining, Parts, Stream
 from trunkline.coordinator.tables import commit_key
@@ -106,6 +107,19 @@ class Inputs:
                 if datums[-1].index == last:
                     break
         return told
+
+    async def why_none(self, job: records.Job) -> str:
+        """Return why a job has no datums at all, for people.
+
+        Raises:
+            NotFoundError, UnavailableError: as for `datums`.
+        """
+        looks: list[fruitless.Look] = []
+        for given, source in zip(job.inputs, await self._sources(job), strict=True):
+            files = (await manifests.open_manifest(self._store, source.manifest)).count
+            matches = await _any(partial(self._leaf, source))
+            looks.append(fruitless.Look(given, source.glob, files, matches))
+        return fruitless.why(looks)
 
     def _datums(self, node: Combined | Source, joining: Joining) -> Stream:
         """Return what lists the datums of an input, as often as it is called."""

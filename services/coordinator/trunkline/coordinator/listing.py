@@ -89,7 +89,12 @@ class Lister:
                     opened = True
                 await self._queue.put(job, misses, round_=1)
                 skipped = await self._skipped(window, hits)
-                job = await self._record(job, window, skipped, ended=len(window) < size, live=live)
+                ended = len(window) < size
+                barren = ended and not job.listed_to + len(window)
+                reason = await self._inputs.why_none(job) if barren else ""
+                job = await self._record(
+                    job, window, skipped, ended=ended, reason=reason, live=live
+                )
                 indexes = [datum.index for datum in window if datum.fingerprint in hits]
                 live.handle(WindowListed(job.listed_to, indexes))
                 if job.total is not None:
@@ -113,6 +118,7 @@ class Lister:
         skipped: records.Skipped,
         *,
         ended: bool,
+        reason: str,
         live: LiveJob,
     ) -> records.Job:
         to = job.listed_to + len(window)
@@ -127,6 +133,7 @@ class Lister:
                 total=to if ended else None,
                 skipped=(*old.skipped, skipped),
                 counts=live.fold.counts,
+                reason=reason or old.reason,
             )
 
         job = await self._jobs.change(job.pipeline, job.id, moved)
