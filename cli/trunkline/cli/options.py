@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from trunkline.cli import elsewhere
 from trunkline.runtime.clock import SystemClock
 from trunkline.runtime.terminals import harmless, is_undecoded
 
@@ -92,7 +93,28 @@ class Asked(NamedTuple):
         return self.output in ("table", "wide")
 
 
-class Verbs(click.Group):
+class _Group(click.Group):
+    """A group that says of a word which is none of its commands what the same is called here."""
+
+    def instead(self, word: str) -> str:
+        """Return what to type instead of it; empty if nobody knows."""
+        return elsewhere.noun(self.name or "", word)
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that was meant."""
+        try:
+            return super().resolve_command(context, args)
+        except click.UsageError as error:
+            told = self.instead(args[0])
+            if not told:
+                raise
+            message = f"{error.message} Here: {told}."
+            raise click.UsageError(message, context) from None
+
+
+class Verbs(_Group):
     """The whole command: what it says of wrong usage quotes what was typed, and names that were handed on are anybody's."""
 
     def make_context(
@@ -112,6 +134,12 @@ class Verbs(click.Group):
                     raise click.UsageError(message)
             return super().make_context(info_name, args, parent, **more)
 
+    def instead(self, word: str) -> str:
+        """Return what to type instead of another's verb, or of a noun without one."""
+        listed = self.commands["list"]
+        assert isinstance(listed, click.Group)
+        return elsewhere.verb(word, listed.commands)
+
     def invoke(self, context: click.Context) -> Any:  # noqa: ANN401 - click's
         """Run the verb."""
         with _quoted():
@@ -127,12 +155,13 @@ def _quoted() -> Iterator[None]:
         raise
 
 
-class Nouns(click.Group):
-    """A group whose commands are plural nouns; the singular is understood too."""
+class Nouns(_Group):
+    """A group whose commands are nouns: singular and plural name the same one."""
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """Return the command of this name, or of its plural."""
-        return super().get_command(context, name) or super().get_command(context, name + "s")
+        """Return the command of this name, or of its plural or singular."""
+        found = (super(Nouns, self).get_command(context, each) for each in elsewhere.forms(name))
+        return next((each for each in found if each is not None), None)
 
     def resolve_command(
         self, context: click.Context, args: list[str]
@@ -140,6 +169,17 @@ class Nouns(click.Group):
         """Return the command under its own name, whichever form was typed."""
         _, command, rest = super().resolve_command(context, args)
         return command.name if command else None, command, rest
+
+
+class Bare(click.Command):
+    """A verb that needs no noun, since one kind of thing is all it takes: `put file` is `put`."""
+
+    nouns = ("file", "files", "job", "jobs", "commit", "commits")
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Read what was typed; a noun before the thing itself says nothing."""
+        named = len(args) > 1 and args[0] in self.nouns and not args[1].startswith("-")
+        return super().parse_args(context, args[1:] if named else args)
 
 
 home = click.option(
@@ -156,6 +196,24 @@ spec_files = click.option(
     help="JSON or YAML; - is stdin.",
 )
 reprocess = click.option("--reprocess", is_flag=True, help="Run what is done, too.")
+whole = click.option(
+    "--pipeline",
+    "-p",
+    "--job",
+    "-j",
+    "whole",
+    metavar="NAME",
+    help="The same as the first argument.",
+)
+
+
+def one_of(argument: str | None, option: str | None) -> str:
+    """Return what was named, by an argument or by the option that stands for it; empty if nothing was."""
+    if argument and option:
+        raise click.UsageError("name one pipeline, job or worker")
+    return argument or option or ""
+
+
 _output = click.option(
     "--output",
     "-o",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from trunkline.chaos.core import schedule
-from trunkline.cli import options, refs, render, session, specs
+from trunkline.cli import elsewhere, options, refs, render, session, specs
 from trunkline.cli.__main__ import main
 from trunkline.client import client as clients
 from trunkline.contracts import errors
@@ -33,6 +34,72 @@ def test_singular_and_plural_name_the_same_command(runner: CliRunner) -> None:
     for words in (["get", "pipeline"], ["list", "pipelines"], ["inspect", "job"], ["stop", "job"]):
         assert runner.invoke(main, [*words, "--help"]).exit_code == 0
     assert runner.invoke(main, ["get", "potatoes"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("list branches texts", "inspect repo"),
+        ("create pipeline -f words.json", "apply -f"),
+        ("update pipeline -f words.json", "apply -f"),
+        ("describe pipeline words", "inspect"),
+        ("glob file texts@master:/*", "ls"),
+        ("start job words", "rerun job"),
+        ("restart pipelines words", "rerun pipeline"),
+        ("kill job words", "stop job"),
+        ("finish commit texts@master", "put"),
+        ("pipeline", "list pipelines"),
+        ("jobs", "list jobs"),
+        ("get pods", "list workers"),
+        ("list jobz", "jobs"),
+    ],
+)
+def test_another_products_verb_is_answered_with_the_one_that_is_meant(
+    runner: CliRunner, typed: str, told: str
+) -> None:
+    done = runner.invoke(main, typed.split())
+    assert done.exit_code == 2
+    assert told in done.stderr.partition("No such command")[2]
+
+
+def test_what_is_said_of_others_verbs_names_verbs_that_are_there(runner: CliRunner) -> None:
+    said = [*elsewhere.VERBS.values(), *elsewhere.NOUNS.values()]
+    named = {each for text in said for each in re.findall(r"`trunkline ([a-z]+(?: [a-z]+)?)", text)}
+    assert named
+    for each in named:
+        assert runner.invoke(main, [*each.split(), "--help"]).exit_code == 0, each
+
+
+def test_others_verbs_are_none_of_ours() -> None:
+    assert not elsewhere.VERBS.keys() & main.commands.keys()
+    for verb, noun in elsewhere.NOUNS:
+        group = main.commands[verb]
+        assert isinstance(group, click.Group)
+        assert group.get_command(click.Context(group), noun) is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "answered"),
+    [
+        ("put file texts@master -f .", "no installation"),
+        ("list file texts@master", "no installation"),
+        ("ls files texts@master", "no installation"),
+        ("wait job words", "no installation"),
+        ("wait job --timeout 5", "no installation"),
+        ("logs --pipeline words", "no installation"),
+        ("logs --job words@3f2a", "no installation"),
+        ("list jobs --pipeline words", "no installation"),
+        ("get files texts@master:/a", "no installation"),
+        ("delete branches texts@dev", "no installation"),
+        ("create repos texts", "no installation"),
+        ("logs", "name a pipeline"),
+        ("logs words --job words@3f2a", "name one"),
+    ],
+)
+def test_nouns_and_options_that_say_nothing_new_are_taken(
+    runner: CliRunner, typed: str, answered: str
+) -> None:
+    assert answered in runner.invoke(main, typed.split()).stderr
 
 
 def test_without_an_installation_one_line_says_how_to_start_one(runner: CliRunner) -> None:

@@ -95,10 +95,11 @@ def inspect_commit(asked: options.Asked, commit: str) -> None:
 
 
 @main.command(
+    cls=options.Bare,
     epilog=example(
         "trunkline put texts@master -r -f ./texts",
         "echo hello | trunkline put texts@master:/hello -f -",
-    )
+    ),
 )
 @click.argument("target", metavar="REPO@BRANCH[:PATH]", shell_complete=completing.places)
 @click.option(
@@ -123,7 +124,9 @@ def put(
     files.put(asked, target, sources, recursive=recursive, replace=replace)
 
 
-@main.command(epilog=example("trunkline ls texts@master", 'trunkline ls "words@master:/**"'))
+@main.command(
+    cls=options.Bare, epilog=example("trunkline ls texts@master", 'trunkline ls "words@master:/**"')
+)
 @click.argument("path", metavar="REPO@BRANCH[:GLOB]", shell_complete=completing.places)
 @listing
 def ls(asked: options.Asked, path: str) -> None:
@@ -133,7 +136,17 @@ def ls(asked: options.Asked, path: str) -> None:
     files.ls(asked, path)
 
 
-@main.command(epilog=example('trunkline cat "words@master:/*"'))
+@list_.command("files", epilog=example("trunkline list files texts@master"))
+@click.argument("path", metavar="REPO@BRANCH[:GLOB]", shell_complete=completing.places)
+@listing
+def list_files(asked: options.Asked, path: str) -> None:
+    """List a directory of a commit, or the files that a glob matches: the same as `ls`."""
+    from trunkline.cli import files
+
+    files.ls(asked, path)
+
+
+@main.command(cls=options.Bare, epilog=example('trunkline cat "words@master:/*"'))
 @click.argument("path", metavar="REPO@BRANCH:GLOB", shell_complete=completing.places)
 @options.reaching
 def cat(asked: options.Asked, path: str) -> None:

@@ -30,7 +30,7 @@ def main() -> None:
     """Datum-parallel pipelines over versioned data, on NATS JetStream."""
 
 
-@main.group(epilog=options.example("trunkline create repo texts"))
+@main.group(cls=options.Nouns, epilog=options.example("trunkline create repo texts"))
 def create() -> None:
     """Create a repo, a branch or a secret."""
 

@@ -15,12 +15,13 @@ from trunkline.cli.verbs.groups import delete, get, inspect, list_, main, rerun,
     epilog=example("trunkline list jobs words", "trunkline list jobs -o name --limit 1"),
 )
 @click.argument("pipeline", required=False, shell_complete=completing.pipelines)
+@click.option("--pipeline", "-p", "whole", metavar="PIPELINE", help="The same as PIPELINE.")
 @listing
-def list_jobs(asked: options.Asked, pipeline: str | None) -> None:
+def list_jobs(asked: options.Asked, pipeline: str | None, whole: str | None) -> None:
     """List jobs, of one pipeline or of all."""
     from trunkline.cli import jobs
 
-    jobs.list_jobs(asked, pipeline or "")
+    jobs.list_jobs(asked, options.one_of(pipeline, whole))
 
 
 @options.both(
@@ -96,8 +97,11 @@ def restart_datums(asked: options.Asked, job: str, datums: tuple[str, ...]) -> N
         "trunkline logs words@3f2a --failed",
     )
 )
-@click.argument("what", metavar="PIPELINE|JOB|WORKER", shell_complete=completing.anything)
+@click.argument(
+    "what", metavar="PIPELINE|JOB|WORKER", required=False, shell_complete=completing.anything
+)
 @click.argument("datum", required=False, default="")
+@options.whole
 @click.option("--datum", "named", default="", metavar="DATUM", help="The same as DATUM.")
 @click.option("--follow", "-f", is_flag=True, help="Go on: until the job, or the datum, has ended.")
 @click.option("--failed", is_flag=True, help="Only of attempts that have failed, each whole.")
@@ -112,8 +116,9 @@ def restart_datums(asked: options.Asked, job: str, datums: tuple[str, ...]) -> N
 @asking
 def logs(
     asked: options.Asked,
-    what: str,
+    what: str | None,
     datum: str,
+    whole: str | None,
     named: str,
     since_ns: int,
     tail: int | None,
@@ -132,11 +137,15 @@ def logs(
     wanted = bodies.Wanted(
         follow=follow, failed=failed, since_ns=since_ns, tail=tail, timestamps=timestamps
     )
-    bodies.logs(asked, what, datum or named, wanted)
+    meant = options.one_of(what, whole)
+    if not meant:
+        raise click.UsageError("name a pipeline, job or worker")
+    bodies.logs(asked, meant, datum or named, wanted)
 
 
 @main.command(
-    epilog=example("trunkline wait texts@master", "trunkline wait words@3f2a --timeout 60")
+    cls=options.Bare,
+    epilog=example("trunkline wait texts@master", "trunkline wait words@3f2a --timeout 60"),
 )
 @click.argument("what", metavar="JOB|REPO@COMMIT", shell_complete=completing.jobs_and_places)
 @click.option("--timeout", "timeout_s", type=float, default=0.0, help="Seconds; 0 waits for ever.")
@@ -148,7 +157,7 @@ def wait(asked: options.Asked, what: str, timeout_s: float) -> None:
     waiting.wait(asked, what, timeout_s)
 
 
-@main.command(epilog=example("trunkline verify words@3f2a"))
+@main.command(cls=options.Bare, epilog=example("trunkline verify words@3f2a"))
 @click.argument("job", shell_complete=completing.jobs)
 @asking
 def verify(asked: options.Asked, job: str) -> None:
