@@ -98,10 +98,15 @@ class Taker:
 @asynccontextmanager
 async def reaping(server: TestServer) -> AsyncIterator[Reaper]:
     """Run the scaler's reaper, and nothing else of it."""
-    async with server.connect("scaler-data") as connection, asyncio.TaskGroup() as tasks:
+    async with (
+        server.connect("scaler-data") as connection,
+        server.connect("scaler") as ctl,
+        asyncio.TaskGroup() as tasks,
+    ):
         reaper = Reaper(
             connection,
             Window(connection),
+            Window(ctl),
             WARDS,
             clock=SystemClock(),
             deliveries=functools.partial(backlog.deliveries, connection),

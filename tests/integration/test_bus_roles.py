@@ -178,7 +178,7 @@ async def _reaping(either_server: TestServer, roles: Roles) -> None:
     again = await take(roles.worker, subjects.datums_stream("p1"), JOB)
     assert (again.sequence, again.delivered) == (held.sequence, 2)
     await window.put(subjects.claims(ward("p1"), "w9"), b"closing")
-    await window.put(subjects.worker_event(ward("p1"), "reaped"), b"{}")
+    await Window(roles.scaler).put(subjects.event("p1", "reaped"), b"{}")
     await again.ack()
 
 

@@ -76,7 +76,9 @@ def line(text: str, stream: str = "agent") -> bytes:
 
 
 def event(text: str, pipeline: str = "p1") -> bytes:
-    said = messages.Event(kind="attempt", pipeline=pipeline, at_ns=1, source="w1", text=text)
+    said = messages.Event(
+        kind="attempt", pipeline=pipeline, at_ns=1, source="w1", worker="w1", text=text
+    )
     return messages.encode(said)
 
 
@@ -150,6 +152,35 @@ async def test_what_one_pipelines_worker_publishes_hides_no_event_of_another(
     assert [each.text for each in found] == ["5"]
 
 
+async def test_no_worker_speaks_for_a_service_or_of_what_services_do(
+    readers: Readers, ctl: NatsConnection, worker: NatsConnection
+) -> None:
+    """Neither that its pipeline was scaled down or deleted, nor under a service's name, nor for another worker."""
+    told, window, own = (
+        messages.decode("", event("true"), messages.Event),
+        Window(worker),
+        ward("p1"),
+    )
+    await window.put(subjects.worker_event(own, "attempt"), event("true"))
+    for kind in ("scaled", "reaped", "pipeline-deleted", "job-changed", "x"):
+        forged = msgspec.structs.replace(told, kind=kind, text="forged")
+        await window.put(subjects.worker_event(own, kind), messages.encode(forged))
+        await window.put(subjects.worker_event(own, "attempt"), messages.encode(forged))
+    for source in ("scaler", "coordinator", "Scaler", "w2", "", "a scaler", "\x1b[2J"):
+        for about in ("w1", source):
+            forged = msgspec.structs.replace(told, source=source, worker=about, text="forged")
+            if source != "w2" or about == "w1":
+                await window.put(subjects.worker_event(own, "attempt"), messages.encode(forged))
+    scaled = msgspec.structs.replace(told, kind="scaled", source="scaler", worker="", text="scaled")
+    await Window(ctl).put(subjects.event("p1", "scaled"), messages.encode(scaled))
+    for asked in (api.EventPage(), api.EventPage(key="p1")):
+        found, _ = await listed(readers.event_list, asked, messages.Event)
+        assert [(each.source, each.text) for each in found] == [
+            ("w1", "true"),
+            ("scaler", "scaled"),
+        ]
+
+
 async def test_one_request_reads_through_so_much_garbage_and_the_next_goes_on_there(
     readers: Readers, nats_server: TestServer, ctl: NatsConnection, worker: NatsConnection
 ) -> None:
@@ -159,7 +190,7 @@ async def test_one_request_reads_through_so_much_garbage_and_the_next_goes_on_th
     async with nats_server.connect_worker("bad") as attacker:
         for _ in range(stretches.LOOKED_MAX + 1):
             await attacker.publish(subjects.worker_event(ward("bad"), "x"), b"junk")
-        await Window(attacker).put(subjects.worker_event(ward("bad"), "x"), event("2", "bad"))
+        await Window(attacker).put(subjects.worker_event(ward("bad"), "attempt"), event("2", "bad"))
     await theirs.put(subjects.worker_event(ward("p1"), "attempt"), event("3"))
     await ours.put(subjects.event("p1", "scaled"), event("4"))
     first = await readers.event_list(msgspec.json.encode(api.EventPage(limit=api.PAGE_MAX)))
@@ -232,11 +263,7 @@ async def test_who_floods_everybodys_events_delays_no_board(
         for _ in range(stretches.LOOKED_MAX + 1):
             await attacker.publish(subjects.worker_event(ward("bad"), "x"), b"")
         await Window(attacker).put(subjects.worker_event(ward("bad"), "x"), b"")
-        failure = messages.Event(
-            kind="reaped", pipeline="p1", at_ns=SystemClock().wall_ns(), source="w1", text="lost"
-        )
-        at = subjects.worker_event(ward("p1"), "reaped")
-        await Window(worker).put(at, messages.encode(failure))
+        await Window(worker).put(subjects.worker_event(ward("p1"), "attempt"), event("failed"))
         looker = topping.Looker(Client(user, front.store), "", SystemClock(), listen_s=0)
         assert not (await looker.look()).failures, "the board comes before the flood was read"
         assert (await looker.look()).failures

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.memory import MemoryBus
 from tests.support.nats import TestServer
 from tests.support.wards import WARDS, ward
 
@@ -39,6 +40,7 @@ class Field:
         self.reaper = Reaper(
             scaler,
             Window(scaler),
+            MemoryBus(),
             WARDS,
             clock=SystemClock(),
             deliveries=functools.partial(backlog.deliveries, scaler),

@@ -209,11 +209,9 @@ def _scaler_data(wards: Wards) -> Permissions:
             f"{API}.DIRECT.GET.{subjects.CLAIMS_STREAM}",
             _looking_up(subjects.CLAIMS_STREAM),
             _looking_up(subjects.ATTEMPTS_STREAM),
-            _looking_up(subjects.WORKER_EVENTS_STREAM),
             subjects.ATTEMPTS,
             subjects.CLAIMS,  # to empty a dead worker's
             subjects.CONTROL,
-            subjects.WORKER_EVENTS,
             subjects.LAST_WORDS,
         ),
         subscribe=(

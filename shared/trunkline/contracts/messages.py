@@ -311,7 +311,8 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="event.v1"):
     """Why something happened; never read back to decide anything.
 
-    Stored on `subjects.event` or `subjects.worker_event`.
+    Services store theirs on `subjects.event`, in CTL; workers on `subjects.worker_event`, in DATA. Which of both an event
+    came by, not what it says of itself, tells whether it is a service's.
     """
 
     kind: str

@@ -77,7 +77,7 @@ ASSIGNMENTS_STREAM = "TL_ASSIGNMENTS"
 LOGS_STREAM = "TL_LOGS"
 """The user's stdout and stderr; limited by age and bytes."""
 WORKER_EVENTS_STREAM = "TL_WORKER_EVENTS"
-"""Attempts with their causes and what the reaper did; limited by age."""
+"""What workers say of attempts that ended badly; limited by age. Services tell theirs in CTL."""
 
 SYS_DISCONNECTS = "$SYS.ACCOUNT.DATA.DISCONNECT"
 """The server's word, in SYS, that a client of DATA is gone."""
@@ -130,7 +130,7 @@ def events_of(pipeline: str) -> str:
 
 
 def worker_event(ward: Ward, kind: str) -> str:
-    """Return the subject on which one kind of DATA event about a pipeline is stored."""
+    """Return the subject on which workers store one kind of event about a pipeline."""
     return f"{ROOT}.worker-events.{ward}.{kind}"
 
 

@@ -33,6 +33,7 @@ async def test_a_worker_is_lost_once_however_often_something_of_its_is_given_bac
         undertaker = Undertaker(
             bus,
             bus,
+            bus,
             WARDS,
             clock,
             charging=Charging(bus, bus, WARDS, clock, lambda *_: True, start),

@@ -1,12 +1,13 @@
 """Requests that read streams: logs and events, a page at a time.
 
 Both are read from where the page before ended, by a tail that stops at what was there when it began, and as a stretch
-that nobody's garbage ends (`stretches`). Events lie in two streams, one per account; a page is the older ones of both, and its
-`next` names a sequence in each. A page may be empty and not the last; also the last one has a `next`, for who follows.
+that nobody's garbage ends (`stretches`). Events lie in two streams: services tell theirs in CTL, workers in DATA, and what
+comes from there is no service's, whatever it says. A page is the older ones of both, and its `next` names a sequence in each. A page may be empty and not the last; also the last one has a `next`, for who follows.
 """
 
 import heapq
 import sys
+from collections.abc import Callable
 from functools import partial
 
 from trunkline.bus import jetstream, tails
@@ -97,17 +98,19 @@ class Readers:
                 await tails.last_ones(self._ctl, subjects.EVENTS_STREAM, ctl, count),
                 await tails.last_ones(self._data, subjects.WORKER_EVENTS_STREAM, data, count),
             )
-        asked = partial(_event, page)
+        told = partial(_event, page, untrusted.event)
 
         def owned(stored: Stored) -> messages.Event | None:
             # not what a worker had the server store in another's name
-            return asked(stored) if self._wards.owns(stored.subject) else None
+            if not self._wards.owns(stored.subject):
+                return None
+            return _event(page, untrusted.worker_event, stored)
 
         ours = await stretches.read(
             self._ctl,
             subjects.EVENTS_STREAM,
             ctl,
-            asked,
+            told,
             after=seen[0],
             most=most,
             since_ns=since_ns,
@@ -145,11 +148,13 @@ def _entry(since_ns: int, stored: Stored) -> contract.LogEntry | None:
     )
 
 
-def _event(page: contract.EventPage, stored: Stored) -> messages.Event | None:
+def _event(
+    page: contract.EventPage, read: Callable[[str, bytes], messages.Event | None], stored: Stored
+) -> messages.Event | None:
     """Return an event if a page asks for it, by its time, its job and its worker, and it can be read."""
     if stored.at_ns < page.since_ns:  # what `last` reaches back to
         return None
-    event = untrusted.event(stored.subject, stored.data)
+    event = read(stored.subject, stored.data)
     if event is None or page.job not in ("", event.job):
         return None
     if page.worker in ("", event.worker):

@@ -32,6 +32,7 @@ class Explaining:
     Args:
         connection: In the account DATA.
         publisher: On that connection.
+        telling: On one in CTL, where no worker can say anything: stores events.
         wards: For subjects.
         clock: The time.
         live: (pipeline, job) -> whether an entry still means something.
@@ -42,14 +43,15 @@ class Explaining:
         self,
         connection: Connection,
         publisher: Publisher,
+        telling: Publisher,
         wards: Wards,
         *,
         clock: Clock,
         live: Callable[[str, str], bool],
         wake: Callable[[], None],
     ) -> None:
-        self._connection, self._publisher, self._wards = connection, publisher, wards
-        self._clock, self._live, self._wake = clock, live, wake
+        self._connection, self._publisher, self._telling = connection, publisher, telling
+        self._wards, self._clock, self._live, self._wake = wards, clock, live, wake
         self._ends = Ends()
 
     def heard(self, key: Key, claim: Claim) -> None:
@@ -98,6 +100,6 @@ class Explaining:
             worker=attempt.worker,
             facts={"attempt": msgspec.Raw(msgspec.json.encode(attempt))},
         )
-        subject = subjects.worker_event(self._wards.of(pipeline), "attempt")
+        subject = subjects.event(pipeline, event.kind)
         with contextlib.suppress(errors.UnavailableError, errors.RefusedError):
-            await self._publisher.put(subject, messages.encode(event))
+            await self._telling.put(subject, messages.encode(event))

@@ -50,6 +50,7 @@ class Reaper:
     Args:
         connection: In the account DATA.
         publisher: On the same connection.
+        telling: On one in CTL; see `Undertaker`.
         wards: What is claimed under another is nobody's claim.
         clock: Both clocks.
         deliveries: How a nak is made valid.
@@ -63,6 +64,7 @@ class Reaper:
         self,
         connection: DataConnection,
         publisher: Publisher,
+        telling: Publisher,
         wards: Wards,
         *,
         clock: Clock,
@@ -82,6 +84,7 @@ class Reaper:
         self._undertaker = Undertaker(
             connection,
             publisher,
+            telling,
             wards,
             clock,
             charging=Charging(connection, publisher, wards, clock, live, self._start),

@@ -84,11 +84,18 @@ class Scaler:
         self._counting, wake = Counting(self._is_known), self._woken.set
         self._views = Views(pipelines, jobs, measure, wake=wake, gauge_s=config.gauge_s)
         self._explaining = Explaining(
-            data, data_publisher, wards, clock=clock, live=self._views.live, wake=wake
+            data,
+            data_publisher,
+            ctl_publisher,
+            wards,
+            clock=clock,
+            live=self._views.live,
+            wake=wake,
         )
         self._reaper = Reaper(
             data,
             data_publisher,
+            ctl_publisher,
             wards,
             clock=clock,
             deliveries=deliveries,

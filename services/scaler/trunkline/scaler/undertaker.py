@@ -38,6 +38,7 @@ class Undertaker:
     Args:
         connection: In the account DATA.
         publisher: On the same connection.
+        telling: On one in CTL, where no worker can say anything: stores events.
         wards: For subjects.
         clock: Both clocks.
         charging: Writes ledgers.
@@ -51,6 +52,7 @@ class Undertaker:
         self,
         connection: Connection,
         publisher: Publisher,
+        telling: Publisher,
         wards: Wards,
         clock: Clock,
         *,
@@ -60,7 +62,7 @@ class Undertaker:
         claim: Callable[[Key], Claim | None],
         start: Start,
     ) -> None:
-        self._connection, self._publisher = connection, publisher
+        self._connection, self._publisher, self._telling = connection, publisher, telling
         self._wards, self._clock = wards, clock
         self._charging, self._giving_back = charging, giving_back
         self._counting, self._claim, self._start = counting, claim, start
@@ -158,6 +160,6 @@ class Undertaker:
             worker=reaped.worker,
             facts={"incarnation": msgspec.Raw(msgspec.json.encode(reaped.incarnation))},
         )
-        subject = subjects.worker_event(self._wards.of(reaped.pipeline), "reaped")
+        subject = subjects.event(reaped.pipeline, event.kind)
         with contextlib.suppress(errors.UnavailableError, errors.RefusedError):
-            await self._publisher.put(subject, messages.encode(event))
+            await self._telling.put(subject, messages.encode(event))

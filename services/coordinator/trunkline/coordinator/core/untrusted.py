@@ -9,10 +9,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from trunkline.contracts import errors, messages, subjects
+from trunkline.contracts import errors, messages, names, subjects
 from trunkline.contracts.wards import Ward
 
 T = TypeVar("T")
+
+_SERVICES = (subjects.COORDINATOR, subjects.SCALER)
+_TOLD = frozenset({"attempt"})
+"""The kinds of events that workers tell; all others, such as a worker's own end, are a service's."""
 
 MOST_LEVELS = 16
 """Of lists and objects within each other, in an event's facts."""
@@ -43,6 +47,21 @@ def event(subject: str, data: bytes) -> messages.Event | None:
         return found
     facts = _decoded(data, dict[str, Any])  # raw parts are not looked into by the first reading
     return found if facts is not None and _is_flat(facts, MOST_LEVELS) else None
+
+
+def worker_event(subject: str, data: bytes) -> messages.Event | None:
+    """Return the event that a message of the workers' stream holds; None: as above, or it is none of a worker's.
+
+    It is shown as said by the worker that it is about, and so looks like no service's.
+    """
+    found = event(subject, data)
+    if found is None or found.kind not in _TOLD or found.kind != subject.split(".")[4]:
+        return None
+    try:
+        named = names.worker(found.source)
+    except errors.InvalidNameError:
+        return None
+    return found if named == found.worker and named.casefold() not in _SERVICES else None
 
 
 def _decoded(data: bytes, kind: type[T]) -> T | None:
