@@ -129,6 +129,10 @@ def test_from_files_to_the_output_of_a_pipeline(trunkline: Command, tmp_path: Pa
     again = trunkline.good("apply", "--reprocess", "-f", str(tmp_path / "spec.json"))
     assert "version 2" in again.out
     assert "SUCCESS: 2 processed of 2 datums" in trunkline.good("wait", "shout").out
+    rerun = trunkline.good("rerun", "pipeline", "shout").out.strip()
+    assert trunkline.good("wait", "texts@master", "-o", "name").out.strip() == rerun
+    one_more = trunkline.good("rerun", "job", rerun).out.strip()
+    assert trunkline.good("wait", f"texts@{commit}", "-o", "name").out.strip() == one_more
 
 
 def test_logs_are_chosen_by_what_printed_them_by_time_and_by_failure(trunkline: Command) -> None:

@@ -49,7 +49,8 @@ async def job_set(client: Client, repo: str, commit: str) -> list[tuple[str, str
     """Return the jobs that a commit sets off, upstream first, as soon as they are all there.
 
     Mostly they bear its id. But where several inputs of a pipeline had moved before its job was made, the
-    job bears that of one of them; so it is looked for by what it reads (`api.JobReading`).
+    job bears that of one of them, and a rerun has an id of its own; so it is looked for by what it
+    reads (`api.JobReading`).
 
     Raises:
         UnavailableError: some did not appear within APPEAR_S.

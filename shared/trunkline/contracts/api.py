@@ -270,7 +270,8 @@ class JobReading(msgspec.Struct, frozen=True, kw_only=True):
 
     A commit's id is mostly that of the jobs it sets off. But where several inputs had moved when a job
     was made, or a new version found the commit there, the job has an id of its own. Meant is the job with
-    the commit's id, else the first one that reads it.
+    the commit's id, else the first one that reads it; and where that was run again on the very same commits, its
+    newest run.
     """
 
     pipeline: str

@@ -208,6 +208,23 @@ def test_a_job_is_found_by_a_commit_that_it_reads_whatever_its_own_id_is():
     assert found.id == A  # that the commit has set off, not a later one that reads it, too
 
 
+def test_who_asks_for_the_job_on_a_commit_gets_its_newest_run():
+    """A rerun reads the same commits under an id of its own, and so does all that follows from it."""
+    nodes = [node("w", "in"), node("end", "w")]
+    first = {
+        (each.pipeline, each.id): job(each)
+        for each in jobsets.derive(nodes, heads(**{"in": A}), [])
+    }
+    of_w = first["w", A]
+    again = msgspec.structs.replace(of_w, id=B, order=of_w.order + 1, rerun_of=A)
+    assert jobsets.reading([of_w, again], "in", A) is again
+    assert jobsets.reading([first["end", A]], "w", A) is first["end", A]
+    beside = msgspec.structs.replace(
+        again, id=X, order=again.order + 1, inputs=(*again.inputs, *first["end", A].inputs)
+    )
+    assert jobsets.reading([of_w, again, beside], "in", A) is again  # not one that reads more
+
+
 def test_a_cycle_is_named_in_the_direction_of_the_data():
     of = {"a": ["c"], "b": ["a"], "c": ["b", "in"], "d": ["a"], "e": ["e"]}
 

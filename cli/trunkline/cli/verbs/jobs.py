@@ -151,7 +151,10 @@ def logs(
 @click.option("--timeout", "timeout_s", type=float, default=0.0, help="Seconds; 0 waits for ever.")
 @asking
 def wait(asked: options.Asked, what: str, timeout_s: float) -> None:
-    """Wait for a job, or for all that a commit set off."""
+    """Wait for a job, or for all that a commit set off.
+
+    What was run again since, by `rerun` or in a new version, is waited for in its newest run.
+    """
     from trunkline.cli import waiting
 
     waiting.wait(asked, what, timeout_s)

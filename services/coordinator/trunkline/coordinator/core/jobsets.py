@@ -318,19 +318,24 @@ class _Plan:
 def reading(jobs: Iterable[records.Job], repo: str, commit: str) -> records.Job | None:
     """Return the job of a pipeline that runs on a commit: of its id, or the first one that reads it.
 
+    Where that was run again, on the very same commits, it is the newest run: whoever asks after a rerun, or
+    after a new version, means that one.
+
     Args:
         jobs: Of one pipeline, in order.
         repo: Of the commit.
         commit: Its id; of an output that is still to come, that of the job that makes it.
     """
-    found: records.Job | None = None
-    for job in jobs:
-        reads = any(each.repo == repo and (each.commit or job.id) == commit for each in job.inputs)
-        if reads and job.id == commit:
-            return job
-        if reads and found is None:
-            found = job
-    return found
+    reads = [job for job in jobs if (repo, commit) in _read(job)]
+    first = next((job for job in reads if job.id == commit), reads[0] if reads else None)
+    if first is None:
+        return None
+    again = [job for job in reads if job.order >= first.order and _read(job) == _read(first)]
+    return max(again, key=lambda job: job.order)
+
+
+def _read(job: records.Job) -> list[tuple[str, str]]:
+    return [(each.repo, each.commit or job.id) for each in job.inputs]
 
 
 def _late_id(reader: Node, inputs: Iterable[records.JobInput]) -> str:
