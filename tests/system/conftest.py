@@ -1,9 +1,15 @@
-from collections.abc import AsyncIterator
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from tests.support import installation
+from tests.support.command_line import Command
 from tests.support.installation import Installation
+
+from trunkline.local.home import Home
 
 
 def pytest_collection_modifyitems(items):
@@ -28,3 +34,20 @@ async def here() -> AsyncIterator[Installation]:
     """An installation that the tests of a module share, each with names of its own."""
     async with installation.running(nodes=2) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def trunkline() -> Iterator[Command]:
+    """The command of an installation that the tests of a module share; it was left running."""
+    home = Path(tempfile.mkdtemp(prefix="tl-"))
+    command = Command(home)
+    try:
+        told = command.good("up", "--detach", "--nodes", "1", "--port", "0").err
+        assert ":***@" in told
+        yield command
+        assert command("down").code == 0
+        assert Home(home).supervisor() is None
+        assert list(Home(home).pids.iterdir()) == []
+    finally:
+        command("down")
+        shutil.rmtree(home, ignore_errors=True)

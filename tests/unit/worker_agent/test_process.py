@@ -1,68 +1,16 @@
 import asyncio
-import contextlib
 import os
 import signal
-import socket
 import stat
-import subprocess
-import tempfile
-import time
 from pathlib import Path
 
 import psutil
 import pytest
-from tests.support import shims
+from tests.support.shim_runs import ENV, Heard, again, alive, run, sh
 
-from trunkline.runtime.clock import SystemClock
 from trunkline.worker_agent import protocol
 from trunkline.worker_agent.core import outcome
-from trunkline.worker_agent.link import Link, ShimLostError, accept
-from trunkline.worker_agent.process import Command, Runner
-from trunkline.worker_agent.protocol import HelloFlag, Kind
-
-ENV = {"PATH": os.environ["PATH"]}
-
-
-class Heard:
-    def __init__(self):
-        self.stdout = bytearray()
-        self.stderr = bytearray()
-        self.more = asyncio.Event()
-
-    def __call__(self, stream, data):
-        getattr(self, stream).extend(data)
-        self.more.set()
-
-    async def until(self, text: bytes) -> None:
-        while text not in self.stdout:
-            self.more.clear()
-            await self.more.wait()
-
-
-async def run(shim, *argv, heard=None, timeout_s=None, stdin=b"", env=None, cwd="", umask=0o022):
-    command = Command(argv, ENV if env is None else env, cwd, stdin, umask)
-    return await again(shim, command, heard, timeout_s=timeout_s)
-
-
-async def again(shim, command, heard=None, *, own=None, timeout_s=None):
-    async with asyncio.timeout(20):
-        return await shim.runner.run(command, heard or Heard(), own=own, timeout_s=timeout_s)
-
-
-def sh(text: str) -> tuple[str, ...]:
-    return ("sh", "-c", text)
-
-
-async def gone(pid: int) -> None:
-    async with asyncio.timeout(10):
-        while alive(pid):
-            await asyncio.sleep(0.005)
-
-
-def alive(pid: int) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    return False
+from trunkline.worker_agent.process import Command
 
 
 async def test_a_command_runs_with_its_arguments_environment_and_directory(shim, tmp_path):
@@ -212,105 +160,6 @@ async def test_cancelling_kills_and_waits_for_the_end(shim):
     assert (await run(shim, "true")).ended == outcome.Exited(0)
 
 
-async def test_a_shim_that_is_killed_is_told_at_once(shim):
-    heard = Heard()
-
-    async def lost() -> float:
-        with pytest.raises(ShimLostError):
-            await run(shim, *sh("echo $$; sleep 60"), heard=heard)
-        return time.monotonic()
-
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(lost())
-        async with asyncio.timeout(10):
-            await heard.until(b"\n")
-        shim.process.kill()
-        killed_s = time.monotonic()
-    os.kill(int(heard.stdout), signal.SIGKILL)
-    assert task.result() - killed_s < 2
-    assert shim.link.lost.is_set()
-    with pytest.raises(ShimLostError):
-        await run(shim, "true")
-
-
-async def test_without_its_agent_the_shim_kills_everything(shim):
-    heard = Heard()
-
-    async def lost():
-        with pytest.raises(ShimLostError):
-            await run(shim, *sh("setsid sleep 60 & echo $!; echo $$; exec sleep 60"), heard=heard)
-
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(lost())
-        async with asyncio.timeout(10):
-            while heard.stdout.count(b"\n") < 2:
-                heard.more.clear()
-                await heard.more.wait()
-        shim.link.close()
-    await shim.left_us()
-    for pid in heard.stdout.split():
-        await gone(int(pid))
-
-
-async def test_bye_ends_the_shim_with_zero(shim):
-    shim.link.bye()
-    assert await shim.code() == 0
-
-
-async def test_sigterm_is_told_to_the_agent_and_the_shim_goes_on(shim):
-    told = asyncio.Event()
-    shim.link._on_term = told.set
-    shim.process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(10):
-        await told.wait()
-    assert (await run(shim, "true")).ended == outcome.Exited(0)
-
-
-async def test_garbage_from_the_agent_ends_the_connection(shim):
-    shim.link._socket.send(b"\xff" * 64)
-    await shim.left_us()
-
-
-async def test_frames_of_a_newer_agent_are_skipped(shim):
-    shim.link._socket.send(b"\x05\0\0\0\x63\x01\0\0\0")
-    assert (await run(shim, "true")).ended == outcome.Exited(0)
-
-
-async def meet(path: str, *, terminating: bool) -> Link:
-    async with asyncio.timeout(10):
-        link = Link(await accept(path))
-        told_to_end = asyncio.Event()
-        link._on_term = told_to_end.set
-        assert not Path(path).exists()  # while it is there, nobody else can come
-        hello = await link.hello()
-        if terminating and HelloFlag.TERMINATING not in hello.flags:
-            await told_to_end.wait()  # the signal came between its HELLO and our look
-    assert terminating or HelloFlag.TERMINATING not in hello.flags
-    heard = Heard()
-    told = await Runner(link, clock=SystemClock()).run(Command(sh("echo hi"), ENV), heard)
-    assert (told.ended, bytes(heard.stdout)) == (outcome.Exited(0), b"hi\n")
-    return link
-
-
-@pytest.mark.parametrize("kind", shims.BOTH)
-async def test_a_shim_on_a_path_serves_one_agent_after_the_other(kind):
-    with tempfile.TemporaryDirectory() as folder:
-        path = f"{folder}/agent.sock"
-        argv = shims.on_path(kind, path)
-        with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as started:
-            try:
-                first = await meet(path, terminating=False)
-                first.close()
-                started.send_signal(signal.SIGTERM)
-                second = await meet(path, terminating=True)
-                second.bye()
-                async with asyncio.timeout(10):
-                    await second.lost.wait()
-                assert await asyncio.to_thread(started.wait, 10) == 0
-            finally:
-                started.kill()
-
-
 async def test_what_a_command_wrote_can_be_opened_up(shim, tmp_path):
     out = tmp_path / "out"
     deep = out / "a" / "b"
@@ -388,43 +237,3 @@ async def test_a_run_hears_nothing_of_the_one_before(shim):
         task.cancel()
     await run(shim, *sh("echo mine"), heard=second)
     assert second.stdout == b"mine\n"
-
-
-async def until(kind: Kind, connected: socket.socket) -> tuple[protocol.Frame, list[int]]:
-    """Read as a shim does, up to a frame of this kind."""
-    decoder, descriptors = protocol.Decoder(), []
-    while True:
-        data, found, _, _ = await asyncio.to_thread(socket.recv_fds, connected, 65536, 16)
-        descriptors += found
-        for frame in decoder.feed(data):
-            if frame.kind == kind:
-                return frame, descriptors
-
-
-async def test_pipes_that_something_unkillable_holds_are_given_to_nobody_else():
-    ours, theirs = socket.socketpair()
-    runner = Runner(Link(ours), clock=SystemClock())
-    command, heard = Command(("x",), {}), Heard()
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        tasks.create_task(runner.run(command, Heard()))
-        spawn, (_, old, _) = await until(Kind.SPAWN, theirs)
-        theirs.sendall(protocol.exited(spawn.id, protocol.Exited(0, left=1)))
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        tasks.create_task(runner.run(command, heard))
-        spawn, (_, new, _) = await until(Kind.SPAWN, theirs)
-        with pytest.raises(BrokenPipeError):
-            os.write(old, b"late")
-        os.write(new, b"mine")
-        theirs.sendall(protocol.exited(spawn.id, protocol.Exited(0)))
-    assert heard.stdout == b"mine"
-    theirs.close()
-
-
-async def test_a_command_by_a_recipe_that_is_not_there_ends_the_connection(shim):
-    shim.link._socket.send(protocol.spawn(1, 9, {}))
-    await shim.left_us()
-
-
-async def test_a_recipe_without_its_descriptors_ends_the_connection(shim):
-    shim.link._socket.send(protocol.recipe(0, protocol.Recipe(("true",), {})))
-    await shim.left_us()

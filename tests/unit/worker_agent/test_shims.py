@@ -1,4 +1,4 @@
-"""What both shims do, beyond what running commands shows (test_process.py)."""
+"""What both shims do, beyond what running commands shows (test_process.py, test_shim_and_agent.py)."""
 
 import asyncio
 import os
