@@ -12,14 +12,13 @@ import pytest
 from tests.support.nats import TestServer
 from tests.support.wards import WARDS, ward
 
-from trunkline.bus import backlog, topology
+from trunkline.bus import backlog, present, topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.firsts import Firsts
 from trunkline.bus.ports import Delivery, Message
 from trunkline.bus.publishing import Window
 from trunkline.bus.pulls import StandingPull
 from trunkline.bus.tables import KvTable
-from trunkline.bus.tails import tail
 from trunkline.contracts import errors, records, subjects
 from trunkline.contracts.states import PipelineState
 from trunkline.scaler import hearing
@@ -119,8 +118,8 @@ async def _control(roles: Roles) -> None:
     await scaling.put("p1", records.Nodes(count=1))
     assert [entry.key for entry in await scaling.all()] == ["p1"]
     await Window(roles.scaler).put(subjects.event("p1", "scaled"), b"{}")
-    async with tail(roles.ctl, subjects.EVENTS_STREAM, [], end=True) as batches:
-        assert sum([len(batch) async for batch in batches]) == 1
+    pages = present.behind(roles.ctl, subjects.EVENTS_STREAM)
+    assert sum([len(page) async for page in pages]) == 1
 
 
 async def _datum(roles: Roles) -> None:
@@ -148,9 +147,9 @@ async def _datum(roles: Roles) -> None:
     assert await roles.worker.last(subjects.ATTEMPTS_STREAM, ledger)
     await roles.worker.publish(subjects.logs(ward("p1"), JOB, 0, "w1", "stdout"), b"line")
     await window.put(subjects.worker_event(ward("p1"), "attempt"), b"{}")
-    filters = [subjects.outcomes_of(ward("p1"), JOB)]
-    async with tail(roles.data, subjects.OUTCOMES_STREAM, filters, end=True) as batches:
-        assert [each.data async for batch in batches for each in batch] == [b"done"] * 2
+    own = subjects.outcomes_of(ward("p1"), JOB)
+    pages = present.behind(roles.data, subjects.OUTCOMES_STREAM, own)
+    assert [each.data async for page in pages for each in page] == [b"done"] * 2
     await roles.reaper.publish(subjects.control(ward("p1"), "w1"), b"drain")
     assert (await control.get()).data == b"drain"
     assert await backlog.gauge(roles.data, "p1", JOB) is not None

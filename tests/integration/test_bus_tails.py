@@ -64,14 +64,6 @@ async def test_a_tail_begins_after_a_sequence(data: NatsConnection, worker: Nats
         assert numbers(await anext(batches)) == [3]
 
 
-async def test_a_tail_with_an_end_stops_there(data: NatsConnection, worker: NatsConnection) -> None:
-    async with asyncio.timeout(20), tail(data, STREAM, [], end=True) as batches:
-        assert [batch async for batch in batches] == []
-    await put(worker, *range(700))
-    async with asyncio.timeout(20), tail(data, STREAM, [], end=True) as batches:
-        assert sorted([n async for batch in batches for n in numbers(batch)]) == list(range(700))
-
-
 async def test_a_tail_of_last_messages_begins_with_one_batch_of_them(
     nats_server: TestServer, data: NatsConnection
 ) -> None:

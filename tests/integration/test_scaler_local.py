@@ -17,7 +17,7 @@ import pytest
 from tests.support.nats import TestServer
 from tests.support.wards import DATA_KEY, ward
 
-from trunkline.bus import tails, topology
+from trunkline.bus import present, topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.publishing import Window
 from trunkline.bus.tables import KvTable
@@ -151,11 +151,9 @@ class Place:
 
     async def events(self, name: str = "p") -> list[messages.Event]:
         found = []
-        async with tails.tail(
-            self.ctl, subjects.EVENTS_STREAM, [subjects.event(name, "scaled")], end=True
-        ) as batches:
-            async for batch in batches:
-                found += [messages.decode(s.subject, s.data, messages.Event) for s in batch]
+        said = subjects.event(name, "scaled")
+        async for page in present.behind(self.ctl, subjects.EVENTS_STREAM, said):
+            found += [messages.decode(s.subject, s.data, messages.Event) for s in page]
         return found
 
 

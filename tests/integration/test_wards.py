@@ -21,11 +21,10 @@ from tests.support.jobs import Site
 from tests.support.nats import TestServer
 from tests.support.wards import WARDS, ward
 
-from trunkline.bus import backlog, jetstream, topology
+from trunkline.bus import backlog, jetstream, present, topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Message
 from trunkline.bus.publishing import Window
-from trunkline.bus.tails import tail
 from trunkline.contracts import messages, subjects
 from trunkline.contracts.messages import Claim
 from trunkline.contracts.wards import Ward, Wards
@@ -79,8 +78,8 @@ async def held(data: NatsConnection, stream: str, subject: str) -> int:
 
 
 async def contents(data: NatsConnection, stream: str) -> dict[str, bytes]:
-    async with tail(data, stream, [], end=True) as batches:
-        return {each.subject: each.data async for batch in batches for each in batch}
+    pages = present.behind(data, stream)
+    return {each.subject: each.data async for page in pages for each in page}
 
 
 @pytest.mark.parametrize("name", STORED)
@@ -265,11 +264,10 @@ async def test_what_missed_is_removed_and_told(nats_server: TestServer, attacker
             wrong = [subject for subject in await contents(data, stream) if not WARDS.owns(subject)]
             forged += len(wrong)
             if name == "outcome":  # the coordinator's folder sees these, and notes them
-                async with tail(data, stream, [], end=True) as batches:
-                    async for batch in batches:
-                        for stored in batch:
-                            if stored.subject in wrong:
-                                assert looking.note(stream, stored)
+                async for page in present.behind(data, stream):
+                    for stored in page:
+                        if stored.subject in wrong:
+                            assert looking.note(stream, stored)
         assert forged
         await looking.look()
         for name in kept_for_ever:
@@ -297,9 +295,8 @@ async def test_a_flood_of_forgeries_is_removed_to_the_last_one(
             await attacker.answer_to(f"{wrong[:-3]}{number}.1")
         looking = forgeries.Forgeries(data, WARDS, Events(Window(ctl), support.CLOCK))
         noted = 0
-        async with tail(data, subjects.OUTCOMES_STREAM, [], end=True) as batches:
-            async for batch in batches:
-                noted += sum(looking.note(subjects.OUTCOMES_STREAM, each) for each in batch)
+        async for page in present.behind(data, subjects.OUTCOMES_STREAM):
+            noted += sum(looking.note(subjects.OUTCOMES_STREAM, each) for each in page)
         assert noted == 3
         await looking.look()
         left = await contents(data, subjects.OUTCOMES_STREAM)

@@ -8,7 +8,7 @@ from tests.support.wards import ward
 from tests.support.workers import PIPELINE, Lab
 from tests.support.workers import lab as make_lab
 
-from trunkline.bus import tails
+from trunkline.bus import present
 from trunkline.contracts import subjects, traces
 
 GIVEN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -22,8 +22,8 @@ async def lab(nats_server: TestServer) -> AsyncIterator[Lab]:
 
 async def headers(lab: Lab, stream: str, subject: str) -> list[str]:
     """Return the traces that are stored on a subject, in order."""
-    async with tails.tail(lab.data, stream, [subject], end=True) as batches:
-        return [each.headers.get(traces.HEADER, "") async for batch in batches for each in batch]
+    pages = present.behind(lab.data, stream, subject)
+    return [each.headers.get(traces.HEADER, "") async for page in pages for each in page]
 
 
 async def test_attempts_are_spans_of_the_jobs_trace_in_commands_outcomes_logs_and_events(

@@ -17,10 +17,9 @@ import msgspec
 from tests.support.nats import TestServer
 from tests.support.wards import ward
 
-from trunkline.bus import backlog, topology
+from trunkline.bus import backlog, present, topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.publishing import Window
-from trunkline.bus.tails import tail
 from trunkline.contracts import attempts, messages, subjects
 from trunkline.contracts.messages import (
     Assignment,
@@ -307,12 +306,10 @@ class Lab:
     async def logs(self, task: DatumTask) -> list[LogLine]:
         """Return what is in the log stream of a datum."""
         subject = subjects.logs_of(ward(PIPELINE), task.job, task.index)
-        async with tail(self.data, subjects.LOGS_STREAM, [subject], end=True) as batches:
-            return [
-                messages.decode(subject, each.data, LogLine)
-                async for batch in batches
-                for each in batch
-            ]
+        pages = present.behind(self.data, subjects.LOGS_STREAM, subject)
+        return [
+            messages.decode(subject, each.data, LogLine) async for page in pages for each in page
+        ]
 
     # --- workers ----------------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ NO_ROOM = 10023
 """Of a message: the server has stored as much as it may (`max_file_store`, `max_memory_store`)."""
 NOT_NOW = frozenset({10004, 10005, 10008, 10009, NO_ROOM, 10118, 10119, MSG_ID_IN_PROCESS})
 """The cluster has no leader, no resources, no answer or not the right server at this instant: ask again."""
+EXHAUSTED = frozenset({10002, 10026, 10028, 10047})
+"""A stream has as many consumers as it may, or an account or a server as much storage: not before others have let go."""
 
 
 _UNAVAILABLE = 503
@@ -44,6 +46,11 @@ class JetStreamError(errors.TrunklineError):
     def passing(self) -> bool:
         """Whether to ask again: in a cluster servers and leaders come and go, with many codes for it."""
         return self.code == _UNAVAILABLE or self.err_code in NOT_NOW
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it may be granted later, though not at once: others have what was asked for."""
+        return self.err_code in EXHAUSTED
 
 
 class NoRespondersError(errors.UnavailableError):
@@ -97,6 +104,11 @@ def decode_answer(verb: str, data: bytes) -> dict[str, Any]:
             verb, error.get("code", 0), error.get("err_code", 0), error.get("description", "")
         )
     return answer
+
+
+def time_text(at_ns: int) -> str:
+    """Return what `parse_time` takes."""
+    return f"{datetime.fromtimestamp(at_ns // SECOND_NS, UTC):%Y-%m-%dT%H:%M:%S}.{at_ns % SECOND_NS:09d}Z"
 
 
 def parse_time(text: str) -> int:

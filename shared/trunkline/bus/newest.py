@@ -15,7 +15,7 @@ yet may answer, too, for some seconds; nothing that was stored since can be seen
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from trunkline.bus import headers as header_block
@@ -56,13 +56,16 @@ class Newest:
             UnavailableError: no copy that can be reached has come up to the leader's.
         """
         found: dict[str, Stored] = {}
-        async for page in self._pages(stream, subject_filter):
+        async for page in self.pages(stream, subject_filter):
             for stored in page:
                 found.pop(stored.subject, None)
                 found[stored.subject] = stored
         return list(found.values())
 
-    async def _pages(self, stream: str, subject_filter: str) -> AsyncIterator[Sequence[Stored]]:
+    async def pages(
+        self, stream: str, subject_filter: str
+    ) -> AsyncGenerator[Sequence[Stored], None]:
+        """Yield all messages whose subjects match, by sequence, a page at a time. Raises as `scan`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATIENCE_S
         first, end = 1, await self._end(stream, subject_filter)

@@ -141,7 +141,7 @@ def _coordinator() -> Permissions:
             *(_declaring(API, each) for each in (commands, subjects.EVENTS_STREAM, *buckets)),
             *(_following(API, each) for each in (subjects.EVENTS_STREAM, *buckets)),
             tuple(_looking_up(each) for each in (subjects.EVENTS_STREAM, *buckets)),
-            tuple(f"{API}.DIRECT.GET.{each}" for each in buckets),  # all of a bucket at once
+            tuple(f"{API}.DIRECT.GET.{each}" for each in (subjects.EVENTS_STREAM, *buckets)),
             (
                 f"{API}.CONSUMER.CREATE.{commands}.{consumer}.{subjects.APPLY}",
                 f"{API}.CONSUMER.MSG.NEXT.{commands}.{consumer}",
@@ -172,7 +172,7 @@ def _coordinator_data(wards: Wards) -> Permissions:
             (f"{api}.CONSUMER.INFO.*.*",),
             (f"{api}.STREAM.MSG.GET.*",),  # to see since when a datum waits
             *(_following(api, each) for each in shared),
-            tuple(f"{API}.DIRECT.GET.{each}" for each in (*_TRUTH, *_HELPS)),
+            tuple(f"{API}.DIRECT.GET.{each}" for each in shared),
             tuple(_looking_up(each) for each in (*_TRUTH, *_HELPS)),
             tuple(f"{api}.STREAM.MSG.DELETE.{each}" for each in (*_TRUTH, *_HELPS)),
             (subjects.DATUMS, subjects.ASSIGNMENTS),

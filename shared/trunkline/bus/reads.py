@@ -6,8 +6,8 @@ leaves nothing behind, and one whose page was lost asks for the same again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,8 +19,18 @@ from trunkline.contracts import errors
 
 SCAN_BATCH = 1000
 """Messages of one direct get; the server sends 1,024 at most."""
+SCAN_BYTES = 4 * 1024 * 1024
+"""After which it ends, too: all of one is held at a time."""
 SCAN_S = 10.0
 """Seconds for one of them."""
+
+
+class Page(NamedTuple):
+    """A part of what a stream holds."""
+
+    messages: Sequence[Stored]
+    pending: int
+    """How many more there were behind it."""
 
 
 class Reads:
@@ -48,7 +58,7 @@ class Reads:
 
         Raises:
             JetStreamError: the server answered with an error that will not pass by itself.
-            UnavailableError: there was no answer in time.
+            UnavailableError: there was no answer in time, or others have all that there is of what it takes.
         """
         data = msgspec.json.encode(payload) if payload else b""
         deadline = asyncio.get_running_loop().time() + timeout_s
@@ -58,9 +68,9 @@ class Reads:
             try:
                 return jetstream.decode_answer(verb, answer.data)
             except jetstream.JetStreamError as error:
-                if not error.passing:
+                if not error.passing and not error.exhausted:
                     raise
-                if rest < BUSY_S:
+                if rest < BUSY_S or error.exhausted:
                     raise errors.UnavailableError(verb, str(error)) from error
             await asyncio.sleep(BUSY_S)
 
@@ -80,24 +90,70 @@ class Reads:
         return list(found.values())
 
     async def pages(
-        self, stream: str, subject_filter: str, *, first: int = 1
-    ) -> AsyncIterator[Sequence[Stored]]:
+        self,
+        stream: str,
+        subject_filter: str,
+        *,
+        first: int = 1,
+        since_ns: int = 0,
+        most: int = SCAN_BATCH,
+        most_bytes: int = SCAN_BYTES,
+    ) -> AsyncGenerator[Sequence[Stored], None]:
         """Yield all messages from `first` on whose subjects match, by sequence, a page at a time.
 
         Nothing is made on the server for it. Raises as `scan`.
+
+        Args:
+            stream: The stream's name.
+            subject_filter: The filter.
+            first: The first sequence, where `since_ns` is 0.
+            since_ns: Where else to begin.
+            most: Messages of the first page; the next ones are larger.
+            most_bytes: After which a page ends.
         """
-        subject = f"{jetstream.API}.DIRECT.GET.{stream}"
-        while True:
-            query = {"batch": SCAN_BATCH, "seq": first, "next_by_subj": subject_filter}
-            parts = await self._repeats.ask_many(
-                subject, msgspec.json.encode(query), timeout_s=SCAN_S
+        pending = 1
+        while pending:
+            page, pending = await self.page(
+                stream,
+                subject_filter,
+                first=first,
+                since_ns=since_ns,
+                most=most,
+                most_bytes=most_bytes,
             )
-            page = [_stored(part) for part in parts]
             if page:
                 yield page
-                first = page[-1].sequence + 1
-            if len(page) < SCAN_BATCH:
-                return
+                first, since_ns = page[-1].sequence + 1, 0
+            most = min(most * 4, SCAN_BATCH)
+
+    async def page(
+        self,
+        stream: str,
+        subject_filter: str,
+        *,
+        first: int = 1,
+        since_ns: int = 0,
+        most: int = SCAN_BATCH,
+        most_bytes: int = SCAN_BYTES,
+    ) -> Page:
+        """Return the first of `pages`; one message at least, where there is any."""
+        query: dict[str, Any] = {
+            "batch": min(most, SCAN_BATCH),
+            "max_bytes": most_bytes,
+            "next_by_subj": subject_filter,
+        }
+        query |= {"start_time": jetstream.time_text(since_ns)} if since_ns else {"seq": first}
+        parts, end = await self._repeats.ask_many(
+            f"{jetstream.API}.DIRECT.GET.{stream}", msgspec.json.encode(query), timeout_s=SCAN_S
+        )
+        match end.headers.get("Status"):
+            case "204":
+                left = int(end.headers[header_block.LEFT])
+                return Page([_stored(part) for part in parts], left)
+            case "404":
+                return Page([], 0)
+            case _:
+                raise errors.UnavailableError(stream, end.headers.get("Description", "no page"))
 
 
 def _stored(answer: Message) -> Stored:

@@ -47,8 +47,10 @@ class Repeats:
             except errors.UnavailableError as error:
                 await self.before_next(error, deadline)
 
-    async def ask_many(self, subject: str, data: bytes, *, timeout_s: float) -> list[Message]:
-        """Return all parts of the answer to a request, of one try."""
+    async def ask_many(
+        self, subject: str, data: bytes, *, timeout_s: float
+    ) -> tuple[list[Message], Message]:
+        """Return all parts of the answer to a request, of one try, and the status that ends it."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
             try:

@@ -61,10 +61,12 @@ class Requests:
         waiting = await self._until_answered(subject, data, headers, timeout_s, many=False)
         return waiting.future.result()
 
-    async def ask_many(self, subject: str, data: bytes, timeout_s: float) -> list[Message]:
-        """Return the messages of an answer that ends with a status."""
+    async def ask_many(
+        self, subject: str, data: bytes, timeout_s: float
+    ) -> tuple[list[Message], Message]:
+        """Return the messages of an answer that ends with a status, and that end."""
         waiting = await self._until_answered(subject, data, b"", timeout_s, many=True)
-        return waiting.parts or []
+        return waiting.parts or [], waiting.future.result()
 
     def lost(self) -> None:
         """Fail all: the connection is away."""
@@ -106,11 +108,13 @@ class Requests:
         waiting = self._waiting.get(subject.rpartition(".")[2])
         if waiting is None or waiting.future.done():
             return
-        status, description = header_block.status(block)
+        values = header_block.decode(block)
+        # a stored message says where it lies, in the server's words: a status is its publisher's then
+        stored = header_block.STREAM_SEQUENCE in values
+        status, description = (0, "") if stored else header_block.status(block)
         if status == NO_RESPONDERS and not data:
             waiting.fail(jetstream.NoRespondersError(waiting.subject))
             return
-        values = header_block.decode(block)
         values.pop("Status", None)  # said by whoever sent the message, not by the server
         if status:
             values["Status"], values["Description"] = str(status), description

@@ -11,13 +11,16 @@ If the stream ends before that sequence (somebody deleted and remade it), it is 
 beginning: readers that fold into a state by key or by index can take a message twice.
 
 Nothing runs between two reads: the pull fills a buffer, whose bound is what is asked for.
+
+A tail is for whoever follows for long: the server has room for about a thousand consumers of a stream, and
+keeps each for some seconds after its end. What is read once is read by `present`. Where there is no room, a
+tail waits for it.
 """
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from trunkline.bus import headers as header_block
@@ -34,7 +37,9 @@ BUFFER = 500
 LINGER_S = 10
 """Seconds after which the server drops a consumer that nobody asks."""
 RETRY_S = 0.2
-"""Seconds between tries to make a consumer on a stream that is not there."""
+"""Seconds between tries to make a consumer on a stream that is not there; at first, where it is refused."""
+RETRY_MOST_S = 5.0
+"""Those between tries that are refused again and again: the stream has as many consumers as it may."""
 
 
 class _Tail:
@@ -45,15 +50,10 @@ class _Tail:
         subjects: Sequence[str],
         *,
         after: int,
-        since_ns: int,
         last_per_subject: bool,
-        end: bool,
-        buffer: int,
     ) -> None:
         self._connection, self._stream, self._subjects = connection, stream, list(subjects)
-        self._last_per_subject, self._end = last_per_subject, end
-        self._room = buffer
-        self._since_ns = since_ns
+        self._last_per_subject = last_per_subject
         self._last = after
         """The sequence of the last message that went into the buffer."""
         self._collecting = last_per_subject
@@ -74,8 +74,6 @@ class _Tail:
             if self._ready():
                 batch, self._buffer, self._collecting = self._buffer, [], False
                 yield batch
-            elif self._end and self._caught_up:
-                return
             else:
                 self._woken.clear()
                 await self._woken.wait()
@@ -90,24 +88,28 @@ class _Tail:
 
     def _top_up(self) -> None:
         if self._pull is not None:
-            room = self._room if self._collecting else self._room - len(self._buffer)
+            room = BUFFER if self._collecting else BUFFER - len(self._buffer)
             if self._pull.wanted <= room // 2:
                 self._pull.want(room)
 
     async def _begin(self) -> None:
         """Read by a consumer that starts after what was seen, however long that takes."""
-        told = False
-        made = None
-        while made is None:
+        reason, pause_s = "", RETRY_S
+        while True:
             await self._connection.until_connected()
-            with contextlib.suppress(errors.UnavailableError):
+            try:
                 await self._notice_rewind()
                 made = await self._make()
-                if made is None:
-                    if not told:
-                        log.info("stream is not there yet", extra={"stream": self._stream})
-                    told = True
-                    await asyncio.sleep(RETRY_S)
+            except errors.UnavailableError as error:
+                made, said, pause_s = None, str(error), min(RETRY_MOST_S, pause_s * 2)
+            else:
+                said, pause_s = "it is not there yet", RETRY_S
+            if made is not None:
+                break
+            if not reason:
+                log.info("tail waits", extra={"stream": self._stream, "reason": said})
+            reason = said
+            await asyncio.sleep(pause_s)
         name, pending = made
         self._caught_up = pending == 0
         reader = _Reader(self)
@@ -161,9 +163,6 @@ class _Tail:
         }
         if self._last > 0:
             config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": self._last + 1}
-        elif self._since_ns > 0:
-            began = datetime.fromtimestamp(self._since_ns / 1e9, UTC).isoformat()
-            config |= {"deliver_policy": "by_start_time", "opt_start_time": began}
         else:
             config["deliver_policy"] = "last_per_subject" if self._last_per_subject else "all"
         return {"stream_name": self._stream, "config": config}
@@ -224,10 +223,7 @@ async def tail(
     subjects: Sequence[str],
     *,
     after: int = 0,
-    since_ns: int = 0,
     last_per_subject: bool = False,
-    end: bool = False,
-    buffer: int = BUFFER,
 ) -> AsyncIterator[AsyncIterator[Sequence[Stored]]]:
     """Follow a stream; see the module for what holds over breaks.
 
@@ -236,56 +232,11 @@ async def tail(
         stream: The stream's name; it may not be there yet.
         subjects: Filters that do not overlap; empty for all.
         after: The sequence after which to begin.
-        since_ns: The time at which to begin where `after` is 0; wall clock of the server.
         last_per_subject: Begin with one batch of each subject's last message (it may be empty).
-        end: Stop once what was there at the start is delivered.
-        buffer: Messages that may wait for the reader; what it does not take of them has come in vain.
     """
-    follower = _Tail(
-        connection,
-        stream,
-        subjects,
-        after=after,
-        since_ns=since_ns,
-        last_per_subject=last_per_subject,
-        end=end,
-        buffer=buffer,
-    )
+    follower = _Tail(connection, stream, subjects, after=after, last_per_subject=last_per_subject)
     try:
         async with contextlib.aclosing(follower.batches()) as batches:  # type: ignore[type-var]
             yield batches
     finally:
         await follower.close()
-
-
-async def last_ones(
-    connection: NatsConnection, stream: str, subject: str, count: int, *, after: int = 0
-) -> int:
-    """Return a sequence after which `count` messages on a subject come, or a few times that, or all.
-
-    Found from the end backwards, by what consumers have to read that are made for the question.
-
-    Raises:
-        UnavailableError: the server does not answer, or there is no stream.
-    """
-    last: int = (await connection.js_api(f"STREAM.INFO.{stream}"))["state"]["last_seq"]
-    reach = count
-    while True:
-        start = max(after, last - reach)
-        name = f"tail-{connection.unique()}"
-        config = {
-            "name": name,
-            "ack_policy": "none",
-            "filter_subjects": [subject],
-            "inactive_threshold": LINGER_S * jetstream.SECOND_NS,
-            "mem_storage": True,
-            "num_replicas": 1,
-            "deliver_policy": "by_start_sequence",
-            "opt_start_seq": start + 1,
-        }
-        made = await connection.js_api(
-            f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config}
-        )
-        if made["num_pending"] >= count or start == after:
-            return start
-        reach *= 4

@@ -1,8 +1,8 @@
 """What is in workers' hands, by their own claims: to show, and to choose by where a wrong choice does no harm."""
 
+import contextlib
 from collections.abc import Mapping
 
-from trunkline.bus import tails
 from trunkline.bus.connection import NatsConnection
 from trunkline.contracts import api, errors, messages, records, subjects
 from trunkline.contracts.wards import Ward
@@ -32,15 +32,8 @@ async def held(
 async def current(connection: NatsConnection, ward: Ward) -> list[messages.Claim]:
     """Return the last claims of a pipeline's workers, those that are gone included."""
     subject = subjects.claims_of(ward)
-    tail = tails.tail(
-        connection, subjects.CLAIMS_STREAM, [subject], last_per_subject=True, end=True
-    )
     found: list[messages.Claim] = []
-    async with tail as batches:
-        async for batch in batches:
-            for stored in batch:
-                try:
-                    found.append(messages.decode(stored.subject, stored.data, messages.Claim))
-                except errors.MalformedMessageError:
-                    continue
+    for stored in await connection.scan(subjects.CLAIMS_STREAM, subject):
+        with contextlib.suppress(errors.MalformedMessageError):
+            found.append(messages.decode(stored.subject, stored.data, messages.Claim))
     return found

@@ -316,7 +316,7 @@ class OutcomeFolder:
             await asyncio.sleep(SWEEP_S)
             try:
                 await self.sweep()
-            except errors.UnavailableError as error:
+            except errors.TrunklineError as error:  # whatever it is, the process has more to do
                 log.warning("strays stay for now", extra={"reason": str(error)})
 
     async def sweep(self) -> None:

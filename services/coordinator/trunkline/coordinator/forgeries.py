@@ -13,10 +13,11 @@ Nothing is remembered that must not be lost: after a restart everything is gone 
 
 import asyncio
 import logging
+from contextlib import aclosing
 
 import msgspec
 
-from trunkline.bus import tails, topology
+from trunkline.bus import present, topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Stored
 from trunkline.contracts import errors, names, subjects
@@ -65,7 +66,7 @@ class Forgeries:
         while True:
             try:
                 await self.look()
-            except errors.UnavailableError as error:
+            except errors.TrunklineError as error:  # whatever it is, the process has more to do
                 log.warning("forgeries stay for now", extra={"reason": str(error)})
             await asyncio.sleep(LOOK_S)
 
@@ -95,9 +96,9 @@ class Forgeries:
 
     async def _go_through(self, stream: str, after: int) -> int:
         """Note what is forged in a stream; return up to where it was looked at."""
-        async with tails.tail(self._connection, stream, [], after=after, end=True) as batches:
-            async for batch in batches:
-                for stored in batch:
+        async with aclosing(present.behind(self._connection, stream, after=after)) as pages:
+            async for page in pages:
+                for stored in page:
                     if not (self._wards.owns(stored.subject) or self.note(stream, stored)):
                         return after  # the rest is in `_missed`
                     after = stored.sequence

@@ -13,8 +13,8 @@ from functools import partial
 from itertools import islice
 from operator import attrgetter
 
-from trunkline.bus import tails
 from trunkline.bus.connection import NatsConnection
+from trunkline.bus.newest import Newest
 from trunkline.bus.ports import Stored
 from trunkline.contracts import records, subjects
 from trunkline.contracts.messages import Outcome
@@ -49,11 +49,15 @@ class Outcomes:
         """Yield what the stream holds now of the job, in batches; what does not count is left out.
 
         Each comes with what it was read from. Close it (`aclosing`) if it is not read to its end.
+        Of all that was stored before nothing is missed, whichever server answers (see `Newest`).
+
+        Raises:
+            UnavailableError: the server does not answer.
         """
         below = _bound(job)
         subject = subjects.outcomes_of(self._wards.of(job.pipeline), job.id)
-        stream = subjects.OUTCOMES_STREAM
-        async with tails.tail(self._connection, stream, [subject], end=True) as batches:
+        pages = Newest(self._connection).pages(subjects.OUTCOMES_STREAM, subject)
+        async with aclosing(pages) as batches:
             async for batch in batches:
                 found = [
                     (reading.read(place, each.data), each)
@@ -118,8 +122,8 @@ class Outcomes:
     async def ledgers_stored(self, job: records.Job) -> AsyncGenerator[Sequence[Item], None]:
         """Yield indexes with what stands in the datums' attempt ledgers now, as workers sent it."""
         subject = subjects.attempts_of(self._wards.of(job.pipeline), job.id)
-        stream = subjects.ATTEMPTS_STREAM
-        async with tails.tail(self._connection, stream, [subject], end=True) as batches:
+        pages = Newest(self._connection).pages(subjects.ATTEMPTS_STREAM, subject)
+        async with aclosing(pages) as batches:
             async for batch in batches:
                 found = [(reading.index_of(each.subject), each.data) for each in batch]
                 yield [(at, data) for at, data in found if at is not None and at < _bound(job)]

@@ -1,8 +1,9 @@
 """Requests that read streams: logs and events, a page at a time.
 
-Both are read from where the page before ended, by a tail that stops at what was there when it began, and as a stretch
-that nobody's garbage ends (`stretches`). Events lie in two streams: services tell theirs in CTL, workers in DATA, and what
-comes from there is no service's, whatever it says. A page is the older ones of both, and its `next` names a sequence in each. A page may be empty and not the last; also the last one has a `next`, for who follows.
+Both are read from where the page before ended, as a stretch that nobody's garbage ends (`stretches`). Events lie in two
+streams: services tell theirs in CTL, workers in DATA, and what comes from there is no service's, whatever it says. A page is the
+older ones of both, and its `next` names a sequence in each. A page may be empty and not the last; also the last one has a `next`,
+for who follows.
 """
 
 import heapq
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from trunkline.bus import jetstream, tails
+from trunkline.bus import jetstream, present
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Stored
 from trunkline.contracts import api as contract
@@ -54,7 +55,7 @@ class Readers:
         since_ns = _sequence(page.since_ns, "$.since_ns")
         if page.last and not after:
             count = min(_sequence(page.last, "$.last"), LAST_MAX)
-            after = await tails.last_ones(self._data, subjects.LOGS_STREAM, subject, count)
+            after = await present.last_ones(self._data, subjects.LOGS_STREAM, subject, count)
         read = await stretches.read(
             self._data,
             subjects.LOGS_STREAM,
@@ -95,8 +96,8 @@ class Readers:
         if page.last and not page.after:
             count = min(_sequence(page.last, "$.last"), LAST_MAX)
             seen = (
-                await tails.last_ones(self._ctl, subjects.EVENTS_STREAM, ctl, count),
-                await tails.last_ones(self._data, subjects.WORKER_EVENTS_STREAM, data, count),
+                await present.last_ones(self._ctl, subjects.EVENTS_STREAM, ctl, count),
+                await present.last_ones(self._data, subjects.WORKER_EVENTS_STREAM, data, count),
             )
         told = partial(_event, page, untrusted.event)
 

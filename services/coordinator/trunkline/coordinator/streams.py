@@ -131,7 +131,7 @@ class Streams:
             for _ in range(max(1, math.ceil(self._others / QUEUES))):
                 try:
                     await self._look()
-                except (errors.UnavailableError, errors.RefusedError) as error:
+                except errors.TrunklineError as error:
                     log.debug("streams not looked at", extra={"reason": str(error)})
                 await asyncio.sleep(EVERY_S)
 

@@ -7,9 +7,10 @@ most, nobody keeps it at reading: the rest is asked for by the next one.
 """
 
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Generic, NamedTuple, TypeVar
 
-from trunkline.bus import tails
+from trunkline.bus import present
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Stored
 from trunkline.coordinator import paging
@@ -24,8 +25,6 @@ LOOKED_BYTES = 16 * 1024 * 1024
 
 FOUND_BYTES = paging.PAGE_BYTES
 """The same of what is found: no page holds more."""
-BUFFER = 64
-"""Messages that come ahead: of pieces of output, twice what a page holds."""
 
 
 class Stretch(NamedTuple, Generic[T]):
@@ -63,10 +62,16 @@ async def read(
     """
     found: list[tuple[Stored, T]] = []
     to, to_ns, looked, size, kept = after, 0, 0, 0, 0
-    tail = tails.tail(
-        connection, stream, [subject], after=after, since_ns=since_ns, end=True, buffer=BUFFER
+    pages = present.behind(
+        connection,
+        stream,
+        subject,
+        after=after,
+        since_ns=since_ns,
+        most=most + 1,
+        most_bytes=FOUND_BYTES,
     )
-    async with tail as batches:
+    async with aclosing(pages) as batches:
         async for batch in batches:
             for stored in batch:
                 full = len(found) == most or kept >= FOUND_BYTES

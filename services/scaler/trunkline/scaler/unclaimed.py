@@ -68,7 +68,7 @@ class Unclaimed:
             self._lost.clear()
             try:
                 await self._round()
-            except errors.UnavailableError as error:
+            except errors.TrunklineError as error:
                 log.info("unclaimed leases not looked for", extra={"reason": str(error)})
 
     async def _round(self) -> None:
