@@ -23,7 +23,9 @@ HELD_LINES = 500
 Key = tuple[str, int, int, str, str, int]
 """An attempt: job, index, generation, worker, incarnation, number."""
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_ONE = r"(?:[34]8;(?:5;\d{1,3}|2(?:;\d{1,3}){3})|[34][0-79]|9[0-7]|10[0-7]|0?[01]?)"
+"""A colour, bold, or neither. What else there is may hide a text (8) or make it blink."""
+_COLOUR = re.compile(rf"\x1b\[{_ONE}(?:;{_ONE})*m")
 _RESET = "\x1b[0m"
 _RESETS = frozenset({_RESET, "\x1b[m"})
 
@@ -105,7 +107,7 @@ def time_of(at_ns: int) -> str:
 
 
 def _on_a_terminal(text: str) -> str:
-    """Return what a terminal would show in the end: in colours, which end with the line."""
+    """Return what a terminal would show in the end: in colours, which end with the line; no other sequence passes."""
     last = text.rstrip("\r").rpartition("\r")[2]
     colours = _COLOUR.findall(last)
     plain = map(terminals.harmless, _COLOUR.split(last))

@@ -18,8 +18,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-import click
-
 from trunkline.cli import loglines, refs, render, saying, session
 from trunkline.cli.failures import Failed
 from trunkline.cli.loglines import Line, Lines
@@ -172,7 +170,9 @@ class _Show:
                 self._last.append(each)
             elif isinstance(each, Line):
                 timestamps = self._wanted.timestamps
-                click.echo(loglines.shown(each, timestamps=timestamps, terminal=self._terminal))
+                saying.unchanged(
+                    loglines.shown(each, timestamps=timestamps, terminal=self._terminal)
+                )
             else:
                 render.streamed(self._asked, each)
 

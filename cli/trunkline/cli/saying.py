@@ -3,7 +3,7 @@
 Nor may they look like a line of ours: what is said is one line, whatever is in it; where there are more, each is said
 by itself, or they are a document, whose form tells a text that it quotes from its own.
 
-Two things go past it, each with rules of its own: lines of commands (`loglines`) and contents of files (`cat`).
+Two things have rules of their own: lines of commands (`loglines`) and contents of files (`cat`), which go past it.
 """
 
 import sys
@@ -25,7 +25,15 @@ def document(text: str) -> None:
 
 def exactly(text: str) -> None:
     """Print a line to stdout for programs: a pipe gets it as it is, a terminal without what would command it."""
-    click.echo(terminals.harmless(text) if sys.stdout.isatty() else text)
+    unchanged(terminals.harmless(text) if sys.stdout.isatty() else text)
+
+
+def unchanged(text: str) -> None:
+    """Print a line to stdout of which nothing is dropped: whoever calls has made it fit for where it goes.
+
+    A pipe gets it as bytes: of a text `click` would take colours out, and a locale other signs.
+    """
+    click.echo(text if sys.stdout.isatty() else text.encode(errors="surrogateescape"))
 
 
 def tell(text: str) -> None:

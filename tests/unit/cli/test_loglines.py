@@ -1,5 +1,7 @@
 import itertools
+import os
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,6 +99,50 @@ def test_a_terminal_gets_colours_and_no_other_commands():
         "[00000000 0 stdout] \x1b[31mred\x1b[0m \\x1b]0;title\\x07 \\x1b[2J \\x9b1A"
     )
     assert shown(hostile).endswith(hostile.rstrip("\n"))
+
+
+@pytest.mark.parametrize(
+    "colour", ["", "0", "1", "31", "01;31", "39;49", "97;100", "38;5;208", "1;38;2;9;8;7;48;5;8"]
+)
+def test_colours_and_bold_reach_a_terminal(colour):
+    assert shown(f"\x1b[{colour}ma\x1b[0m\n", terminal=True).endswith(f" \x1b[{colour}ma\x1b[0m")
+
+
+@pytest.mark.parametrize(
+    "hiding", ["8", "08", "1;8", "31;8", "38;5;1;8", "38;8", "5", "2", "7", "108", "38;2;1;2"]
+)
+def test_what_may_hide_a_text_does_not(hiding):
+    assert shown(f"a\x1b[{hiding}mb\n", terminal=True).endswith(f" a\\x1b[{hiding}mb")
+
+
+PRINTED = (
+    "progress 1\rdone a\x1b[8mhid\x1b[0m \x1b[31mred \x1b]8;;http://evil.example\x07b\x9b2J\u202e"
+)
+
+
+def through(reading: int, writing: int, printed: str, monkeypatch) -> bytes:
+    with open(writing, "w", encoding="ascii") as out, monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", out)
+        show = logs._Show(Asked(home=None, output="table"), logs.Wanted())
+        show.take([entry(f"{printed}\n")])
+        out.flush()
+        found = os.read(reading, 4096)
+    os.close(reading)
+    return found
+
+
+def test_a_pipe_gets_the_bytes_as_they_were_printed_in_any_locale(monkeypatch):
+    printed = f"{PRINTED} é"
+    found = through(*os.pipe(), printed, monkeypatch)
+    assert found == f"[00000000 0 stdout] {printed}\n".encode()
+
+
+def test_a_terminal_gets_nothing_that_commands_it(monkeypatch):
+    found = through(*os.openpty(), PRINTED, monkeypatch)
+    assert found == (
+        b"[00000000 0 stdout] done a\\x1b[8mhid\x1b[0m \x1b[31mred "
+        b"\\x1b]8;;http://evil.example\\x07b\\x9b2J\\u202e\x1b[0m\r\n"
+    )
 
 
 def test_a_colour_ends_with_its_line():

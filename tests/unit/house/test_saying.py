@@ -5,7 +5,6 @@ from pathlib import Path
 CLI = Path(__file__).parents[3] / "cli/trunkline/cli"
 OWN_RULES = {
     "saying.py": "it is the one",
-    "logs.py": "lines of commands, which may be coloured; a pipe gets them as they are",
     "demo.py": "its own story",
     "files.py": "contents of files",
     "board_view.py": "cells that are made harmless one by one",
