@@ -83,12 +83,13 @@ async def test_claims_say_what_the_end_of_a_container_has_cut_short(lab: Lab) ->
     ticket = await lab.shell("sleep 60", tries=2)
     task = await lab.datum(ticket)
     worker = await lab.worker("w1", ticket)
-    await lab.executing("w1")
+    (runs,) = (await lab.executing("w1")).held
     os.kill(worker.shim, signal.SIGKILL)
     claim = await lab.claim("w1", lambda claim: claim.closing)
     ledger = await lab.ledger(task)
     (attempt,) = ledger.attempts
     assert attempt.cause is Cause.CONTAINER_LOST
+    assert attempt.claimed_ns == runs.since_ns > 0
     assert claim.cut is not None
     assert claim.cut.incarnation == claim.incarnation == attempt.incarnation
     assert claim.cut.since_ns < attempt.started_ns < claim.cut.at_ns

@@ -267,7 +267,8 @@ class Job(RuleBasedStateMachine):
         world = self.world
         again = [each for each, runs in world.copies_run.items() if runs > 1]
         assert not again, f"copies were run again: {again}"
-        for index, ledger in world.ledgers.items():
+        for index, newest in world.ledgers.items():
+            ledger = world.judged.get((index, newest.generation), newest)
             charged = len(self.charged(ledger))
             at_fault = world.failures[index, ledger.generation]
             at_fault += world.incidents[index, ledger.generation]

@@ -137,6 +137,8 @@ class World:
     outcomes: dict[tuple[int, int], DatumState] = field(default_factory=dict)
     histories: dict[tuple[int, int], tuple[Attempt, ...]] = field(default_factory=dict)
     """What the outcomes say of the attempts."""
+    judged: dict[tuple[int, int], Ledger] = field(default_factory=dict)
+    """The ledgers as they were when the outcomes came: what is entered later decides nothing."""
     stream: list[tuple[int, int, DatumState]] = field(default_factory=list)
     ledgers: dict[int, Ledger] = field(default_factory=dict)
     claims: dict[str, Claim] = field(default_factory=dict)
@@ -165,6 +167,7 @@ class World:
         if (index, generation) not in self.outcomes:
             self.outcomes[index, generation] = state
             self.histories[index, generation] = tuple(history)
+            self.judged[index, generation] = self.ledgers.get(index, Ledger())
             self.stream.append((index, generation, state))
         else:
             self.refused[index, generation] += 1

@@ -46,6 +46,7 @@ class Work:
     at: At = At.WAITING
     cut: bool = False
     started_ns: int = 0
+    claimed_ns: int = 0
 
     @property
     def datum(self) -> tuple[int, int]:
@@ -233,6 +234,7 @@ class Worker:
             started_ns=work.started_ns,
             ended_ns=self.world.now_ns,
             cause=cause,
+            claimed_ns=work.claimed_ns,
         )
 
     def _look_back(self, work: Work) -> None:
@@ -255,6 +257,7 @@ class Worker:
                     incarnation=self.incarnation,
                     started_ns=work.started_ns,
                     copy=bool(work.task.copy),
+                    claimed_ns=work.claimed_ns,
                 )
                 world.ledgers[index] = attempts.started(ledger, begun)
                 work.at = At.RECORDED
@@ -324,6 +327,7 @@ class Worker:
                     self.wanted = count
                 case lease.Begin(key):
                     self.works[key].at = At.BEGUN
+                    self.works[key].claimed_ns = self.holding.leases[key].begun_ns
                 case lease.Stage():
                     pass
                 case lease.GiveBack(key):

@@ -9,7 +9,8 @@ message on `subjects.attempts`, changed by compare-and-set only) holds one entry
 2. A worker whose attempt ends badly adds or closes its attempt with the cause, then naks.
 3. When a worker's connection is gone without good-bye, the reaper closes (or adds) the attempt of
    each datum whose command the worker's claim says was running, with cause `worker-lost` and the time;
-   then it naks. The others are naked without a record.
+   then it naks. The others are naked without a record. A claim may be older than the ledger: where the run that it
+   tells of has its end there, written before the worker was lost, nothing is added.
 4. A worker that comes back (same incarnation) within CHARGE_AFTER_S withdraws those entries.
 5. A worker that gets back a datum whose last try failed on itself *passes it on*: it counts that in the
    ledger and naks with a short delay, so that another one may take it that waits for work. Whether there is
@@ -72,8 +73,8 @@ NO_FAILURE = frozenset(
 )
 """Causes of which an attempt ends that has not failed."""
 
-LOST = frozenset({Cause.WORKER_LOST, Cause.NODE_LOST, Cause.EVICTED, Cause.DRAINED})
-"""Causes that a reaper enters for a worker that is gone."""
+_MAY_BE_LOST = frozenset({None, Cause.SERVER_RESTART, Cause.CONTAINER_LOST})
+"""What is said of attempts with which a worker may still be lost: it runs, it was back, or only the container was gone."""
 
 _SUSPECT = frozenset({None, Cause.WORKER_LOST, Cause.CONTAINER_LOST, Cause.OOM})
 """Causes that may take others along; memory may be used up by outputs of others, too (`memory_volume`)."""
@@ -98,7 +99,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     copy: bool = False
     """Whether it was a second one beside another: it counts for nothing but its own outcome."""
     claimed_ns: Nanoseconds = 0
-    """Of one at which a worker was lost: since when its claim said that it ran. By this a repeated charge is known."""
+    """Since when the worker's claim said that it ran. By this it is known whether a claimed run was charged, or has ended."""
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True, tag="attempt-ledger.v1"):
@@ -281,7 +282,10 @@ def ended(ledger: Ledger, attempt: Attempt) -> Ledger:
     for position, each in enumerate(attempts):
         if each.incarnation == attempt.incarnation and each.ended_ns == 0:
             attempts[position] = msgspec.structs.replace(
-                attempt, started_ns=each.started_ns, copy=each.copy
+                attempt,
+                started_ns=each.started_ns,
+                copy=each.copy,
+                claimed_ns=attempt.claimed_ns or each.claimed_ns,
             )
             break
     else:
@@ -290,7 +294,7 @@ def ended(ledger: Ledger, attempt: Attempt) -> Ledger:
 
 
 def lost(ledger: Ledger, attempt: Attempt) -> Ledger:
-    """Return the ledger with the attempt at which an incarnation was lost; told twice, it stands once.
+    """Return the ledger with the attempt at which an incarnation was lost; told twice, or of a run that was over, it changes nothing.
 
     One that came back may not have been withdrawn, and be lost again at a later attempt; and the start of either may
     be stored after its charge. The claim that a charge rests on tells them apart: it says since when that attempt ran.
@@ -298,7 +302,8 @@ def lost(ledger: Ledger, attempt: Attempt) -> Ledger:
     or by its own end.
     """
     own = [each for each in ledger.attempts if each.incarnation == attempt.incarnation]
-    if any(each.cause in LOST and each.claimed_ns == attempt.claimed_ns for each in own):
+    over = (each for each in own if each.cause not in _MAY_BE_LOST)
+    if any(each.claimed_ns == attempt.claimed_ns for each in over):
         return ledger
     copy = bool(own) and all(each.copy for each in own)
     return ended(ledger, msgspec.structs.replace(attempt, copy=copy))

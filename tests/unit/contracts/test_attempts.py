@@ -174,6 +174,31 @@ def test_a_loss_after_a_charge_was_withdrawn_is_charged_although_the_claim_is_th
     assert len(attempts.charged(attempts.lost(back, loss(7)))) == 1
 
 
+def test_a_run_that_failed_before_its_worker_was_lost_is_charged_for_that_alone():
+    """1. A worker records that its command failed. 2. It is lost before it gives the datum back. 3. A reaper has only
+    its last claim, which says that the command runs. 4. The worker of another run, so claimed since then, is lost.
+    """
+    begun = msgspec.structs.replace(attempt(None), claimed_ns=7)
+    failed = msgspec.structs.replace(attempt(Cause.USER_EXIT), claimed_ns=7)
+    for known in (ledger(), attempts.started(ledger(), begun)):
+        over = outcome.recorded(known, failed)
+        assert attempts.lost(over, loss(7)) == over
+        assert len(attempts.charged(attempts.lost(over, loss(8)))) == 2
+
+
+@pytest.mark.parametrize("cause", [None, Cause.SERVER_RESTART, Cause.CONTAINER_LOST])
+def test_a_worker_that_was_back_or_had_lost_its_container_only_is_charged_when_it_is_lost(cause):
+    known = ledger(msgspec.structs.replace(attempt(cause), claimed_ns=7))
+    assert len(attempts.charged(attempts.lost(known, loss(7)))) == 1
+
+
+def test_what_a_container_ended_of_is_still_told_by_its_claim():
+    """1. A start is stored, and the container runs out of memory, which the cluster tells before the worker does. 2. The worker is lost."""
+    begun = msgspec.structs.replace(attempt(None), claimed_ns=7)
+    explained = attempts.explained(attempts.started(ledger(), begun), attempt(Cause.OOM))
+    assert attempts.lost(explained, loss(7)) == explained
+
+
 def test_who_went_with_its_node_is_excused_and_only_that_attempt():
     lost = ledger(attempt(Cause.WORKER_LOST, by="w1"), attempt(Cause.WORKER_LOST, by="w2"))
     excused = attempts.excused(lost, attempt(Cause.NODE_LOST, by="w2"))

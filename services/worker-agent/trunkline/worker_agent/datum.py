@@ -207,6 +207,7 @@ async def _judged(
         incarnation=bench.incarnation,
         started_ns=datum.started_ns,
         copy=datum.task.beside is not None,
+        claimed_ns=datum.claimed_ns,
     )
     decided: verdicts.Judged | None = None
     while True:
@@ -369,6 +370,7 @@ def _ended(datum: Datum, bench: Bench, cause: Cause, detail: str, code: int | No
         exit_code=code,
         detail=detail,
         copy=datum.task.beside is not None,
+        claimed_ns=datum.claimed_ns,
     )
 
 

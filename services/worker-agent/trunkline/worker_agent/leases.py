@@ -216,6 +216,7 @@ class Leases:
                 self._presence.due()
             case lease.Begin(key):
                 work = self._works[key]
+                work.current.claimed_ns = self._holding.leases[key].begun_ns
                 work.turn.set()
                 self._begin(work)
             case lease.Want(job, count):
@@ -298,6 +299,7 @@ class Leases:
         if self._works.get(work.key) is work:
             task = work.current.task
             self._tell(lease.Advanced(work.key, task.index, task.generation))
+            work.current.claimed_ns = self._holding.leases[work.key].begun_ns
 
     def _starts(self, work: Work) -> None:
         if self._works.get(work.key) is work:

@@ -61,6 +61,8 @@ class Datum:
     """Why its inputs will never be here, if that is so."""
     started_ns: int = 0
     """Of this attempt, in the ledger."""
+    claimed_ns: int = 0
+    """Since when claims say that it has its slot."""
     ledger: Ledger = dataclasses.field(default_factory=Ledger)
     figures: Figures = dataclasses.field(default_factory=Figures)
     """What this attempt has taken so far."""
