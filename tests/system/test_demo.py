@@ -31,14 +31,21 @@ def demo(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
-def gated_specs(folder: Path, gate: Gate) -> Path:
-    """Write the specs of the example, with a command that waits at a gate for the last of 120 datums."""
+LAST = "os.environ['TRUNKLINE_DATUM_INDEX'] == '119'"
+"""Of 120 datums."""
+LATER = "[each for each in gate.parent.glob('job-*') if os.environ['TRUNKLINE_JOB_ID'] not in each.name]"
+"""Any of a job that is not the first one."""
+
+
+def gated_specs(folder: Path, gate: Gate, who: str = LAST) -> Path:
+    """Write the specs of the example, with a command in which some datums wait at a gate."""
     example = ROOT / "examples" / "wordcount"
     words = json.loads((example / "words.json").read_text())
     words["transform"]["stdin"][:0] = [
         "import os, pathlib, time",
         f"gate, opened = pathlib.Path({str(gate.file)!r}), pathlib.Path({str(gate.file)!r} + '.open')",
-        "while os.environ['TRUNKLINE_DATUM_INDEX'] == '119' and not opened.exists():",
+        "(gate.parent / ('job-' + os.environ['TRUNKLINE_JOB_ID'])).touch()",
+        f"while {who} and not opened.exists():",
         "    gate.touch()",
         "    time.sleep(0.02)",
     ]
@@ -79,6 +86,19 @@ def test_the_demo_kills_a_worker_and_counts_right_and_then_skips_everything(
     assert second.returncode == 0, second.stderr
     assert "datums: 0 processed, 121 skipped, 0 run again" in second.stdout
     assert "SIGKILL" not in second.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_demo_that_was_too_fast_for_a_kill_counts_once_more(home: Path, tmp_path: Path) -> None:
+    """Two files are mostly done before anybody is seen busy; who comes in a later job waits for the kill."""
+    gate = Gate(tmp_path / "gate")
+    specs = str(gated_specs(tmp_path, gate, LATER))
+    code, out, told = demo_with_a_kill(gate, home, "--files", "2", "--specs", specs)
+    assert code == 0, told
+    assert KILLED in told
+    assert "as in the plain count" in told
+    assert re.search(r"^datums: \d processed", out, re.MULTILINE)
 
 
 def test_a_wrong_amount_of_files_is_told_in_a_line(home: Path) -> None:

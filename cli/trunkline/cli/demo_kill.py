@@ -75,13 +75,14 @@ class Violence:
     Args:
         client: Of the installation.
         home: Where its workers run; None: nobody is killed.
+        midway: The share of datums that are done when the worker is killed.
     """
 
-    def __init__(self, client: Client, home: Home | None) -> None:
+    def __init__(self, client: Client, home: Home | None, midway: float = MIDWAY) -> None:
         self.redistribution: Redistribution | None = None
         self.killed: list[Killed] = []
         self._client, self._home = client, home
-        self._looks = 0
+        self._share, self._looks = midway, 0
 
     async def look(self, job: records.Job, shown: Progress) -> None:
         """Do what is due now; called again and again while the job runs."""
@@ -105,7 +106,7 @@ class Violence:
                 )
 
     def _midway(self, job: records.Job) -> bool:
-        return bool(job.total) and job.counts.processed >= MIDWAY * (job.total or 0)
+        return bool(job.total) and job.counts.processed >= self._share * (job.total or 0)
 
 
 async def kill_busy(client: Client, home: Home, job: records.Job) -> Killed | None:
@@ -153,7 +154,7 @@ async def _busy(client: Client, job: records.Job) -> AsyncIterator[records.Worke
     while True:
         async for scaling in client.every("worker.list", records.Scaling, key=job.pipeline):
             for worker in scaling.workers:
-                if worker.phase == "busy" and worker.index is not None:
+                if worker.phase == "busy" and worker.job == job.id and worker.index is not None:
                     yield worker
         await asyncio.sleep(0.01)
 
