@@ -42,6 +42,23 @@ async def test_a_put_that_is_cut_off_leaves_no_commit(here: Installation, tmp_pa
     assert put.files == 51
 
 
+async def test_of_a_large_file_it_is_told_how_much_of_it_is_there(
+    here: Installation, tmp_path: Path
+) -> None:
+    await here.repo("large")
+    size = 20_000_000
+    (tmp_path / "large").write_bytes(os.urandom(size))
+    told: list[tuple[int, int, int]] = []
+    await files.put(
+        here.client, "large", "master", tmp_path, progress=lambda *each: told.append(each)
+    )
+    assert told == sorted(told)
+    assert (told[0], told[-1]) == ((0, 1, 0), (1, 1, size))
+    within = {done for count, _, done in told if count == 0}
+    assert len(within) > 4
+    assert size in within
+
+
 async def test_a_path_cannot_be_a_file_and_a_directory(here: Installation) -> None:
     await here.repo("either")
     await here.put("either", {"/a": b"1"})

@@ -32,7 +32,8 @@ CONFLICTS_MAX = 100
 """How often somebody else may be faster before a put gives up."""
 
 Progress = Callable[[int, int, int], None]
-"""Takes (files done, files in all, bytes done)."""
+"""Takes (files done, files in all, bytes done), from any thread. Of a large file that is being stored, bytes count half when they
+are read for their hash, and half when they are sent."""
 
 
 class BusyBranchError(errors.TrunklineError):
@@ -97,7 +98,7 @@ async def put(
         branch: The branch; it must be there.
         source: A file or directory, or what `sources` returned.
         replace: Leave nothing of what the branch held before.
-        progress: Called as files are stored.
+        progress: Called as files, and parts of large ones, are stored.
 
     Raises:
         RequestRefusedError: there is no such branch, or a pipeline owns the repo.
@@ -107,7 +108,8 @@ async def put(
     entries.sort(key=lambda each: names.path_key(each.path))
     named = api.BranchNamed(repo=repo, branch=branch)
     await client.call("branch.get", named, records.Branch)  # refused before anything is stored
-    stored = uploading.upload(client.store, _contents(entries, progress))
+    telling = _Telling(entries, progress)
+    stored = uploading.upload(client.store, telling.contents(), read=telling.read)
     new = await manifests.write(client.store, stored)
     identifier = secrets.token_hex(16)
     for _ in range(CONFLICTS_MAX):
@@ -184,17 +186,29 @@ async def _over(client: Client, repo: str, head: str, new: manifests.Written) ->
     return await manifests.overlay(client.store, commit.manifest, files)
 
 
-def _contents(
-    entries: list[Source], progress: Progress | None
-) -> Iterable[tuple[str, Path | BinaryIO]]:
-    size = 0
-    for count, entry in enumerate(entries):
-        if progress:
-            progress(count, len(entries), size)
-        yield entry.path, entry.content
-        size += entry.size
-    if progress:
-        progress(len(entries), len(entries), size)
+class _Telling:
+    """Hands out what is to be stored, one after the other, and tells how far that is."""
+
+    def __init__(self, entries: list[Source], progress: Progress | None) -> None:
+        self._entries, self._progress = entries, progress
+        self._count, self._size = 0, 0
+
+    def contents(self) -> Iterable[tuple[str, Path | BinaryIO]]:
+        """Yield each file's path and contents."""
+        for entry in self._entries:
+            self._tell(0)
+            yield entry.path, entry.content
+            self._count += 1
+            self._size += entry.size
+        self._tell(0)
+
+    def read(self, size: int) -> None:
+        """Take into account that so much of the file at hand was read, in two passes."""
+        self._tell(min(size // 2, self._entries[self._count].size))
+
+    def _tell(self, part: int) -> None:
+        if self._progress:
+            self._progress(self._count, len(self._entries), self._size + part)
 
 
 def _source(path: Path, at: str) -> Source:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,13 +21,18 @@ class UnreadableSourceError(errors.TrunklineError):
 
 
 async def upload(
-    store: Store, contents: Iterable[tuple[str, Path | BinaryIO]]
+    store: Store,
+    contents: Iterable[tuple[str, Path | BinaryIO]],
+    *,
+    read: Callable[[int], None] = lambda _: None,
 ) -> AsyncIterator[File]:
     """Store each file's contents; yield the files in the order given, once their bytes are there.
 
     Args:
         store: Where to.
         contents: Path in the repo and what is to be read, each; an open file is read to its end.
+        read: Told, from any thread, how many bytes of the large file at hand were read: twice its size in the
+            end, less if it is there already.
 
     Raises:
         UnreadableSourceError: one cannot be read.
@@ -36,7 +41,7 @@ async def upload(
     for path, content in contents:
         data = await asyncio.to_thread(_small, content)
         if data is None:
-            due = packer.add_stored(await _large(store, path, content))
+            due = packer.add_stored(await _large(store, path, content, read))
         else:
             due = packer.add(path, data)
         if due:
@@ -46,12 +51,30 @@ async def upload(
         yield file
 
 
-async def _large(store: Store, path: str, content: Path | BinaryIO) -> File:
+class _Watched:
+    """An open file that tells how much was read of it, in all passes."""
+
+    def __init__(self, source: BinaryIO, told: Callable[[int], None]) -> None:
+        self._source, self._told, self._read = source, told, 0
+
+    def seek(self, offset: int, /) -> int:
+        return self._source.seek(offset)
+
+    def read(self, size: int, /) -> bytes:
+        data = self._source.read(size)
+        self._read += len(data)
+        self._told(self._read)
+        return data
+
+
+async def _large(
+    store: Store, path: str, content: Path | BinaryIO, read: Callable[[int], None]
+) -> File:
     if isinstance(content, Path):
         with await asyncio.to_thread(_opened, content) as source:
-            stored = await store.put_stream(source)
+            stored = await store.put_stream(_Watched(source, read))
     else:
-        stored = await store.put_stream(content)
+        stored = await store.put_stream(_Watched(content, read))
     return File(path=path, size=stored.size, sha256=stored.sha256, object=stored.key)
 
 
