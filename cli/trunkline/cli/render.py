@@ -86,10 +86,10 @@ def record(asked: Asked, found: object) -> None:
 def streamed(asked: Asked, found: object) -> None:
     """Print one of many things as it comes: JSON on one line, a document of YAML, a name."""
     if asked.output == "json":
-        saying.say(_json(_plain(found)))
+        saying.document(_json(_plain(found)))
         return
     if asked.output == "yaml":
-        saying.say("---")
+        saying.document("---")
     record(asked, found)
 
 

@@ -19,8 +19,8 @@ def say(text: str) -> None:
 
 
 def document(text: str) -> None:
-    """Print JSON or YAML to stdout."""
-    click.echo(terminals.harmless(text.removesuffix("\n")))
+    """Print JSON or YAML to stdout: in UTF-8 whatever the locale, since programs read nothing else, and their escapes are others."""
+    click.echo(terminals.harmless(text.removesuffix("\n")).encode())
 
 
 def exactly(text: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from trunkline.chaos.core import schedule
@@ -271,9 +272,9 @@ def test_what_a_terminal_has_no_sign_for_comes_as_an_escape_and_a_closed_one_is_
     tmp_path: Path,
 ) -> None:
     (tmp_path / "\u2603.json").write_text("{}")
-    command = f"{sys.executable} -m trunkline.cli validate -f \u2603.json -o json"
+    command = f"{sys.executable} -m trunkline.cli validate -f \u2603.json"
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
-    for ending, shown in (("", rb"\u2603.json"), (" >&-", b"")):
+    for ending in ("", " >&-"):
         done = subprocess.run(
             ["/bin/sh", "-c", command + ending],
             check=False,
@@ -281,8 +282,23 @@ def test_what_a_terminal_has_no_sign_for_comes_as_an_escape_and_a_closed_one_is_
             env=environment,
             capture_output=True,
         )
-        assert (done.returncode, done.stderr) == (1, b"")
-        assert shown in done.stdout
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert rb"\u2603.json: " in done.stderr
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_a_document_is_utf8_whatever_the_locale(tmp_path: Path, form: str) -> None:
+    """The escapes of Python are others than those of JSON beyond U+FFFF, and none of YAML's without quotes."""
+    name = "\U0001f600\u00e9.json"
+    (tmp_path / name).write_text("{}")
+    done = subprocess.run(
+        [sys.executable, "-m", "trunkline.cli", "validate", "-f", name, "-o", form],
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+    )
+    assert yaml.safe_load(done.stdout.decode())[0]["file"] == name
 
 
 def _paths(command: click.Command, *before: str) -> Iterator[tuple[str, ...]]:
