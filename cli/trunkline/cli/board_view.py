@@ -12,7 +12,8 @@ from trunkline.cli.board_tables import Bar, Column, Kind, Part
 from trunkline.cli.core import board as boards
 from trunkline.cli.core import fitting, pace
 from trunkline.cli.core.board import Board, JobRow
-from trunkline.cli.core.explanations import counted, span
+from trunkline.cli.core.explanations import span
+from trunkline.contracts.wording import counted
 from trunkline.runtime import terminals
 
 T = TypeVar("T")
@@ -70,7 +71,10 @@ def _head(shown: Board, columns: int) -> Text:
     workers = sum(each.have for each in shown.scalers)
     busy = sum(each.busy for each in shown.scalers)
     head = Text("trunkline top", style="bold")
-    numbers = (counted(len(shown.jobs), "job"), f"{busy:,} of {workers:,} workers are busy")
+    numbers = (
+        counted(len(shown.jobs), "job"),
+        f"{busy:,} of {workers:,} {'worker is' if workers == 1 else 'workers are'} busy",
+    )
     for part in (*numbers, terminals.line(shown.name)):
         if head.cell_len + len(part) + 3 <= columns or part not in numbers:
             head = Text.assemble(head, "   ", part)

@@ -6,6 +6,7 @@ from trunkline.cli import render, session
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors
+from trunkline.contracts.wording import counted
 
 _ASK_S = 0.2
 
@@ -41,7 +42,7 @@ def sentence(report: api.Collection) -> str:
     """Return what a collection did, for people."""
     verb = "would remove" if report.dry_run else "removed"
     return (
-        f"{verb} {report.removed} of {report.objects} objects ({render.size(report.removed_bytes)}"
-        f" of {render.size(report.bytes)}), {report.jobs} job records and"
-        f" {report.commits} commit records"
+        f"{verb} {report.removed} of {counted(report.objects, 'object')} ({render.size(report.removed_bytes)}"
+        f" of {render.size(report.bytes)}), {counted(report.jobs, 'job record')} and"
+        f" {counted(report.commits, 'commit record')}"
     )

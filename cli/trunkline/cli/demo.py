@@ -29,6 +29,7 @@ from trunkline.client import files, following
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors, records, spec_parsing
 from trunkline.contracts.states import DatumState, JobState
+from trunkline.contracts.wording import counted
 from trunkline.local import home as homes
 from trunkline.local import stack
 from trunkline.runtime import ending
@@ -176,7 +177,9 @@ async def put(client: Client, texts: Sequence[files.Source]) -> records.Commit:
     commit = await files.put(client, REPO, "master", texts, replace=True)
     took = time.monotonic() - began
     megabytes = commit.size / 1e6
-    say(f"put {commit.files} files, {megabytes:.1f} MB, in {took:.1f} s: commit {commit.id[:12]}")
+    say(
+        f"put {counted(commit.files, 'file')}, {megabytes:.1f} MB, in {took:.1f} s: commit {commit.id[:12]}"
+    )
     return commit
 
 

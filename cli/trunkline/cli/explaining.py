@@ -106,17 +106,27 @@ async def _pipeline(client: Client, name: str) -> api.PipelineView | None:
 
 async def _job_explained(client: Client, what: str) -> Explanation:
     """Explain a job that has a record, or of which events speak."""
+    job = await _recorded(client, what)
+    if isinstance(job, Explanation):
+        return job
+    return jobs.explain(await _job(client, job, events=True))
+
+
+async def _recorded(
+    client: Client, what: str, index: int | None = None
+) -> records.Job | Explanation:
+    """Return a job, or where it has no record what events say of it, or of a datum of it."""
     try:
-        job = await refs.job(client, what)
+        return await refs.job(client, what)
     except (errors.NotFoundError, errors.RequestRefusedError) as error:
         if isinstance(error, errors.RequestRefusedError) and error.code != "not-found":
             raise
         name, identifier = refs.split_job(what)
-        found = gone.job(name, identifier, await _lately(client, name), SystemClock().wall_ns())
+        events, now_ns = await _lately(client, name), SystemClock().wall_ns()
+        found = gone.job(name, identifier, events, now_ns, index)
         if found is None:
             raise
         return found
-    return jobs.explain(await _job(client, job, events=True))
 
 
 async def _lately(client: Client, pipeline: str, worker: str = "") -> tuple[messages.Event, ...]:
@@ -213,7 +223,10 @@ async def _upstream(client: Client, job: records.Job, depth: int) -> tuple[jobs.
 
 
 async def _datum(client: Client, what: str, datum: str) -> Explanation:
-    job = await refs.job(client, what)
+    index = int(datum) if datum.isdecimal() and len(datum) <= refs.INDEX_DIGITS else None
+    job = await (refs.job(client, what) if index is None else _recorded(client, what, index))
+    if isinstance(job, Explanation):
+        return job
     view = await refs.datum(client, job, datum)
     told = await _last(_of_job(client, job, view.index), _EVENTS_MAX)
     facts = datums.Facts(view=view, job=await _job(client, job), events=told)

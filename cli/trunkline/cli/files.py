@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from trunkline.cli import refs, render, saying, session
-from trunkline.cli.core import explanations
 from trunkline.cli.core import pace as paces
 from trunkline.cli.options import Asked
 from trunkline.client import files
@@ -17,6 +16,7 @@ from trunkline.client.client import Client
 from trunkline.client.files import Source
 from trunkline.contracts import errors, globs, names
 from trunkline.contracts.messages import File
+from trunkline.contracts.wording import counted
 from trunkline.runtime.clock import SystemClock
 
 
@@ -37,7 +37,9 @@ def put(asked: Asked, text: str, given: tuple[str, ...], *, recursive: bool, rep
                 client, place.repo, place.ref, sources, replace=replace, progress=progress
             )
         size = render.size(commit.size)
-        sentence = f"commit {place.repo}@{commit.id}: {commit.files} files, {size} in all"
+        sentence = (
+            f"commit {place.repo}@{commit.id}: {counted(commit.files, 'file')}, {size} in all"
+        )
         render.done(asked, commit, sentence)
 
     session.run(asked, body)
@@ -178,7 +180,7 @@ def get_file(asked: Asked, text: str, target: str, *, recursive: bool) -> None:
         for file in found:
             await files.get(client, file, await asyncio.to_thread(_local, file, place, target))
         if not render.records(asked, found):
-            saying.tell(explanations.counted(len(found), "file"))
+            saying.tell(counted(len(found), "file"))
 
     session.run(asked, body)
 

@@ -4,6 +4,7 @@ from trunkline.cli import render, saying, session, specs
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
 from trunkline.contracts import api
+from trunkline.contracts.wording import counted
 
 _PLAN_S = 12.0
 """The coordinator takes some seconds at most."""
@@ -65,10 +66,12 @@ def sentence(plan: api.Plan) -> str:
     """Return what a spec would do, for people."""
     version = f"version {plan.version}" if plan.changed else f"version {plan.version} as it is"
     least = "at least " if plan.cut else ""
-    workers = "?" if plan.workers is None else plan.workers
+    workers = "? workers" if plan.workers is None else counted(plan.workers, "worker")
     runs = "" if plan.runs else "; no job would run now"
-    kills = f"; {plan.kills} jobs of older versions would be killed" if plan.kills else ""
+    kills = (
+        f"; {counted(plan.kills, 'job')} of older versions would be killed" if plan.kills else ""
+    )
     return (
-        f"pipeline {plan.pipeline}: {version}: {least}{plan.datums} datums, of which {plan.skipped}"
-        f" would be skipped; {render.size(plan.bytes)} to fetch; at most {workers} workers{runs}{kills}"
+        f"pipeline {plan.pipeline}: {version}: {least}{counted(plan.datums, 'datum')}, of which {plan.skipped}"
+        f" would be skipped; {render.size(plan.bytes)} to fetch; at most {workers}{runs}{kills}"
     )

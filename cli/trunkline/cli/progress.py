@@ -11,6 +11,7 @@ from trunkline.cli.core import board as boards
 from trunkline.cli.core import pace as paces
 from trunkline.contracts import records
 from trunkline.contracts.states import JobState
+from trunkline.contracts.wording import counted
 from trunkline.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -82,9 +83,9 @@ def summary(job: records.Job) -> str:
     ]
     text = f"{job.pipeline}@{job.id[:12]} {job.state}"
     if job.started_ns:
-        total = "?" if job.total is None else job.total
+        total = "? datums" if job.total is None else counted(job.total, "datum")
         took = render.took(job.started_ns, job.ended_ns)
-        text += f": {', '.join(parts) or 'none'} of {total} datums in {took}"
+        text += f": {', '.join(parts) or 'none'} of {total} in {took}"
     return text + (f"; {job.reason}" if job.reason else "")
 
 

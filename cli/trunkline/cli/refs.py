@@ -77,7 +77,7 @@ async def job(client: Client, text: str) -> records.Job:
 
 
 _FEW = 5
-_INDEX_DIGITS = 11
+INDEX_DIGITS = 11
 """More decimal digits are the first ones of an id, of which a list shows 12."""
 
 
@@ -87,7 +87,7 @@ async def datum(client: Client, job: records.Job, text: str) -> api.DatumView:
     Raises:
         NotFoundError: there is none. UnclearDatumError: more than one id begins like this.
     """
-    if text.isdecimal() and len(text) <= _INDEX_DIGITS:
+    if text.isdecimal() and len(text) <= INDEX_DIGITS:
         request = api.DatumPage(pipeline=job.pipeline, job=job.id, after=int(text) - 1, limit=1)
         at = await client.call("datum.list", request, list[api.DatumView])
         found = [each for each in at if each.index == int(text)]

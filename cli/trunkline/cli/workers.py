@@ -1,10 +1,10 @@
 """Verbs on workers, nodes and events."""
 
 from trunkline.cli import render, saying, session
-from trunkline.cli.core.explanations import counted
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors, messages, records
+from trunkline.contracts.wording import counted
 
 
 def list_workers(asked: Asked, pipeline: str) -> None:

@@ -359,8 +359,13 @@ def _with_cause(ledger: Ledger, position: int, attempt: Attempt) -> Ledger:
 
 
 def _told(counted: list[Attempt], tries: int) -> str:
-    causes = ", ".join(_cause(each) for each in counted)
-    return f"gave up after {len(counted)} of {tries} tries: {causes}"
+    alike = Counter((_cause(each), each.worker) for each in counted)
+    causes = ", ".join(
+        f"{cause} on {worker}" if number == 1 else f"{cause} {number} times on {worker}"
+        for (cause, worker), number in alike.items()
+    )
+    most = "1 try" if tries == 1 else f"{tries} tries"
+    return f"gave up after {len(counted)} of {most}: {causes}"
 
 
 def _told_free(ledger: Ledger) -> str:
@@ -373,4 +378,4 @@ def _told_free(ledger: Ledger) -> str:
 
 def _cause(attempt: Attempt) -> str:
     code = "" if attempt.exit_code is None else f" {attempt.exit_code}"
-    return f"{attempt.cause}{code} on {attempt.worker}"
+    return f"{attempt.cause}{code}"

@@ -48,6 +48,18 @@ def test_of_a_job_that_has_no_record_the_deletion_after_it_is_to_blame() -> None
     assert gone.job("words", "ffff", (MADE, RAN, DELETED), build.NOW) is None
 
 
+def test_of_a_datum_that_has_no_record_what_events_say_of_it_is_left() -> None:
+    tried = msgspec.structs.replace(event("attempt", 60, job=build.ID), index=3)
+    for identifier in (build.ID[:6], ""):
+        found = gone.job("words", identifier, (MADE, RAN, tried, DELETED), build.NOW, 3)
+        assert found is not None
+        assert (found.what, found.name) == ("datum", f"words@{build.ID} 3")
+        assert found.standing == f"datum 3 of words@{build.ID[:12]} is gone"
+        assert "words was deleted 42s ago" in found.reasons[0].why
+        assert found.events == (tried,)
+    assert gone.job("words", build.ID, (MADE, RAN, tried, DELETED), build.NOW, 4) is None
+
+
 def test_of_a_worker_whose_pipeline_was_deleted_that_is_said() -> None:
     found = gone.worker("words-c0de-0", "words", (MADE, DELETED), build.NOW)
     assert found is not None

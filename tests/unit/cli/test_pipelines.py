@@ -86,7 +86,7 @@ def test_a_decision_is_told_with_all_that_it_was_made_of() -> None:
     )
     found = explaining.explain(known)
     assert found.standing == (
-        "pipeline words, version 3, is RUNNING: 2 of 3 workers, 1 busy; 5 datums wait, 2 are in flight"
+        "pipeline words, version 3, is RUNNING: 2 of 3 workers, 1 busy; 5 datums waiting, 2 in flight"
     )
     assert [each.kind for each in found.reasons] == ["worker-problem", "workers"]
     assert "no room" in found.reasons[0].why
@@ -94,8 +94,8 @@ def test_a_decision_is_told_with_all_that_it_was_made_of() -> None:
         "decided 5m ago: because",
         "  nodes: 1 of 2 count: n0",
         "    not n1: cordoned",
-        "  work: 7 pending, 1 in flight",
-        "  workers: cap 4, have 1, want 3 (before: 1)",
+        "  work then: 7 pending, 1 in flight",
+        "  workers then: there were 1 of at most 4, 3 wanted (before: 1)",
         "    1 of code aaaa",
         "    2 of code bbbb",
         "  create: words-bbbb-0, words-bbbb-1",

@@ -107,7 +107,14 @@ def test_a_lost_container_that_could_be_the_last_try_is_given_time_to_be_explain
     verdict = attempts.verdict(oom, tries=1, now_ns=NOW + 1)
     assert isinstance(verdict, attempts.GiveUp)
     assert verdict.state is DatumState.FAILED
-    assert verdict.reason == "gave up after 1 of 1 tries: oom on w1"
+    assert verdict.reason == "gave up after 1 of 1 try: oom on w1"
+
+
+def test_like_causes_are_named_once_with_their_number() -> None:
+    tried = ledger(*[attempt(Cause.OOM, ended_ns=NOW)] * 3)
+    verdict = attempts.verdict(tried, tries=3, now_ns=NOW + 1)
+    assert isinstance(verdict, attempts.GiveUp)
+    assert verdict.reason == "gave up after 3 of 3 tries: oom 3 times on w1"
 
 
 @given(st.permutations(["explained", "explained", "started", "recorded"]))

@@ -103,7 +103,7 @@ def test_trouble_of_older_code_is_told_with_what_ends_it() -> None:
     assert trouble(lame[:1], "new").endswith(
         "(it is for a job of older code: `stop job` ends that, or `apply --now`)"
     )
-    assert trouble(lame[:1]) == "1 of 1 workers: ErrImagePull"
+    assert trouble(lame[:1]) == "1 of 1 worker: ErrImagePull"
 
 
 def test_people_see_what_it_works_on() -> None:

@@ -65,11 +65,6 @@ def strings(value: object) -> list[str]:
     return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
-def counted(number: int, what: str) -> str:
-    """Return `1 worker`, `2 workers`."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def named(names: Iterable[str], most: int = 5) -> str:
     """Return some names, and how many there are beside them."""
     found = list(names)

@@ -31,29 +31,37 @@ def pipeline(name: str, events: Sequence[messages.Event], now_ns: int) -> Explan
 
 
 def job(
-    name: str, identifier: str, events: Sequence[messages.Event], now_ns: int
+    name: str,
+    identifier: str,
+    events: Sequence[messages.Event],
+    now_ns: int,
+    index: int | None = None,
 ) -> Explanation | None:
-    """Return what is said of a job that has no record; None if no event names it.
+    """Return what is said of a job that has no record, or of a datum of it; None if no event names it.
 
     Args:
         name: Of its pipeline.
-        identifier: Its id, or the first digits.
+        identifier: Its id, or the first digits; empty for the last one that events name.
         events: Of the pipeline, oldest first.
         now_ns: Wall clock.
+        index: The datum's.
     """
-    told = [each for each in events if each.job.startswith(identifier)]
+    named = [each for each in events if each.job and each.job.startswith(identifier)]
+    newest = named[-1].job if named else ""
+    told = [each for each in named if each.job == newest and index in (None, each.index)]
     if not told:
         return None
     end = deleted([each for each in events if each.at_ns >= told[0].at_ns])
     if end is not None:
         reason = _because(name, end, since(end.at_ns, now_ns))
     else:
-        why = "its record was deleted, or is not kept any more (`TRUNKLINE_KEEP_JOBS`)"
+        why = "the job's record was deleted, or is not kept any more (`TRUNKLINE_KEEP_JOBS`)"
         reason = Reason(kind="deleted", why=why)
+    short = f"{name}@{newest[:12]}"
     return Explanation(
-        what="job",
-        name=f"{name}@{told[0].job}",
-        standing=f"job {name}@{told[0].job[:12]} is gone",
+        what="job" if index is None else "datum",
+        name=f"{name}@{newest}" if index is None else f"{name}@{newest} {index}",
+        standing=f"job {short} is gone" if index is None else f"datum {index} of {short} is gone",
         reasons=(reason,),
         events=tuple(told),
     )

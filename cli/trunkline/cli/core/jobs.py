@@ -15,9 +15,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from trunkline.cli.core import missing_workers, sharing, standing, tries
-from trunkline.cli.core.explanations import Explanation, Reason, counted, named, span
+from trunkline.cli.core.explanations import Explanation, Reason, named, span
 from trunkline.contracts import api, messages, records
 from trunkline.contracts.states import JobState, PipelineState
+from trunkline.contracts.wording import counted
 
 _AT_WORK = frozenset({JobState.LISTING, JobState.RUNNING})
 

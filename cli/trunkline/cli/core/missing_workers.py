@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from trunkline.cli.core.explanations import Reason, counted, named
+from trunkline.cli.core.explanations import Reason, named
 from trunkline.contracts import records
 from trunkline.contracts.states import PipelineState
+from trunkline.contracts.wording import counted
 
 _TAINT = re.compile(r"^taint (?P<key>[^=:]+)(?:=(?P<value>[^:]*))?:(?P<effect>\w+)$")
 _LABEL = re.compile(r"^label (?P<key>.+) is not (?P<value>.*)$")
@@ -83,7 +84,7 @@ def reasons(
     elif short:
         yield Reason(
             kind="starting",
-            why=f"{counted(scaling.want - scaling.ready, 'worker')} of {scaling.want} are still to come",
+            why=f"{scaling.want - scaling.ready} of {counted(scaling.want, 'worker')} still to come",
             remedy=f"`trunkline list workers {pipeline.name}` shows them",
         )
     if code_hash and code_hash not in scaling.wants and scaling.wants:

@@ -9,6 +9,7 @@ from trunkline.cli.core import explanations, jobs, missing_workers, standing
 from trunkline.cli.core.explanations import Explanation, Reason, named, since
 from trunkline.contracts import messages, records
 from trunkline.contracts.states import JobState, PipelineState
+from trunkline.contracts.wording import counted
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,8 +31,8 @@ def explain(facts: Facts) -> Explanation:
     pipeline, scaling = facts.pipeline, facts.scaling
     text = f"pipeline {pipeline.name}, version {pipeline.version}, is {pipeline.state}"
     if scaling is not None:
-        text += f": {scaling.have} of {scaling.want} workers, {scaling.busy} busy"
-        text += f"; {scaling.pending} datums wait, {scaling.in_flight} are in flight"
+        text += f": {scaling.have} of {counted(scaling.want, 'worker')}, {scaling.busy} busy"
+        text += f"; {counted(scaling.pending, 'datum')} waiting, {scaling.in_flight} in flight"
     return Explanation(
         what="pipeline",
         name=pipeline.name,
@@ -50,13 +51,15 @@ def _reasons(facts: Facts) -> Iterator[Reason]:
         yield missing_workers.refused(pipeline)
     if facts.job is not None and not _went_well(facts.job.job):
         yield from _newest(facts.job, {each.kind for each in missing})
+    if pipeline.state is PipelineState.STOPPED:
+        return  # it is why there are no workers, and is said
     if (down := _scaled_down(facts)) is not None:
         yield down
     if scaling is not None:
         left_out = [each for each in scaling.nodes if not each.eligible]
         yield Reason(
             kind="workers",
-            why=f"it is to have {scaling.want} of at most {scaling.cap} workers: {scaling.reason}",
+            why=f"it is to have {scaling.want} of at most {counted(scaling.cap, 'worker')}: {scaling.reason}",
             remedy=_more(left_out) if pipeline.state is PipelineState.RUNNING else "",
         )
 
@@ -96,7 +99,7 @@ def _scaled_down(facts: Facts) -> Reason | None:
         drained = f"; drained: {victims}" if victims else ""
         return Reason(
             kind="scaled-down",
-            why=f"{ago} ago it was scaled down from {before} to {want} workers: {said.get('reason')}{drained}",
+            why=f"{ago} ago it was scaled down from {before} to {counted(want, 'worker')}: {said.get('reason')}{drained}",
             remedy=missing_workers.back(facts.pipeline, said),
         )
     return None
@@ -117,10 +120,11 @@ def decided(facts: Facts) -> Iterator[str]:
     for node in nodes:
         if not node.eligible:
             yield f"    not {node.name}: {node.why_not or 'not eligible'}"
-    yield f"  work: {said.get('pending', 0)} pending, {said.get('in_flight', 0)} in flight"
+    yield f"  work then: {said.get('pending', 0)} pending, {said.get('in_flight', 0)} in flight"
     before = said.get("wanted_before")
     was = "" if before is None else f" (before: {before})"
-    yield f"  workers: cap {said.get('cap')}, have {said.get('have')}, want {said.get('want')}{was}"
+    had = f"there were {said.get('have')} of at most {said.get('cap')}"
+    yield f"  workers then: {had}, {said.get('want')} wanted{was}"
     wants = said.get("wants", {})
     if len(wants) > 1:
         yield from (f"    {want} of code {code}" for code, want in wants.items())

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import msgspec
 
 from trunkline.cli.core import standing
-from trunkline.cli.core.explanations import Reason, counted
+from trunkline.cli.core.explanations import Reason
 from trunkline.contracts import records
 from trunkline.contracts.states import JobState
+from trunkline.contracts.wording import counted
 from trunkline.worker_agent.core import holding
 
 ASKED_FOR = holding.JOBS_MAX

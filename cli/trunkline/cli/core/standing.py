@@ -2,6 +2,7 @@
 
 from trunkline.cli.core.explanations import since
 from trunkline.contracts import records
+from trunkline.contracts.wording import counted
 
 
 def name(job: records.Job) -> str:
@@ -29,6 +30,7 @@ def done(job: records.Job) -> str:
     counts = job.counts
     good = counts.processed + counts.skipped + counts.recovered
     bad = counts.failed + counts.quarantined
-    total = f"at least {job.listed_to}" if job.total is None else f"{job.total}"
+    listed = job.listed_to if job.total is None else job.total
+    total = f"{'at least ' if job.total is None else ''}{counted(listed, 'datum')}"
     failed = f", {bad} {'has' if bad == 1 else 'have'} failed" if bad else ""
-    return f"{good} of {total} datums are done{failed}"
+    return f"{good} of {total} {'is' if listed == 1 else 'are'} done{failed}"

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import msgspec
 
 from trunkline.cli.core import standing
-from trunkline.cli.core.explanations import Reason, counted, last_line, named
+from trunkline.cli.core.explanations import Reason, last_line, named
 from trunkline.contracts import api, records, spec
 from trunkline.contracts.attempts import CHARGED, FREE_BOUND, Attempt, Ledger
 from trunkline.contracts.states import Cause, DatumState
+from trunkline.contracts.wording import counted
 
 
 def attempts(view: api.DatumView) -> tuple[Attempt, ...]:
@@ -56,11 +57,13 @@ def again(job: records.Job, view: api.DatumView) -> Reason | None:
         return None
     charged = sum(each.cause in CHARGED for each in made)
     free = f"; {len(made) - charged} of {FREE_BOUND} that are free" if charged < len(made) else ""
+    tries = job.spec.datum_tries
+    used = f"{charged} of {tries} {'try is' if tries == 1 else 'tries are'} used up"
     said = last_line(made[-1].detail)
     detail = f"; the last said {said}" if said else ""
     return Reason(
         kind="tried-again",
-        why=f"it was tried before: {told(made)}{detail}; {charged} of {job.spec.datum_tries} tries are used up{free}",
+        why=f"it was tried before: {told(made)}{detail}; {used}{free}",
         remedy=f"`trunkline logs {standing.short(job)} --datum {view.index}` shows what it printed",
     )
 

@@ -7,6 +7,7 @@ import msgspec
 from trunkline.cli.core import explanations, missing_workers
 from trunkline.cli.core.explanations import Explanation, Reason, since
 from trunkline.contracts import messages, records
+from trunkline.contracts.wording import counted
 
 NAMED_CHARS = 30
 """Of a pipeline's name that stand in those of its workers."""
@@ -103,7 +104,7 @@ def _scaled_down(facts: Facts, event: messages.Event) -> Reason:
     ago = since(event.at_ns, facts.now_ns)
     why = said.get("reason") or event.text
     if isinstance(before, int) and isinstance(want, int) and want < before:
-        text = f"{facts.pipeline.name} was scaled down {ago} ago, from {before} to {want} workers: {why}"
+        text = f"{facts.pipeline.name} was scaled down {ago} ago, from {before} to {counted(want, 'worker')}: {why}"
         return Reason(
             kind="scaled-down",
             why=f"{text}; it was drained, so no datum was lost",
@@ -131,7 +132,7 @@ def _starting(facts: Facts) -> Iterator[Reason]:
 def _idle(facts: Facts) -> Reason:
     scaling = facts.scaling
     if scaling is not None and scaling.pending:
-        why = f"it asks for work, and {scaling.pending} datums wait: it gets one at once, unless they are held for others"
+        why = f"it asks for work, with {counted(scaling.pending, 'datum')} waiting: it gets one at once, unless it is held for others"
         return Reason(kind="idle", why=why)
     standby = facts.pipeline.spec is not None and facts.pipeline.spec.standby
     stays = "it goes after a cool-down" if standby else "a pipeline that is not `standby` keeps it"

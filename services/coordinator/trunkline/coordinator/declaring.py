@@ -29,6 +29,7 @@ from trunkline.bus import topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.contracts import subjects
 from trunkline.contracts.durability import Durability
+from trunkline.contracts.wording import counted
 from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.catalog import Catalog
 from trunkline.coordinator.core import pipelines as core
@@ -182,7 +183,7 @@ class Declaring:
         if mirror is None:
             await make(1)
         else:
-            kept = f"{await mirror.restore(make)} records were put back"
+            kept = f"{counted(await mirror.restore(make), 'record')} put back"
         if self._complete:
             await self._tell(subjects.bucket_stream(bucket.name), kept)
 

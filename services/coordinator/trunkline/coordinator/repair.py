@@ -21,6 +21,7 @@ import msgspec
 
 from trunkline.contracts import errors, records
 from trunkline.contracts.states import JobState
+from trunkline.contracts.wording import counted
 from trunkline.coordinator.core.job import Complete, Ignored, PutBack, Quiet, ReadAgain, ReadThrough
 from trunkline.coordinator.events import Events
 from trunkline.coordinator.folding import LiveJob, OutcomeFolder
@@ -92,7 +93,10 @@ class Repairer:
         current = await self._jobs.change(job.pipeline, job.id, _next_round)
         if current.state is JobState.MERGING:
             # all had one before: nobody works for the job any more, and its record cannot go back
-            which, remedy = f"of {lost} datums of {job.pipeline}@{job.id}", "run the job again"
+            which, remedy = (
+                f"of {counted(lost, 'datum')} of {job.pipeline}@{job.id}",
+                "run the job again",
+            )
             raise errors.NotFoundError("outcome", which, remedy)
         if current.state not in (JobState.LISTING, JobState.RUNNING):
             return

@@ -21,6 +21,7 @@ from contextlib import aclosing
 
 from trunkline.contracts import records
 from trunkline.contracts.states import JobState
+from trunkline.contracts.wording import counted
 from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.core import restarts, windows
 from trunkline.coordinator.core.job import Restarted
@@ -107,5 +108,7 @@ class Restarter:
             "datums restarted",
             extra={"pipeline": job.pipeline, "job": job.id, "count": len(missing)},
         )
-        text = f"{len(missing)} datums of {job.pipeline}@{job.id} are put once more: {indexes}"
+        text = (
+            f"{counted(len(missing), 'datum')} of {job.pipeline}@{job.id} put once more: {indexes}"
+        )
         await self._events.mention("restarted", job.pipeline, text, job=job.id)

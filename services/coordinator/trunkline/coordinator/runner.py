@@ -43,6 +43,7 @@ from trunkline.bus.ports import BatchPublisher
 from trunkline.contracts import errors, records
 from trunkline.contracts.states import JobState
 from trunkline.contracts.wards import Wards
+from trunkline.contracts.wording import counted
 from trunkline.coordinator.archiving import Archive, Archiver
 from trunkline.coordinator.assignments import Assignments
 from trunkline.coordinator.core import windows
@@ -327,7 +328,7 @@ class JobRunner:
         outcome = await self._outcomes.of(job, index)
         told = (await self._inputs.named(job, {index}))[index]
         detail = outcome.reason if outcome is not None else "its outcome is gone"
-        return f"{live.fold.bad} of {job.total} datums failed: {told}: {detail}"
+        return f"{live.fold.bad} of {counted(job.total or 0, 'datum')} failed: {told}: {detail}"
 
     async def _event(self, job: records.Job, text: str) -> None:
         extra = {"pipeline": job.pipeline, "job": job.id, "state": job.state}

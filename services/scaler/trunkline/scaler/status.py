@@ -14,6 +14,7 @@ import msgspec
 
 from trunkline.bus.ports import Publisher, Table
 from trunkline.contracts import errors, messages, records, subjects
+from trunkline.contracts.wording import counted
 from trunkline.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -184,7 +185,7 @@ class Status:
             **{verb: names[:_NAMES_MAX] for verb, names in acts.items()},
         }
         done = [f"{verb} {_named(names)}" for verb, names in acts.items() if names]
-        text = f"{scaling.have} -> {scaling.want} workers: {scaling.reason}"
+        text = f"{scaling.have} -> {counted(scaling.want, 'worker')}: {scaling.reason}"
         if scaling.problem:
             text += f"; problem: {scaling.problem}"
         return messages.Event(

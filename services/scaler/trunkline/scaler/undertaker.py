@@ -18,6 +18,7 @@ from trunkline.bus.ports import Connection, Publisher
 from trunkline.contracts import errors, messages, subjects
 from trunkline.contracts.messages import Claim, Held
 from trunkline.contracts.wards import Wards
+from trunkline.contracts.wording import counted
 from trunkline.runtime.clock import Clock
 from trunkline.runtime.turns import Turns
 from trunkline.scaler.charging import Charging
@@ -154,8 +155,8 @@ class Undertaker:
             at_ns=self._clock.wall_ns(),
             source="scaler",
             text=(
-                f"{reaped.worker} was lost ({reaped.reason}): {reaped.given_back} datums given"
-                f" back, {reaped.charged} charged an attempt"
+                f"{reaped.worker} was lost ({reaped.reason}):"
+                f" {counted(reaped.given_back, 'datum')} given back, {reaped.charged} charged an attempt"
             ),
             worker=reaped.worker,
             facts={"incarnation": msgspec.Raw(msgspec.json.encode(reaped.incarnation))},

@@ -13,6 +13,7 @@ import msgspec
 from trunkline.contracts import names, records, spec, spec_findings
 from trunkline.contracts.errors import InvalidNameError
 from trunkline.contracts.states import PipelineState
+from trunkline.contracts.wording import counted
 from trunkline.coordinator.core import admission, cycles, dag, jobsets
 
 Problems = tuple[tuple[str, str], ...]
@@ -180,7 +181,7 @@ def bounded(problems: Problems) -> Problems:
     """Return problems that fit into a record and a reply, however hostile the spec was."""
     kept = tuple((path[:200], text[:PROBLEM_MAX_CHARS]) for path, text in problems[:PROBLEMS_MAX])
     if (more := len(problems) - len(kept)) > 0:
-        kept += (("$", f"and {more} more problems"),)
+        kept += (("$", f"and {counted(more, 'more problem')}"),)
     return kept
 
 

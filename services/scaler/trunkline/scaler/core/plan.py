@@ -24,6 +24,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from trunkline.contracts.wording import counted
+
 
 class Phase(enum.StrEnum):
     """Where a worker stands."""
@@ -123,7 +125,9 @@ def plan(pipeline: str, wants: Mapping[str, int], seen: Sequence[Seen]) -> list[
         have = [each for each in staying if each.code_hash == code_hash and not each.must_go]
         surplus = max(0, len(have) - want)
         victims = sorted(have, key=_last_to_keep)
-        why = f"{want} of {len(have)} workers are wanted" if code_hash in wants else _REPLACED
+        why = (
+            f"{want} of {counted(len(have), 'worker')} wanted" if code_hash in wants else _REPLACED
+        )
         changes += [_drain(each, why) for each in victims[:surplus]]
         rolled = _in_turn(victims[surplus:], want)
         changes += [_drain(each, OUTDATED) for each in rolled]

@@ -7,6 +7,7 @@ import msgspec
 
 from trunkline.contracts import records
 from trunkline.contracts.messages import Claim, Held
+from trunkline.contracts.wording import counted
 from trunkline.scaler.core.plan import OUTDATED, Phase, Seen
 from trunkline.scaler.ports import Node, Worker
 
@@ -88,13 +89,13 @@ def trouble(workers: Sequence[Worker], current: str = "") -> str:
         current: Code hash of its newest version. Jobs of older ones may wait for ever for what a newer one
             has mended, and hold up those behind them: then it is said what ends that.
     """
-    counted = Counter(worker.problem for worker in workers if worker.problem)
-    if not counted:
+    problems = Counter(worker.problem for worker in workers if worker.problem)
+    if not problems:
         return ""
-    (problem, many), *_ = sorted(counted.items(), key=lambda each: (-each[1], each[0]))
+    (problem, many), *_ = sorted(problems.items(), key=lambda each: (-each[1], each[0]))
     old = all(worker.code_hash != current for worker in workers if worker.problem == problem)
     remedy = f" ({_OLD})" if current and old else ""
-    return f"{many} of {len(workers)} workers: {problem}{remedy}"
+    return f"{many} of {counted(len(workers), 'worker')}: {problem}{remedy}"
 
 
 _OLD = "it is for a job of older code: `stop job` ends that, or `apply --now`"
