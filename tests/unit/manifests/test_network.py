@@ -24,6 +24,8 @@ class Peer(NamedTuple):
 
 NATS = Peer("10.1.0.7", {"app.kubernetes.io/name": "trunkline-nats"}, SERVICES)
 S3 = Peer("10.1.0.8", {"app.kubernetes.io/name": "trunkline-s3"}, SERVICES)
+SYSTEM = {"kubernetes.io/metadata.name": "kube-system"}
+DNS = Peer("10.1.0.2", {"k8s-app": "kube-dns"}, SYSTEM)
 COORDINATOR = Peer("10.1.0.9", {"app.kubernetes.io/name": "trunkline-coordinator"}, SERVICES)
 
 
@@ -63,9 +65,9 @@ def of_workers(kustomization: str) -> list[Mapping[str, Any]]:
 def test_workers_reach_nats_names_and_a_store_in_the_internet(kustomization: str) -> None:
     policies = of_workers(kustomization)
     assert reaches(policies, NATS, 4222, "TCP")
-    for server in ("10.96.0.10", "169.254.20.10", "fd00::a"):
-        assert reaches(policies, Peer(server), 53, "UDP")
-        assert reaches(policies, Peer(server), 53, "TCP")
+    for server in (DNS, Peer("169.254.20.10")):
+        assert reaches(policies, server, 53, "UDP")
+        assert reaches(policies, server, 53, "TCP")
     assert reaches(policies, Peer("52.216.1.1"), 443, "TCP")
     assert reaches(policies, Peer("172.32.0.1"), 443, "TCP")
     assert reaches(policies, Peer("2600:1fa0::1"), 443, "TCP")
@@ -91,6 +93,23 @@ def test_workers_reach_nothing_in_private_networks(kustomization: str, address: 
 
 
 @pytest.mark.parametrize("kustomization", OVERLAYS)
+@pytest.mark.parametrize(
+    "server",
+    [
+        Peer("8.8.8.8"),
+        Peer("2001:4860:4860::8888"),
+        Peer("192.168.7.4"),
+        DNS._replace(namespace={"kubernetes.io/metadata.name": "somebody"}),
+        DNS._replace(labels={"k8s-app": "metrics-server"}),
+    ],
+)
+def test_workers_ask_no_dns_but_the_clusters(kustomization: str, server: Peer) -> None:
+    policies = of_workers(kustomization)
+    assert not reaches(policies, server, 53, "UDP")
+    assert not reaches(policies, server, 53, "TCP")
+
+
+@pytest.mark.parametrize("kustomization", OVERLAYS)
 def test_workers_reach_no_other_service_of_the_installation(kustomization: str) -> None:
     policies = of_workers(kustomization)
     assert not reaches(policies, COORDINATOR, 8086, "TCP")
@@ -104,14 +123,27 @@ def test_workers_reach_the_store_of_the_overlay_that_has_one() -> None:
     assert not reaches(of_workers("overlays/prod"), S3, 8333, "TCP")
 
 
-def test_the_policy_that_the_page_gives_lets_a_private_store_in() -> None:
-    text = PAGE.read_text().partition("## A store in the cluster or a private network")[2]
+def of_the_page(section: str) -> Mapping[str, Any]:
+    """Return the policy that this section of the page gives."""
+    text = PAGE.read_text().partition(f"## {section}\n")[2]
     lines = text.partition("    apiVersion: networking")[2].partition("\n\n")[0].splitlines()
     policy = yaml.safe_load(
         "\n".join(["apiVersion: networking" + lines[0]] + [each[4:] for each in lines[1:]])
     )
     assert policy["metadata"]["namespace"] == WORKERS
+    return dict(policy)
+
+
+def test_the_policy_that_the_page_gives_lets_a_private_store_in() -> None:
+    policy = of_the_page("A store in the cluster or a private network")
     both = [*of_workers("overlays/prod"), policy]
     assert reaches(both, Peer("192.168.7.20"), 9000, "TCP")
     assert not reaches(both, Peer("192.168.7.21"), 9000, "TCP")
     assert not reaches(both, Peer("192.168.7.20"), 443, "TCP")
+
+
+def test_the_policy_that_the_page_gives_lets_another_dns_in() -> None:
+    both = [*of_workers("overlays/prod"), of_the_page("A DNS of another kind")]
+    assert reaches(both, Peer("10.96.0.10"), 53, "UDP")
+    assert reaches(both, Peer("10.96.0.10"), 53, "TCP")
+    assert not reaches(both, Peer("10.96.0.11"), 53, "UDP")
