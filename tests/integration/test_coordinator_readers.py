@@ -234,6 +234,39 @@ async def test_who_asks_for_the_last_lines_before_the_first_one_misses_none_that
         assert "".join(shown).endswith("8\nabcdefgh\nlast\n"), "the last two, whole"
 
 
+async def test_the_last_lines_are_found_behind_any_garbage_and_what_is_passed_over_is_told(
+    front: Front, worker: NatsConnection
+) -> None:
+    subject = subjects.logs(ward("p1"), JOB, 0, "w1", "stdout")
+    garbage = subjects.logs(ward("p1"), JOB, 1, "w2", "stdout")
+    inbox, shown = subjects.user_inbox("test"), list[str]()
+
+    def take(entries: Iterable[api.LogEntry]) -> None:
+        shown.extend(entry.line.text for entry in entries)
+
+    for number in range(3):
+        await Window(worker).put(subject, line(f"{number}\n", "stdout"))
+    for _ in range(3_000):
+        await worker.publish(garbage, b"[" * 50)
+    await Window(worker).put(garbage, b"")
+    async with (
+        asyncio.timeout(20),
+        front.coordinator(),
+        connection.connect(front.server.url("user"), name="test", inbox=inbox) as user,
+    ):
+        client = Client(user, front.store)
+        for whole in (True, False):
+            shown.clear()
+            source = logs.All(client, Target("p1", "p1"), logs.Wanted(tail=2), whole=whole)
+            await source.look(take, last=True)
+            assert shown[-2:] == ["1\n", "2\n"]
+            assert (source.found, source.passed) == (True, 3_001)
+        shown.clear()
+        source = logs.All(client, Target("w2", "p1", worker="w2"), logs.Wanted(tail=5), whole=True)
+        await source.look(take, last=True)
+        assert (shown, source.found, source.passed) == ([], False, 3_001)
+
+
 async def test_no_more_is_read_than_a_page_holds(
     data: NatsConnection, worker: NatsConnection
 ) -> None:

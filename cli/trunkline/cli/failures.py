@@ -36,6 +36,11 @@ class Failed:
         """Whether there was any."""
         return bool(self._shown)
 
+    @property
+    def passed(self) -> int:
+        """How many messages among the last words were passed over, since nobody can read them."""
+        return self._words.passed
+
     async def look(self, take: Callable[[Iterable[api.LogEntry]], None], *, last: bool) -> None:
         """Hand on the attempts of which it was said since the last look; at the first and the last one, by records as well.
 

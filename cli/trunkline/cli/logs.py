@@ -28,8 +28,10 @@ from trunkline.contracts import api, errors, records
 
 POLL_S = 0.5
 """Between two looks of `--follow`; the log stream is not in the user's account."""
-_LAST_MAX = 20_000
-"""Of pieces from the end, in which as many whole lines are looked for as were asked for."""
+LAST_MAX = 100_000
+"""Of messages from the end, among which as many lines are looked for as were asked for; as far back as the coordinator goes."""
+_PIECES_MAX = 20_000
+"""Of pieces of lines that are held for that."""
 _PREFIX_CHARS = 30
 """Of a pipeline's name that each of its workers' names begins with."""
 
@@ -67,7 +69,7 @@ def logs(asked: Asked, what: str, datum: str, wanted: Wanted) -> None:
             await source.look(show.take, last=True)
             show.end()
             if not source.found:
-                await _nothing(client, target, wanted)
+                await _nothing(client, target, wanted, source.passed)
             elif wanted.since_ns:
                 await _told_what_is_gone(client, wanted)
             return
@@ -104,6 +106,11 @@ class All:
         self._follower: Follower | None = None
         self.found = False
 
+    @property
+    def passed(self) -> int:
+        """How many messages were passed over, since nobody can read them."""
+        return self._follower.passed if self._follower is not None else 0
+
     async def look(self, take: Callable[[Iterable[api.LogEntry]], None], *, last: bool) -> None:  # noqa: ARG002 - of no meaning here
         """Hand on what has come since the last look; nothing comes after the last one."""
         if self._follower is None and self._wanted.tail is not None:
@@ -117,16 +124,30 @@ class All:
             take(page)
 
     async def _last_ones(self, lines: int) -> list[api.LogEntry]:
-        """Return from the end as much as holds so many lines, of which each may have come in several pieces."""
+        """Return from the end as much as holds so many lines, of which each may have come in several pieces.
+
+        A worker may have put what is no line where lines belong: that counts for none, and more is looked through.
+        """
         most = max(1, lines)
         while True:
             follower = Follower(self._client, self._page(last=most))
             found = [entry async for page in follower.look() for entry in page]
-            ends = sum(entry.line.text.count("\n") for entry in found)
-            if not self._whole or ends > lines or len(found) < most or most >= _LAST_MAX:
+            enough = len(found) + follower.passed < most or self._enough(found, lines)
+            if enough or most >= LAST_MAX:
                 self._follower = follower
+                if not enough:
+                    render.warn(
+                        f"{follower.passed} of the last {most} messages are no lines that anybody can read;"
+                        " what was printed before them is shown without --tail"
+                    )
                 return found
-            most *= 4
+            most = min(most * 4, LAST_MAX)
+
+    def _enough(self, found: list[api.LogEntry], lines: int) -> bool:
+        if not self._whole:
+            return len(found) >= lines
+        ends = sum(entry.line.text.count("\n") for entry in found)
+        return ends > lines or len(found) >= _PIECES_MAX
 
     def _page(self, last: int = 0) -> api.LogPage:
         return self._target.page(since_ns=self._wanted.since_ns, last=last)
@@ -230,7 +251,8 @@ async def _worker(client: Client, name: str) -> Target:
 
 
 async def _has_printed(client: Client, target: Target) -> bool:
-    return any([page async for page in Follower(client, target.page(last=1)).look()])
+    follower = Follower(client, target.page(last=1))
+    return any([page async for page in follower.look()]) or follower.passed > 0
 
 
 async def _ended(client: Client, target: Target) -> bool:
@@ -247,13 +269,15 @@ async def _ended(client: Client, target: Target) -> bool:
     return bool(found) and found[0].index == target.index and found[0].outcome is not None
 
 
-async def _nothing(client: Client, target: Target, wanted: Wanted) -> None:
+async def _nothing(client: Client, target: Target, wanted: Wanted, passed: int) -> None:
     """Say why there is nothing."""
     bounds = await client.call("log.bounds", None, api.LogBounds)
     gone_before = bounds.first_ns if bounds.messages else sys.maxsize
     if bounds.gone and not wanted.since_ns and target.began_ns < gone_before and target.began_ns:
         raise LinesGoneError(target.text, bounds)
     what = "no attempt has failed" if wanted.failed else "nothing was printed"
+    if passed:
+        what = f"nothing that can be read was found, and {passed} messages were passed over that nobody can read"
     since = f" since {loglines.time_of(wanted.since_ns)}" if wanted.since_ns else ""
     if bounds.gone and wanted.since_ns < gone_before:
         since += f", as far as lines are kept: {_kept(bounds)}"

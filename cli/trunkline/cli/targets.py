@@ -43,6 +43,8 @@ class Follower:
 
     def __init__(self, client: Client, asked: api.LogPage) -> None:
         self._client, self._asked = client, asked
+        self.passed = 0
+        """How many messages were passed over so far, since nobody can read them."""
 
     async def look(self) -> AsyncIterator[Sequence[api.LogEntry]]:
         """Yield what has come since the last look, a page at a time.
@@ -52,6 +54,7 @@ class Follower:
         """
         more = True
         while more:
-            found, after, more = await self._client.logs_page(self._asked)
+            found, after, more, passed = await self._client.logs_page(self._asked)
+            self.passed += passed
             self._asked = msgspec.structs.replace(self._asked, after=after, last=0)
             yield found

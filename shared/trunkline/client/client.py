@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -42,6 +42,18 @@ CONNECT_S = 10.0
 
 _ONCE = frozenset({"repo.create", "branch.create", "pipeline.tick"})
 """Repeating these would answer `exists` to the one who has just made the thing, or make another tick."""
+
+
+class LogsPage(NamedTuple):
+    """A page of what was printed."""
+
+    found: list[api.LogEntry]
+    after: int
+    """The sequence to go on behind."""
+    more: bool
+    """Whether there is more now."""
+    passed: int
+    """How many messages were passed over, since nobody can read them."""
 
 
 class Client:
@@ -171,15 +183,16 @@ class Client:
         )
         more = True
         while more:
-            found, after, more = await self.logs_page(asked)
+            found, after, more, _ = await self.logs_page(asked)
             for each in found:
                 yield each
             asked = msgspec.structs.replace(asked, after=after, last=0)
 
-    async def logs_page(self, asked: api.LogPage) -> tuple[list[api.LogEntry], int, bool]:
-        """Return one page of lines, the sequence to go on behind, and whether there is more now."""
+    async def logs_page(self, asked: api.LogPage) -> LogsPage:
+        """Return one page of lines."""
         reply = await self._reply("log.page", asked, REQUEST_S)
-        return _result("log.page", reply, list[api.LogEntry]), int(reply.next), reply.more
+        found = _result("log.page", reply, list[api.LogEntry])
+        return LogsPage(found, int(reply.next), reply.more, reply.passed)
 
     async def events(
         self,

@@ -71,6 +71,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether there is a next page."""
     next: str = ""
     """What to ask for in `after` to get it (as a number where `after` is one)."""
+    passed: int = 0
+    """Of `log.page`: how many messages up to there were looked at and passed over, since nobody can read them."""
 
 
 class Named(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,6 +41,7 @@ class Answer:
     result: bytes
     more: bool = False
     next: str = ""
+    passed: int = 0
 
 
 Handler = Callable[[bytes], Awaitable[Answer]]
@@ -119,7 +120,11 @@ class ApiServer:
             return refusal("invalid", f"the request has over {REQUEST_MAX_BYTES} bytes")
         answer = await handler(message.data)
         return api.Reply(
-            ok=True, result=msgspec.Raw(answer.result), more=answer.more, next=answer.next
+            ok=True,
+            result=msgspec.Raw(answer.result),
+            more=answer.more,
+            next=answer.next,
+            passed=answer.passed,
         )
 
     async def _send(self, message: Message, reply: api.Reply) -> None:

@@ -6,6 +6,8 @@ older ones of both, and its `next` names a sequence in each. A page may be empty
 for who follows.
 """
 
+import bisect
+import dataclasses
 import heapq
 import sys
 from collections.abc import Callable
@@ -56,18 +58,31 @@ class Readers:
         if page.last and not after:
             count = min(_sequence(page.last, "$.last"), LAST_MAX)
             after = await present.last_ones(self._data, subjects.LOGS_STREAM, subject, count)
+        passed: list[int] = []
+
+        def taken(stored: Stored) -> contract.LogEntry | None:
+            if stored.at_ns < since_ns:  # what `last` reaches back to may be older
+                return None
+            entry = _entry(stored)
+            if entry is None:
+                passed.append(stored.sequence)
+            return entry
+
         read = await stretches.read(
             self._data,
             subjects.LOGS_STREAM,
             subject,
-            partial(_entry, since_ns),
+            taken,
             after=after,
             most=most,
             since_ns=since_ns,
         )
         keyed = ((f"{stored.sequence}", entry) for stored, entry in read.found)
         answer = paging.cut(keyed, most)
-        return answer if answer.more else Answer(answer.result, read.more, f"{read.to}")
+        if answer.more:
+            count = bisect.bisect(passed, int(answer.next))
+            return dataclasses.replace(answer, passed=count)
+        return Answer(answer.result, read.more, f"{read.to}", passed=len(passed))
 
     async def log_bounds(self, _body: bytes) -> Answer:
         """Return what the log stream holds."""
@@ -130,10 +145,8 @@ class Readers:
         return answer if answer.more else Answer(answer.result, ours.more or theirs.more, ended)
 
 
-def _entry(since_ns: int, stored: Stored) -> contract.LogEntry | None:
-    """Return what a message of the log stream is shown as, if it can be read and is new enough."""
-    if stored.at_ns < since_ns:  # what `last` reaches back to may not be
-        return None
+def _entry(stored: Stored) -> contract.LogEntry | None:
+    """Return what a message of the log stream is shown as, if it can be read."""
     line = untrusted.line(stored.subject, stored.data)
     if line is None:
         return None
