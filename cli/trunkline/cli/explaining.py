@@ -12,8 +12,10 @@ Of what has no record any more, since its pipeline was deleted, the events of th
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import TypeVar
 
+import msgspec
+
 from trunkline.cli import refs, render, saying, session
-from trunkline.cli.core import datums, gone, jobs, pipelines, workers
+from trunkline.cli.core import datums, gone, jobs, pipelines, upstream, workers
 from trunkline.cli.core.explanations import Explanation, since
 from trunkline.cli.options import Asked
 from trunkline.client.client import Client
@@ -42,8 +44,11 @@ small or hostile has millions."""
 _SAMPLE = 20
 """Datums that are looked at in each state: enough to tell causes apart."""
 _EVENTS_MAX = 2000
-_DEEP = 20
-"""Upstream jobs on the way to what failed first."""
+_ROOTS = 3
+"""Jobs above that a waiting one is told of with their causes, some requests each; others are named."""
+_SETTLED = 200
+"""Jobs of a pipeline one after the other, newest first, for which nothing is left to be done: what is older than so
+many is not looked at. Jobs finish in order, except for some that are killed or UNRUNNABLE."""
 _BAD = ("FAILED", "QUARANTINED")
 _HELD, _QUEUED = ("RUNNING", "STARTING"), ("WAITING",)
 
@@ -160,10 +165,30 @@ async def _job(
     *,
     view: api.PipelineView | None = None,
     events: bool = False,
-    depth: int = 0,
 ) -> jobs.Facts:
     """Return what is stored of a job, and of what it waits for."""
-    if view is None:
+    known = await _alone(client, job, view)
+    above = await _searched(client, job)
+    roots = above.roots()
+    most = 1 if job.state is JobState.UNRUNNABLE else _ROOTS
+    near = [
+        msgspec.structs.replace(await _alone(client, each), way=above.way(each))
+        for each in roots[:most]
+    ]
+    return msgspec.structs.replace(
+        known,
+        upstream=tuple(near),
+        further=tuple(roots[most:]),
+        cut=above.cut,
+        events=await _last(_of_job(client, job), _EVENTS_MAX) if events else (),
+    )
+
+
+async def _alone(
+    client: Client, job: records.Job, view: api.PipelineView | None = None
+) -> jobs.Facts:
+    """Return what is stored of a job, without those above it."""
+    if view is None and not job.state.ended:
         view = await _pipeline(client, job.pipeline)
     bad: tuple[api.DatumView, ...] = ()
     open_: tuple[api.DatumView, ...] = ()
@@ -174,20 +199,14 @@ async def _job(
         for states in (_HELD, _QUEUED):
             views = client.datums(job.pipeline, job.id, states=states, page=_SAMPLE)
             open_ += await _first(views, _SAMPLE)
-    told: tuple[messages.Event, ...] = ()
-    if events:
-        listed = _of_job(client, job)
-        told = await _last(listed, _EVENTS_MAX)
     return jobs.Facts(
         job=job,
         now_ns=SystemClock().wall_ns(),
         pipeline=view.pipeline if view else None,
         scaling=view.scaling if view else None,
         others=await _others(client, job),
-        upstream=await _upstream(client, job, depth),
         bad=bad,
         open=open_,
-        events=told,
     )
 
 
@@ -195,31 +214,32 @@ async def _others(client: Client, job: records.Job) -> tuple[records.Job, ...]:
     """Return the pipeline's other jobs that have not ended, or are not put away; none where the job waits for nothing."""
     if job.state.ended:
         return ()
-    found = [
-        each
-        async for each in client.every("job.list", records.Job, key=job.pipeline)
-        if each.id != job.id and not (each.state.ended and each.compacted)
-    ]
+    found: list[records.Job] = []
+    settled = 0
+    async for each in client.every("job.list", records.Job, key=job.pipeline):
+        if each.state.ended and each.compacted:
+            settled += 1
+            if settled == _SETTLED:
+                break
+            continue
+        settled = 0
+        if each.id != job.id:
+            found.append(each)
     return tuple(found)
 
 
-async def _upstream(client: Client, job: records.Job, depth: int) -> tuple[jobs.Facts, ...]:
-    """Return the jobs above that keep this one from its input, each with those above it."""
-    if job.state not in (JobState.WAITING, JobState.UNRUNNABLE) or depth >= _DEEP:
-        return ()
-    above: list[records.Job] = []
-    for leaf in job.inputs:
-        if leaf.upstream and not leaf.commit:
-            try:
-                named = api.JobNamed(pipeline=leaf.repo, id=job.id)
-                above.append(await client.call("job.get", named, records.Job))
-            except errors.RequestRefusedError as error:
-                if error.code != "not-found":  # deleted: the job's own reason says so
-                    raise
-    broken = [each for each in above if each.state.ended and each.state is not JobState.SUCCESS]
-    if job.state is JobState.WAITING:
-        broken = [each for each in above if each.state is not JobState.SUCCESS]
-    return tuple([await _job(client, each, depth=depth + 1) for each in broken])
+async def _searched(client: Client, job: records.Job) -> upstream.Search:
+    """Look for the jobs above that keep this one from its input."""
+    search = upstream.Search(job)
+    while name := search.wanted:
+        try:
+            named = api.JobNamed(pipeline=name, id=job.id)
+            search.take(await client.call("job.get", named, records.Job))
+        except errors.RequestRefusedError as error:
+            if error.code != "not-found":
+                raise
+            search.take(None)  # deleted: the job's own reason says so
+    return search
 
 
 async def _datum(client: Client, what: str, datum: str) -> Explanation:

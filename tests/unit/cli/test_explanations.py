@@ -228,8 +228,9 @@ def test_what_failed_upstream_is_followed_to_the_job_that_failed_first() -> None
         return jobs.Facts(job=job(state, pipeline=name), now_ns=NOW, upstream=above, **fields)
 
     bad = ended_badly(0, DatumState.FAILED, tried(Cause.USER_EXIT), reason="exit code 3")
-    root = facts(JobState.FAILURE, "first", bad=(bad,))
-    reason = first(facts(JobState.UNRUNNABLE, "third", facts(JobState.UNRUNNABLE, "second", root)))
+    way = (job(JobState.UNRUNNABLE, pipeline="second"),)
+    root = facts(JobState.FAILURE, "first", bad=(bad,), way=way)
+    reason = first(facts(JobState.UNRUNNABLE, "third", root))
     assert reason.kind == "upstream-failed"
     assert f"by way of second@{ID[:12]}: first@{ID[:12]} is FAILURE: datum 0" in reason.why
     assert f"trunkline logs first@{ID[:12]} --datum 0" in reason.remedy

@@ -155,6 +155,27 @@ def test_a_failed_upstream_job_makes_its_readers_unrunnable_and_is_named():
     assert isinstance(advance(z, {("z", X): z}), Unrunnable)
 
 
+def test_however_deep_a_dag_is_a_job_names_the_one_above_and_the_one_that_failed():
+    last, wide = 20, ("a", "b")
+    nodes = [node(f"p0{each}", "in") for each in wide]
+    for at in range(1, last + 1):
+        nodes += [node(f"p{at}{each}", *(f"p{at - 1}{one}" for one in wide)) for each in wide]
+    jobs = {}
+    for at, each in enumerate(jobsets.derive(nodes, heads(**{"in": X}), [])):
+        state = JobState.FAILURE if each.pipeline.startswith("p0") else JobState.WAITING
+        made = msgspec.structs.replace(job(each), state=state, reason="2 datums failed")
+        jobs[each.pipeline, X] = made = msgspec.structs.replace(made, ended_ns=100 - at)
+        if state is JobState.WAITING:
+            found = advance(made, jobs)
+            assert isinstance(found, Unrunnable)
+            jobs[each.pipeline, X] = msgspec.structs.replace(
+                made, state=JobState.UNRUNNABLE, reason=found.reason, ended_ns=200 + at
+            )
+    told = f"is UNRUNNABLE, since p0b@{X} is FAILURE: 2 datums failed"
+    assert jobs["p1a", X].reason == f"the upstream job p0b@{X} is FAILURE: 2 datums failed"
+    assert jobs[f"p{last}a", X].reason == f"the upstream job p{last - 1}a@{X} {told}"
+
+
 def test_inputs_that_crossed_each_other_meet_in_one_more_job():
     """How two inputs can each be read, and never together.
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from trunkline.cli.core import missing_workers, sharing, standing, tries
+from trunkline.cli.core import missing_workers, sharing, standing, tries, upstream
 from trunkline.cli.core.explanations import Explanation, Reason, named, span
 from trunkline.contracts import api, messages, records
 from trunkline.contracts.states import JobState, PipelineState
@@ -33,8 +33,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     others: tuple[records.Job, ...] = ()
     """The pipeline's other jobs that have not ended, or are not put away."""
     upstream: "tuple[Facts, ...]" = ()
-    """The jobs whose output it reads that are not done or have ended badly; only one, and it first, of
-    those on the way to what failed first."""
+    """The jobs above that keep it from its input, and wait for none themselves (`core.upstream`): what failed
+    first comes first."""
+    further: tuple[records.Job, ...] = ()
+    """Others like these, of which no more is known."""
+    cut: bool = False
+    """Whether there are jobs above that were not looked at."""
+    way: tuple[records.Job, ...] = ()
+    """Of one of the upstream: the jobs between it and the one that is explained, nearest to that first."""
     bad: tuple[api.DatumView, ...] = ()
     """Some datums that have ended badly."""
     open: tuple[api.DatumView, ...] = ()
@@ -84,13 +90,17 @@ def _waiting(facts: Facts) -> Iterator[Reason]:
     if pipeline is not None and pipeline.state is not PipelineState.RUNNING:
         yield from missing_workers.reasons(pipeline, facts.scaling)
     for above in facts.upstream:
-        why = f"it waits for its input from {standing.of(above.job, facts.now_ns)}"
+        why = (
+            f"it waits for its input{_through(above)} from {standing.short(above.job)},"
+            f" which {standing.how(above.job, facts.now_ns)}"
+        )
         first = next(reasons(above), None)
         if first is not None and first.kind not in ("at-work", "queued"):
             why += f"; that is so because {first.why}"
         told = first.remedy if first and first.remedy else ""
         remedy = told or f"`trunkline explain {standing.short(above.job)}`"
         yield Reason(kind="upstream-waits", why=why, remedy=remedy)
+    yield from _others_above(facts, "upstream-waits", "it waits for")
     unsettled = [each for each in facts.earlier if each.state.ended]
     if unsettled and not facts.upstream:
         why = f"the outcomes of {standing.short(unsettled[0])}, which has ended, are being put away first"
@@ -172,20 +182,35 @@ def _unrunnable(facts: Facts) -> Iterator[Reason]:
         yield Reason(kind="upstream-failed", why=facts.job.reason, remedy="")
         return
     above = facts.upstream[0]
-    way = [above.job]
-    while above.job.state is JobState.UNRUNNABLE and above.upstream:
-        above = above.upstream[0]
-        way.append(above.job)
-    through = (
-        f", by way of {named(standing.short(each) for each in way[:-1])}" if len(way) > 1 else ""
-    )
     first = next(reasons(above), Reason(kind="failed", why=above.job.reason))
     remedy = first.remedy or f"`trunkline explain {standing.short(above.job)}`"
     yield Reason(
         kind="upstream-failed",
-        why=f"its input will never come{through}: {standing.short(above.job)} is {above.job.state}: {first.why}",
+        why=(
+            f"its input will never come{_through(above).rstrip(',')}: {standing.short(above.job)}"
+            f" is {above.job.state}: {first.why}"
+        ),
         remedy=remedy,
     )
+    yield from _others_above(facts, "upstream-failed", "there is no input either from")
+
+
+def _through(above: Facts) -> str:
+    """Return by way of which jobs one further up keeps the explained one waiting."""
+    return f", by way of {named(map(standing.short, above.way))}," if above.way else ""
+
+
+def _others_above(facts: Facts, kind: str, what: str) -> Iterator[Reason]:
+    """Yield what is said of the jobs above that were not looked at closely, or not at all."""
+    if facts.further:
+        shown = named(f"{standing.short(each)} ({each.state})" for each in facts.further)
+        yield Reason(kind=kind, why=f"{what} {shown}")
+    if facts.cut:
+        yield Reason(
+            kind="not-looked-at",
+            why=f"only the nearest {upstream.ASKED} jobs above were looked at, of more",
+            remedy="`trunkline explain` of one of these looks further up",
+        )
 
 
 def _failed(facts: Facts) -> Iterator[Reason]:

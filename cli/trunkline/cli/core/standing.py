@@ -17,7 +17,12 @@ def short(job: records.Job) -> str:
 
 def of(job: records.Job, now_ns: int) -> str:
     """Return how a job stands, in one sentence."""
-    text = f"job {short(job)} is {job.state}"
+    return f"job {short(job)} {how(job, now_ns)}"
+
+
+def how(job: records.Job, now_ns: int) -> str:
+    """Return the rest of a sentence that begins with a job."""
+    text = f"is {job.state}"
     if job.state.ended:
         text += f" since {since(job.ended_ns, now_ns)}" if job.ended_ns else ""
     else:
