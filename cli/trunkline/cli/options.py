@@ -29,14 +29,10 @@ class Seconds(click.ParamType[float]):
         if isinstance(value, float):
             return value
         text = str(value)
-        number, factor = (text[:-1], _UNITS[text[-1:]]) if text[-1:] in _UNITS else (text, 1.0)
-        try:
-            seconds = float(number) * factor
-        except ValueError:
-            seconds = math.nan
-        if not 0 <= seconds < math.inf:
+        found = seconds(text)
+        if found is None:
             self.fail(f"{text!r} is no duration such as 90s or 5m", parameter, context)
-        return seconds
+        return found
 
 
 class Since(click.ParamType[int]):
@@ -54,7 +50,11 @@ class Since(click.ParamType[int]):
         try:
             at_s = datetime.fromisoformat(text).timestamp()
         except (ValueError, OverflowError):
-            at_s = SystemClock().wall_ns() / 1e9 - SECONDS.convert(text, parameter, context)
+            ago_s = seconds(text)
+            if ago_s is None:
+                says = "is no duration such as 90s or 5m, and no time such as 2026-01-31T12:00"
+                self.fail(f"{text!r} {says}", parameter, context)
+            at_s = SystemClock().wall_ns() / 1e9 - ago_s
         return min(max(1, int(max(0.0, at_s) * 1e9)), LATEST_NS)
 
 
@@ -70,6 +70,18 @@ def seed(asked: int | None) -> int | None:
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(text: str) -> float | None:
+    """Return how long a duration is; None if it is none."""
+    number, factor = (text[:-1], _UNITS[text[-1:]]) if text[-1:] in _UNITS else (text, 1.0)
+    try:
+        found = float(number) * factor
+    except ValueError:
+        return None
+    return found if 0 <= found < math.inf else None
+
+
 SECONDS = Seconds()
 SINCE = Since()
 

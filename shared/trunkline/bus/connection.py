@@ -296,9 +296,8 @@ class NatsConnection:
             most, first * 2 ** min(self._failed_tries, 9)
         )
         if self._failed_tries % 20 == 1:
-            log.warning(
-                "cannot connect, trying on", extra={"connection": self.name, "reason": str(error)}
-            )
+            extra = {"connection": self.name, "reason": errors.said(error)}
+            log.warning("cannot connect, trying on", extra=extra)
 
     def _follow(self) -> None:
         """Log in anew if there are other credentials; look again later."""

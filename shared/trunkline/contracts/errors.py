@@ -26,6 +26,12 @@ def _quoted(value: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
+def said(error: BaseException) -> str:
+    """Return what an error says, or the words of its name where it says nothing, as one of time does."""
+    name = type(error).__name__.removesuffix("Error")
+    return str(error).strip() or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+
+
 def shown(subject: str) -> str:
     """Return a subject without what keeps it from being guessed (see `wards`).
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from trunkline.contracts import names
 from trunkline.scaler.core.plan import (
+    ENDED,
     STAYING,
     Change,
     Create,
@@ -113,6 +114,12 @@ def test_new_code_replaces_old_workers() -> None:
     assert len(drained(changes)) == len(created(changes)) == 3
     (reason,) = {change.reason for change in changes if isinstance(change, Drain)}
     assert reason == "its code was replaced"
+
+
+def test_who_worked_for_a_pipeline_that_was_deleted_or_stopped_is_not_told_of_other_code() -> None:
+    (change,) = plan("p", {}, [worker(0)])
+    assert isinstance(change, Drain)
+    assert (change.name, change.reason) == ("p-aaaaaaaa-0", ENDED)
 
 
 def rolled(seen: Sequence[Seen], want: int, *, comes_up: bool) -> tuple[list[Seen], int]:

@@ -185,5 +185,8 @@ def _told(message: Message, error: Exception) -> api.Reply:
     for kind, code in _CODES.items():
         if isinstance(error, kind):
             return refusal(code, str(error))
-    log.error("request failed", exc_info=error, extra={"verb": message.subject})
-    return refusal("internal", "the coordinator has failed at this; its log says how")
+    trace = tracing.known()
+    log.error("request failed", exc_info=error, extra={"verb": message.subject, "trace": trace})
+    return refusal(
+        "internal", f"the coordinator has failed at this; its log says how, by trace {trace}"
+    )

@@ -120,14 +120,13 @@ def plan(pipeline: str, wants: Mapping[str, int], seen: Sequence[Seen]) -> list[
     staying = [each for each in seen if each.phase in STAYING]
     changes += [_drain(each, each.must_go) for each in staying if each.must_go]
     taken = {each.name for each in seen}
+    unwanted = _REPLACED if wants else ENDED
     for code_hash in sorted({*wants, *(each.code_hash for each in staying)}):
         want = wants.get(code_hash, 0)
         have = [each for each in staying if each.code_hash == code_hash and not each.must_go]
         surplus = max(0, len(have) - want)
         victims = sorted(have, key=_last_to_keep)
-        why = (
-            f"{want} of {counted(len(have), 'worker')} wanted" if code_hash in wants else _REPLACED
-        )
+        why = f"{want} of {counted(len(have), 'worker')} wanted" if code_hash in wants else unwanted
         changes += [_drain(each, why) for each in victims[:surplus]]
         rolled = _in_turn(victims[surplus:], want)
         changes += [_drain(each, OUTDATED) for each in rolled]
@@ -154,6 +153,7 @@ STAYING = (Phase.STARTING, Phase.IDLE, Phase.BUSY)
 
 OUTDATED = "the spec would make it otherwise now"
 _REPLACED = "its code was replaced"
+ENDED = "its pipeline is to have no workers any more"
 _READY = (Phase.IDLE, Phase.BUSY)
 _MISSING = 4
 """A worker in so many may be missing for the sake of a roll; one always may."""
