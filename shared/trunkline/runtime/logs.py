@@ -4,6 +4,7 @@ A message is a constant phrase; what varies goes into `extra`. The same key mean
 everywhere: `log_keys` lists them. What others have written commands no terminal (`terminals`). How many records of a phrase are written is bounded (`pacing`).
 """
 
+import asyncio
 import logging
 import sys
 import time
@@ -18,6 +19,10 @@ from trunkline.runtime import log_keys, pacing, tracing
 from trunkline.runtime.terminals import harmless, harmless_json
 from trunkline.runtime.terminals import line as one_line
 
+log = logging.getLogger(__name__)
+
+_ABOUT = ("task", "future", "handle", "protocol", "transport", "socket")
+"""What a loop knows of a failure, by the names of `call_exception_handler`."""
 _UNFIT = (TypeError, ValueError, OverflowError, RecursionError)
 """What comes of a value that no JSON holds: a lone surrogate, a number over 64 bits, a list within itself."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -84,6 +89,18 @@ def configure(
     handler.setFormatter(Readable(service) if stream.isatty() else JsonLines(service, always))
     handler.addFilter(pacing.Paced(handler, time.monotonic))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def say_failures(loop: asyncio.AbstractEventLoop) -> None:
+    """Log what nobody has waited for under one phrase: asyncio's own handler puts what failed into it, so each would be a new one."""
+    loop.set_exception_handler(_failed)
+
+
+def _failed(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    about = [f"{key}={context[key]!r}" for key in _ABOUT if key in context]
+    reason = " ".join([str(context.get("message", "")), *about])
+    error = context.get("exception")
+    log.error("something failed that nobody waits for", exc_info=error, extra={"reason": reason})
 
 
 def left_out() -> int:

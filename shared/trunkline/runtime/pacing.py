@@ -1,13 +1,16 @@
 """A bound on how much a process logs: so many records of a phrase in a while, the rest counted.
 
 Whoever can have us say something can have us say it as fast as it sends: a claim under a wrong ward, a
-message that nobody can read. Since a phrase is constant and what varies is in `extra`, all records of
+message that nobody can read. Since a phrase of ours is constant and what varies is in `extra`, all records of
 one place in the code have the same phrase, whatever was sent; so there are as few counters as there
-are places. What was left out is told with the next record of that phrase, or by the next record of any
-once its while is over. Killed before that, a process takes a count with it, and nothing else.
+are places. Libraries put into a phrase what varies: of each logger the first phrases of a while have
+a counter of their own, and all others share one, told as OTHERS. What was left out is told with the next record of
+that phrase, or by the next record of any once its while is over. Killed before that, a process takes a
+count with it, and nothing else.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +19,9 @@ WHILE_S = 60.0
 MOST = 200
 """Records of a phrase that are written in a while: some 3 a second, of which each has a few hundred
 bytes. What happens once for each worker or job of a busy installation stays whole."""
+PHRASES = 20
+"""Phrases of a logger with a counter of their own: more than any module of ours has."""
+OTHERS = "(other phrases)"
 
 
 @dataclass
@@ -38,17 +44,27 @@ class LeftOut:
 class Pace:
     """Decides which records are written.
 
-    Invariant: of each phrase at most `most` records pass within a while, and each of the others is in
-    exactly one LeftOut.
+    Invariant: of each phrase at most `most` records pass within a while, of each logger at most `most` times
+    `phrases` and one, and each of the others is in exactly one LeftOut.
     """
 
-    def __init__(self, *, most: int = MOST, while_s: float = WHILE_S) -> None:
-        self._most, self._while_s = most, while_s
+    def __init__(
+        self, *, most: int = MOST, while_s: float = WHILE_S, phrases: int = PHRASES
+    ) -> None:
+        self._most, self._while_s, self._phrases = most, while_s, phrases
         self._counts: dict[tuple[str, str], _Count] = {}
+        self._of: Counter[str] = Counter()
+        """Logger -> how many phrases of it have a counter."""
 
     def take(self, logger: str, phrase: str, level: int, now_s: float) -> bool:
         """Return whether a record is to be written."""
-        count = self._counts.setdefault((logger, phrase), _Count(now_s, level))
+        key = logger, phrase
+        if key not in self._counts and self._of[logger] >= self._phrases:
+            key = logger, OTHERS
+        if key not in self._counts:
+            self._counts[key] = _Count(now_s, level)
+            self._of[logger] += 1
+        count = self._counts[key]
         if count.written < self._most:
             count.written += 1
             return True
@@ -61,6 +77,7 @@ class Pace:
         told: list[LeftOut] = []
         for key in ended:
             count = self._counts.pop(key)
+            self._of[key[0]] -= 1
             if count.left_out:
                 told.append(LeftOut(key[1], count.level, count.left_out))
         return told

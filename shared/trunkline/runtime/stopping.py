@@ -9,12 +9,15 @@ import signal
 from collections.abc import Coroutine
 from typing import Any
 
+from trunkline.runtime import logs
+
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 async def until_stopped(service: Coroutine[Any, Any, None]) -> None:
     """Run the service; a first signal cancels it, by its name, and its `finally` blocks drain."""
     loop = asyncio.get_running_loop()
+    logs.say_failures(loop)
     stopped = False
 
     numbers = [each for each in ENDING if each is not signal.SIGHUP or not _ignored(each)]

@@ -150,6 +150,7 @@ async def agent(
     """
     past = past or _Past()
     logs.configure("worker-agent", pipeline=config.pipeline, worker=config.worker)
+    logs.say_failures(asyncio.get_running_loop())
     store, ward = open_store(config.store), Ward(config.pipeline, config.ward)
     worker: Worker | None = None
     own = asyncio.current_task()
