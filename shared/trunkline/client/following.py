@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
 from trunkline.client.client import Client
 from trunkline.contracts import api, errors, records, spec
+from trunkline.contracts.states import JobState
 
 LOOK_S = 0.2
 """Between two looks: what a person sees as live."""
@@ -35,7 +36,7 @@ async def follow(
     while True:
         for pipeline, identifier in named:
             before = seen.get((pipeline, identifier))
-            if before is None or not before.state.ended:
+            if before is None or may_have_changed(before, seen):
                 request = api.JobNamed(pipeline=pipeline, id=identifier)
                 seen[pipeline, identifier] = await client.call("job.get", request, records.Job)
         snapshot = [seen[each] for each in named]
@@ -43,6 +44,24 @@ async def follow(
         if all(job.state.ended for job in snapshot):
             return
         await asyncio.sleep(look_s)
+
+
+def may_have_changed(job: records.Job, seen: Mapping[tuple[str, str], records.Job]) -> bool:
+    """Return whether a job is to be looked at again: in a wide DAG nearly all only wait for others that are seen, too.
+
+    One of those that is stopped while it waits is seen as that once the jobs that it waits for have ended.
+    """
+    if job.state is not JobState.WAITING:
+        return not job.state.ended
+    above = (
+        seen.get((each.repo, job.id)) for each in job.inputs if each.upstream and not each.commit
+    )
+    states = [each.state if each else None for each in above]
+    failed = any(state in _FAILED for state in states)
+    return failed or all(state in (None, JobState.SUCCESS) for state in states)
+
+
+_FAILED = (JobState.FAILURE, JobState.KILLED, JobState.UNRUNNABLE)
 
 
 async def job_set(client: Client, repo: str, commit: str) -> list[tuple[str, str]]:
