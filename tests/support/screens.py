@@ -59,9 +59,9 @@ def drawn_by(
     for name in ("COLUMNS", "LINES"):
         environ.pop(name, None)
 
-    process = subprocess.Popen(
-        ["setsid", "--ctty", *command], stdin=theirs, stdout=theirs, stderr=theirs, env=environ
-    )
+    # an interrupt is ignored where a shell has started all of this in the background
+    plain = ["env", "--default-signal=INT", "setsid", "--ctty", *command]
+    process = subprocess.Popen(plain, stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
     os.close(theirs)
     try:
         yield screen
