@@ -13,8 +13,8 @@ beginning: readers that fold into a state by key or by index can take a message 
 Nothing runs between two reads: the pull fills a buffer, whose bound is what is asked for.
 
 A tail is for whoever follows for long: the server has room for about a thousand consumers of a stream, and
-keeps each for some seconds after its end. What is read once is read by `present`. Where there is no room, a
-tail waits for it.
+keeps each for some seconds after its end. What is read once is read by `present`. Where there is no room, or
+JetStream refuses a consumer for whatever else, a tail says so and waits: whoever follows has other work, too.
 """
 
 import asyncio
@@ -100,7 +100,7 @@ class _Tail:
             try:
                 await self._notice_rewind()
                 made = await self._make()
-            except errors.UnavailableError as error:
+            except (errors.UnavailableError, jetstream.JetStreamError) as error:
                 made, said, pause_s = None, str(error), min(RETRY_MOST_S, pause_s * 2)
             else:
                 said, pause_s = "it is not there yet", RETRY_S

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import msgspec
 
-from trunkline.bus import looking, tails, topology
+from trunkline.bus import jetstream, looking, tails, topology
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Stored
 from trunkline.contracts import errors, records, subjects
@@ -252,7 +252,7 @@ class OutcomeFolder:
         while True:
             try:
                 look = await looking.stream(self._connection, stream)
-            except errors.UnavailableError:
+            except (errors.UnavailableError, jetstream.JetStreamError):
                 await asyncio.sleep(tails.RETRY_S)
             else:
                 return look.last_ns if look else 0

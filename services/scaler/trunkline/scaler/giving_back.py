@@ -71,8 +71,9 @@ class GivingBack:
         except TimeoutError:
             log.warning("not given back", extra={"pipeline": pipeline, "job": job})
             return
-        except errors.InvalidNameError as error:
-            # a claim is hostile input: what has no valid name was never delivered
+        except errors.TrunklineError as error:
+            # a claim is hostile input: what has no valid name was never delivered. And what JetStream
+            # refuses in the time that there is, the end of the lease does
             log.warning("not given back", extra={"pipeline": pipeline, "reason": str(error)})
             return
         if sent:
