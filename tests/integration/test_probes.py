@@ -43,6 +43,14 @@ async def scraped(port: int, accept: str = "") -> tuple[str, str]:
         return await answer.text(), answer.headers["Content-Type"]
 
 
+async def shown(port: int, line: str) -> str:
+    """Return what a process shows once that is in it."""
+    async with asyncio.timeout(20):
+        while line not in (text := (await scraped(port))[0]):
+            await asyncio.sleep(0.05)
+    return text
+
+
 INPUT = {"pfs": {"repo": "in", "glob": "/*"}}
 
 
@@ -172,7 +180,7 @@ async def test_a_coordinator_is_ready_while_it_can_do_its_work_in_both_accounts(
         await coordinator.until(ready=True)
         await nats_server.kill()
         await coordinator.until(ready=False, saying="coordinator-data has no connection")
-        text, _ = await scraped(coordinator.port)
+        text = await shown(coordinator.port, 'trunkline_leader{component="coordinator"} 0.0')
         assert 'trunkline_nats_connected{component="coordinator"} 0.0' in text
         assert 'trunkline_pipelines{state="RUNNING"} 0.0' in text
         await nats_server.start()

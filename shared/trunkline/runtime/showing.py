@@ -1,7 +1,7 @@
 """What one process shows on `/metrics`: what it knows of itself, and whatever sources it is given.
 
-What a leader counts is a source as long as it leads, so of who stands by nothing is shown that is about the whole
-installation; the next term begins at zero.
+What a leader counts is a source until it learns that another one leads: so of who stands by nothing is shown that is about the
+whole installation, and while NATS is away, and nobody leads, what the last one knows is. The next term begins at zero.
 """
 
 import asyncio
