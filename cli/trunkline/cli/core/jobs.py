@@ -197,7 +197,7 @@ def _unrunnable(facts: Facts) -> Iterator[Reason]:
 
 def _through(above: Facts) -> str:
     """Return by way of which jobs one further up keeps the explained one waiting."""
-    return f", by way of {named(map(standing.short, above.way))}," if above.way else ""
+    return f", by way of {named(map(standing.short, above.way), most=2)}," if above.way else ""
 
 
 def _others_above(facts: Facts, kind: str, what: str) -> Iterator[Reason]:
