@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 
 import msgspec
@@ -10,13 +11,15 @@ from tests.support.nats import TestServer
 
 from trunkline.contracts import api, errors, subjects, traces
 from trunkline.coordinator.api import Answer, ApiServer
+from trunkline.runtime import logs
 
 TRACE = "ab" * 16
 
 
 async def test_an_error_that_nobody_foresaw_is_answered_with_the_trace_that_its_log_line_bears(
-    nats_server: TestServer, caplog: pytest.LogCaptureFixture
+    nats_server: TestServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(caplog.handler, "formatter", logs.JsonLines("coordinator"))
     ready = asyncio.Event()
     ready.set()
 
@@ -44,7 +47,7 @@ async def test_an_error_that_nobody_foresaw_is_answered_with_the_trace_that_its_
                     told = await answer({traces.HEADER: traces.made(TRACE, "cd" * 8)})
             alone = await answer({})
         serving.cancel()
-    first, second = (record.__dict__["trace"] for record in caplog.records)
+    first, second = (json.loads(line)["trace"] for line in caplog.text.splitlines())
     assert first == TRACE
     assert told.endswith(f"by trace {TRACE}")
     assert alone.endswith(f"by trace {second}")

@@ -185,8 +185,8 @@ def _told(message: Message, error: Exception) -> api.Reply:
     for kind, code in _CODES.items():
         if isinstance(error, kind):
             return refusal(code, str(error))
-    trace = tracing.known()
-    log.error("request failed", exc_info=error, extra={"verb": message.subject, "trace": trace})
+    trace = tracing.known()  # the log line has it by that
+    log.error("request failed", exc_info=error, extra={"verb": message.subject})
     return refusal(
         "internal", f"the coordinator has failed at this; its log says how, by trace {trace}"
     )
