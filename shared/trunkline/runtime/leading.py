@@ -38,6 +38,8 @@ DECLARE_S = 1.0
 """For which the bucket is tried to be made, before the record is tried again."""
 LEAVE_S = 1.0
 """For which a process that stops tries to give back what it holds."""
+END_S = 5.0
+"""For which what leads may take to end, before it is told once more."""
 
 Fence = Callable[[], bool]
 """Whether this process leads at this instant; asked right before each effect."""
@@ -147,8 +149,8 @@ class Candidacy:
                 leading = tasks.create_task(_run(lead), name="leads")
                 lost = tasks.create_task(self._lost.wait(), name="until-lost")
                 await asyncio.wait({leading, lost}, return_when=asyncio.FIRST_COMPLETED)
-                leading.cancel()
                 lost.cancel()
+                await end(leading)
             log.warning("leads no more, stands by", extra={"candidate": me.name, "term": me.term})
             self._do(election.WoundUp(self._clock.monotonic_s()))
 
@@ -252,6 +254,17 @@ class Candidacy:
                 with contextlib.suppress(errors.UnavailableError, errors.RefusedError):
                     await self._table.put_for(PRESENCE_S, key, self.me)
             await asyncio.sleep(PRESENT_S)
+
+
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it is over.
+
+    One cancellation may be lost: before Python 3.12, `asyncio.wait_for`, in which NATS' client waits, keeps it to itself
+    where what is waited for comes at the same instant, as it does when a process goes on that was stopped.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=END_S)
 
 
 async def _run(work: Callable[[], Awaitable[None]]) -> None:
