@@ -64,7 +64,11 @@ class Readable(logging.Formatter):
         """Return the record as one line of text."""
         at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S.%f")[:-3]
         extra = " ".join(f"{key}={value}" for key, value in _extra(record).items())
-        error = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
+        error = ""
+        if record.exc_info:  # whoever was answered with it knows no more than its trace
+            trace = traces.trace(tracing.current.get())
+            extra += f" trace={trace}" if trace else ""
+            error = f"\n{self.formatException(record.exc_info)}"
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         text = one_line(f"{at} {self.service:<12} {level}{_message(record)}  {extra}".rstrip())
         return f"{text}{harmless(error)}"
