@@ -185,8 +185,10 @@ async def running(
                 await _answers(applied)
                 yield applied
         finally:
-            await _tell(connection, kubelet)
-            await _remove(installer, objects)
+            try:
+                await _tell(connection, kubelet)
+            finally:  # or its pods are there in all tests that follow
+                await _remove(installer, objects)
     finally:
         os.umask(umask)
 
@@ -369,9 +371,7 @@ async def _tell(connection: kubernetes.ApiClient, kubelet: Kubelet) -> None:
         print(pod.metadata.namespace, pod.metadata.name, pod.spec.node_name, pod.status.phase)
         for each in pod.status.container_statuses or []:
             print("   ", each.name, each.ready, each.restart_count, each.state, each.last_state)
-    for path in sorted(kubelet.directory.rglob("containers/*/*.log")):
-        print(f"--- {path.relative_to(kubelet.directory)}")
-        print(path.read_text(errors="replace")[-2000:])
+    print(*kubelet.told(2000), sep="\n")
 
 
 async def _remove(installer: Installer, objects: str) -> None:

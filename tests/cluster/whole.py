@@ -198,9 +198,7 @@ class Whole(Installation):
             for pod in await self.pods_of(pipeline):
                 for each in pod.status.container_statuses or []:
                     print(pod.metadata.name, each.name, each.state, each.last_state)
-        for path in sorted(self.kubelet.directory.rglob("containers/*/*.log")):
-            text = path.read_text(errors="replace")
-            print(f"--- {path.relative_to(self.kubelet.directory)}", text[-1000:], sep="\n")
+        print(*self.kubelet.told(1000), sep="\n")
 
 
 @asynccontextmanager

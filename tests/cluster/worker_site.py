@@ -157,9 +157,7 @@ async def _tell(made: Pods, kubelet: Kubelet) -> None:
             *(pod.status.container_statuses or []),
         ]:
             print(pod.metadata.name, each.name, each.state, each.last_state)
-    for path in sorted(kubelet.directory.rglob("containers/*/*.log")):
-        text = path.read_text(errors="replace")
-        print(f"--- {path.relative_to(kubelet.directory)}", text[-3000:], sep="\n")
+    print(*kubelet.told(3000), sep="\n")
 
 
 __all__ = ["Site", "running"]

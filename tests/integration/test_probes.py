@@ -1,6 +1,7 @@
 """What a kubelet asks each service: whether it lives, and whether it can do its work."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
@@ -18,7 +19,8 @@ from tests.support import workers
 from tests.support.nats import TestServer
 from tests.support.wards import DATA_KEY, ward
 
-from trunkline.contracts import api, subjects
+from trunkline.bus.connection import NatsConnection
+from trunkline.contracts import api, errors, subjects
 from trunkline.local import server_files
 from trunkline.local.home import Home
 from trunkline.runtime import metric_names, probes
@@ -169,6 +171,16 @@ def forbid(server: TestServer, *needed: str) -> None:
     assert server.reload()
 
 
+async def answered(user: NatsConnection, verb: str, body: dict[str, Any]) -> None:
+    """Return once a request is answered: a server that reads its configuration anew closes connections."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(errors.UnavailableError):
+                await user.request(subjects.api(verb), msgspec.json.encode(body), timeout_s=20)
+                return
+            await user.until_connected()
+
+
 async def test_a_coordinator_is_ready_while_it_can_do_its_work_in_both_accounts(
     nats_server: TestServer, tmp_path: Path
 ) -> None:
@@ -189,7 +201,7 @@ async def test_a_coordinator_is_ready_while_it_can_do_its_work_in_both_accounts(
         async with nats_server.connect("user") as user:
             spec = {"pipeline": {"name": "p"}, "transform": {"cmd": ["true"]}, "input": INPUT}
             for verb, body in (("repo.create", {"name": "in"}), ("pipeline.apply", spec)):
-                await user.request(subjects.api(verb), msgspec.json.encode(body), timeout_s=20)
+                await answered(user, verb, body)
             await coordinator.until(ready=False, saying="NATS has refused")
             answer = await user.request(subjects.api("status"), b"")
         status = msgspec.json.decode(
