@@ -64,10 +64,10 @@ class Installation:
     async def ended(
         self, pipeline: str, identifier: str, *, within_s: float = 60, compacted: bool = False
     ) -> records.Job:
-        """Return the job once it has ended."""
+        """Return the job once it has ended, whatever services or servers are lost meanwhile."""
 
         async def look() -> records.Job | None:
-            with contextlib.suppress(errors.RequestRefusedError):
+            with contextlib.suppress(errors.RequestRefusedError, errors.UnavailableError):
                 job = await self.job(pipeline, identifier)
                 if job.state.ended and (job.compacted or not compacted):
                     return job
