@@ -37,6 +37,7 @@ from trunkline.bus.pulls import StandingPull
 from trunkline.contracts import api, records, subjects
 from trunkline.runtime.clock import SystemClock
 from trunkline.scaler.reaper import Reaper
+from trunkline.scaler.telling import Telling
 
 LEASES = {1: 20, 8: 10, 100: 5, 1000: 3}
 """Leases -> rounds."""
@@ -106,7 +107,7 @@ async def reaping(server: TestServer) -> AsyncIterator[Reaper]:
         reaper = Reaper(
             connection,
             Window(connection),
-            Window(ctl),
+            Telling(Window(ctl)),
             WARDS,
             clock=SystemClock(),
             deliveries=functools.partial(backlog.deliveries, connection),

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+from tests.support.processes import alive
 
 from trunkline.local import pool_wire
 from trunkline.local.home import Home
@@ -97,12 +98,6 @@ class Pool:
 async def until(look: Callable[[], Any]) -> None:
     while not look():
         await asyncio.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from trunkline.contracts.messages import Claim, Held, LogLine
 from trunkline.contracts.states import Cause
 from trunkline.runtime.clock import SystemClock
 from trunkline.scaler.reaper import Reaper
+from trunkline.scaler.telling import Telling
 from trunkline.scaler.unclaimed import Unclaimed
 
 HOLDER = Path(__file__).parents[1] / "support" / "entries" / "lease_holder.py"
@@ -40,7 +41,7 @@ class Field:
         self.reaper = Reaper(
             scaler,
             Window(scaler),
-            MemoryBus(),
+            Telling(MemoryBus()),
             WARDS,
             clock=SystemClock(),
             deliveries=functools.partial(backlog.deliveries, scaler),

@@ -1,7 +1,5 @@
 """Commands that stay up, on one worker, a real server and a real shim."""
 
-import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -11,6 +9,7 @@ import msgspec
 import psutil
 import pytest
 from tests.support.nats import TestServer
+from tests.support.processes import alive, gone
 from tests.support.workers import Lab
 from tests.support.workers import lab as make_lab
 
@@ -179,18 +178,6 @@ async def test_a_restarted_datum_ends_the_process_that_works_on_it_and_runs_anew
     assert (await lab.outcome(anew)).attempts == 1
     assert not await lab.has_outcome(task)
     await lab.until_settled(ticket)
-
-
-async def gone(pid: int) -> None:
-    async with asyncio.timeout(10):
-        while alive(pid):
-            await asyncio.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 async def test_err_cmd_deals_with_a_failed_datum_while_the_command_waits(lab: Lab) -> None:

@@ -1,17 +1,16 @@
 """Workers that are stopped, killed, cut off or told to cancel: nothing is lost, nobody is charged."""
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
 from tests.support.gates import Gate
 from tests.support.nats import TestServer
+from tests.support.processes import gone
 from tests.support.wards import ward
 from tests.support.workers import PIPELINE, Lab
 from tests.support.workers import lab as make_lab
@@ -31,13 +30,6 @@ QUICK = "test $TRUNKLINE_DATUM_INDEX -lt 10"
 async def lab(nats_server: TestServer, request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
     async with make_lab(nats_server, static=request.param == "static") as made:
         yield made
-
-
-async def gone(pid: int) -> None:
-    async with asyncio.timeout(10):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                await asyncio.sleep(0.01)
 
 
 async def text_of(path: Path) -> str:

@@ -1,10 +1,7 @@
 """Commands that tests have a shim run, and what is heard of them."""
 
 import asyncio
-import contextlib
 import os
-
-import psutil
 
 from trunkline.worker_agent.process import Command
 
@@ -39,15 +36,3 @@ async def again(shim, command, heard=None, *, own=None, timeout_s=None):
 
 def sh(text: str) -> tuple[str, ...]:
     return ("sh", "-c", text)
-
-
-async def gone(pid: int) -> None:
-    async with asyncio.timeout(10):
-        while alive(pid):
-            await asyncio.sleep(0.005)
-
-
-def alive(pid: int) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    return False

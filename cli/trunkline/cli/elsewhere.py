@@ -57,12 +57,9 @@ NOUNS = {
     ("inspect", "secret"): "`trunkline list secrets`",
     ("delete", "file"): _FILES,
     ("delete", "all"): "`trunkline delete pipeline --all`",
-    ("get", "branch"): "`trunkline inspect repo REPO`",
-    ("get", "node"): "`trunkline explain PIPELINE`, or `trunkline nodes get`",
-    ("get", "pod"): "`trunkline list workers`",
     ("list", "pod"): "`trunkline list workers`",
 }
-"""By the verb and the singular noun."""
+"""By the verb and the singular noun; `get`, which is kubectl's, lists."""
 
 
 def forms(noun: str) -> Sequence[str]:
@@ -85,4 +82,5 @@ def verb(word: str, listed: Collection[str]) -> str:
 
 def noun(verb: str, word: str) -> str:
     """Return what is to be typed instead of a verb with a noun that it does not know; empty if nobody knows."""
-    return next((NOUNS[verb, each] for each in forms(word) if (verb, each) in NOUNS), "")
+    meant = "list" if verb == "get" else verb
+    return next((NOUNS[meant, each] for each in forms(word) if (meant, each) in NOUNS), "")

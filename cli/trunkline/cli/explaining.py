@@ -192,7 +192,7 @@ async def _alone(
         view = await _pipeline(client, job.pipeline)
     bad: tuple[api.DatumView, ...] = ()
     open_: tuple[api.DatumView, ...] = ()
-    if job.counts.failed + job.counts.quarantined:
+    if job.counts.bad:
         bad = await _first(client.datums(job.pipeline, job.id, states=_BAD, page=_SAMPLE), _SAMPLE)
     if job.state in (JobState.LISTING, JobState.RUNNING):
         # the queued, too: one that is tried again is between two workers for a while

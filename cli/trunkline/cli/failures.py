@@ -84,7 +84,7 @@ class Failed:
         asked = 0
         async for job in self._client.every("job.list", records.Job, key=pipeline):
             counts = job.counts
-            bad = counts.failed + counts.quarantined + counts.recovered
+            bad = counts.bad + counts.recovered
             if bad and (not job.ended_ns or job.ended_ns >= self._since_ns):
                 if asked == JOBS_MAX:
                     self._tell_of_the_rest(job)

@@ -32,7 +32,7 @@ def _job_row(job: records.Job) -> tuple[object, ...]:
         job.version,
         job.state,
         progress.progress(job),
-        progress.failed(job),
+        job.counts.bad,
         render.took(job.started_ns, job.ended_ns),
         render.age(job.created_ns),
         job.reason,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from trunkline.cli import render, saying
 from trunkline.cli.core import board as boards
 from trunkline.cli.core import pace as paces
+from trunkline.cli.core import standing
 from trunkline.contracts import records
 from trunkline.contracts.states import JobState
 from trunkline.contracts.wording import counted
@@ -46,16 +47,6 @@ def shown(*, lines: bool = True) -> Iterator[Progress]:
         yield drawn
 
 
-def good(job: records.Job) -> int:
-    """Return how many datums of a job have ended well."""
-    return job.counts.processed + job.counts.skipped + job.counts.recovered
-
-
-def failed(job: records.Job) -> int:
-    """Return how many have not."""
-    return job.counts.failed + job.counts.quarantined
-
-
 def progress(job: records.Job) -> str:
     """Return `processed + skipped + recovered / total`; recovered ones where there are some."""
     counts = job.counts
@@ -81,7 +72,7 @@ def summary(job: records.Job) -> str:
         )
         if number
     ]
-    text = f"{job.pipeline}@{job.id[:12]} {job.state}"
+    text = f"{standing.short(job)} {job.state}"
     if job.started_ns:
         total = "? datums" if job.total is None else counted(job.total, "datum")
         took = render.took(job.started_ns, job.ended_ns)
@@ -97,14 +88,14 @@ class _Lines:
 
     def show(self, jobs: Sequence[records.Job]) -> None:
         for job in jobs:
-            tenth = 10 * (good(job) + failed(job)) // job.total if job.total else 0
+            tenth = 10 * job.counts.done // job.total if job.total else 0
             if self._last.get(job.pipeline) != (job.state, tenth):
                 self._last[job.pipeline] = (job.state, tenth)
-                text = f"{job.pipeline}@{job.id[:12]} {job.state}"
+                text = f"{standing.short(job)} {job.state}"
                 if job.started_ns:
-                    text += f" {good(job)}/{_total(job)}"
-                if failed(job):
-                    text += f", {failed(job)} failed"
+                    text += f" {job.counts.good}/{_total(job)}"
+                if job.counts.bad:
+                    text += f", {job.counts.bad} failed"
                 saying.tell(text)
 
     def tell(self, text: str) -> None:

@@ -19,7 +19,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from trunkline.bus import headers as header_block
-from trunkline.bus import jetstream
+from trunkline.bus import jetstream, reads
 from trunkline.bus.connection import NatsConnection
 from trunkline.bus.ports import Stored
 from trunkline.contracts import errors
@@ -55,12 +55,7 @@ class Newest:
         Raises:
             UnavailableError: no copy that can be reached has come up to the leader's.
         """
-        found: dict[str, Stored] = {}
-        async for page in self.pages(stream, subject_filter):
-            for stored in page:
-                found.pop(stored.subject, None)
-                found[stored.subject] = stored
-        return list(found.values())
+        return await reads.last_of_each(self.pages(stream, subject_filter))
 
     async def pages(
         self, stream: str, subject_filter: str

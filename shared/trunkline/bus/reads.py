@@ -6,7 +6,7 @@ leaves nothing behind, and one whose page was lost asks for the same again.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -82,12 +82,7 @@ class Reads:
         Raises:
             UnavailableError: the server did not answer.
         """
-        found: dict[str, Stored] = {}
-        async for page in self.pages(stream, subject_filter):
-            for stored in page:
-                found.pop(stored.subject, None)  # so that the order is that of the sequences
-                found[stored.subject] = stored
-        return list(found.values())
+        return await last_of_each(self.pages(stream, subject_filter))
 
     async def pages(
         self,
@@ -154,6 +149,16 @@ class Reads:
                 return Page([], 0)
             case _:
                 raise errors.UnavailableError(stream, end.headers.get("Description", "no page"))
+
+
+async def last_of_each(pages: AsyncIterable[Sequence[Stored]]) -> list[Stored]:
+    """Return the last message of every subject, by sequence, of pages that are by sequence."""
+    found: dict[str, Stored] = {}
+    async for page in pages:
+        for stored in page:
+            found.pop(stored.subject, None)  # so that the order is that of the sequences
+            found[stored.subject] = stored
+    return list(found.values())
 
 
 def _stored(answer: Message) -> Stored:

@@ -53,15 +53,9 @@ def may_have_changed(job: records.Job, seen: Mapping[tuple[str, str], records.Jo
     """
     if job.state is not JobState.WAITING:
         return not job.state.ended
-    above = (
-        seen.get((each.repo, job.id)) for each in job.inputs if each.upstream and not each.commit
-    )
-    states = [each.state if each else None for each in above]
-    failed = any(state in _FAILED for state in states)
-    return failed or all(state in (None, JobState.SUCCESS) for state in states)
-
-
-_FAILED = (JobState.FAILURE, JobState.KILLED, JobState.UNRUNNABLE)
+    above = [seen.get((each.repo, job.id)) for each in job.awaited]
+    states = [each.state for each in above if each is not None]
+    return any(each.bad for each in states) or all(each is JobState.SUCCESS for each in states)
 
 
 async def job_set(client: Client, repo: str, commit: str) -> list[tuple[str, str]]:

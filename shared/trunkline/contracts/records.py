@@ -125,6 +125,21 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     copied: int = 0
     """Of these, datums that a second worker was given while the first took long (`speculation`)."""
 
+    @property
+    def good(self) -> int:
+        """How many have ended well."""
+        return self.processed + self.skipped + self.recovered
+
+    @property
+    def bad(self) -> int:
+        """How many have not."""
+        return self.failed + self.quarantined
+
+    @property
+    def done(self) -> int:
+        """How many have ended."""
+        return self.good + self.bad
+
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One run of one pipeline version over its input commits."""
@@ -182,6 +197,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The `traceparent` of the commit or spec that set it off, or one made of its id."""
     compacted: bool = False
     """Whether outcomes are in the store and the streams are free of the job."""
+
+    @property
+    def awaited(self) -> tuple[JobInput, ...]:
+        """The inputs that jobs of the same set make, and have not committed."""
+        return tuple(each for each in self.inputs if each.upstream and not each.commit)
 
 
 class DoneIndex(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="done.v1"):

@@ -33,6 +33,11 @@ class JobState(enum.StrEnum):
         """Whether the job will never change again."""
         return not JOB_CHANGES[self]
 
+    @property
+    def bad(self) -> bool:
+        """Whether the job has ended, and its output will never come."""
+        return self.ended and self is not JobState.SUCCESS
+
 
 JOB_CHANGES: dict[JobState, frozenset[JobState]] = {
     JobState.WAITING: frozenset({JobState.LISTING, JobState.UNRUNNABLE, JobState.KILLED}),

@@ -14,6 +14,7 @@ from trunkline.scaler.charging import Charging
 from trunkline.scaler.core.losses import Nak, Reaped
 from trunkline.scaler.counting import Counting
 from trunkline.scaler.giving_back import GivingBack
+from trunkline.scaler.telling import Telling
 from trunkline.scaler.undertaker import Undertaker
 
 KEY = ("edges", "w-0")
@@ -32,8 +33,7 @@ async def test_a_worker_is_lost_once_however_often_something_of_its_is_given_bac
 
         undertaker = Undertaker(
             bus,
-            bus,
-            bus,
+            Telling(bus),
             WARDS,
             clock,
             charging=Charging(bus, bus, WARDS, clock, lambda *_: True, start),

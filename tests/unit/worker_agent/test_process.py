@@ -6,7 +6,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.support.shim_runs import ENV, Heard, again, alive, run, sh
+from tests.support.processes import alive
+from tests.support.shim_runs import ENV, Heard, again, run, sh
 
 from trunkline.worker_agent import protocol
 from trunkline.worker_agent.core import outcome

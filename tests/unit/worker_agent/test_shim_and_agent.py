@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from tests.support import shims
-from tests.support.shim_runs import ENV, Heard, gone, run, sh
+from tests.support.processes import gone
+from tests.support.shim_runs import ENV, Heard, run, sh
 
 from trunkline.runtime.clock import SystemClock
 from trunkline.worker_agent import protocol

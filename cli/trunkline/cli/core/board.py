@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from trunkline.cli.core import explanations, pace
+from trunkline.cli.core import explanations, pace, standing
 from trunkline.cli.core.pace import Pace
 from trunkline.contracts import api, messages, records
 from trunkline.contracts.attempts import NO_FAILURE
@@ -18,7 +18,6 @@ FAILURES = 8
 
 _PHASES = ("busy", "draining", "starting", "idle", "gone")
 _WRONG = frozenset({"attempt", "reaped", "spec-refused", "repaired", "outcome-ignored", "remade"})
-_BAD = (JobState.FAILURE, JobState.KILLED, JobState.UNRUNNABLE)
 
 
 class JobRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,23 +90,17 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     failures: tuple[FailureRow, ...]
 
 
-def done(job: records.Job) -> int:
-    """Return how many datums of a job have ended, well or not."""
-    counts = job.counts
-    return counts.processed + counts.skipped + counts.recovered + counts.failed + counts.quarantined
-
-
 def going(looks: Pace, job: records.Job, now_s: float) -> tuple[float, float | None]:
     """Return a job's datums in a second and seconds to go, after one more look at it.
 
     What is skipped costs nothing, so it counts for what remains and not for the pace. Nobody can tell when a job ends that is
     not listed to its end, or whose datums all have ended: it merges, or waits for older ones to commit.
     """
-    looks.look(now_s, done(job) - job.counts.skipped)
+    looks.look(now_s, job.counts.done - job.counts.skipped)
     if job.state.ended or not job.started_ns:
         return 0.0, None
     per_s = looks.per_s(job.started_ns / 1e9)
-    remaining = None if job.total is None else job.total - done(job)
+    remaining = None if job.total is None else job.total - job.counts.done
     return per_s, pace.left_s(remaining, per_s) if remaining else None
 
 
@@ -115,7 +108,7 @@ def is_failure(event: messages.Event) -> bool:
     """Return whether an event says that something went wrong."""
     match event.kind:
         case "job-changed":
-            return any(f" is {state}" in event.text for state in _BAD)
+            return any(f" is {state}" in event.text for state in JobState if state.bad)
         case "attempt":
             attempt = explanations.facts(event).get("attempt")
             return not isinstance(attempt, dict) or str(attempt.get("cause")) not in NO_FAILURE
@@ -169,11 +162,11 @@ def board(
 def job_row(job: records.Job, now_ns: int, per_s: float, left_s: float | None) -> JobRow:
     """Return how far a job is; one that has ended took as long as it did."""
     return JobRow(
-        name=f"{job.pipeline}@{job.id[:12]}",
+        name=standing.short(job),
         state=job.state,
-        done=done(job),
+        done=job.counts.done,
         total=job.total,
-        failed=job.counts.failed + job.counts.quarantined,
+        failed=job.counts.bad,
         per_s=per_s,
         left_s=left_s,
         for_s=((job.ended_ns or now_ns) - (job.started_ns or job.created_ns)) / 1e9,
@@ -181,7 +174,7 @@ def job_row(job: records.Job, now_ns: int, per_s: float, left_s: float | None) -
 
 
 def _worker(view: records.WorkerView, scaling: records.Scaling, now_ns: int) -> WorkerRow:
-    job = f"{scaling.pipeline}@{view.job[:12]}" if view.job else ""
+    job = standing.short_name(scaling.pipeline, view.job) if view.job else ""
     return WorkerRow(
         name=view.name,
         phase=view.phase,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from trunkline.cli.core import standing
 from trunkline.cli.core.explanations import Explanation, Reason, since
 from trunkline.contracts import messages
 
@@ -57,7 +58,7 @@ def job(
     else:
         why = "the job's record was deleted, or is not kept any more (`TRUNKLINE_KEEP_JOBS`)"
         reason = Reason(kind="deleted", why=why)
-    short = f"{name}@{newest[:12]}"
+    short = standing.short_name(name, newest)
     return Explanation(
         what="job" if index is None else "datum",
         name=f"{name}@{newest}" if index is None else f"{name}@{newest} {index}",

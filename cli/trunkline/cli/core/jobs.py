@@ -230,7 +230,7 @@ def _done(job: records.Job) -> Reason:
         return Reason(kind="done", why=f"all went well; its output is {job.pipeline}@{job.id}")
     made = [each for each in job.inputs if each.upstream]
     shown = [f"`trunkline ls {each.repo}@{each.branch}:/**`" for each in job.inputs]
-    above = [f"`trunkline explain {each.repo}@{job.id[:12]}`" for each in made]
+    above = [f"`trunkline explain {standing.short_name(each.repo, job.id)}`" for each in made]
     return Reason(
         kind="no-datums",
         why=f"it had nothing to do, and its output is empty; {job.reason or 'no datums'}",

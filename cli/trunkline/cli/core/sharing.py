@@ -120,7 +120,7 @@ def _named(shared: Shared, identifier: str, known: dict[str, records.Job]) -> st
 
 
 def _short(shared: Shared, identifier: str) -> str:
-    return f"{shared.job.pipeline}@{identifier[:12]}"
+    return standing.short_name(shared.job.pipeline, identifier)
 
 
 def _order(job: records.Job | None) -> float:

@@ -12,7 +12,12 @@ def name(job: records.Job) -> str:
 
 def short(job: records.Job) -> str:
     """Return it with as many digits as are enough."""
-    return f"{job.pipeline}@{job.id[:12]}"
+    return short_name(job.pipeline, job.id)
+
+
+def short_name(pipeline: str, identifier: str) -> str:
+    """Return the same of a job that is known by its id only."""
+    return f"{pipeline}@{identifier[:12]}"
 
 
 def of(job: records.Job, now_ns: int) -> str:
@@ -33,9 +38,7 @@ def how(job: records.Job, now_ns: int) -> str:
 def done(job: records.Job) -> str:
     """Return how much of a job that has begun is done."""
     counts = job.counts
-    good = counts.processed + counts.skipped + counts.recovered
-    bad = counts.failed + counts.quarantined
     listed = job.listed_to if job.total is None else job.total
     total = f"{'at least ' if job.total is None else ''}{counted(listed, 'datum')}"
-    failed = f", {bad} {'has' if bad == 1 else 'have'} failed" if bad else ""
-    return f"{good} of {total} {'is' if listed == 1 else 'are'} done{failed}"
+    failed = f", {counts.bad} {'has' if counts.bad == 1 else 'have'} failed" if counts.bad else ""
+    return f"{counts.good} of {total} {'is' if listed == 1 else 'are'} done{failed}"

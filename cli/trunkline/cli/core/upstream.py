@@ -77,4 +77,4 @@ def _reads(job: records.Job) -> list[str]:
     """Return the pipelines whose outputs a job has not got."""
     if job.state not in _KEPT_FROM_INPUT:
         return []
-    return [each.repo for each in job.inputs if each.upstream and not each.commit]
+    return [each.repo for each in job.awaited]

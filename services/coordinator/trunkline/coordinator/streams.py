@@ -111,13 +111,10 @@ class Streams:
         yield from self._found
         yield names.QUEUES_UNSEEN, (), self._unseen
         oldest: dict[str, int] = {}
-        for (
-            pipeline,
-            at_ns,
-        ) in self._oldest.items():  # thousands, of which few have a name of their own
+        # thousands, of which few have a name of their own
+        for pipeline, at_ns in self._oldest.items():
             name = self._pipelines.name(pipeline)
-            known = oldest.get(name, 0)
-            oldest[name] = known if known and not 0 < at_ns < known else at_ns
+            oldest[name] = _older(oldest.get(name, 0), at_ns)
         now_ns = self._clock.wall_ns()
         for name, at_ns in oldest.items():
             age_s = max(0.0, (now_ns - at_ns) / 1e9) if at_ns else 0.0
@@ -169,7 +166,7 @@ class Streams:
             if look is not None:
                 looks.append(look)
                 at_ns = await self._waits_since(pipeline, job, look)
-                oldest_ns = min(filter(None, (oldest_ns, at_ns)), default=0)
+                oldest_ns = _older(oldest_ns, at_ns)
         return looks, oldest_ns
 
     async def _stream(self, account: str, name: str) -> list[Sample]:
@@ -185,6 +182,11 @@ class Streams:
         data, stream = self._by_account["DATA"], subjects.datums_stream(pipeline)
         subject = subjects.datums(self._wards.of(pipeline), job)
         return await looking.stored_ns(data, stream, subject, look.delivered_stream) or 0
+
+
+def _older(one_ns: int, other_ns: int) -> int:
+    """Return the earlier of two times, of which 0 is none."""
+    return min(one_ns, other_ns) if one_ns and other_ns else one_ns or other_ns
 
 
 def _at_work(jobs: Iterable[records.Job]) -> dict[str, list[str]]:

@@ -3,14 +3,13 @@
 An entry that stands already is not made twice. One that could not be made is tried again at the next look.
 """
 
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from trunkline.bus.ports import Connection, Publisher
-from trunkline.contracts import errors, messages, subjects
+from trunkline.contracts import errors, messages
 from trunkline.contracts.attempts import Attempt
 from trunkline.contracts.messages import Claim, Held
 from trunkline.contracts.states import Cause
@@ -20,6 +19,7 @@ from trunkline.scaler import ledgers
 from trunkline.scaler.core.ends import Ends, Explained
 from trunkline.scaler.core.losses import Key
 from trunkline.scaler.ports import Worker
+from trunkline.scaler.telling import Telling
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Explaining:
     Args:
         connection: In the account DATA.
         publisher: On that connection.
-        telling: On one in CTL, where no worker can say anything: stores events.
+        telling: Stores events.
         wards: For subjects.
         clock: The time.
         live: (pipeline, job) -> whether an entry still means something.
@@ -43,7 +43,7 @@ class Explaining:
         self,
         connection: Connection,
         publisher: Publisher,
-        telling: Publisher,
+        telling: Telling,
         wards: Wards,
         *,
         clock: Clock,
@@ -100,6 +100,4 @@ class Explaining:
             worker=attempt.worker,
             facts={"attempt": msgspec.Raw(msgspec.json.encode(attempt))},
         )
-        subject = subjects.event(pipeline, event.kind)
-        with contextlib.suppress(errors.UnavailableError, errors.RefusedError):
-            await self._telling.put(subject, messages.encode(event))
+        await self._telling.tell(event)

@@ -28,6 +28,7 @@ from trunkline.scaler.core.losses import Deed, Effect, Key
 from trunkline.scaler.core.reaping import Reaping
 from trunkline.scaler.counting import Counting
 from trunkline.scaler.giving_back import Deliveries, GivingBack
+from trunkline.scaler.telling import Telling
 from trunkline.scaler.undertaker import Undertaker
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Reaper:
     Args:
         connection: In the account DATA.
         publisher: On the same connection.
-        telling: On one in CTL; see `Undertaker`.
+        telling: Stores events.
         wards: What is claimed under another is nobody's claim.
         clock: Both clocks.
         deliveries: How a nak is made valid.
@@ -64,7 +65,7 @@ class Reaper:
         self,
         connection: DataConnection,
         publisher: Publisher,
-        telling: Publisher,
+        telling: Telling,
         wards: Wards,
         *,
         clock: Clock,
@@ -74,7 +75,7 @@ class Reaper:
         told: Callable[[Key, Claim], None] = lambda *_: None,
         counting: Counting | None = None,
     ) -> None:
-        self._connection, self._publisher = connection, publisher
+        self._connection = connection
         self._wards, self._clock = wards, clock
         self.lost = asyncio.Event()
         """Set when a worker was lost: there may be leases that its claim does not tell of."""
@@ -83,7 +84,6 @@ class Reaper:
         counting = counting or Counting()
         self._undertaker = Undertaker(
             connection,
-            publisher,
             telling,
             wards,
             clock,

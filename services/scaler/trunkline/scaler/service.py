@@ -43,6 +43,7 @@ from trunkline.scaler.presence import Presence
 from trunkline.scaler.reaper import DataConnection, Reaper
 from trunkline.scaler.settings import Settings
 from trunkline.scaler.status import Status
+from trunkline.scaler.telling import Telling
 from trunkline.scaler.unclaimed import Leases, Unclaimed
 from trunkline.scaler.views import Measure, Views
 
@@ -83,10 +84,11 @@ class Scaler:
         self._woken = asyncio.Event()
         self._counting, wake = Counting(self._is_known), self._woken.set
         self._views = Views(pipelines, jobs, measure, wake=wake, gauge_s=config.gauge_s)
+        telling = Telling(ctl_publisher)
         self._explaining = Explaining(
             data,
             data_publisher,
-            ctl_publisher,
+            telling,
             wards,
             clock=clock,
             live=self._views.live,
@@ -95,7 +97,7 @@ class Scaler:
         self._reaper = Reaper(
             data,
             data_publisher,
-            ctl_publisher,
+            telling,
             wards,
             clock=clock,
             deliveries=deliveries,

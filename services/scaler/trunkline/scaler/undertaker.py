@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 
 import msgspec
 
-from trunkline.bus.ports import Connection, Publisher
+from trunkline.bus.ports import Connection
 from trunkline.contracts import errors, messages, subjects
 from trunkline.contracts.messages import Claim, Held
 from trunkline.contracts.wards import Wards
@@ -26,6 +26,7 @@ from trunkline.scaler.core import losses, reaping
 from trunkline.scaler.core.losses import Deed, Key
 from trunkline.scaler.counting import Counting
 from trunkline.scaler.giving_back import GivingBack
+from trunkline.scaler.telling import Telling
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,7 @@ class Undertaker:
 
     Args:
         connection: In the account DATA.
-        publisher: On the same connection.
-        telling: On one in CTL, where no worker can say anything: stores events.
+        telling: Stores events.
         wards: For subjects.
         clock: Both clocks.
         charging: Writes ledgers.
@@ -52,8 +52,7 @@ class Undertaker:
     def __init__(
         self,
         connection: Connection,
-        publisher: Publisher,
-        telling: Publisher,
+        telling: Telling,
         wards: Wards,
         clock: Clock,
         *,
@@ -63,7 +62,7 @@ class Undertaker:
         claim: Callable[[Key], Claim | None],
         start: Start,
     ) -> None:
-        self._connection, self._publisher, self._telling = connection, publisher, telling
+        self._connection, self._telling = connection, telling
         self._wards, self._clock = wards, clock
         self._charging, self._giving_back = charging, giving_back
         self._counting, self._claim, self._start = counting, claim, start
@@ -161,6 +160,4 @@ class Undertaker:
             worker=reaped.worker,
             facts={"incarnation": msgspec.Raw(msgspec.json.encode(reaped.incarnation))},
         )
-        subject = subjects.event(reaped.pipeline, event.kind)
-        with contextlib.suppress(errors.UnavailableError, errors.RefusedError):
-            await self._telling.put(subject, messages.encode(event))
+        await self._telling.tell(event)

@@ -59,12 +59,8 @@ def advance(job: records.Job, find: Find) -> Ready | Waits | Unrunnable:
 
 def _failed(job: records.Job, find: Find) -> records.Job | None:
     """Return the first of the jobs whose output a job has not got to end badly, if one has."""
-    above = (find(each.repo, job.id) for each in job.inputs if each.upstream and not each.commit)
-    bad = [
-        each
-        for each in above
-        if each is not None and each.state.ended and each.state is not JobState.SUCCESS
-    ]
+    above = (find(each.repo, job.id) for each in job.awaited)
+    bad = [each for each in above if each is not None and each.state.bad]
     return min(bad, key=lambda each: each.ended_ns, default=None)
 
 
